@@ -1,0 +1,41 @@
+"""A visitor's choice, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from consent.categories import Category
+
+
+class BrowserSignal(StrEnum):
+    """A preference that the browser itself sends with every request."""
+
+    GPC = "gpc"
+    """Global Privacy Control, the ``Sec-GPC`` field."""
+    DNT = "dnt"
+    """Do Not Track, the ``DNT`` field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What one visitor chose, when, under which policy, and knowing which signals.
+
+    ``told`` names the browser signals that were present and whose conflict with the choice the visitor was
+    told about on the very form the choice was made on: only for these does the choice outweigh the signal.
+    """
+
+    receipt_id: str
+    """UUID4 of the receipt that proves this choice."""
+    subject: str
+    """Pseudonym of the visitor: 32 random hexadecimal digits, kept from choice to choice."""
+    made_at: int
+    """Seconds since 1970-01-01T00:00:00Z."""
+    policy_version: str
+    granted: frozenset[Category]
+    """The optional categories said yes to; every other optional category was refused."""
+    vendors: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
+    """Vendor ids that differ from their category's answer."""
+    told: frozenset[BrowserSignal] = frozenset()

@@ -1,0 +1,36 @@
+"""Every error the package raises on purpose, as one tree."""
+
+from __future__ import annotations
+
+
+class ConsentError(Exception):
+    """The root: catch it to catch all of them. The message says what to do next."""
+
+
+class ConfigurationError(ConsentError):
+    """A setting, policy file or catalog file is wrong; the app must not start with it.
+
+    ``source`` is the file or setting, ``line`` its 1-based line where known, ``key`` the dotted key.
+    """
+
+    def __init__(
+        self, message: str, *, source: str | None = None, line: int | None = None, key: str | None = None
+    ) -> None:
+        self.source = source
+        self.line = line
+        self.key = key
+        place = ":".join(str(part) for part in (source, line) if part is not None)
+        where = " ".join(part for part in (place, f"[{key}]" if key else "") if part)
+        super().__init__(f"{where}: {message}" if where else message)
+
+
+class StoreError(ConsentError):
+    """A receipt could not be recorded; nothing was."""
+
+
+class StoreFull(StoreError):
+    """The queue of waiting receipts is full: try again shortly."""
+
+
+class StoreUnavailable(StoreError):
+    """The database cannot be reached or written."""

@@ -1,0 +1,52 @@
+"""What one request says about the visitor's wishes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from consent.choice import Choice
+
+
+class ChoiceState(StrEnum):
+    """What became of the stored choice when it was read."""
+
+    ABSENT = "absent"
+    VALID = "valid"
+    OUTDATED = "outdated"
+    """Made under another version of the policy: its refusals stand, its grants do not."""
+    EXPIRED = "expired"
+    FORGED = "forged"
+    """The signature does not verify or the content is not ours; the same as no choice."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """Everything a decision is made from.
+
+    ``choice`` is set only where ``choice_state`` is ``VALID`` or ``OUTDATED``.
+    """
+
+    choice: Choice | None = None
+    choice_state: ChoiceState = ChoiceState.ABSENT
+    gpc: bool = False
+    dnt: bool | None = None
+    """``None`` where the field is absent, malformed or given more than once."""
+
+
+def read_gpc(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Tell whether Global Privacy Control is on: some ``Sec-GPC`` line is exactly ``1``.
+
+    ``headers`` are raw ASGI pairs with lower-case names. (GPC draft, section "The Sec-GPC Header Field".)
+    """
+    return any(name == b"sec-gpc" and value.strip(b" \t") == b"1" for name, value in headers)
+
+
+def read_dnt(headers: Iterable[tuple[bytes, bytes]]) -> bool | None:
+    """Return the ``DNT`` preference: ``True``, ``False``, or ``None`` for unset.
+
+    The value is ``0`` or ``1``, optionally followed by extension characters; anything else, and more than
+    one field, is unset. (W3C Tracking Preference Expression, section 5.2.)
+    """
+    raise NotImplementedError
