@@ -36,6 +36,6 @@ class Choice:
     policy_version: str
     granted: frozenset[Category]
     """The optional categories said yes to; every other optional category was refused."""
-    vendors: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}))
+    vendors: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     """Vendor ids that differ from their category's answer."""
     told: frozenset[BrowserSignal] = frozenset()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
 from consent.choice import Choice
+
+# TPE section 5.2: DNT-extension is any visible ASCII character but the double quote, comma and backslash.
+_DNT = re.compile(rb"([01])[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]*")
 
 
 class ChoiceState(StrEnum):
@@ -38,7 +42,9 @@ class Signals:
 def read_gpc(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Tell whether Global Privacy Control is on: some ``Sec-GPC`` line is exactly ``1``.
 
-    ``headers`` are raw ASGI pairs with lower-case names. (GPC draft, section "The Sec-GPC Header Field".)
+    ``headers`` are raw ASGI pairs with lower-case names. Lines are looked at one by one, never joined: one
+    exact ``1`` is enough, and a list such as ``1, 0`` is none. (GPC draft, section "The Sec-GPC Header
+    Field".)
     """
     return any(name == b"sec-gpc" and value.strip(b" \t") == b"1" for name, value in headers)
 
@@ -46,7 +52,19 @@ def read_gpc(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 def read_dnt(headers: Iterable[tuple[bytes, bytes]]) -> bool | None:
     """Return the ``DNT`` preference: ``True``, ``False``, or ``None`` for unset.
 
-    The value is ``0`` or ``1``, optionally followed by extension characters; anything else, and more than
-    one field, is unset. (W3C Tracking Preference Expression, section 5.2.)
+    ``headers`` are raw ASGI pairs with lower-case names. The value is ``0`` or ``1``, optionally followed by
+    extension characters, which say nothing to us; anything else, and more than one field, is unset. (W3C
+    Tracking Preference Expression, section 5.2.)
     """
-    raise NotImplementedError
+    found: bool | None = None
+    seen = False
+    for name, value in headers:
+        if name != b"dnt":
+            continue
+        if seen:
+            return None
+        seen = True
+        match = _DNT.fullmatch(value.strip(b" \t"))
+        if match is not None:
+            found = match[1] == b"1"
+    return found

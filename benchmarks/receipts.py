@@ -1,0 +1,186 @@
+"""How many receipts per second become durable, and how long a visitor waits for it.
+
+For each number of concurrent clients, each client appends one receipt after another to a ``SQLiteStore`` and
+waits for the acknowledgement: building the receipt is not counted, writing it canonically is. Beside it, in
+the same run and folder, the ceiling: a bare loop on a bare connection that inserts the same rows, ready made,
+into the same tables with the same durability, as many rows per transaction as there are clients.
+
+    python benchmarks/receipts.py                 # prints a table
+    python benchmarks/receipts.py --json          # one JSON object
+    python benchmarks/receipts.py --seconds 5 --folder /var/lib/somewhere
+
+The figures depend on how long the disk takes to sync: give a folder on the disk that is meant (the default,
+the current folder, is not likely to be in memory).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import json
+import os
+import platform
+import random
+import sqlite3
+import tempfile
+import time
+import uuid
+from hashlib import sha256
+from pathlib import Path
+
+from consent.categories import OPTIONAL
+from consent.choice import Choice
+from consent.policy import Policy
+from consent.receipts import Artefact, CollectionMethod, Receipt, build_receipt
+from consent.signals import Signals
+from consent.sqlite_store import CHECKPOINT_COMMITS, CHECKPOINT_ROWS, SQLiteStore
+
+CLIENTS = (1, 10, 100, 1_000)
+SHOWN = Artefact(content=b"<form>May we count visits?</form>" * 200, media_type="text/html; charset=utf-8")
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+
+
+def make_receipts(count: int) -> list[Receipt]:
+    """Return receipts of as many visitors, the same on every run."""
+    source = random.Random(1)
+    policy = Policy(site="Example shop", controller="Example Ltd", jurisdiction="EU")
+    receipts = []
+    for number in range(count):
+        choice = Choice(
+            receipt_id=str(uuid.UUID(int=source.getrandbits(128), version=4)),
+            subject=f"{source.getrandbits(128):032x}",
+            made_at=1_760_000_000 + number,
+            policy_version=policy.version,
+            granted=frozenset(category for category in OPTIONAL if source.random() < 0.5),
+        )
+        receipts.append(
+            build_receipt(
+                policy=policy,
+                signals=Signals(),
+                choice=choice,
+                language="en",
+                shown_hash=SHOWN.hash,
+                collection_method=CollectionMethod.BANNER_FORM,
+                user_agent=BROWSER,
+                now_ms=choice.made_at * 1_000,
+            )
+        )
+    return receipts
+
+
+async def measure_store(
+    path: Path, receipts: list[Receipt], clients: int, seconds: float
+) -> dict[str, float]:
+    """Return receipts per second and how long their clients waited, in milliseconds."""
+    store = SQLiteStore(path)
+    await store.append(receipts[0], [SHOWN])
+    waiting = iter(receipts[1:])
+    waits: list[float] = []
+    start = time.perf_counter()
+
+    async def client() -> None:
+        for receipt in waiting:
+            asked = time.perf_counter()
+            if asked - start > seconds:
+                return
+            await store.append(receipt, [SHOWN])
+            waits.append(time.perf_counter() - asked)
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    elapsed = time.perf_counter() - start
+    await store.aclose()
+    waits.sort()
+    return {
+        "per_second": len(waits) / elapsed,
+        "p50_ms": waits[len(waits) // 2] * 1_000,
+        "p99_ms": waits[len(waits) * 99 // 100] * 1_000,
+    }
+
+
+def measure_ceiling(path: Path, receipts: list[Receipt], batch: int, seconds: float) -> float:
+    """Return rows per second of a bare loop, ``batch`` to a transaction, with the store's checkpoints."""
+    SQLiteStore(path).prepare()
+    rows = []
+    for receipt in receipts:
+        body = receipt.canonical_bytes()
+        rows.append(
+            (
+                uuid.UUID(receipt.receipt_id).bytes,
+                bytes.fromhex(receipt.subject),
+                str(receipt.outcome),
+                sha256(body).digest(),
+                body,
+            )
+        )
+    connection = sqlite3.connect(path, isolation_level=None)
+    for pragma in ("synchronous = FULL", "secure_delete = ON", "wal_autocheckpoint = 0"):
+        connection.execute(f"PRAGMA {pragma}")
+    done = commits = rows_since = 0
+    start = time.perf_counter()
+    while done < len(rows) and time.perf_counter() - start < seconds:
+        part = rows[done : done + batch]
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(
+            "INSERT INTO receipt (receipt_id, subject, outcome, content_hash, body) VALUES (?, ?, ?, ?, ?)",
+            part,
+        )
+        connection.execute("COMMIT")
+        done += len(part)
+        commits += 1
+        rows_since += len(part)
+        if commits >= CHECKPOINT_COMMITS or rows_since >= CHECKPOINT_ROWS:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            commits = rows_since = 0
+    elapsed = time.perf_counter() - start
+    connection.close()
+    return done / elapsed
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--seconds", type=float, default=3.0, help="per measurement (default: 3)")
+    parser.add_argument("--folder", type=Path, default=Path(), help="on the disk to measure (default: here)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    options = parser.parse_args()
+
+    receipts = make_receipts(int(40_000 * options.seconds))
+    results = []
+    numbers = itertools.count()
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="receipts-benchmark-") as folder:
+        for clients in CLIENTS:
+            ceiling = measure_ceiling(
+                Path(folder, f"{next(numbers)}.sqlite3"), receipts, clients, options.seconds
+            )
+            measured = asyncio.run(
+                measure_store(Path(folder, f"{next(numbers)}.sqlite3"), receipts, clients, options.seconds)
+            )
+            results.append(
+                {
+                    "clients": clients,
+                    **{name: round(value, 2) for name, value in measured.items()},
+                    "ceiling_per_second": round(ceiling, 2),
+                    "of_ceiling": round(measured["per_second"] / ceiling, 2),
+                }
+            )
+    machine = {
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "cores": os.cpu_count(),
+        "bytes_per_receipt": len(receipts[0].canonical_bytes()),
+    }
+    if options.json:
+        print(json.dumps({**machine, "results": results}))
+        return
+    print(" · ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items()))
+    print("clients  receipts/s   p50 ms   p99 ms  bare loop/s  of bare loop")
+    for row in results:
+        print(
+            f"{row['clients']:7} {row['per_second']:11.0f} {row['p50_ms']:8.2f} {row['p99_ms']:8.2f} "
+            f"{row['ceiling_per_second']:12.0f} {row['of_ceiling']:13.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()

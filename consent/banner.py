@@ -1,0 +1,600 @@
+"""What visitors see: the banner, the small control with the preferences, and the pages of our own.
+
+Everything that can be rendered at start is; a request only joins bytes.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, Template, TemplateError
+from markupsafe import Markup, escape
+
+from consent.assets import asset_dir
+from consent.catalog import Vendor
+from consent.categories import OPTIONAL, Category
+from consent.choice import BrowserSignal, Choice
+from consent.decision import Decision, Reason, decide
+from consent.enforcement import Action, Finding
+from consent.errors import ConfigurationError
+from consent.policy import Policy, Regime
+from consent.signals import ChoiceState, Signals
+from consent.texts import Texts, load_texts
+
+MAX_EXPLAINED = 100
+"""Findings listed per group of the developers' panel; the rest are only counted."""
+_MAX_MEMO = 256
+_MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticFile:
+    """One file of ours that browsers may keep forever: its content is named in its URL."""
+
+    name: str
+    """The last segment of its URL, with the hash: ``consent.0123456789abcdef.css``."""
+    media_type: str
+    content: bytes
+    etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """The exact text that a visitor chose on, without what is one visitor's own."""
+
+    hash: str
+    """SHA-256 of ``content``, in hexadecimal: what a receipt keeps."""
+    media_type: str
+    content: bytes
+
+
+class _Asked(Enum):
+    """Whether the first layer is shown, and how."""
+
+    FIRST = auto()
+    AGAIN = auto()
+    """The policy changed since the visitor answered."""
+    NOT = auto()
+
+
+class _Heard(Enum):
+    """What is said about one browser signal."""
+
+    ABSENT = auto()
+    HONOURED = auto()
+    CONFLICT = auto()
+    """Honoured, over an earlier yes."""
+    OVERRULED = auto()
+    """The visitor was told of it, and said yes to something it would refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """What the text depends on. Everything else about a visitor only ticks a switch."""
+
+    asked: _Asked
+    gpc: _Heard
+    dnt: _Heard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """What the templates show of one visitor's state, as ``view``."""
+
+    asks: bool
+    again: bool
+    notices: tuple[str, ...]
+    told: tuple[BrowserSignal, ...]
+    acceptable: bool
+    accept_label: str
+    signal_honoured: bool
+    overrides: Mapping[Category, str]
+    checked: frozenset[Category]
+    withdrawable: bool
+    state: str
+    exceptions: Mapping[str, bool]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rendered:
+    """Markup cut at the places that differ per request."""
+
+    parts: tuple[bytes, ...]
+    return_to: tuple[int, ...]
+    nonce: tuple[int, ...]
+
+    def fill(self, return_to: bytes, nonce: bytes) -> bytes:
+        parts = list(self.parts)
+        for position in self.return_to:
+            parts[position] = return_to
+        for position in self.nonce:
+            parts[position] = nonce
+        return b"".join(parts)
+
+
+class Banner:
+    """Renders what visitors see, in the policy's language. Safe to share between threads.
+
+    Args:
+        policy: The site's rules; its ``language`` and ``texts`` decide the words.
+        prefix: Where the visitor endpoints are mounted: a path without a trailing slash.
+        templates: A site's own folder; a template or a language file in it goes before the built-in one.
+        cookie_name: Name of the cookie that keeps the choice, as visitors are told it.
+
+    Raises:
+        ConfigurationError: a template or a text is missing or wrong. Every template is rendered here once.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        prefix: str = "/_consent",
+        templates: Path | None = None,
+        cookie_name: str = "consent",
+    ) -> None:
+        if _PREFIX.fullmatch(prefix) is None:
+            raise ConfigurationError(
+                f"{prefix!r} must be a path such as '/_consent', without a trailing slash", key="prefix"
+            )
+        if templates is not None and not templates.is_dir():
+            raise ConfigurationError(f"there is no folder {templates}", key="templates")
+        self.prefix = prefix
+        self.texts: Texts = load_texts(policy.language, policy.texts, folder=templates)
+        self.static: Mapping[str, StaticFile] = _load_static(asset_dir("static"))
+        self._policy = policy
+        self._cookie_name = cookie_name
+        # Unguessable, so that no text, policy or address can contain what is replaced per request.
+        self._return_to_mark = secrets.token_hex(16)
+        self._nonce_mark = secrets.token_hex(16)
+        self._cut = re.compile(f"({self._return_to_mark}|{self._nonce_mark})")
+        self._environment = _environment(templates, self._globals())
+        self._names = {category: self.texts[_key(category)] for category in Category}
+        self._inline = {category: self.texts[f"{_key(category)}_inline"] for category in OPTIONAL}
+        self._memo: dict[object, tuple[_Rendered, Shown]] = {}
+        self._template = self._load("banner.html")
+        self._choices = self._load("choices.html")
+        self._error = self._load("error.html")
+        self._explanation = self._load("explanation.html")
+        self._shown = {variant: self._render_shown(variant) for variant in self._variants()}
+        self._by_hash = {shown.hash: shown for shown in self._shown.values()}
+        # A mistake in a site's own template is to stop the app's start, not somebody's page.
+        silence = decide(policy, Signals())
+        self.markup(silence, return_to="/", nonce=None)
+        self.choices_page(silence, return_to="/")
+        self.error_page("error_not_found")
+        self.explanation(silence, ())
+
+    @property
+    def stylesheet_url(self) -> str:
+        """The one stylesheet, with a hash of its content in the name."""
+        return f"{self.prefix}/static/{_named(self.static, 'consent.css').name}"
+
+    @property
+    def language(self) -> str:
+        """Tag of the language that visitors are shown."""
+        return self.texts.language
+
+    def markup(self, decision: Decision, *, return_to: str, nonce: str | None) -> bytes:
+        """Return the UTF-8 markup to put before ``</body>``.
+
+        While ``decision.asks`` it has the banner; it always has the small control and the preferences.
+
+        Args:
+            decision: The decision for this request.
+            return_to: Path and query of the page itself, where the visitor comes back to after choosing.
+            nonce: The page's CSP nonce, for the stylesheet.
+        """
+        rendered, _ = self._for(decision)
+        nonce_attribute = f' nonce="{escape(nonce)}"' if nonce else ""
+        return rendered.fill(_encoded(escape(return_to)), _encoded(nonce_attribute))
+
+    def shown_text(self, decision: Decision) -> Shown:
+        """Return the text that :meth:`markup` shows for ``decision``, as evidence: nothing in it is personal.
+
+        It says what was asked and offered. What was switched on is in the receipts.
+        """
+        return self._for(decision)[1]
+
+    def shown_by_hash(self, digest: str) -> Shown | None:
+        """Return the text that a form names as ``shown``; ``None`` if this policy shows no such text."""
+        return self._by_hash.get(digest)
+
+    def choices_page(self, decision: Decision, *, return_to: str, message: str | None = None) -> bytes:
+        """Return the page with the preferences, for browsers without popovers and for links.
+
+        Args:
+            decision: The decision for this request.
+            return_to: Where its link back leads: path and query on this site.
+            message: Key of a text to announce, such as ``saved``.
+        """
+        variant, view = self._variant(decision), self._view(decision)
+        page = self._choices.render(
+            view=view,
+            shown=self._shown_for(variant).hash,
+            return_to=return_to,
+            message=self.texts[message] if message else "",
+            heading="h1",
+            stay=True,
+        )
+        return page.encode()
+
+    def error_page(self, message: str) -> bytes:
+        """Return a small page that says what went wrong; ``message`` is the key of a text."""
+        return self._error.render(message=self.texts[message]).encode()
+
+    def explanation(self, decision: Decision, findings: Sequence[Finding]) -> bytes:
+        """Return the developers' panel: what this response withheld, let through, did not know, and why."""
+        texts = self.texts
+        unclassified = [finding for finding in findings if finding.vendor is None]
+        known = [finding for finding in findings if finding.vendor is not None]
+        withheld = [finding for finding in known if finding.action is not Action.ALLOWED]
+        passed = [finding for finding in known if finding.action is Action.ALLOWED]
+        signals = [
+            texts[key]
+            for key, sent in (("explain_gpc", decision.signals.gpc), ("explain_dnt", decision.signals.dnt))
+            if sent
+        ]
+        footer = [
+            *(signals or [texts["explain_no_signal"]]),
+            texts.fill("explain_policy", version=decision.policy_version),
+            texts["explain_developer"],
+        ]
+        page = self._explanation.render(
+            summary=texts.fill(
+                "explain_summary",
+                withheld=len(withheld),
+                passed=len(passed),
+                unclassified=len(unclassified),
+            ),
+            categories=[
+                {
+                    "title": self._names[category],
+                    "allowed": decision.allows(category),
+                    "why": self._why(decision.reason(category), category),
+                }
+                for category in Category
+            ],
+            groups=[
+                self._group("explain_withheld", withheld, decision),
+                self._group("explain_passed", passed, decision),
+                self._group(
+                    "explain_unclassified", unclassified, decision, about="explain_unclassified_about"
+                ),
+            ],
+            footer=". ".join(footer),
+        )
+        return page.encode("utf-8", "replace")
+
+    def _group(
+        self, title: str, findings: Sequence[Finding], decision: Decision, *, about: str = ""
+    ) -> dict[str, object]:
+        more = len(findings) - MAX_EXPLAINED
+        return {
+            "title": self.texts[title],
+            "about": self.texts[about] if about else "",
+            "count": len(findings),
+            "more": self.texts.fill("explain_more", count=more) if more > 0 else "",
+            "entries": [
+                {
+                    "vendor": finding.vendor.name if finding.vendor else "",
+                    "kind": finding.kind,
+                    "subject": finding.subject,
+                    "why": self._why_found(finding, decision),
+                }
+                for finding in findings[:MAX_EXPLAINED]
+            ],
+        }
+
+    def _why_found(self, finding: Finding, decision: Decision) -> str:
+        vendor = finding.vendor
+        if vendor is None or finding.reason is None:
+            return ""
+        exception = decision.vendors.get(vendor.id)
+        by_exception = exception is (finding.action is Action.ALLOWED)
+        if by_exception and finding.reason in (Reason.GRANTED, Reason.REFUSED):
+            return self.texts["why_vendor_on" if exception else "why_vendor_off"]
+        return self._why(finding.reason, vendor.category)
+
+    def _why(self, reason: Reason, category: Category) -> str:
+        name = self._inline.get(category, self._names[category])
+        return self.texts.fill(f"why_{reason.value.replace('-', '_')}", category=name)
+
+    def _for(self, decision: Decision) -> tuple[_Rendered, Shown]:
+        signals = decision.signals
+        choice = signals.choice
+        key = (
+            decision.asks,
+            signals.choice_state,
+            signals.gpc,
+            signals.dnt is True,
+            choice and (choice.granted, choice.told),
+            tuple(sorted(decision.vendors.items())),
+        )
+        found = self._memo.get(key)
+        if found is None:
+            shown = self._shown_for(self._variant(decision))
+            rendered = self._cut_up(self._render(self._view(decision), shown.hash))
+            found = rendered, shown
+            if len(self._memo) >= _MAX_MEMO:  # only vendor exceptions can make so many
+                self._memo.clear()
+            self._memo[key] = found
+        return found
+
+    def _cut_up(self, markup: str) -> _Rendered:
+        parts = self._cut.split(markup)
+        return _Rendered(
+            parts=tuple(part.encode() for part in parts),
+            return_to=tuple(i for i, part in enumerate(parts) if part == self._return_to_mark),
+            nonce=tuple(i for i, part in enumerate(parts) if part == self._nonce_mark),
+        )
+
+    def _render(self, view: _View, shown: str) -> str:
+        return self._template.render(
+            view=view,
+            shown=shown,
+            return_to=self._return_to_mark,
+            nonce_attribute=self._nonce_mark,  # hexadecimal digits until a request fills it in
+            heading="h2",
+            stay=False,
+        )
+
+    def _shown_for(self, variant: _Variant) -> Shown:
+        found = self._shown.get(variant)
+        if found is None:  # a decision that this policy's `decide` does not make
+            found = self._render_shown(variant)
+        return found
+
+    def _render_shown(self, variant: _Variant) -> Shown:
+        view = self._variant_view(variant, checked=frozenset(), withdrawable=False, state="", exceptions={})
+        content = self._cut_up(self._render(view, "")).fill(b"", b"")
+        return Shown(hash=sha256(content).hexdigest(), media_type="text/html; charset=utf-8", content=content)
+
+    def _variants(self) -> Iterator[_Variant]:
+        """Every text that this policy can show."""
+        for asked in _Asked:
+            # Only a valid choice can be in conflict with a signal, and with one nobody is asked.
+            heard = tuple(_Heard) if asked is _Asked.NOT else (_Heard.ABSENT, _Heard.HONOURED)
+            for gpc in heard if self._policy.gpc_refuses else (_Heard.ABSENT,):
+                for dnt in heard if self._policy.dnt_refuses else (_Heard.ABSENT,):
+                    yield _Variant(asked, gpc, dnt)
+
+    def _variant(self, decision: Decision) -> _Variant:
+        signals = decision.signals
+        asked = _Asked.NOT
+        if decision.asks:
+            asked = _Asked.AGAIN if signals.choice_state is ChoiceState.OUTDATED else _Asked.FIRST
+        return _Variant(
+            asked,
+            _heard(decision, BrowserSignal.GPC, signals.gpc, self._policy.gpc_refuses),
+            _heard(decision, BrowserSignal.DNT, signals.dnt is True, self._policy.dnt_refuses),
+        )
+
+    def _view(self, decision: Decision) -> _View:
+        choice = _valid_choice(decision)
+        granted = [c for c in OPTIONAL if decision.reason(c) is Reason.GRANTED]
+        names = [self._inline[category] for category in granted]
+        return self._variant_view(
+            self._variant(decision),
+            checked=frozenset(category for category in OPTIONAL if decision.allows(category)),
+            withdrawable=choice is not None and (bool(choice.granted) or any(choice.vendors.values())),
+            state=self.texts.fill("state_granted", categories=self.texts.listing(names)) if names else "",
+            exceptions=decision.vendors,
+        )
+
+    def _variant_view(
+        self,
+        variant: _Variant,
+        *,
+        checked: frozenset[Category],
+        withdrawable: bool,
+        state: str,
+        exceptions: Mapping[str, bool],
+    ) -> _View:
+        texts, policy = self.texts, self._policy
+        notices: list[str] = []
+        told: list[BrowserSignal] = []
+        overrides: dict[Category, str] = dict.fromkeys(Category, "")
+        honoured = False
+        for signal, heard, refuses in (
+            (BrowserSignal.GPC, variant.gpc, policy.gpc_refuses),
+            (BrowserSignal.DNT, variant.dnt, policy.dnt_refuses),
+        ):
+            if heard is _Heard.ABSENT:
+                continue
+            told.append(signal)
+            for category in OPTIONAL:
+                if category in refuses:
+                    note = texts[f"{signal.value}_override"]
+                    overrides[category] = f"{overrides[category]} {note}".strip()
+            if heard is _Heard.OVERRULED:
+                notices.append(texts[f"{signal.value}_overruled"])
+                continue
+            honoured = True
+            names = [self._inline[category] for category in OPTIONAL if category in refuses]
+            key = f"{signal.value}_notice_one" if len(names) == 1 else f"{signal.value}_notice"
+            notice = texts.fill(key, categories=texts.listing(names))
+            if heard is _Heard.CONFLICT:
+                notice = f"{notice} {texts[f'{signal.value}_conflict']}"
+            notices.append(notice)
+        excepted = policy.gpc_refuses if variant.gpc is not _Heard.ABSENT else frozenset()
+        names = [self._inline[category] for category in OPTIONAL if category in excepted]
+        return _View(
+            asks=variant.asked is not _Asked.NOT,
+            again=variant.asked is _Asked.AGAIN,
+            notices=tuple(notices),
+            told=tuple(told),
+            acceptable=len(names) < len(OPTIONAL),
+            accept_label=texts.fill("accept_except", categories=texts.listing(names))
+            if names
+            else texts["accept"],
+            signal_honoured=honoured,
+            overrides=overrides,
+            checked=checked,
+            withdrawable=withdrawable,
+            state=state,
+            exceptions=exceptions,
+        )
+
+    def _globals(self) -> dict[str, object]:
+        """What every template may use, whatever the visitor."""
+        texts, policy = self.texts, self._policy
+        in_english = texts.language.split("-")[0] == "en"
+        return {
+            "t": texts,
+            "policy": policy,
+            "opt_in": policy.regime is Regime.OPT_IN,
+            "prefix": self.prefix,
+            "stylesheet_url": self.stylesheet_url,
+            "categories": [self._category(category) for category in Category],
+            # The catalog is written in English: WCAG 3.1.2, language of parts.
+            "catalog_lang": "" if in_english else Markup(' lang="en"'),
+            "duration": texts.fill("duration", days=policy.choice_days, cookie=self._cookie_name),
+        }
+
+    def _category(self, category: Category) -> dict[str, object]:
+        texts, policy = self.texts, self._policy
+        own = [
+            {"name": cookie.name, "purpose": cookie.purpose, "kept": self._kept(cookie.lifetime)}
+            for cookie in policy.own_cookies
+            if cookie.category is category
+        ]
+        if category is Category.STRICTLY_NECESSARY:
+            lifetime = texts.fill("choice_cookie_lifetime", days=policy.choice_days)
+            own.insert(
+                0,
+                {
+                    "name": self._cookie_name,
+                    "purpose": texts["choice_cookie_purpose"],
+                    "kept": texts.fill("kept", lifetime=lifetime),
+                },
+            )
+        vendors = [self._vendor(vendor) for vendor in policy.vendors if vendor.category is category]
+        return {
+            "id": category,
+            "optional": category in OPTIONAL,
+            "title": texts[_key(category)],
+            "about": texts[f"{_key(category)}_about"],
+            "own_cookies": own,
+            "vendors": vendors,
+            "count": len(vendors) + bool(own),
+        }
+
+    def _vendor(self, vendor: Vendor) -> dict[str, object]:
+        texts = self.texts
+        kept = [
+            {"name": cookie.name, "purpose": cookie.purpose, "kept": self._kept(cookie.lifetime)}
+            for cookie in vendor.cookies
+        ]
+        kept += [
+            {"name": storage.key, "purpose": storage.purpose, "kept": texts["kept_storage"]}
+            if storage.area != "session"
+            else {"name": storage.key, "purpose": storage.purpose, "kept": texts["kept_session"]}
+            for storage in vendor.storage
+        ]
+        return {
+            "id": vendor.id,
+            "name": vendor.name,
+            "company": texts.fill(
+                "company_country", company=vendor.company, country=texts.country(vendor.country)
+            ),
+            "about": vendor.about,
+            "kept": kept,
+            "privacy_url": vendor.privacy_url,
+        }
+
+    def _kept(self, lifetime: str) -> str:
+        if lifetime == "session":
+            return self.texts["kept_session"]
+        return self.texts.fill("kept", lifetime=lifetime)
+
+    def _load(self, name: str) -> Template:
+        try:
+            return self._environment.get_template(name)
+        except TemplateError as error:
+            raise _wrong_template(error, name) from error
+
+
+class _CheckedTemplate(Template):
+    """A template whose mistakes are reported as configuration, with file and line."""
+
+    def render(self, *args: object, **kwargs: object) -> str:
+        try:
+            return super().render(*args, **kwargs)
+        except TemplateError as error:
+            raise _wrong_template(error, self.name or "template") from error
+
+
+def _wrong_template(error: TemplateError, name: str) -> ConfigurationError:
+    line = getattr(error, "lineno", None)
+    source = getattr(error, "filename", None) or getattr(error, "name", None) or name
+    return ConfigurationError(
+        f"the template cannot be used: {error.message or type(error).__name__}", source=source, line=line
+    )
+
+
+def _environment(templates: Path | None, shared: Mapping[str, object]) -> Environment:
+    folders = [asset_dir("templates")] if templates is None else [templates, asset_dir("templates")]
+    environment = Environment(
+        loader=ChoiceLoader([FileSystemLoader(folder) for folder in folders]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        auto_reload=False,
+    )
+    environment.template_class = _CheckedTemplate
+    environment.globals.update(shared)
+    return environment
+
+
+def _load_static(folder: Path) -> Mapping[str, StaticFile]:
+    """Read every stylesheet and script in ``folder``, keyed by the name in its URL."""
+    files = {}
+    for path in sorted(folder.iterdir()):
+        media_type = _MEDIA_TYPES.get(path.suffix)
+        if media_type is None:
+            continue
+        content = path.read_bytes()
+        digest = sha256(content).hexdigest()[:16]
+        name = f"{path.stem}.{digest}{path.suffix}"
+        files[name] = StaticFile(name=name, media_type=media_type, content=content, etag=f'"{digest}"')
+    return MappingProxyType(files)
+
+
+def _named(files: Mapping[str, StaticFile], name: str) -> StaticFile:
+    stem, _, suffix = name.rpartition(".")
+    for file in files.values():
+        if file.name.startswith(f"{stem}.") and file.name.endswith(f".{suffix}"):
+            return file
+    raise ConfigurationError(f"{name} is missing from the static files: reinstall asgi-consent")
+
+
+def _heard(decision: Decision, signal: BrowserSignal, sent: bool, refuses: frozenset[Category]) -> _Heard:
+    if not sent or not refuses:
+        return _Heard.ABSENT
+    if signal in decision.conflicts:
+        return _Heard.CONFLICT
+    choice = _valid_choice(decision)
+    if choice is not None and signal in choice.told and choice.granted & refuses:
+        return _Heard.OVERRULED
+    return _Heard.HONOURED
+
+
+def _valid_choice(decision: Decision) -> Choice | None:
+    signals = decision.signals
+    return signals.choice if signals.choice_state is ChoiceState.VALID else None
+
+
+def _key(category: Category) -> str:
+    return category.value.replace("-", "_")
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "replace")

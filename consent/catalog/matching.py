@@ -1,0 +1,264 @@
+"""Looking things up: which vendor a URL, a cookie, a storage key or an inline script belongs to.
+
+Everything is compiled when a `Catalog` is made; a lookup is a few dictionary reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+from consent.catalog.model import Match, Vendor
+from consent.catalog.signatures import PatternError, SnippetFinder, compile_signature
+from consent.errors import ConfigurationError
+
+_LONGEST_HOST = 253  # RFC 1035, section 2.3.4; nothing longer can be looked up in the DNS
+STEM = 3
+"""How many literal characters a name with a wildcard begins with. Names and paths are bucketed by them."""
+
+
+class Glob:
+    """Text with ``*`` for any number of characters, matched without backtracking: in linear time."""
+
+    __slots__ = ("_first", "_last", "_middle", "literals")
+
+    def __init__(self, pattern: str) -> None:
+        self._first, *middle = pattern.split("*")
+        self._last = middle.pop() if middle else None
+        self._middle = [part for part in middle if part]
+        self.literals = len(pattern) - pattern.count("*")
+
+    def matches(self, text: str) -> bool:
+        """Whether the whole of ``text`` matches."""
+        if not text.startswith(self._first):
+            return False
+        if self._last is None:
+            return len(text) == len(self._first)
+        if not self._last and not self._middle:
+            return True
+        at = len(self._first)
+        for part in self._middle:
+            at = text.find(part, at)
+            if at < 0:
+                return False
+            at += len(part)
+        return len(text) - at >= len(self._last) and text.endswith(self._last)
+
+
+class UrlPattern:
+    """``host/path`` with ``*`` wildcards in the path, and ``?name=value&…`` conditions on the query.
+
+    The host stands for its subdomains too. The path is matched as a whole, so that ``facebook.com/tr`` is not
+    ``/trending``; the query is free unless the pattern names parameters, which may then stand anywhere in it.
+    """
+
+    __slots__ = ("host", "literals", "parameters", "path")
+
+    def __init__(self, written: str) -> None:
+        self.host, _, rest = written.partition("/")
+        path, _, query = rest.partition("?")
+        self.path = "/" + path
+        pairs = (part.partition("=") for part in query.split("&") if part)
+        self.parameters = tuple((name, Glob(value)) for name, _, value in pairs)
+        self.literals = len(written) - written.count("*")
+
+    def has_parameters(self, query: str) -> bool:
+        """Whether ``query`` has every parameter that this pattern names."""
+        given = [part.partition("=") for part in query.split("&")]
+        return all(
+            any(name == given_name and value.matches(given_value) for given_name, _, given_value in given)
+            for name, value in self.parameters
+        )
+
+
+class _Host:
+    """The rules of one host: first patterns with parameters, then whole paths, then the longest wildcard."""
+
+    __slots__ = ("_by_stem", "_conditional", "_paths", "_short", "has_urls", "owner")
+
+    def __init__(self, owner: Match | None, patterns: Sequence[tuple[UrlPattern, Match]]) -> None:
+        self.owner = owner
+        self.has_urls = bool(patterns)
+        self._paths: dict[str, Match] = {}
+        self._conditional: list[tuple[Glob, UrlPattern, Match]] = []
+        self._by_stem: dict[str, list[tuple[Glob, Match]]] = {}
+        self._short: list[tuple[Glob, Match]] = []
+        for pattern, match in sorted(patterns, key=lambda entry: -entry[0].literals):
+            glob = Glob(pattern.path)
+            if pattern.parameters:
+                self._conditional.append((glob, pattern, match))
+            elif "*" not in pattern.path:
+                self._paths[pattern.path] = match
+            elif "*" in pattern.path[:STEM]:
+                self._short.append((glob, match))
+            else:
+                self._by_stem.setdefault(pattern.path[:STEM], []).append((glob, match))
+
+    def match(self, path: str, query: str) -> Match | None:
+        for glob, pattern, match in self._conditional:
+            if glob.matches(path) and pattern.has_parameters(query):
+                return match
+        found = self._paths.get(path)
+        if found is not None:
+            return found
+        for glob, match in self._by_stem.get(path[:STEM], ()):
+            if glob.matches(path):
+                return match
+        for glob, match in self._short:
+            if glob.matches(path):
+                return match
+        return None
+
+
+class _Names:
+    """Cookie names or storage keys: exact ones first, then the wildcard with the most literal characters."""
+
+    __slots__ = ("_exact", "_wild")
+
+    def __init__(self, rules: Iterable[tuple[str, Match]]) -> None:
+        self._exact: dict[str, Match] = {}
+        self._wild: dict[str, list[tuple[Glob, Match]]] = {}
+        for name, match in rules:
+            if "*" in name:
+                self._wild.setdefault(name[:STEM], []).append((Glob(name), match))
+            else:
+                self._exact[name] = match
+        for bucket in self._wild.values():
+            bucket.sort(key=lambda entry: -entry[0].literals)
+
+    def match(self, name: str) -> Match | None:
+        found = self._exact.get(name)
+        if found is None:
+            for glob, match in self._wild.get(name[:STEM], ()):
+                if glob.matches(name):
+                    return match
+        return found
+
+
+class Catalog:
+    """A set of vendors, indexed. Immutable; safe to share between threads and event loops.
+
+    Raises:
+        ConfigurationError: two vendors claim the same id, host, URL pattern, first-party cookie or storage
+            key, or a signature is outside of the dialect.
+    """
+
+    __slots__ = ("_cookies", "_hosts", "_order", "_snippets", "_storage", "vendors")
+
+    vendors: Mapping[str, Vendor]
+    """By id, in catalog order."""
+
+    def __init__(self, vendors: Iterable[Vendor]) -> None:
+        by_id: dict[str, Vendor] = {}
+        for vendor in vendors:
+            if vendor.id in by_id:
+                raise ConfigurationError(
+                    f"two vendors have this id ({by_id[vendor.id].name}, {vendor.name}): rename one",
+                    key=f"vendor.{vendor.id}",
+                )
+            by_id[vendor.id] = vendor
+        self.vendors = MappingProxyType(by_id)
+        self._order = {vendor_id: position for position, vendor_id in enumerate(by_id)}
+        everyone = by_id.values()
+        owned_hosts = _owned("hosts", ((host, vendor) for vendor in everyone for host in vendor.hosts))
+        owned_urls = _owned("urls", ((url, vendor) for vendor in everyone for url in vendor.urls))
+        urls: dict[str, list[tuple[UrlPattern, Match]]] = {}
+        for url, match in owned_urls.items():
+            pattern = UrlPattern(url)
+            urls.setdefault(pattern.host, []).append((pattern, match))
+        self._hosts = {
+            host: _Host(owned_hosts.get(host), urls.get(host, ()))
+            for host in owned_hosts.keys() | urls.keys()
+        }
+        # Only first-party names: a server never sees the others, and many of them ("id", "uid") are names
+        # that a site may well use for something of its own.
+        cookies = ((c.name, vendor) for vendor in everyone for c in vendor.cookies if c.party == "first")
+        self._cookies = _Names(_owned("cookie", cookies).items())
+        storage = ((item.key, vendor) for vendor in everyone for item in vendor.storage)
+        self._storage = _Names(_owned("storage", storage).items())
+        signatures = []
+        for vendor in everyone:
+            for inline in vendor.inline:
+                try:
+                    signature = compile_signature(inline.pattern)
+                except PatternError as error:
+                    raise ConfigurationError(
+                        f"the pattern {inline.pattern!r} {error}", key=f"vendor.{vendor.id}.inline"
+                    ) from None
+                signatures.append((signature, Match(vendor, inline.pattern)))
+        self._snippets = SnippetFinder(signatures, self.match_url)
+
+    def match_url(self, host: str, target: str) -> Match | None:
+        """Find the vendor of a URL.
+
+        Args:
+            host: lower-case ASCII, without port or trailing dot.
+            target: path and query, from the ``/`` on.
+
+        A URL pattern comes before a bare host, and the longer host before the shorter. Among the patterns of
+        one host, those with query parameters come first, then whole paths, then the longest.
+        """
+        if len(host) > _LONGEST_HOST:
+            return None
+        hosts = self._hosts
+        owner: Match | None = None
+        path = query = ""
+        suffix = host
+        while dot := suffix.find(".") + 1:  # no rule is about a top-level domain
+            rules = hosts.get(suffix)
+            if rules is not None:
+                if rules.has_urls:
+                    if not path:
+                        path, _, query = target.partition("?")
+                    match = rules.match(path, query)
+                    if match is not None:
+                        return match
+                if owner is None:
+                    owner = rules.owner
+            suffix = suffix[dot:]
+        return owner
+
+    def match_cookie(self, name: str) -> Match | None:
+        """Find the vendor whose first-party cookie has this name: exact first, then the longest wildcard."""
+        return self._cookies.match(name)
+
+    def match_storage(self, key: str) -> Match | None:
+        """Find the vendor that keeps this key in the site's local or session storage or as a database."""
+        return self._storage.match(key)
+
+    def match_inline(self, code: str) -> tuple[Match, ...]:
+        """Find every vendor whose snippet is in the inline script ``code``, one match each, in catalog order.
+
+        Linear in the length of the script.
+        """
+        found: dict[str, Match] = {}
+        for match in self._snippets.find(code):
+            found.setdefault(match.vendor.id, match)
+        if len(found) < 2:
+            return tuple(found.values())
+        order = self._order
+        return tuple(sorted(found.values(), key=lambda match: order[match.vendor.id]))
+
+    def with_vendors(self, vendors: Iterable[Vendor]) -> Catalog:
+        """Return a catalog with ``vendors`` added; one with a known id takes the place of the known one.
+
+        Raises:
+            ConfigurationError: one claims a host, cookie or other rule of a vendor that it does not replace.
+        """
+        merged = dict(self.vendors)
+        merged.update((vendor.id, vendor) for vendor in vendors)
+        return Catalog(merged.values())
+
+
+def _owned(kind: str, rules: Iterable[tuple[str, Vendor]]) -> dict[str, Match]:
+    """Index rules by what they say, refusing the same rule from two vendors."""
+    owners: dict[str, Match] = {}
+    for rule, vendor in rules:
+        match = owners.setdefault(rule, Match(vendor, rule))
+        if match.vendor is not vendor:
+            raise ConfigurationError(
+                f"{rule!r} already belongs to the vendor {match.vendor.id!r}: remove it from one of the two, "
+                f"or give the vendor the id {match.vendor.id!r} to replace that one",
+                key=f"vendor.{vendor.id}.{kind}",
+            )
+    return owners

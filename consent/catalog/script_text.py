@@ -1,0 +1,106 @@
+"""Which parts of a script are code, and which are strings and comments.
+
+A vendor's snippet is code. The same words inside a string (a page's data as JSON, an article about analytics)
+or inside a comment (a snippet that was switched off) contact nobody.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+
+_NEXT = re.compile(r"""["'`/]|<!--""")
+_NEXT_IN_SUBSTITUTION = re.compile(r"""["'`/{}]|<!--""")
+_STRING = {
+    '"': re.compile(r'"(?:[^"\\\r\n]|\\(?:\r\n|[\s\S]))*+"'),
+    "'": re.compile(r"'(?:[^'\\\r\n]|\\(?:\r\n|[\s\S]))*+'"),
+}
+_LINE = re.compile(r"[^\r\n\u2028\u2029]*+")
+_REGULAR_EXPRESSION = re.compile(r"/(?:[^/\\\[\r\n]|\\[^\r\n]|\[(?:[^\]\\\r\n]|\\[^\r\n])*+\])++/[A-Za-z]*+")
+_TEMPLATE_CHUNK = re.compile(r"(?:[^`\\$]|\\[\s\S]|\$(?!\{))*+")
+_BEFORE_REGULAR_EXPRESSION = re.compile(
+    r"(?:[(,=:\[!&|?{;+\-*%<>~^]|(?<![\w$.])(?:return|typeof|case|in|of|delete|void|throw|new|else|do))\Z"
+)
+
+
+class ScriptText:
+    """The strings and comments of one script, found in one pass, linear in its length.
+
+    Where the text cannot be read as JavaScript (a string that is never closed), everything counts as code: a
+    tracker must not hide behind a stray quote.
+    """
+
+    __slots__ = ("_ends", "_starts")
+
+    def __init__(self, code: str) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        if not self._scan(code):
+            self._starts.clear()
+            self._ends.clear()
+
+    def is_code(self, position: int) -> bool:
+        """Whether the character at ``position`` is outside of every string, template text and comment."""
+        index = bisect_right(self._starts, position) - 1
+        return index < 0 or position >= self._ends[index]
+
+    def _scan(self, code: str) -> bool:
+        at = 0
+        # The last characters of code, blanks left out: they tell a division from a regular expression.
+        before = ""
+        depths: list[int] = []  # open braces in each template substitution we are inside of
+        while True:
+            found = (_NEXT_IN_SUBSTITUTION if depths else _NEXT).search(code, at)
+            if found is None:
+                return not depths
+            start, mark = found.start(), found[0]
+            before = code[at:start].rstrip()[-10:] or before
+            if mark in _STRING:
+                string = _STRING[mark].match(code, start)
+                if string is None:
+                    return False
+                at, before = self._add(start, string.end()), mark
+            elif mark == "`":
+                before = mark
+                if not (at := self._template(code, start, depths)):
+                    return False
+            elif mark == "{":
+                depths[-1] += 1
+                at, before = start + 1, mark
+            elif mark == "}":
+                at, before = start + 1, mark
+                depths[-1] -= 1
+                if depths[-1] < 0:
+                    depths.pop()
+                    if not (at := self._template(code, start, depths)):
+                        return False
+            elif mark == "<!--" or code.startswith("//", start):
+                line = _LINE.match(code, start)
+                at = self._add(start, line.end() if line else len(code))
+            elif code.startswith("/*", start):
+                end = code.find("*/", start + 2)
+                if end < 0:
+                    return False
+                at = self._add(start, end + 2)
+            else:
+                expression = None
+                if not before or _BEFORE_REGULAR_EXPRESSION.search(before):
+                    expression = _REGULAR_EXPRESSION.match(code, start)
+                at = self._add(start, expression.end()) if expression else start + 1
+                before = "/x"  # a value, or the middle of a division: no regular expression follows either
+
+    def _add(self, start: int, end: int) -> int:
+        self._starts.append(start)
+        self._ends.append(end)
+        return end
+
+    def _template(self, code: str, start: int, depths: list[int]) -> int:
+        """Take template text, opened at ``start``, to its end or next substitution; 0 if it has neither."""
+        chunk = _TEMPLATE_CHUNK.match(code, start + 1)
+        end = chunk.end() if chunk else len(code)
+        if end >= len(code):
+            return 0
+        if code[end] == "`":
+            return self._add(start, end + 1)
+        depths.append(0)
+        return self._add(start, end + 2)

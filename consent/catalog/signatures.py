@@ -1,0 +1,207 @@
+"""Recognising vendors' snippets inside inline scripts, in time linear in the script.
+
+A signature is a regular expression in a narrow dialect, so that no script, however long or hostile, can make
+it slow, and so that one pass over the script's words tells which signatures can match at all:
+
+* it begins with a whole identifier (``fbq``, ``_paq``), and its match must begin in code, not in a string or
+  comment;
+* ``*`` and ``+`` only as ``\\s*+`` and ``\\s++`` (possessive); everything else has an upper bound: ``?``,
+  ``{1,40}``, and all bounds of a signature multiplied stay at or below 4,096;
+* no look-behind, back-references, flags, capturing groups, or repeated groups (``(?:…)?`` is allowed).
+
+Besides the signatures, `SnippetFinder` sees code that loads a known URL straight away, ``s.src = "https://…"``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from consent.catalog.model import Match
+from consent.catalog.script_text import ScriptText
+
+_WORDS = re.compile(r"[A-Za-z_$][\w$]++", re.ASCII)
+_WORD_CHARACTER = re.compile(r"[\w$]", re.ASCII)
+_FIRST_WORD = re.compile(r"(?:[A-Za-z_]|\\\$)(?:\w|\\\$)+", re.ASCII)
+_PIECE = re.compile(
+    r"(?P<space>\\s)|(?P<boundary>\\b)|(?P<type>\\[dDwWS])|(?P<escape>\\[^A-Za-z0-9])"
+    r"|(?P<set>\[\^?(?:\\.|[^\]\\])(?:\\.|[^\]\\])*+\])|(?P<open>\((?:\?:|\?=|\?!)?)|(?P<close>\))"
+    r"|(?P<bar>\|)|(?P<dot>\.)|(?P<literal>[^\\\[\](){}*+?^$.|])",
+    re.DOTALL,
+)
+_QUANTIFIER = re.compile(r"(?P<possessive>[*+]\+)|(?P<optional>\?\??)|\{(?:\d*,)?(?P<most>\d+)\}[?+]?")
+_MOST_REPEATS = 4096
+_LONGEST_PATTERN = 300
+
+
+class PatternError(ValueError):
+    """A signature is outside of the dialect. The message says how to write it instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A compiled signature and the longest word that every script it matches has in it."""
+
+    regex: re.Pattern[str]
+    word: str
+
+    def found_in(self, code: str, read: Callable[[str], ScriptText]) -> bool:
+        """Whether a match begins in code. ``read`` is called at the first match, if there is one."""
+        text: ScriptText | None = None
+        for match in self.regex.finditer(code):
+            text = text or read(code)
+            if text.is_code(match.start()):
+                return True
+        return False
+
+
+def compile_signature(pattern: str) -> Signature:
+    """Check ``pattern`` against the dialect and compile it.
+
+    Raises:
+        PatternError: it is outside of the dialect, or no regular expression at all.
+    """
+    if len(pattern) > _LONGEST_PATTERN:
+        raise PatternError(f"is longer than {_LONGEST_PATTERN} characters: match a distinctive part only")
+    if not _FIRST_WORD.match(pattern):
+        raise PatternError("must begin with a whole identifier of two or more characters, such as 'fbq'")
+    word = _longest_required_word(pattern)
+    try:
+        regex = re.compile(rf"(?<![\w$]){pattern}", re.ASCII)
+    except re.error as error:
+        raise PatternError(f"is not a regular expression: {error}") from None
+    return Signature(regex, word)
+
+
+def _longest_required_word(pattern: str) -> str:
+    """Walk the pattern piece by piece, refuse what the dialect has not, and find the words outside of groups.
+
+    A word counts if the characters around it in the pattern can only be non-word characters, so that it is a
+    whole word of the script too.
+    """
+    at = 0
+    depth = 0
+    repeats = 1
+    words: list[str] = []
+    run = ""
+    clean = True  # nothing that may be a word character touches the start of the run
+    gap = False  # blanks may or may not have come since
+    while at < len(pattern):
+        piece = _PIECE.match(pattern, at)
+        if piece is None:
+            raise PatternError(f"has {pattern[at : at + 6]!r}, which signatures must not use")
+        kind, taken = piece.lastgroup, piece[0]
+        at = piece.end()
+        if taken == "(":
+            raise PatternError("has a capturing group: write '(?:' instead of '('")
+        depth += (kind == "open") - (kind == "close")
+        if kind == "bar" and depth == 0:
+            raise PatternError("has alternatives outside of a group: write one signature for each")
+        quantifier = _QUANTIFIER.match(pattern, at)
+        if quantifier is not None:
+            at = quantifier.end()
+            if quantifier["possessive"]:
+                if kind != "space":
+                    raise PatternError(f"repeats {taken!r} without an upper bound: write '{{1,40}}'")
+            elif quantifier["most"]:
+                if kind == "close":
+                    raise PatternError("repeats a group: only '?' may follow a group")
+                repeats *= max(1, int(quantifier["most"]))
+            else:
+                repeats *= 2
+        elif at < len(pattern) and pattern[at] in "*+":
+            raise PatternError(r"has a '*' or '+' that can be slow: write '\s*+', or an upper bound '{0,40}'")
+        if kind == "space" and quantifier is not None and quantifier[0] == "*+":
+            gap = True  # perhaps nothing at all: what comes after it decides
+            continue
+        character = taken[-1] if kind in ("escape", "literal") else ""
+        if _WORD_CHARACTER.fullmatch(character) and quantifier is None and depth == 0:
+            if gap and run:
+                run, clean = "", False
+            run += character
+            gap = False
+            continue
+        # Something else follows: the run is a whole word unless this piece may stand for a word character.
+        always_there = quantifier is None or quantifier[0] == "++"
+        separates = always_there and _is_no_word_character(kind, taken)
+        if run and clean and separates:
+            words.append(run)
+        run, clean, gap = "", separates, False
+    if run and clean:
+        words.append(run)
+    if repeats > _MOST_REPEATS:
+        raise PatternError(f"may try more than {_MOST_REPEATS} ways to match: lower the bounds in it")
+    words = [word for word in words if len(word) > 1 and not word[0].isdigit()]
+    if not words:
+        raise PatternError("must begin with a whole identifier, followed by a character that ends it")
+    return max(words, key=len)
+
+
+def _is_no_word_character(kind: str | None, piece: str) -> bool:
+    """Whether what ``piece`` of a pattern stands for can never be part of a word."""
+    if kind == "set":
+        return not piece.startswith("[^") and not re.search(r"[\w$-]", piece.replace(r"\s", ""))
+    return kind in ("space", "boundary") or (kind in ("escape", "literal") and not _WORD_CHARACTER.fullmatch(piece[-1]))
+
+
+_LOADING_WORDS = frozenset(
+    ("src", "setAttribute", "fetch", "sendBeacon", "importScripts", "import", "getScript", "document", "open")
+)
+_LOADING = re.compile(
+    r"""(?<![\w$])(?:
+        src\s*+=
+      | setAttribute\s*+\(\s*+["']src["']\s*+,
+      | (?:fetch|sendBeacon|importScripts|import|getScript)\s*+\(
+      | open\s*+\(\s*+["'](?:GET|POST|get|post)["']\s*+,
+      | document\s*+(?:,\s*+["']script["']\s*+,
+          |\.\s*+write(?:ln)?\s*+\(\s*+["'`]\s*+<(?:script|img|iframe)\s[^>]{0,200}?\bsrc\s*+=)
+      )\s*+\\?["'`](?:https?:)?\\?/\\?/(?P<host>[A-Za-z0-9.-]{1,253})(?P<target>[^\s"'`<>]{0,500})""",
+    re.VERBOSE | re.ASCII,
+)
+
+
+class SnippetFinder:
+    """All signatures of a catalog, indexed by a word that each of them needs."""
+
+    __slots__ = ("_by_word", "_match_url")
+
+    def __init__(
+        self,
+        signatures: Sequence[tuple[Signature, Match]],
+        match_url: Callable[[str, str], Match | None],
+    ) -> None:
+        self._match_url = match_url
+        self._by_word: dict[str, list[tuple[Signature, Match]]] = {}
+        for signature, match in signatures:
+            self._by_word.setdefault(signature.word, []).append((signature, match))
+
+    def find(self, code: str) -> Iterator[Match]:
+        """Yield a match per vendor and kind of evidence, in no particular order."""
+        words = set(_WORDS.findall(code))
+        candidates = words & self._by_word.keys()
+        loads = not words.isdisjoint(_LOADING_WORDS)
+        if not candidates and not loads:
+            return
+        read = cache(ScriptText)  # at most once for this script, and most scripts never need it
+        for word in candidates:
+            for signature, match in self._by_word[word]:
+                if signature.found_in(code, read):
+                    yield match
+        if loads:
+            for loading in _LOADING.finditer(code):
+                found = self._match_url(*_address(loading["host"], loading["target"]))
+                if found is not None and read(code).is_code(loading.start()):
+                    yield found
+
+
+def _address(host: str, rest: str) -> tuple[str, str]:
+    """Return host and target of a URL as written in a script, where ``/`` may be escaped."""
+    rest = rest.replace("\\/", "/").split("#", 1)[0]
+    if rest.startswith(":"):
+        port_end = rest.find("/")
+        rest = rest[port_end:] if port_end > 0 else ""
+    if not rest.startswith("/"):
+        rest = "/" + rest
+    return host.lower().rstrip("."), rest

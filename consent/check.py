@@ -1,0 +1,186 @@
+"""Looking at a website from outside, as a visitor without consent gets it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from consent import headers as fields
+from consent.catalog import Catalog
+from consent.codings import Sniffed
+from consent.decision import decide
+from consent.enforcement import Action, PageEnforcement
+from consent.errors import ConsentError
+from consent.html import Rewriter
+from consent.html.urls import PageURL
+from consent.policy import Policy
+from consent.signals import Signals
+
+if TYPE_CHECKING:
+    import httpx2
+
+MAX_PAGE_BYTES = 16 * 1024 * 1024
+_MAX_REDIRECTS = 5
+_REPORT = re.compile(rb'<script type="application/json" id="consent-report">(.*?)</script>', re.DOTALL)
+
+
+class CheckError(ConsentError):
+    """A page could not be looked at; the message says what to try."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing found on a page."""
+
+    kind: str
+    subject: str
+    vendor: str | None
+    """The vendor's id; ``None``: unclassified."""
+    name: str
+    """The vendor's name, or the host."""
+    category: str | None
+
+
+@dataclass(slots=True)
+class PageCheck:
+    """What one page contains for a visitor who allowed nothing."""
+
+    url: str
+    governed: bool = False
+    """Whether the site itself told what it withheld: it runs the middleware."""
+    withheld: list[Item] = field(default_factory=list)
+    """Refused trackers that the site kept out, by its own account."""
+    leaked: list[Item] = field(default_factory=list)
+    """Refused trackers that were delivered all the same."""
+    left: list[Item] = field(default_factory=list)
+    """Known third parties that are allowed without consent."""
+    unclassified: list[Item] = field(default_factory=list)
+    """Third-party content that no catalog entry explains."""
+
+    @property
+    def found(self) -> int:
+        """How many trackers the page has, withheld or not."""
+        return len(self.withheld) + len(self.leaked)
+
+
+@contextmanager
+def _client(timeout_seconds: float) -> Iterator[httpx2.Client]:
+    try:
+        import httpx2
+    except ModuleNotFoundError:
+        raise CheckError("fetching pages needs one more package: pip install 'asgi-consent[check]'") from None
+    headers = {"accept": "text/html,application/xhtml+xml", "user-agent": "asgi-consent-check", "consent-report": "1"}
+    with httpx2.Client(headers=headers, timeout=timeout_seconds, follow_redirects=False) as client:
+        yield client
+
+
+def check_pages(
+    urls: list[str], *, catalog: Catalog, policy: Policy, timeout_seconds: float = 20.0
+) -> Iterator[PageCheck]:
+    """Fetch each page without cookies and signals, and yield what is on it.
+
+    Raises:
+        CheckError: a page cannot be fetched, or is no page.
+    """
+    with _client(timeout_seconds) as client:
+        for url in urls:
+            yield _check_page(client, url, catalog, policy)
+
+
+def _check_page(client: httpx2.Client, url: str, catalog: Catalog, policy: Policy) -> PageCheck:
+    import httpx2
+
+    result = PageCheck(url)
+    target = url if "://" in url else f"http://{url}"
+    for _ in range(_MAX_REDIRECTS + 1):
+        # A visitor without consent has no cookies, not even between two hops.
+        client.cookies.clear()
+        try:
+            with client.stream("GET", target) as response:
+                body = _bounded(response)
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
+            raise CheckError(f"{target} could not be fetched: {error or type(error).__name__}") from None
+        page = _judge(target, response, body, catalog, policy, result)
+        if response.next_request is None:
+            break
+        target = str(response.next_request.url)
+    else:
+        raise CheckError(f"{url} redirects more than {_MAX_REDIRECTS} times")
+    if page is None:
+        kind = response.headers.get("content-type", "nothing that says what it is")
+        raise CheckError(f"{target} is not an HTML page but {kind}: name the address of a page")
+    return result
+
+
+def _bounded(response: httpx2.Response) -> bytes:
+    pieces = []
+    size = 0
+    for piece in response.iter_bytes():
+        size += len(piece)
+        if size > MAX_PAGE_BYTES:
+            raise ValueError(f"it is larger than {MAX_PAGE_BYTES >> 20} MiB")
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _judge(
+    url: str, response: httpx2.Response, body: bytes, catalog: Catalog, policy: Policy, result: PageCheck
+) -> PageEnforcement | None:
+    """Add what one response holds to ``result``; return ``None`` where it is not a page."""
+    parts = urlsplit(url)
+    page = PageEnforcement(
+        catalog, decide(policy, Signals()), PageURL(parts.scheme, (parts.hostname or "").lower(), parts.path or "/")
+    )
+    headers = [(key.lower(), value) for key, value in response.headers.raw]
+    fields.governed(headers, page, now=0)
+    is_page = fields.media_type(headers) in fields.REWRITTEN_TYPES
+    if is_page:
+        match = _REPORT.search(body)
+        report = _read_report(match[1]) if match else None
+        if report is not None:
+            result.governed = True
+            result.withheld += report
+        content_type = fields.first(headers, b"content-type") or b""
+        reader = Sniffed(lambda: Rewriter(page, max_buffer_bytes=MAX_PAGE_BYTES + 1), content_type)
+        reader.write(body)
+        reader.end()
+    for finding in page.findings:
+        vendor = finding.vendor
+        item = Item(
+            finding.kind,
+            finding.subject,
+            vendor.id if vendor else None,
+            vendor.name if vendor else finding.subject.partition("/")[0],
+            vendor.category.value if vendor else None,
+        )
+        if vendor is None:
+            result.unclassified.append(item)
+        elif finding.action is Action.ALLOWED:
+            result.left.append(item)
+        else:
+            result.leaked.append(item)
+    return page if is_page else None
+
+
+def _read_report(text: bytes) -> list[Item] | None:
+    """Read what the site says it withheld; ``None`` where that is no report of ours."""
+    try:
+        report = json.loads(text)
+        return [_item(entry) for entry in report["findings"] if entry["action"] == Action.STRIPPED.value]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _item(entry: dict[str, Any]) -> Item:
+    return Item(
+        kind=str(entry["kind"]),
+        subject=str(entry["subject"]),
+        vendor=str(entry["vendor"]),
+        name=str(entry["name"]),
+        category=str(entry["category"]),
+    )

@@ -1,0 +1,28 @@
+"""The ``consent`` command: the same questions that the pages answer, for terminals and scripts."""
+
+from __future__ import annotations
+
+import click
+
+from consent import __version__
+from consent.cli.check import check
+from consent.cli.receipts import receipts
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="consent")
+def main() -> None:
+    """Keep trackers out of a website until its visitors consent, and keep proof.
+
+    \b
+    Look at a site as a visitor without consent gets it:
+        consent check http://127.0.0.1:8000/
+    Read the receipts of the choices that visitors made:
+        consent receipts
+
+    Every command takes --help, and --json for output that scripts can read.
+    """
+
+
+main.add_command(check)
+main.add_command(receipts)

@@ -1,0 +1,197 @@
+"""The folder in which a site keeps what must outlive a restart: the keys and the receipts."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_hex
+
+from consent.errors import ConfigurationError
+
+_KEYS = "keys"
+_KEY = re.compile(rb"[0-9a-f]{64}")
+_MAX_KEYS_BYTES = 64 * 1024
+_MAX_KEYS = 100
+_KEYS_HEADING = b"""\
+# Keys that sign what this site gives its visitors, each 64 hexadecimal digits. Keep them secret.
+# The first line signs, all of them verify. To rotate: put a new one first, restart, drop the old one later.
+"""
+
+
+class DataFolder:
+    """A site's data folder. Making the object touches nothing.
+
+    Any number of processes may use one folder, and start at the same moment. It needs a local file system.
+
+    Args:
+        path: The folder. It is created where it is missing; the folder that it lies in must exist.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        # Absolute now: the working directory may be another one later.
+        self.path = Path(path).absolute()
+
+    @property
+    def receipts_path(self) -> Path:
+        """Where the receipts are, whether or not there are any yet."""
+        return self.path / "receipts.sqlite3"
+
+    @property
+    def keys_path(self) -> Path:
+        """Where the keys are, whether or not there are any yet."""
+        return self.path / _KEYS
+
+    def keys(self) -> tuple[bytes, ...]:
+        """Return the keys, 32 bytes each, the signing one first; make folder and key where they are missing.
+
+        Every process gets the same ones, those that start together too.
+
+        Raises:
+            ConfigurationError: the folder or the key file cannot be made or read, others may read the keys or
+                put their own in the place of them, or the file does not hold keys.
+        """
+        with self._explained():
+            keys = self._read_keys()
+            if keys is None:
+                self._create()
+                with self._locked() as folder:
+                    # Another process may have been faster.
+                    if self._read_keys() is None:
+                        _write_new(folder, _KEYS, _KEYS_HEADING + token_hex(32).encode() + b"\n")
+                keys = self._read_keys()
+            if keys is None:
+                raise ConfigurationError(
+                    "it vanished while it was being made: start again", source=str(self.keys_path)
+                )
+        return keys
+
+    def _create(self) -> None:
+        try:
+            self.path.mkdir(mode=0o700)
+        except FileExistsError:
+            if not self.path.is_dir():
+                raise ConfigurationError(
+                    "this is a file: name a folder for the data", source=str(self.path)
+                ) from None
+        except FileNotFoundError:
+            raise ConfigurationError(
+                f"it cannot be made, for {self.path.parent} does not exist: create that first",
+                source=str(self.path),
+            ) from None
+        else:
+            _sync_folder(self.path.parent)
+
+    def _read_keys(self) -> tuple[bytes, ...] | None:
+        """Return the keys, or ``None`` where there is no file."""
+        try:
+            # O_NONBLOCK: a named pipe in the place of the file must not make the start hang.
+            file = os.open(self.keys_path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except FileNotFoundError:
+            return None
+        with open(file, "rb") as opened:
+            # Asked of the open file, so that it is the one that is read.
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
+                raise ConfigurationError("this must be a file: remove it", source=str(self.keys_path))
+            if status.st_mode & 0o077:
+                raise ConfigurationError(
+                    f"other users may read or change the keys (mode {stat.S_IMODE(status.st_mode):04o}): "
+                    f"run chmod 600 {self.keys_path}; if they may have been read, also put a new key first",
+                    source=str(self.keys_path),
+                )
+            self._refuse_shared_folder()
+            content = opened.read(_MAX_KEYS_BYTES + 1)
+        return self._parse_keys(content)
+
+    def _refuse_shared_folder(self) -> None:
+        mode = self.path.stat().st_mode
+        if mode & 0o022:
+            raise ConfigurationError(
+                f"other users may put files into it (mode {stat.S_IMODE(mode):04o}), their own keys too: "
+                f"run chmod 700 {self.path}, or name a folder inside it",
+                source=str(self.path),
+            )
+
+    def _parse_keys(self, content: bytes) -> tuple[bytes, ...]:
+        source = str(self.keys_path)
+        if len(content) > _MAX_KEYS_BYTES:
+            raise ConfigurationError(f"more than {_MAX_KEYS_BYTES} bytes: this holds no keys", source=source)
+        keys: list[bytes] = []
+        for number, line in enumerate(content.split(b"\n"), start=1):
+            text = line.strip(b" \t\r")
+            if not text or text.startswith(b"#"):
+                continue
+            # What the line says is not repeated: it may be a key, and messages end up in logs.
+            if _KEY.fullmatch(text) is None:
+                raise ConfigurationError(
+                    "a key is 64 hexadecimal digits in lower case: make one with "
+                    "python -c 'import secrets; print(secrets.token_hex(32))'",
+                    source=source,
+                    line=number,
+                )
+            key = bytes.fromhex(text.decode())
+            if key in keys:
+                raise ConfigurationError(
+                    "this key is in the file twice: remove one", source=source, line=number
+                )
+            keys.append(key)
+        if not keys:
+            raise ConfigurationError(
+                "no key in it: restore it, or remove it and a new one is made", source=source
+            )
+        if len(keys) > _MAX_KEYS:
+            raise ConfigurationError(f"{len(keys)} keys: drop old ones, {_MAX_KEYS} at most", source=source)
+        return tuple(keys)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        """Hold the folder against other processes that start now; yield its descriptor."""
+        self._refuse_shared_folder()
+        folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            # Nobody shall commit visitors' data, or the keys, with a project that the folder lies in.
+            if not (self.path / ".gitignore").exists():
+                _write_new(folder, ".gitignore", b"*\n")
+            yield folder
+        finally:
+            os.close(folder)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ConfigurationError(
+                f"{error.strerror or error} ({error.filename or self.path}): the user this process runs as "
+                "must be able to read and write the data folder; choose another one if it cannot",
+                source=str(self.path),
+            ) from error
+
+
+def _write_new(folder: int, name: str, content: bytes) -> None:
+    """Put a file into ``folder``: whatever happens, it is there whole or not at all. Hold the lock."""
+    beside = f"{name}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(beside, dir_fd=folder)  # left by a process that died here
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(beside, flags, 0o600, dir_fd=folder), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)  # whatever the umask says
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(beside, name, src_dir_fd=folder, dst_dir_fd=folder)
+    os.fsync(folder)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,5 @@
+"""Reading HTML as browsers read it, and rewriting it without touching what is not meant."""
+
+from consent.html.rewriter import Rewriter, RewriterLimitExceeded
+
+__all__ = ["Rewriter", "RewriterLimitExceeded"]

@@ -1,0 +1,149 @@
+"""One line to mount: puts policy, catalog, store, banner and endpoints together around an app."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from consent.banner import Banner
+from consent.catalog import load_catalog
+from consent.choice_cookie import ChoiceCookie
+from consent.data_folder import DataFolder
+from consent.errors import ConfigurationError
+from consent.middleware import EnforcingMiddleware, OnError
+from consent.policy import Policy, load_policy, own_cookie_vendors
+from consent.receipts import Store
+from consent.sqlite_store import SQLiteStore
+from consent.visitor import VisitorEndpoints
+
+DEFAULT_DATA = "consent-data"
+
+
+class ConsentMiddleware:
+    """Governs the trackers of an ASGI app: ``app = ConsentMiddleware(app)``, or ``app.add_middleware``.
+
+    Everything is read and checked here, once; a wrong setting stops the app's start. Every argument left out is
+    taken from the environment, then from its default.
+
+    Args:
+        app: any ASGI app.
+        policy: the site's rules: a ``consent.toml``, or a :class:`Policy`. ``CONSENT_POLICY``. Default: none,
+            opt-in for everything the built-in catalog knows.
+        data: the folder for receipts and keys, made where it is missing. ``CONSENT_DATA``. Default:
+            ``consent-data`` in the working directory.
+        store: where receipts go instead of an SQLite file in ``data``. It is closed with the app.
+        templates: the site's own folder of templates and texts, which go before the built-in ones.
+            ``CONSENT_TEMPLATES``.
+        prefix: the path under which the endpoints answer. ``CONSENT_PREFIX``. Default: ``/_consent``.
+        explain: show developers at the end of each page what was withheld and why. ``CONSENT_EXPLAIN``: ``1`` or
+            ``0``. Default: off.
+        on_error: what becomes of the rest of a page that cannot be rewritten: ``withhold`` or ``pass``.
+            ``CONSENT_ON_ERROR``. Default: ``withhold``.
+        clock: returns seconds since 1970.
+
+    Raises:
+        ConfigurationError: a setting, the policy file or the data folder is wrong; the message says what to do.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        policy: Policy | str | Path | None = None,
+        data: str | Path | None = None,
+        store: Store | None = None,
+        templates: str | Path | None = None,
+        prefix: str | None = None,
+        explain: bool | None = None,
+        on_error: OnError | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        catalog = load_catalog()
+        if not isinstance(policy, Policy):
+            path = policy or os.environ.get("CONSENT_POLICY")
+            policy, catalog = load_policy(path, catalog) if path else (Policy(), catalog)
+        else:
+            catalog = catalog.with_vendors((*policy.vendors, *own_cookie_vendors(policy)))
+        prefix = prefix or os.environ.get("CONSENT_PREFIX") or "/_consent"
+        folder = DataFolder(data or os.environ.get("CONSENT_DATA") or DEFAULT_DATA)
+        own_templates = templates or os.environ.get("CONSENT_TEMPLATES")
+        cookie = ChoiceCookie(folder.keys(), max_age_days=policy.choice_days)
+        banner = Banner(policy, prefix=prefix, templates=Path(own_templates) if own_templates else None)
+        self._store = store if store is not None else SQLiteStore(folder.receipts_path)
+        endpoints = VisitorEndpoints(
+            policy=policy, catalog=catalog, banner=banner, cookie=cookie, store=self._store, clock=clock
+        )
+        self._enforcing = EnforcingMiddleware(
+            app,
+            endpoints=endpoints,
+            policy=policy,
+            catalog=catalog,
+            cookie=cookie,
+            banner=banner,
+            clock=clock,
+            prefix=prefix,
+            explain=_explain(explain),
+            on_error=_on_error(on_error),
+        )
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        else:
+            await self._enforcing(scope, receive, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Close the store when the server stops, whether or not the app takes part in the lifespan itself."""
+        asked = False
+        answered = False
+
+        async def watch_receive() -> Message:
+            nonlocal asked
+            message = await receive()
+            asked = True
+            return message
+
+        async def watch_send(message: Message) -> None:
+            nonlocal answered
+            answered = True
+            if message["type"].startswith("lifespan.shutdown."):
+                await self._store.aclose()
+            await send(message)
+
+        try:
+            await self.app(scope, watch_receive, watch_send)
+        except Exception:
+            # An app without a lifespan says so with an exception, at once or after it took the message.
+            if answered:
+                raise
+        if answered:
+            return
+        if not asked:
+            await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._store.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+def _explain(given: bool | None) -> bool:
+    if given is not None:
+        return given
+    text = os.environ.get("CONSENT_EXPLAIN", "0")
+    if text not in ("0", "1"):
+        raise ConfigurationError(f"{text!r} is neither 1 nor 0", source="CONSENT_EXPLAIN")
+    return text == "1"
+
+
+def _on_error(given: OnError | None) -> OnError:
+    text = given or os.environ.get("CONSENT_ON_ERROR") or "withhold"
+    for choice in get_args(OnError):
+        if text == choice:
+            return text  # type: ignore[return-value]
+    raise ConfigurationError(f"{text!r} is none of {', '.join(get_args(OnError))}", key="on_error")

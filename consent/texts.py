@@ -1,0 +1,194 @@
+"""What visitors read, per language: loaded from TOML, checked whole at start."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal, cast
+
+from consent.assets import asset_dir
+from consent.errors import ConfigurationError
+
+SOURCE_LANGUAGE = "en"
+"""The language whose file says which keys and placeholders there are."""
+MAX_TEXT_LENGTH = 1000
+"""Characters; a longer text is a mistake, and would weigh on every page."""
+_MAX_FILE_BYTES = 256 * 1024
+_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
+_PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
+_COUNTRY = re.compile(r"[A-Z]{2}")
+
+Direction = Literal["ltr", "rtl"]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts(Mapping[str, str]):
+    """The texts of one language, by key. Immutable."""
+
+    language: str
+    """Language tag (BCP 47) of the texts, for ``lang`` attributes and receipts."""
+    direction: Direction
+    name: str
+    """The language's own name for itself."""
+    entries: Mapping[str, str] = field(hash=False)
+    countries: Mapping[str, str] = field(hash=False)
+
+    def __getitem__(self, key: str) -> str:
+        return self.entries[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def fill(self, key: str, **values: object) -> str:
+        """Return the text of ``key`` with its ``{placeholders}`` replaced by ``values``; nothing is escaped.
+
+        Raises:
+            KeyError: there is no such text, or a value is missing.
+        """
+        return _PLACEHOLDER.sub(lambda found: str(values[found[1]]), self.entries[key])
+
+    def country(self, code: str) -> str:
+        """Return the name of a country by its ISO 3166 alpha-2 ``code``; the code itself where unknown."""
+        return self.countries.get(code, code)
+
+    def listing(self, names: list[str]) -> str:
+        """Join ``names`` as a sentence of this language does: "a, b and c"."""
+        if len(names) < 2:
+            return "".join(names)
+        return self["list_separator"].join(names[:-1]) + self["list_last"] + names[-1]
+
+
+def load_texts(
+    language: str, overrides: Mapping[str, str] | None = None, *, folder: Path | None = None
+) -> Texts:
+    """Return the texts of ``language``, with a site's ``overrides`` by key.
+
+    ``de-AT`` is served by ``de`` where there is no file of its own. Called at start; reads files.
+
+    Args:
+        language: Language tag (BCP 47), in any case.
+        overrides: Texts that replace the built-in ones. They may use the placeholders of the text they
+            replace, and need not use all.
+        folder: A site's own templates; its ``texts/<language>.toml`` goes before the built-in one.
+
+    Raises:
+        ConfigurationError: there is no such language, a file is incomplete, or an override does not fit.
+    """
+    source = _read(SOURCE_LANGUAGE, _find(SOURCE_LANGUAGE, None))
+    path = _find(language, folder)
+    texts = _read(language, path)
+    _compare(texts, source, path)
+    entries = dict(texts.entries)
+    for key, text in (overrides or {}).items():
+        place = f"texts.{key}"
+        if key not in entries:
+            near = get_close_matches(key, entries, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"the keys are in {path}"
+            raise ConfigurationError(f"there is no such text; {hint}", key=place)
+        _check_text(text, source.entries[key], source="policy", key=place)
+        entries[key] = text
+    return Texts(texts.language, texts.direction, texts.name, entries, texts.countries)
+
+
+def languages(folder: Path | None = None) -> tuple[str, ...]:
+    """Return the tags of all languages that there are texts in, sorted."""
+    found = {path.stem for place in _folders(folder) for path in place.glob("*.toml")}
+    return tuple(sorted(tag for tag in found if _LANGUAGE.fullmatch(tag)))
+
+
+def _folders(folder: Path | None) -> tuple[Path, ...]:
+    built_in = asset_dir("templates") / "texts"
+    return (built_in,) if folder is None else (folder / "texts", built_in)
+
+
+def _find(language: str, folder: Path | None) -> Path:
+    if _LANGUAGE.fullmatch(language):  # so that it cannot lead out of the folder
+        wanted = [language.lower(), language.split("-")[0].lower()]
+        for tag in wanted:
+            for place in _folders(folder):
+                for path in sorted(place.glob("*.toml")):
+                    if path.stem.lower() == tag:
+                        return path
+    raise ConfigurationError(
+        f"there are no texts in {language[:40]!r}; there are {', '.join(languages(folder))}, "
+        "and a site's own templates folder may add texts/<language>.toml",
+        key="language",
+    )
+
+
+def _read(language: str, path: Path) -> Texts:
+    source = str(path)
+    try:
+        content = path.read_bytes()
+        if len(content) > _MAX_FILE_BYTES:
+            raise ConfigurationError(f"larger than {_MAX_FILE_BYTES} bytes", source=source)
+        data = tomllib.loads(content.decode())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"cannot be read: {error}", source=source) from error
+    if unknown := data.keys() - {"name", "dir", "texts", "countries"}:
+        raise ConfigurationError(
+            "only name, dir, [texts] and [countries] belong here", source=source, key=min(unknown)
+        )
+    name, direction = data.get("name"), data.get("dir")
+    if not isinstance(name, str) or not name:
+        raise ConfigurationError("give the language's own name, such as 'Deutsch'", source=source, key="name")
+    if direction not in ("ltr", "rtl"):
+        raise ConfigurationError("give the direction of writing, 'ltr' or 'rtl'", source=source, key="dir")
+    entries = _strings(data.get("texts", {}), source, "texts")
+    countries = _strings(data.get("countries", {}), source, "countries")
+    for code in countries:
+        if _COUNTRY.fullmatch(code) is None:
+            raise ConfigurationError(
+                "a country is two capital letters (ISO 3166)", source=source, key=f"countries.{code}"
+            )
+    # A region's visitors are served by the language's file, and told so: lang="de", not "de-AT".
+    tag = language if path.stem.lower() == language.lower() else path.stem
+    return Texts(tag, cast(Direction, direction), name, entries, countries)
+
+
+def _strings(table: object, source: str, key: str) -> dict[str, str]:
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"write a table, [{key}]", source=source, key=key)
+    for name, value in table.items():
+        if not isinstance(value, str):
+            raise ConfigurationError("a text is a string in quotes", source=source, key=f"{key}.{name}")
+    return cast(dict[str, str], table)
+
+
+def _compare(texts: Texts, source: Texts, path: Path) -> None:
+    """Refuse a language file that lacks a text or has one that nothing shows."""
+    if missing := source.entries.keys() - texts.entries.keys():
+        raise ConfigurationError(
+            f"this text is missing; in English it reads {source.entries[min(missing)]!r}",
+            source=str(path),
+            key=f"texts.{min(missing)}",
+        )
+    if unknown := texts.entries.keys() - source.entries.keys():
+        raise ConfigurationError(
+            "there is no such text in English: remove it", source=str(path), key=f"texts.{min(unknown)}"
+        )
+    for key, text in texts.entries.items():
+        _check_text(text, source.entries[key], source=str(path), key=f"texts.{key}")
+
+
+def _check_text(text: object, original: str, *, source: str, key: str) -> None:
+    if not isinstance(text, str) or (not text.strip(" ") and original.strip(" ")):
+        raise ConfigurationError("a text is a string with something in it", source=source, key=key)
+    if len(text) > MAX_TEXT_LENGTH:
+        raise ConfigurationError(f"longer than {MAX_TEXT_LENGTH} characters", source=source, key=key)
+    if any(ord(character) < 32 for character in text):
+        raise ConfigurationError(
+            "write the text on one line, without control characters", source=source, key=key
+        )
+    allowed = set(_PLACEHOLDER.findall(original))
+    rest = _PLACEHOLDER.sub("", text)
+    if "{" in rest or "}" in rest or set(_PLACEHOLDER.findall(text)) - allowed:
+        names = ", ".join(f"{{{name}}}" for name in sorted(allowed)) or "no placeholder"
+        raise ConfigurationError(f"this text may use {names} and no other braces", source=source, key=key)
