@@ -222,7 +222,6 @@ class Banner:
             shown=self._shown_for(variant).hash,
             return_to=return_to,
             message=self.texts[message] if message else "",
-            heading="h1",
             stay=True,
         )
         return page.encode()
@@ -261,7 +260,7 @@ class Banner:
                     "allowed": decision.allows(category),
                     "why": self._why(decision.reason(category), category),
                 }
-                for category in Category
+                for category in OPTIONAL
             ],
             groups=[
                 self._group("explain_withheld", withheld, decision),
@@ -301,8 +300,12 @@ class Banner:
         exception = decision.vendors.get(vendor.id)
         by_exception = exception is (finding.action is Action.ALLOWED)
         if by_exception and finding.reason in (Reason.GRANTED, Reason.REFUSED):
-            return self.texts["why_vendor_on" if exception else "why_vendor_off"]
-        return self._why(finding.reason, vendor.category)
+            why = self.texts["why_vendor_on" if exception else "why_vendor_off"]
+        else:
+            why = self._why(finding.reason, vendor.category)
+        return self.texts.fill(
+            "passed_because" if finding.action is Action.ALLOWED else "withheld_because", why=why
+        )
 
     def _why(self, reason: Reason, category: Category) -> str:
         name = self._inline.get(category, self._names[category])
@@ -343,7 +346,6 @@ class Banner:
             shown=shown,
             return_to=self._return_to_mark,
             nonce_attribute=self._nonce_mark,  # hexadecimal digits until a request fills it in
-            heading="h2",
             stay=False,
         )
 
@@ -451,12 +453,13 @@ class Banner:
         return {
             "t": texts,
             "policy": policy,
+            "site": texts["this_site"] if policy.site == Policy().site else policy.site,
             "opt_in": policy.regime is Regime.OPT_IN,
             "prefix": self.prefix,
             "stylesheet_url": self.stylesheet_url,
             "categories": [self._category(category) for category in Category],
             # The catalog is written in English: WCAG 3.1.2, language of parts.
-            "catalog_lang": "" if in_english else Markup(' lang="en"'),
+            "catalog_lang": "" if in_english else Markup(' lang="en" dir="ltr"'),
             "duration": texts.fill("duration", days=policy.choice_days, cookie=self._cookie_name),
         }
 

@@ -38,7 +38,6 @@ _POLICY_VERSION = re.compile(r"[0-9a-f]{12}")
 _VENDOR = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _CATEGORY_LETTERS = {category.value[0]: category for category in OPTIONAL}
 _SIGNAL_LETTERS = {signal.value[0]: signal for signal in BrowserSignal}
-_KEYS = frozenset({"allow", "at", "deny", "grant", "policy", "receipt", "subject", "told"})
 
 
 class UnwritableChoiceError(ConsentError, ValueError):
@@ -215,8 +214,6 @@ def _decode(payload: bytes) -> Choice | None:
     try:
         text = base64_decode(payload)
         content = json.loads(text)
-        if type(content) is not dict or content.keys() != _KEYS:
-            return None
         vendors = dict.fromkeys(content["allow"].split(), True)
         vendors |= dict.fromkeys(content["deny"].split(), False)
         choice = Choice(
@@ -228,7 +225,7 @@ def _decode(payload: bytes) -> Choice | None:
             vendors=MappingProxyType(vendors),
             told=frozenset(_SIGNAL_LETTERS[letter] for letter in content["told"]),
         )
-        # Writing it again checks every field's form, and that there is no second spelling of the same choice.
+        # Writing it again checks every field's form, and that there is nothing else and no second spelling.
         canonical = _encode(choice)
     except (BadData, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

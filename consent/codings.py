@@ -1,31 +1,24 @@
-"""Content codings and character encodings around the rewriter, which reads bytes that agree with ASCII."""
+"""Content codings and character encodings around the rewriter, which reads bytes that agree with ASCII.
+
+Everything here is a :class:`Stream` around a :class:`Stream`: a chunk goes in decoded, through the inner one,
+and comes out encoded as it was. Memory is bounded however large a body is, coded or decoded.
+"""
 
 from __future__ import annotations
 
 import codecs
+import importlib
 import re
 import zlib
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from types import ModuleType
+from typing import Any, Protocol
 
 _PIECE = 256 * 1024
-_CHARSET = re.compile(rb"charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]{1,40})", re.IGNORECASE)
-_PRESCAN_BYTES = 1024  # HTML Standard, section 13.2.3.2
-
-# The encodings in which a "<" may be something else than the byte 0x3C.
-_NOT_ASCII: dict[bytes, str] = {
-    b"utf-16": "utf-16-le",
-    b"utf-16le": "utf-16-le",
-    b"utf-16be": "utf-16-be",
-    b"ucs-2": "utf-16-le",
-    b"unicode": "utf-16-le",
-    b"csunicode": "utf-16-le",
-    b"iso-10646-ucs-2": "utf-16-le",
-    b"unicodefeff": "utf-16-le",
-    b"unicodefffe": "utf-16-be",
-    b"iso-2022-jp": "iso2022_jp",
-    b"csiso2022jp": "iso2022_jp",
-}
+"""How much of a body is decoded at a time, in bytes."""
+_MAX_CODINGS = 3
+"""How many codings on top of each other are undone; more is no page but an attack."""
 
 
 class Stream(Protocol):
@@ -38,100 +31,486 @@ class Stream(Protocol):
         """Return the rest."""
 
 
-class Gzipped:
-    """Decodes a gzip body for ``inner`` and encodes what comes out again.
+# --- content codings (RFC 9110, section 8.4) ---
 
-    A body however large when decoded takes constant memory.
 
-    Raises:
-        zlib.error: from :meth:`write`, where the body is not gzip.
+class BrokenCoding(Exception):
+    """A body is not in the content coding that it says it is in, or ends in the middle."""
+
+
+class _Decoder(Protocol):
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield what ``chunk`` adds, in pieces of bounded size.
+
+        Raises:
+            BrokenCoding: it cannot follow what came before.
+        """
+
+    @property
+    def complete(self) -> bool:
+        """Whether a body may end here."""
+
+
+class _Encoder(Protocol):
+    def write(self, data: bytes) -> bytes:
+        """Encode ``data``; some of the outcome may come later."""
+
+    def flush(self) -> bytes:
+        """Return all that is needed to decode what was written."""
+
+    def end(self) -> bytes:
+        """Return the rest."""
+
+
+class _Inflating:
+    """Decodes ``gzip``, in one or several members."""
+
+    def __init__(self) -> None:
+        self._decoder: zlib._Decompress | None = None
+        self._begun = False
+        self._over = False
+
+    @property
+    def complete(self) -> bool:
+        return self._decoder is None
+
+    def _next_member(self, chunk: bytes) -> bool:
+        """Begin a member (RFC 1952, section 2.2). Like browsers, ignore what follows the last."""
+        if self._begun and chunk[0] != 0x1F:
+            self._over = True
+            return False
+        self._begun = True
+        self._decoder = zlib.decompressobj(31)
+        return True
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        while chunk and not self._over:
+            if self._decoder is None and not self._next_member(chunk):
+                return
+            decoder = self._decoder
+            assert decoder is not None  # noqa: S101 - just begun
+            full = True
+            while not decoder.eof and (chunk or full):
+                try:
+                    piece = decoder.decompress(chunk, _PIECE)
+                except zlib.error as error:
+                    raise BrokenCoding(str(error)) from error
+                chunk = decoder.unconsumed_tail
+                # What zlib has decoded beyond the limit is still inside it.
+                full = len(piece) == _PIECE
+                yield piece
+            if decoder.eof:
+                chunk = decoder.unused_data
+                self._decoder = None
+
+
+class _Deflated(_Inflating):
+    """Decodes ``deflate``: zlib, or the bare data that some servers send and browsers take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._head = b""
+
+    @property
+    def complete(self) -> bool:
+        return super().complete and not self._head
+
+    def _next_member(self, chunk: bytes) -> bool:
+        if self._begun:
+            self._over = True
+            return False
+        self._begun = True
+        wrapped = chunk[0] & 0x0F == 8 and int.from_bytes(chunk[:2], "big") % 31 == 0
+        self._decoder = zlib.decompressobj(15 if wrapped else -15)
+        return True
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        if not self._begun:
+            self._head += chunk
+            if len(self._head) < 2:
+                return
+            chunk, self._head = self._head, b""
+        yield from super().pieces(chunk)
+
+
+class _Deflating:
+    """Encodes ``gzip`` (window bits 31) and ``deflate`` (15)."""
+
+    def __init__(self, window_bits: int) -> None:
+        self._encoder = zlib.compressobj(6, zlib.DEFLATED, window_bits)
+
+    def write(self, data: bytes) -> bytes:
+        return self._encoder.compress(data)
+
+    def flush(self) -> bytes:
+        return self._encoder.flush(zlib.Z_SYNC_FLUSH)
+
+    def end(self) -> bytes:
+        return self._encoder.flush(zlib.Z_FINISH)
+
+
+class _Unbrotli:
+    def __init__(self, brotli: ModuleType) -> None:
+        self._error: type[Exception] = brotli.error
+        self._decoder = brotli.Decompressor()
+        self._begun = False
+
+    @property
+    def complete(self) -> bool:
+        return not self._begun or bool(self._decoder.is_finished())
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        if self._begun and self._decoder.is_finished():
+            return
+        self._begun = True
+        try:
+            yield self._decoder.process(chunk, output_buffer_limit=_PIECE)
+            while not self._decoder.can_accept_more_data():
+                yield self._decoder.process(b"", output_buffer_limit=_PIECE)
+        except self._error as error:
+            raise BrokenCoding(str(error) or "not Brotli data") from error
+
+
+class _Brotli:
+    def __init__(self, brotli: ModuleType) -> None:
+        # Above 4 it takes longer than the network gains.
+        self._encoder = brotli.Compressor(quality=4)
+
+    def write(self, data: bytes) -> bytes:
+        return bytes(self._encoder.process(data))
+
+    def flush(self) -> bytes:
+        return bytes(self._encoder.flush())
+
+    def end(self) -> bytes:
+        return bytes(self._encoder.finish())
+
+
+class _Unzstd:
+    """Decodes ``zstd``, in one or several frames."""
+
+    # RFC 9659: a window of more than 8 MB is not to be sent.
+    _WINDOW_LOG = 23
+
+    def __init__(self, zstd: ModuleType) -> None:
+        self._error: type[Exception] = zstd.ZstdError
+        options = {zstd.DecompressionParameter.window_log_max: self._WINDOW_LOG}
+        self._make: Callable[[], Any] = lambda: zstd.ZstdDecompressor(options=options)
+        self._decoder: Any = None
+
+    @property
+    def complete(self) -> bool:
+        return self._decoder is None
+
+    def pieces(self, chunk: bytes) -> Iterator[bytes]:
+        while chunk:
+            decoder = self._decoder = self._decoder or self._make()
+            try:
+                yield decoder.decompress(chunk, _PIECE)
+                while not decoder.eof and not decoder.needs_input:
+                    yield decoder.decompress(b"", _PIECE)
+            except self._error as error:
+                raise BrokenCoding(str(error)) from error
+            if not decoder.eof:
+                return
+            chunk = decoder.unused_data
+            self._decoder = None
+
+
+class _Zstd:
+    def __init__(self, zstd: ModuleType) -> None:
+        self._encoder = zstd.ZstdCompressor(level=3)
+
+    def write(self, data: bytes) -> bytes:
+        return bytes(self._encoder.compress(data))
+
+    def flush(self) -> bytes:
+        return bytes(self._encoder.flush(self._encoder.FLUSH_BLOCK))
+
+    def end(self) -> bytes:
+        return bytes(self._encoder.flush(self._encoder.FLUSH_FRAME))
+
+
+_Coding = tuple[Callable[[], _Decoder], Callable[[], _Encoder]]
+
+
+def _installed() -> dict[bytes, _Coding]:
+    """Find the codings that can be undone here: two need packages of the extra ``codings``."""
+    found: dict[bytes, _Coding] = {
+        b"gzip": (_Inflating, lambda: _Deflating(31)),
+        b"x-gzip": (_Inflating, lambda: _Deflating(31)),
+        b"deflate": (_Deflated, lambda: _Deflating(15)),
+    }
+    brotli = _module("brotli")
+    # Before 1.2 it cannot bound what it decodes.
+    if brotli is not None and hasattr(brotli.Decompressor, "can_accept_more_data"):
+        found[b"br"] = (lambda: _Unbrotli(brotli), lambda: _Brotli(brotli))
+    zstd = _module("compression.zstd") or _module("backports.zstd")
+    if zstd is not None:
+        found[b"zstd"] = (lambda: _Unzstd(zstd), lambda: _Zstd(zstd))
+    return found
+
+
+def _module(name: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+_CODINGS = _installed()
+
+
+def listed(value: bytes) -> list[bytes]:
+    """Return the codings that a ``Content-Encoding`` names, in the order they were applied."""
+    names = [name.strip(b" \t").lower() for name in value.split(b",")]
+    return [name for name in names if name not in (b"", b"identity")]
+
+
+def readable(codings: Sequence[bytes]) -> bool:
+    """Tell whether a body with these codings can be decoded and encoded again here."""
+    return len(codings) <= _MAX_CODINGS and all(name in _CODINGS for name in codings)
+
+
+@lru_cache(maxsize=256)
+def acceptable(value: bytes) -> bytes:
+    """Return an ``Accept-Encoding`` that asks for no more than what can be decoded here."""
+    kept = []
+    for part in value.split(b","):
+        name, semicolon, weight = part.partition(b";")
+        name = name.strip(b" \t").lower()
+        if name == b"*":
+            name = b"gzip"
+        if name in _CODINGS or name == b"identity":
+            kept.append(name + semicolon + weight.strip(b" \t"))
+    return b", ".join(kept) or b"identity"
+
+
+class Coded:
+    """Undoes one content coding for ``inner``, and encodes what comes out again.
+
+    Args:
+        coding: one of those that are :func:`readable`.
+        failed: told of a body that is not in its coding; returns whether what cannot be read passes as it
+            came. It can only do so from the beginning: behind bytes that were encoded here it makes no sense.
     """
 
-    def __init__(self, inner: Stream, *, level: int = 6) -> None:
+    def __init__(self, inner: Stream, coding: bytes, failed: Callable[[Exception], bool]) -> None:
+        decoder, encoder = _CODINGS[coding]
         self._inner = inner
-        self._decoder = zlib.decompressobj(31)
-        self._encoder = zlib.compressobj(level, zlib.DEFLATED, 31)
+        self._decoder = decoder()
+        self._encoder = encoder()
+        self._failed = failed
+        self._begun = False
+        self._passes: bool | None = None
 
     def write(self, chunk: bytes) -> bytes:
+        if self._passes is not None:
+            return chunk if self._passes else b""
         out = []
-        while chunk:
-            piece = self._decoder.decompress(chunk, _PIECE)
-            out.append(self._encoder.compress(self._inner.write(piece)))
-            chunk = self._decoder.unconsumed_tail
-            if self._decoder.eof:
-                # Another member may follow (RFC 1952, section 2.2).
-                chunk = self._decoder.unused_data.lstrip(b"\0")
-                self._decoder = zlib.decompressobj(31)
-        # What is ready for the reader is not kept for a better ratio.
-        out.append(self._encoder.flush(zlib.Z_SYNC_FLUSH))
+        ready = False
+        try:
+            for piece in self._decoder.pieces(chunk):
+                written = self._inner.write(piece)
+                ready |= bool(written)
+                out.append(self._encoder.write(written))
+        except BrokenCoding as error:
+            self._passes = self._failed(error) and not self._begun and not ready
+            if self._passes:
+                return chunk
+        self._begun = True
+        if ready:
+            # What the reader can have now is not kept for a better ratio.
+            out.append(self._encoder.flush())
         return b"".join(out)
 
     def end(self) -> bytes:
-        rest = self._inner.write(self._decoder.flush()) + self._inner.end()
-        return self._encoder.compress(rest) + self._encoder.flush(zlib.Z_FINISH)
+        if self._passes is None and not self._decoder.complete:
+            self._passes = self._failed(BrokenCoding("the body ends too early"))
+        if self._passes is not None:
+            # Cut short as it came, it is not made to look whole.
+            return b""
+        return self._encoder.write(self._inner.end()) + self._encoder.end()
 
 
-class Transcoded:
-    """Brings a page in an encoding unlike ASCII to ``inner`` as UTF-8, and back again."""
+# --- character encodings (Encoding Standard) ---
+
+_LABEL = rb"[\"']?\s*([A-Za-z0-9_.:-]{1,40})"
+_CHARSET = re.compile(rb"charset\s*=\s*" + _LABEL, re.IGNORECASE)
+_PRESCAN = re.compile(
+    rb"<!--.*?-->"
+    rb"|<meta[\s/][^>]*?charset\s*=\s*" + _LABEL + rb"(?=[\s\"'/>;])"
+    rb"|\A<\?xml\s[^>]*?encoding\s*=\s*" + _LABEL + rb"(?=[\"'])",
+    re.IGNORECASE | re.DOTALL,
+)
+_PRESCAN_BYTES = 1024  # HTML Standard, section 13.2.3.2
+_BOMS = {codecs.BOM_UTF8: "", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_ISO_2022_JP = "iso-2022-jp"
+
+# The labels of the encodings in which a "<" may be something else than the byte 0x3C, or the byte 0x3C
+# something else than a "<". In the other multi-byte encodings no second byte means anything to markup.
+_UNLIKE_ASCII: dict[bytes, str] = {
+    b"utf-16": "utf-16-le",
+    b"utf-16le": "utf-16-le",
+    b"utf-16be": "utf-16-be",
+    b"ucs-2": "utf-16-le",
+    b"unicode": "utf-16-le",
+    b"csunicode": "utf-16-le",
+    b"iso-10646-ucs-2": "utf-16-le",
+    b"unicodefeff": "utf-16-le",
+    b"unicodefffe": "utf-16-be",
+    b"iso-2022-jp": _ISO_2022_JP,
+    b"csiso2022jp": _ISO_2022_JP,
+}
+
+
+def charset(content_type: bytes) -> bytes | None:
+    """Return the label of the character encoding that a ``Content-Type`` names, lower case."""
+    match = _CHARSET.search(content_type)
+    return match[1].lower() if match else None
+
+
+class _Utf16:
+    """Brings a page in UTF-16 to ``inner`` as UTF-8, and back again, each code unit as it was."""
 
     def __init__(self, inner: Stream, encoding: str) -> None:
         self._inner = inner
-        errors = "surrogatepass" if encoding.startswith("utf-16") else "xmlcharrefreplace"
-        self._decoder = codecs.getincrementaldecoder(encoding)(
-            "surrogatepass" if encoding.startswith("utf-16") else "replace"
-        )
-        self._encoder = codecs.getincrementalencoder(encoding)(errors)
+        # Half a surrogate pair is no character, but it has a right to stay what it is.
+        self._decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+        self._encoding = encoding
         self._middle = codecs.getincrementaldecoder("utf-8")("surrogatepass")
 
-    def _back(self, piece: bytes, *, final: bool) -> bytes:
-        return self._encoder.encode(self._middle.decode(piece, final), final)
+    def _through(self, text: str) -> bytes:
+        return self._back(self._inner.write(text.encode("utf-8", "surrogatepass")))
+
+    def _back(self, piece: bytes, *, final: bool = False) -> bytes:
+        return self._middle.decode(piece, final).encode(self._encoding, "surrogatepass")
 
     def write(self, chunk: bytes) -> bytes:
-        text = self._decoder.decode(chunk)
-        return self._back(self._inner.write(text.encode("utf-8", "surrogatepass")), final=False)
+        return self._through(self._decoder.decode(chunk))
 
     def end(self) -> bytes:
-        try:
-            text = self._decoder.decode(b"", True)
-        except UnicodeDecodeError:  # half a code unit: a browser shows a replacement character
-            text = "�"
-        rest = self._inner.write(text.encode("utf-8", "surrogatepass")) + self._inner.end()
-        return self._back(rest, final=True)
+        pending = self._decoder.getstate()[0]
+        half = pending[len(pending) & ~1 :]
+        self._decoder.setstate((b"", 0))
+        last = pending[: len(pending) & ~1].decode(self._encoding, "surrogatepass")
+        return self._through(last) + self._back(self._inner.end(), final=True) + half
+
+
+class _Iso2022Jp:
+    """Shows ``inner`` the bytes of Japanese characters with their eighth bit set, and takes it off again.
+
+    Between escape sequences two bytes are a character, any of them may look like a ``<``, and none is. The
+    encoding has no other use for the eighth bit, so every byte of the page comes back as it was. Only bytes
+    with that bit, which are errors to every browser, become another such byte; and an escape sequence that
+    says what already holds, which shows as nothing, is left out, lest it hide a name from who looks for it.
+    """
+
+    _ESCAPE = re.compile(rb"\x1b(\$[@B]|\([BIJ])")
+    _HALF_ESCAPE = re.compile(rb"\x1b[$(]?\Z")
+    _ERROR = 0x9B  # an escape with the eighth bit, which nothing else becomes
+    _IN_ASCII = bytes(byte if byte < 0x80 else 0x9B for byte in range(256))
+    _IN_JAPANESE = bytes(
+        0x9B if byte >= 0x80 else byte if byte == 0x1B else byte | 0x80 for byte in range(256)
+    )
+    _BACK = bytes(byte if byte < 0x80 or byte == 0x9B else byte & 0x7F for byte in range(256))
+
+    def __init__(self, inner: Stream) -> None:
+        self._inner = inner
+        self._set = b"(B"
+        self._pending = b""
+
+    def _masked(self, data: bytes) -> bytes:
+        parts = self._ESCAPE.split(data)
+        out = []
+        for position, part in enumerate(parts):
+            if position % 2 == 0:
+                ascii_like = self._set in (b"(B", b"(J")
+                out.append(part.translate(self._IN_ASCII if ascii_like else self._IN_JAPANESE))
+            elif part != self._set:
+                self._set = part
+                out.append(b"\x1b" + part)
+        return b"".join(out)
+
+    def write(self, chunk: bytes) -> bytes:
+        data = self._pending + chunk
+        cut = self._HALF_ESCAPE.search(data)
+        end = cut.start() if cut else len(data)
+        self._pending = data[end:]
+        return self._inner.write(self._masked(data[:end])).translate(self._BACK)
+
+    def end(self) -> bytes:
+        rest = self._inner.write(self._masked(self._pending)) + self._inner.end()
+        return rest.translate(self._BACK)
+
+
+class _Undeclared:
+    """Looks for a ``<meta charset>`` while handing on what reads the same with and without one.
+
+    Of what a ``<meta>`` may name, only ISO-2022-JP matters: a page whose ``<meta>`` could be read is not in
+    UTF-16, whatever it says.
+    """
+
+    _TELLING = re.compile(rb"[\x1b\x80-\xff]")
+
+    def __init__(self, inner: Stream) -> None:
+        self._inner = inner
+        self._head: bytes | None = b""
+        self._sent = 0
+
+    def write(self, chunk: bytes) -> bytes:
+        if self._head is None:
+            return self._inner.write(chunk)
+        self._head += chunk
+        return self._hand_on(final=False)
+
+    def _hand_on(self, *, final: bool) -> bytes:
+        head = self._head
+        assert head is not None  # noqa: S101 - the callers' condition
+        window = head[:_PRESCAN_BYTES]
+        label = next((m[1] or m[2] for m in _PRESCAN.finditer(window) if m[1] or m[2]), None)
+        if label is None and len(head) < _PRESCAN_BYTES and not final:
+            telling = self._TELLING.search(head, self._sent)
+            end = telling.start() if telling else len(head)
+        else:
+            if label and _UNLIKE_ASCII.get(label.lower()) == _ISO_2022_JP:
+                self._inner = _Iso2022Jp(self._inner)
+            self._head = None
+            end = len(head)
+        piece, self._sent = head[self._sent : end], end
+        return self._inner.write(piece) if piece else b""
+
+    def end(self) -> bytes:
+        rest = b"" if self._head is None else self._hand_on(final=True)
+        return rest + self._inner.end()
 
 
 class Sniffed:
-    """Waits for the first bytes to learn the encoding, unless ``content_type`` tells, then hands on.
+    """Learns the character encoding as browsers do, and hands the page on to what ``make`` makes.
 
-    The order is a browser's: byte order mark, ``Content-Type``, ``<meta charset>`` (HTML Standard, 13.2.3).
+    The order is: byte order mark, ``content_type``, ``<meta charset>`` (HTML Standard, section 13.2.3).
     """
 
     def __init__(self, make: Callable[[], Stream], content_type: bytes) -> None:
         self._make = make
-        match = _CHARSET.search(content_type)
-        self._declared = match[1].lower() if match else None
+        self._declared = charset(content_type)
         self._inner: Stream | None = None
         self._head = b""
 
     def _choose(self, head: bytes) -> Stream:
         inner = self._make()
-        if head.startswith(codecs.BOM_UTF8):
+        marked = next((encoding for bom, encoding in _BOMS.items() if head.startswith(bom)), None)
+        if marked is None and self._declared is None:
+            return _Undeclared(inner)
+        encoding = _UNLIKE_ASCII.get(self._declared or b"") if marked is None else marked
+        if not encoding:
             return inner
-        if head.startswith(codecs.BOM_UTF16_LE):
-            return Transcoded(inner, "utf-16-le")
-        if head.startswith(codecs.BOM_UTF16_BE):
-            return Transcoded(inner, "utf-16-be")
-        charset = self._declared
-        if charset is None:
-            match = _CHARSET.search(head[:_PRESCAN_BYTES])
-            # A page whose <meta> was readable is not in UTF-16, whatever it says.
-            charset = match[1].lower() if match and not match[1].lower().startswith(b"u") else b""
-        encoding = _NOT_ASCII.get(charset)
-        return Transcoded(inner, encoding) if encoding else inner
+        return _Iso2022Jp(inner) if encoding == _ISO_2022_JP else _Utf16(inner, encoding)
 
     def write(self, chunk: bytes) -> bytes:
         if self._inner is None:
             self._head += chunk
-            if len(self._head) < 3:
+            if any(len(self._head) < len(bom) and bom.startswith(self._head) for bom in _BOMS):
                 return b""
             self._inner = self._choose(self._head)
             chunk, self._head = self._head, b""

@@ -74,10 +74,7 @@ class DataFolder:
         try:
             self.path.mkdir(mode=0o700)
         except FileExistsError:
-            if not self.path.is_dir():
-                raise ConfigurationError(
-                    "this is a file: name a folder for the data", source=str(self.path)
-                ) from None
+            pass
         except FileNotFoundError:
             raise ConfigurationError(
                 f"it cannot be made, for {self.path.parent} does not exist: create that first",
@@ -93,20 +90,30 @@ class DataFolder:
             file = os.open(self.keys_path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return None
-        with open(file, "rb") as opened:
+        except NotADirectoryError:
+            raise ConfigurationError(
+                "a file is in the place of this folder, or of one that it lies in: name another",
+                source=str(self.path),
+            ) from None
+        try:
             # Asked of the open file, so that it is the one that is read.
-            status = os.fstat(file)
-            if not stat.S_ISREG(status.st_mode):
-                raise ConfigurationError("this must be a file: remove it", source=str(self.keys_path))
-            if status.st_mode & 0o077:
-                raise ConfigurationError(
-                    f"other users may read or change the keys (mode {stat.S_IMODE(status.st_mode):04o}): "
-                    f"run chmod 600 {self.keys_path}; if they may have been read, also put a new key first",
-                    source=str(self.keys_path),
-                )
+            self._check_keys_file(os.fstat(file).st_mode)
             self._refuse_shared_folder()
-            content = opened.read(_MAX_KEYS_BYTES + 1)
+            content = os.read(file, _MAX_KEYS_BYTES + 1)
+        finally:
+            os.close(file)
         return self._parse_keys(content)
+
+    def _check_keys_file(self, mode: int) -> None:
+        source = str(self.keys_path)
+        if not stat.S_ISREG(mode):
+            raise ConfigurationError("this must be a file: remove it", source=source)
+        if mode & 0o077:
+            raise ConfigurationError(
+                f"other users may read or change the keys (mode {stat.S_IMODE(mode):04o}): "
+                f"run chmod 600 {self.keys_path}; if they may have been read, also put a new key first",
+                source=source,
+            )
 
     def _refuse_shared_folder(self) -> None:
         mode = self.path.stat().st_mode

@@ -9,6 +9,7 @@ from functools import lru_cache
 from publicsuffixlist import PublicSuffixList
 
 from consent.catalog import Catalog, Match, Vendor
+from consent.categories import Category
 from consent.decision import Decision, Reason
 from consent.html.urls import PageURL, resolve, resolve_base
 
@@ -36,9 +37,9 @@ class Finding:
     subject: str
     """Host and path, or the cookie's name; no query, at most 200 characters."""
     vendor: Vendor | None
-    """``None``: unclassified third-party content."""
+    """``None``: unclassified third-party content, or something stripped that could not be read to its end."""
     reason: Reason | None
-    """Why the vendor's category is allowed or not; ``None`` for unclassified content."""
+    """Why the vendor's category is allowed or not; ``None`` where there is no vendor."""
 
 
 @lru_cache(maxsize=4096)
@@ -64,6 +65,8 @@ class PageEnforcement:
         self.findings: list[Finding] = []
         self.uncounted = 0
         """Findings past :data:`MAX_FINDINGS`."""
+        self.decided = False
+        """Whether anything was found whose fate depends on the decision."""
 
     def refuses_url(self, element: str, url: str) -> bool:
         """Tell whether ``element`` must not load ``url``, which is relative to the page's base."""
@@ -93,8 +96,13 @@ class PageEnforcement:
         """From here on relative references are resolved against ``url``."""
         self._base = resolve_base(url, self._page)
 
+    def note_undecided(self, element: str) -> None:
+        """Take note that an ``element`` was taken out because it could not be read to its end."""
+        self._note(Action.STRIPPED, element, "could not be read to its end", None)
+
     def _refuses(self, match: Match, kind: str, subject: str) -> bool:
         vendor = match.vendor
+        self.decided = self.decided or vendor.category is not Category.STRICTLY_NECESSARY
         allowed = self._decision.allows(vendor.category, vendor.id)
         self._note(Action.ALLOWED if allowed else Action.STRIPPED, kind, subject, vendor)
         return not allowed

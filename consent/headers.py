@@ -1,32 +1,32 @@
-"""What is done about the header fields of requests and responses (RFC 9110, 9111, 6265bis, 8288).
+"""What is done about the header fields of requests and responses.
 
 All the rules are here, together: what depends on the visitor, on the changed bytes and on the removed
-trackers must agree with each other.
+trackers must agree with each other. RFC 9110 (semantics), 9111 (caching), 9213 (targeted caching), 9530
+(digests), 6265bis (cookies), 8288 (links), 8941 (structured fields).
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
-from email.utils import parsedate_to_datetime
+from datetime import UTC, datetime
+from functools import lru_cache
 
+from consent import codings
 from consent.enforcement import PageEnforcement
 
 Headers = list[tuple[bytes, bytes]]
 
-REWRITTEN_TYPES = frozenset((b"text/html", b"application/xhtml+xml"))
+XML_TYPES = frozenset((b"application/xhtml+xml", b"image/svg+xml"))
+FRAGMENT_TYPES = frozenset((b"text/vnd.turbo-stream.html",))
+"""Never a whole page."""
+REWRITTEN_TYPES = frozenset((b"text/html",)) | XML_TYPES | FRAGMENT_TYPES
+
 DECIDING_FIELDS = (b"Cookie", b"Sec-GPC", b"DNT")
 """The request fields that a decision is made from."""
-
-_LOADING_RELATIONS = frozenset(
-    "preload modulepreload prefetch prerender preconnect dns-prefetch stylesheet icon manifest".split()
-)
-_LINK = re.compile(r'\s*<([^>]*)>((?:[^,"]|"(?:[^"\\]|\\.)*"?)*),?')
-_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
-_REFRESH = re.compile(r"""\s*[0-9.]*\s*[;,]?\s*(?:url\s*=\s*)?["']?([^"']*)""", re.IGNORECASE)
-_NONCE = re.compile(rb"'nonce-([A-Za-z0-9+/_=-]{1,256})'")
-_ENTITY_TAG = re.compile(rb'(?:W/)?"([^"]*)"')
-_DIGESTS = frozenset((b"digest", b"content-digest", b"repr-digest", b"content-md5", b"want-digest"))
+_PAGE_DECIDING_FIELDS = (*DECIDING_FIELDS, b"Sec-Fetch-Dest")
+"""... and that the bytes of a page depend on: within a frame nobody is asked."""
 
 
 def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
@@ -34,9 +34,21 @@ def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     return next((value for key, value in headers if key.lower() == name), None)
 
 
+def content_type(headers: Headers) -> bytes:
+    """Return the ``Content-Type`` that browsers go by: the last (Fetch, "extract a MIME type")."""
+    found = b""
+    for key, value in headers:
+        if key.lower() == b"content-type":
+            found = value
+    return found
+
+
 def media_type(headers: Headers) -> bytes:
     """Return the response's media type, lower case, without parameters."""
-    return (first(headers, b"content-type") or b"").partition(b";")[0].strip(b" \t").lower()
+    return content_type(headers).partition(b";")[0].strip(b" \t").lower()
+
+
+_NONCE = re.compile(rb"'nonce-([A-Za-z0-9+/_=-]{1,256})'")
 
 
 def csp_nonce(headers: Headers) -> str | None:
@@ -49,154 +61,300 @@ def csp_nonce(headers: Headers) -> str | None:
 
 # --- requests ---
 
+_NOT_FOR_PAGES = (b"if-modified-since", b"range", b"if-range")
+_ADJUSTED = (b"if-none-match", b"accept-encoding", *_NOT_FOR_PAGES)
+_ENTITY_TAG = re.compile(rb'(?:W/)?"([^"]*)"')
 
-def request_headers(headers: Headers, *, variant: str, may_be_html: bool) -> Headers:
-    """Return the request's fields as the app is to see them.
+
+def request_headers(
+    headers: Headers,
+    names: Iterable[bytes],
+    *,
+    method: str,
+    variant: str,
+    may_be_page: bool,
+    asks_for_page: bool,
+) -> Headers:
+    """Return the request's fields as the app is to see them; the same list where nothing changes.
 
     A validator that names another variant is taken away, so that a 304 never confirms bytes that this visitor
     would not get; ranges and codings that could not be rewritten are not asked for.
 
     Args:
+        names: those of the fields, lower case, in a container that is quick to search.
         variant: the present variant's name, see :func:`variant_etag`.
-        may_be_html: the answer may be a page (by what the request looks like).
+        may_be_page: the answer may be a page, by what the request looks like.
+        asks_for_page: the request says that it wants one.
     """
+    if not any(name in names for name in _ADJUSTED):
+        return headers
     result: Headers = []
-    navigation = b"text/html" in (first(headers, b"accept") or b"")
+    changed = False
+    conditional = method in ("GET", "HEAD")
+    dropped = _NOT_FOR_PAGES if asks_for_page and conditional else ()
     for key, value in headers:
-        if key == b"if-none-match":
-            value = _own_validators(value, variant, keep_foreign=not navigation)
-            if not value:
-                continue
-        elif key == b"if-modified-since" and navigation:
+        new: bytes | None = value
+        if key == b"if-none-match" and conditional:
+            new = _own_validators(value, variant, keep_foreign=not asks_for_page)
+        elif key in dropped:
+            new = None
+        elif key == b"accept-encoding" and may_be_page:
+            new = codings.acceptable(value)
+        if new is None:
+            changed = True
             continue
-        elif may_be_html:
-            if key in (b"range", b"if-range"):
-                continue
-            if key == b"accept-encoding":
-                value = b"gzip" if _accepts_gzip(value) else b"identity"
-        result.append((key, value))
-    return result
+        changed |= new is not value
+        result.append((key, new))
+    return result if changed else headers
 
 
-def _accepts_gzip(value: bytes) -> bool:
-    for part in value.lower().split(b","):
-        coding, _, parameters = part.partition(b";")
-        if coding.strip() in (b"gzip", b"x-gzip", b"*"):
-            return not re.fullmatch(rb"\s*q\s*=\s*0(\.0*)?\s*", parameters)
-    return False
+def _own_validators(value: bytes, variant: str, *, keep_foreign: bool) -> bytes | None:
+    """Return the ``If-None-Match`` in the app's own terms; ``None`` where nothing is left of it.
 
-
-def _own_validators(value: bytes, variant: str, *, keep_foreign: bool) -> bytes:
+    Tags that no variant names belong to what is not rewritten: requests that may be for that keep them.
+    """
+    if b"~c-" not in value and keep_foreign:
+        return value
     if value.strip() == b"*":
-        return b"" if not keep_foreign else value
+        return None
     suffix = b"~" + variant.encode("ascii")
     kept = []
     for match in _ENTITY_TAG.finditer(value):
         tag = match[1]
         if tag.endswith(suffix):
+            # Whether the app's tag was a strong one is forgotten: it knows it by either.
             kept += [b'"%b"' % tag.removesuffix(suffix), b'W/"%b"' % tag.removesuffix(suffix)]
         elif keep_foreign and b"~c-" not in tag:
             kept.append(match[0])
-    return b", ".join(kept)
+    return b", ".join(kept) or None
 
 
-# --- responses ---
+# --- responses: what sets or fetches a tracker ---
+
+_LOADING_RELATIONS = frozenset(
+    (
+        "preload",
+        "modulepreload",
+        "prefetch",
+        "prerender",
+        "preconnect",
+        "dns-prefetch",
+        "stylesheet",
+        "icon",
+        "manifest",
+        "compression-dictionary",
+    )
+)
+_MEMBER = re.compile(r'(?:[^,"(<]|"(?:[^"\\]|\\.)*+"?|\([^)]*+\)?|<[^>]*+>?)++')
+_LINK = re.compile(r"<([^>]*)>(.*)", re.DOTALL)
+_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
+_IMAGE_SET = re.compile(r';\s*imagesrcset\s*=\s*"([^"]*)"', re.IGNORECASE)
+_REFRESH = re.compile(r"""[\s;,]*[0-9.]*[\s;,]*(?:url\s*=\s*)?(["']?)(.*)""", re.IGNORECASE | re.DOTALL)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_MAX_REPORT_TO = 16 * 1024
+
+_GOVERNED = frozenset(
+    (b"set-cookie", b"link", b"refresh", b"speculation-rules", b"report-to", b"reporting-endpoints", b"nel")
+)
+
+
+def is_governed(headers: Headers) -> bool:
+    """Tell whether :func:`governed` has anything to look at."""
+    return any(key.lower() in _GOVERNED for key, _ in headers)
 
 
 def governed(headers: Headers, page: PageEnforcement, *, now: int) -> Headers:
     """Return a response's fields without what sets or fetches a refused tracker. For every response."""
     result: Headers = []
-    depends = False
+    decided, page.decided = page.decided, False
+    lost_groups: set[str] = set()
     for key, value in headers:
         name = key.lower()
-        if name == b"set-cookie":
-            cookie, deletes = _set_cookie(value, now)
-            before = len(page.findings) + page.uncounted
-            if not deletes and page.refuses_cookie(cookie):
-                depends = True
-                continue
-            depends |= len(page.findings) + page.uncounted > before
-        elif name == b"link":
-            value = _without_refused_links(value, page)
-            if not value:
-                continue
-        elif name == b"refresh":
-            match = _REFRESH.match(value.decode("latin-1"))
-            if match and page.refuses_url("refresh header", match[1]):
-                continue
-        result.append((key, value))
+        new = _governed_value(name, value, page, now, lost_groups) if name in _GOVERNED else value
+        if new is not None:
+            result.append((key, new))
+    if lost_groups:
+        result = [
+            pair for pair in result if pair[0].lower() != b"nel" or not _reports_to(pair[1], lost_groups)
+        ]
+    depends = page.decided
+    page.decided |= decided
     return varying(result) if depends else result
+
+
+def _governed_value(
+    name: bytes, value: bytes, page: PageEnforcement, now: int, lost_groups: set[str]
+) -> bytes | None:
+    if name == b"set-cookie":
+        cookie, deletes = _set_cookie(value, now)
+        return None if not deletes and page.refuses_cookie(cookie) else value
+    text = value.decode("latin-1")
+    if name == b"refresh":
+        match = _REFRESH.match(text)
+        if match is None:
+            return value
+        quote, rest = match.groups()
+        url = rest.partition(quote)[0] if quote else rest
+        return None if page.refuses_url("refresh header", url) else value
+    if name == b"report-to":
+        return _without_refused_groups(value, page, lost_groups)
+    if name == b"nel":
+        return value
+    members = [member.strip() for member in _MEMBER.findall(text)]
+    kept = [member for member in members if not member or not _refused_member(name, member, page)]
+    if len(kept) == len(members):
+        return value
+    return ", ".join(member for member in kept if member).encode("latin-1") or None
+
+
+def _refused_member(name: bytes, member: str, page: PageEnforcement) -> bool:
+    if name == b"link":
+        link = _LINK.match(member)
+        if link is None:
+            return False
+        url, parameters = link.groups()
+        relation = _REL.search(parameters)
+        if relation is None or _LOADING_RELATIONS.isdisjoint(
+            (relation[1] or relation[2] or "").lower().split()
+        ):
+            return False
+        images = _IMAGE_SET.search(parameters)
+        candidates = images[1].split(",") if images else []
+        urls = [url, *(candidate.split()[0] for candidate in candidates if candidate.strip())]
+        return _refuses_any("link header", urls, page)
+    quoted = _QUOTED.search(member)
+    kind = "speculation rules" if name == b"speculation-rules" else "reporting endpoint"
+    return quoted is not None and page.refuses_url(kind, quoted[1])
+
+
+def _refuses_any(kind: str, urls: list[str], page: PageEnforcement) -> bool:
+    refused = False
+    for url in urls:  # each of them, so that the account is whole
+        refused |= page.refuses_url(kind, url)
+    return refused
+
+
+def _without_refused_groups(value: bytes, page: PageEnforcement, lost_groups: set[str]) -> bytes | None:
+    """Return a ``Report-To`` without the groups that report to a refused host."""
+    if len(value) > _MAX_REPORT_TO:
+        return value
+    try:
+        groups = json.loads(b"[" + value + b"]")
+        kept = []
+        for group in groups:
+            urls = [str(endpoint["url"]) for endpoint in group["endpoints"]]
+            if _refuses_any("reporting endpoint", urls, page):
+                lost_groups.add(str(group.get("group", "default")))
+            else:
+                kept.append(group)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return value  # browsers cannot read it either
+    if len(kept) == len(groups):
+        return value
+    return ", ".join(map(json.dumps, kept)).encode("ascii") or None
+
+
+def _reports_to(value: bytes, groups: set[str]) -> bool:
+    try:
+        return str(json.loads(value)["report_to"]) in groups
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return False
 
 
 def _set_cookie(value: bytes, now: int) -> tuple[str, bool]:
     """Return the cookie's name, and whether the field deletes it (RFC 6265bis, section 5.6)."""
     pair, *attributes = value.split(b";")
-    name = pair.partition(b"=")[0].strip(b" \t").decode("latin-1")
-    expired = False
+    # "=name=value" makes a cookie without a name that is sent as "name=value".
+    name = pair.lstrip(b" \t=").partition(b"=")[0].strip(b" \t").decode("latin-1")
+    expires: bool | None = None
+    max_age: bool | None = None
     for attribute in attributes:
         key, _, text = attribute.partition(b"=")
         key = key.strip(b" \t").lower()
         text = text.strip(b" \t")
+        # The last of each counts, and Max-Age overrules Expires.
         if key == b"max-age" and re.fullmatch(rb"-?[0-9]+", text):
-            # Max-Age overrules Expires, wherever it stands.
-            return name, text.startswith(b"-") or not text.strip(b"0")
-        if key == b"expires":
-            try:
-                expired = parsedate_to_datetime(text.decode("latin-1")).timestamp() <= now
-            except (ValueError, OverflowError):
-                continue
-    return name, expired
+            max_age = text.startswith(b"-") or not text.strip(b"0")
+        elif key == b"expires" and (moment := _cookie_date(text)) is not None:
+            expires = moment <= now
+    return name, bool(expires if max_age is None else max_age)
 
 
-def _without_refused_links(value: bytes, page: PageEnforcement) -> bytes:
-    kept = []
-    changed = False
-    text = value.decode("latin-1")
-    for match in _LINK.finditer(text):
-        url, parameters = match.groups()
-        relation = _REL.search(parameters)
-        relations = (relation[1] or relation[2] or "").lower().split() if relation else []
-        if _LOADING_RELATIONS.intersection(relations) and page.refuses_url("link header", url):
-            changed = True
-        else:
-            kept.append(f"<{url}>{parameters.rstrip()}")
-    return ", ".join(kept).encode("latin-1") if changed else value
+_DATE_DELIMITER = re.compile(rb"[\t\x20-\x2f\x3b-\x40\x5b-\x60\x7b-\x7e]+")
+_TIME = re.compile(rb"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?:[^0-9]|\Z)")
+_DAY = re.compile(rb"([0-9]{1,2})(?:[^0-9]|\Z)")
+_YEAR = re.compile(rb"([0-9]{2,4})(?:[^0-9]|\Z)")
+_MONTHS = b"jan feb mar apr may jun jul aug sep oct nov dec".split()
 
 
-def varying(headers: Headers) -> Headers:
-    """Return the fields with ``Vary`` naming what decisions are made from, merged with what is there."""
-    named = [
-        part.strip()
-        for key, value in headers
-        if key.lower() == b"vary"
-        for part in value.split(b",")
-        if part.strip()
-    ]
-    if b"*" in named:
-        return headers
-    known = {name.lower() for name in named}
-    named += [name for name in DECIDING_FIELDS if name.lower() not in known]
-    return [(key, value) for key, value in headers if key.lower() != b"vary"] + [(b"vary", b", ".join(named))]
+def _cookie_date(text: bytes) -> float | None:
+    """Return a cookie's date in seconds since 1970, read as browsers do (RFC 6265bis, section 5.1.1)."""
+    time = day = month = year = None
+    for token in _DATE_DELIMITER.split(text[:256]):
+        if time is None and (match := _TIME.match(token)):
+            time = match
+        elif day is None and (match := _DAY.match(token)):
+            day = int(match[1])
+        elif month is None and token[:3].lower() in _MONTHS:
+            month = _MONTHS.index(token[:3].lower()) + 1
+        elif year is None and (match := _YEAR.match(token)):
+            year = int(match[1])
+            year += 1900 if 70 <= year <= 99 else 2000 if year <= 69 else 0
+    if time is None or day is None or month is None or year is None or year < 1601:
+        return None
+    try:
+        return datetime(year, month, day, int(time[1]), int(time[2]), int(time[3]), tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
 
 
-def variant_etag(tag: bytes, variant: str) -> bytes:
-    """Return the entity tag of one variant of a page: weak, since what is inserted may differ in detail."""
-    match = _ENTITY_TAG.fullmatch(tag.strip())
-    return b'W/"%b~%b"' % (match[1], variant.encode("ascii")) if match else b""
+# --- responses: what follows from bytes that change, and depend on the visitor ---
+
+_ABOUT_OLD_BYTES = frozenset(
+    (
+        b"content-length",
+        b"transfer-encoding",
+        b"trailer",
+        b"accept-ranges",
+        b"content-range",
+        b"last-modified",
+        b"digest",
+        b"content-digest",
+        b"repr-digest",
+        b"content-md5",
+    )
+)
+# They overrule Cache-Control for the caches that obey them.
+_FOR_SHARED_CACHES = frozenset(
+    (b"cdn-cache-control", b"surrogate-control", b"x-accel-expires", b"edge-control")
+)
+_SHARED_DIRECTIVES = frozenset((b"public", b"s-maxage", b"proxy-revalidate"))
+_AD_FEATURES = (
+    "browsing-topics",
+    "join-ad-interest-group",
+    "run-ad-auction",
+    "attribution-reporting",
+    "private-aggregation",
+    "shared-storage",
+)
+_NO_AD_FEATURES = ", ".join(f"{feature}=()" for feature in _AD_FEATURES).encode("ascii")
 
 
-def rewritten(headers: Headers, *, variant: str, store: bool = True) -> Headers:
-    """Return the fields of a page whose bytes are about to change, and depend on the visitor.
+def rewritten(headers: Headers, *, variant: str, targeting: bool, store: bool = True) -> Headers:
+    """Return the fields of a page whose bytes change and depend on the visitor, or of its 304.
+
+    ``Content-Length`` is left out: it is known when the page is.
 
     Args:
         variant: names what decided the bytes.
+        targeting: ``False`` also switches the browser's own features for advertising off.
         store: ``False`` where the answer is for one reader only.
     """
     result: Headers = []
     directives: list[bytes] = []
     for key, value in headers:
         name = key.lower()
-        if name in (b"content-length", b"accept-ranges", b"last-modified", b"content-range") or name in _DIGESTS:
+        if name in _ABOUT_OLD_BYTES or name in _FOR_SHARED_CACHES or name.endswith(b"-cdn-cache-control"):
             continue
         if name == b"etag":
             value = variant_etag(value, variant)
@@ -206,12 +364,57 @@ def rewritten(headers: Headers, *, variant: str, store: bool = True) -> Headers:
             directives += [part.strip() for part in value.split(b",") if part.strip()]
             continue
         result.append((key, value))
-    if not store:
-        directives = [b"no-store"]
-    else:
-        shared = (b"public", b"s-maxage", b"proxy-revalidate")
-        directives = [d for d in directives if d.partition(b"=")[0].strip().lower() not in shared]
-        if not {b"private", b"no-store"}.intersection(d.lower() for d in directives):
-            directives.insert(0, b"private")
-    result.append((b"cache-control", b", ".join(directives)))
-    return varying(result)
+    result.append((b"cache-control", _cache_control(directives) if store else b"no-store"))
+    if not targeting:
+        result = without_ad_features(result)
+    return varying(result, _PAGE_DECIDING_FIELDS)
+
+
+def _cache_control(directives: list[bytes]) -> bytes:
+    kept = [d for d in directives if d.partition(b"=")[0].strip().lower() not in _SHARED_DIRECTIVES]
+    if not {b"private", b"no-store"}.intersection(d.lower() for d in kept):
+        kept.insert(0, b"private")
+    return b", ".join(kept)
+
+
+def variant_etag(tag: bytes, variant: str) -> bytes:
+    """Return the entity tag of one variant of a page: weak, since what is inserted may differ in detail."""
+    match = _ENTITY_TAG.fullmatch(tag.strip())
+    return b'W/"%b~%b"' % (match[1], variant.encode("ascii")) if match else b""
+
+
+def without_ad_features(headers: Headers) -> Headers:
+    """Return the fields with a ``Permissions-Policy`` that refuses the browser's features for advertising.
+
+    The site's own policy is edited key by key; what it says about anything else stands.
+    """
+    result: Headers = []
+    for key, value in headers:
+        if key.lower() == b"permissions-policy":
+            members = [member.strip() for member in _MEMBER.findall(value.decode("latin-1"))]
+            kept = [m for m in members if re.split("[=;]", m, maxsplit=1)[0].strip() not in _AD_FEATURES]
+            if len(kept) != len(members):
+                value = ", ".join(kept).encode("latin-1")
+            if not value:
+                continue
+        result.append((key, value))
+    result.append((b"permissions-policy", _NO_AD_FEATURES))
+    return result
+
+
+def varying(headers: Headers, names: tuple[bytes, ...] = DECIDING_FIELDS) -> Headers:
+    """Return the fields with ``Vary`` naming ``names``, merged with what is there."""
+    present = tuple(value for key, value in headers if key.lower() == b"vary")
+    merged = _merged_vary(present, names)
+    if not present:
+        return [*headers, (b"vary", merged)]
+    return [(key, value) for key, value in headers if key.lower() != b"vary"] + [(b"vary", merged)]
+
+
+@lru_cache(maxsize=256)
+def _merged_vary(present: tuple[bytes, ...], names: tuple[bytes, ...]) -> bytes:
+    named = [part.strip() for value in present for part in value.split(b",") if part.strip()]
+    if b"*" in named:
+        return b"*"
+    known = {name.lower() for name in named}
+    return b", ".join([*named, *(name for name in names if name.lower() not in known)])

@@ -1,7 +1,8 @@
 """The ASGI middleware proper: decides for each request, and enforces the decision on each response.
 
 It does no I/O of its own and knows no store: the visitor's endpoints are an ASGI app handed to it. Work that
-does not depend on the request is done in the constructor.
+does not depend on the request is done in the constructor, and what depends on the decision alone is done once
+for each decision.
 """
 
 from __future__ import annotations
@@ -9,48 +10,71 @@ from __future__ import annotations
 import json
 import logging
 import mimetypes
-import zlib
 from collections.abc import Callable
-from hashlib import sha256
 from functools import lru_cache
-from typing import Literal
+from hashlib import sha256
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from consent import codings
 from consent import headers as fields
 from consent.banner import Banner
 from consent.catalog import Catalog
-from consent.choice import BrowserSignal
-from consent.choice_cookie import ChoiceCookie
-from consent.codings import Gzipped, Sniffed, Stream
+from consent.categories import OPTIONAL, Category
+from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie
+from consent.codings import Coded, Sniffed, Stream
 from consent.decision import Decision, decide
 from consent.enforcement import Action, PageEnforcement
+from consent.failures import Failures, OnError
 from consent.html import Rewriter
 from consent.html.urls import PageURL
+from consent.insertion import BodyEndInsertion
 from consent.policy import Policy
-from consent.signals import Signals, read_dnt, read_gpc
+from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
+
+__all__ = ["REPORT_HEADER", "EnforcingMiddleware", "OnError"]
 
 logger = logging.getLogger("consent")
 
-OnError = Literal["withhold", "pass"]
 REPORT_HEADER = b"consent-report"
-"""A request that carries it with the value ``1`` gets the account of what was found inside the page, as JSON."""
+"""A request that carries it with the value ``1`` gets the account of what was found in the page, as JSON."""
 
-_MAX_VARIANTS = 1024
+_DAY = 86_400
+_MAX_REMEMBERED = 1024
+_MAX_REMEMBERED_BYTES = 4096
 _FRAMED = frozenset((b"iframe", b"frame", b"embed", b"object", b"fencedframe"))
+_PAGES = _FRAMED | {b"document", b"empty", None}
+# Requests by scripts for pieces of pages: htmx, Turbo, unpoly, jQuery.
+_FRAGMENT_FIELDS = (b"hx-request", b"turbo-frame", b"x-up-version", b"x-requested-with")
 # What a server sends bodies with that bypasses us.
-_BYPASSES = ("http.response.pathsend", "http.response.zerocopysend", "http.response.push")
+_BYPASSES = ("http.response.pathsend", "http.response.zerocopysend")
+_BODILESS = frozenset((204, 205, 304))
 
 
 @lru_cache(maxsize=1024)
 def _may_be_html(extension: str) -> bool:
     kind, _ = mimetypes.guess_type(f"x.{extension}")
-    return kind is None or kind in ("text/html", "application/xhtml+xml", "text/x-php")
+    return kind is None or kind.encode() in fields.REWRITTEN_TYPES or kind == "text/x-php"
 
 
 def _path_may_be_html(path: str) -> bool:
     name, dot, extension = path.rpartition("/")[2].rpartition(".")
     return not dot or not name or _may_be_html(extension[:16].lower())
+
+
+class _Ruling:
+    """A decision, and what follows from it for every response."""
+
+    __slots__ = ("allows_everything", "decision", "targeting", "variant")
+
+    def __init__(self, decision: Decision, variant: str) -> None:
+        self.decision = decision
+        self.variant = variant
+        """Names the variant of every page that visitors with this decision get."""
+        self.targeting = decision.allows(Category.TARGETING)
+        self.allows_everything = all(decision.allows(c) for c in OPTIONAL) and all(decision.vendors.values())
 
 
 class EnforcingMiddleware:
@@ -63,10 +87,11 @@ class EnforcingMiddleware:
         app: the site.
         endpoints: answers the visitor's choices, and the resources that belong to them.
         policy, catalog: the site's rules, and what is known about vendors.
-        cookie: reads the stored choice.
+        cookie: reads the stored choice; made for the policy's ``choice_days``.
         banner: renders what visitors see.
         clock: returns seconds since 1970.
-        prefix: where ``endpoints`` live.
+        prefix: where ``endpoints`` live: a path as browsers see it, so that in a sub-application mounted at
+            ``/shop`` it begins with ``/shop/``.
         explain: put the developer's explanation at the end of every page.
         on_error: what becomes of the rest of a page that cannot be rewritten.
     """
@@ -86,207 +111,356 @@ class EnforcingMiddleware:
         on_error: OnError = "withhold",
     ) -> None:
         self.app = app
+        self.failures = Failures(on_error)
         self._endpoints = endpoints
         self._policy = policy
+        self._policy_version = policy.version
         self._catalog = catalog
         self._cookie = cookie
+        self._cookie_name = cookie.name.encode()
+        self._max_age = policy.choice_days * _DAY
         self._banner = banner
         self._clock = clock
-        self._prefix = prefix + "/"
+        self._own_paths = (prefix + "/", "/.well-known/gpc.json", "/.well-known/dnt/")
         self._explain = explain
-        self._on_error: OnError = on_error
-        self._variants: dict[tuple[str, bool, tuple[BrowserSignal, ...], bool, bool | None], str] = {}
+        # Without a choice there are few decisions; with one, each visitor has their own.
+        self._silent: dict[tuple[bool, bool | None], _Ruling] = {}
+        self._chosen: dict[tuple[bytes, bool, bool | None], tuple[int, _Ruling]] = {}
+        self._misplaced = False
 
-    def variant(self, decision: Decision) -> str:
-        """Return the name of the variant of every page that visitors with this decision get."""
-        signals = decision.signals
-        key = (decision.key, decision.asks, tuple(sorted(decision.conflicts)), signals.gpc, signals.dnt)
-        name = self._variants.get(key)
-        if name is None:
-            if len(self._variants) >= _MAX_VARIANTS:
-                self._variants.clear()
-            # All that shows in what is inserted, or decides what is removed.
-            shown = self._banner.shown_text(decision).hash
-            seen = (*key, self._policy.version, shown, self._banner.stylesheet_url, self._explain)
-            name = self._variants[key] = "c-" + sha256(repr(seen).encode()).hexdigest()[:12]
-        return name
+    def _rule(self, headers: fields.Headers, by_name: dict[bytes, bytes], now: int) -> _Ruling:
+        """Return the ruling for a request, from memory where that is the same as deciding again."""
+        single = len(by_name) == len(headers)
+        gpc = read_gpc(headers) if b"sec-gpc" in by_name else False
+        dnt = read_dnt(headers) if b"dnt" in by_name else None
+        line = by_name.get(b"cookie", b"")
+        if single and self._cookie_name not in line:
+            return self._silence(gpc, dnt)
+        key = (line, gpc, dnt)
+        if single and (found := self._chosen.get(key)):
+            made_at, ruling = found
+            if made_at - CLOCK_SKEW_SECONDS <= now < made_at + self._max_age:
+                return ruling
+        choice, state = self._cookie.read(headers, now=now, policy_version=self._policy_version)
+        if state is ChoiceState.ABSENT:
+            return self._silence(gpc, dnt)
+        ruling = self._decide(Signals(choice=choice, choice_state=state, gpc=gpc, dnt=dnt))
+        # Only what was signed here is worth remembering, or anybody could fill the memory. One genuine cookie
+        # says the same until it expires; of several, another may be the newest by then.
+        if (
+            choice is not None
+            and single
+            and line.count(self._cookie_name) == 1
+            and len(line) <= _MAX_REMEMBERED_BYTES
+        ):
+            if len(self._chosen) >= _MAX_REMEMBERED:
+                self._chosen.clear()
+            self._chosen[key] = (choice.made_at, ruling)
+        return ruling
+
+    def _silence(self, gpc: bool, dnt: bool | None) -> _Ruling:
+        ruling = self._silent.get((gpc, dnt))
+        if ruling is None:
+            ruling = self._silent[gpc, dnt] = self._decide(Signals(gpc=gpc, dnt=dnt))
+        return ruling
+
+    def _decide(self, signals: Signals) -> _Ruling:
+        decision = decide(self._policy, signals)
+        # All that shows in what is inserted, or decides what is removed.
+        seen = (
+            decision.key,
+            [decision.reason(category) for category in OPTIONAL],
+            signals.choice and sorted(signals.choice.told),
+            decision.asks,
+            tuple(sorted(decision.conflicts)),
+            signals.gpc,
+            signals.dnt,
+            self._policy_version,
+            self._banner.shown_text(decision).hash,
+            self._banner.stylesheet_url,
+            self._explain,
+        )
+        return _Ruling(decision, "c-" + sha256(repr(seen).encode()).hexdigest()[:12])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         now = int(self._clock())
-        raw = scope["headers"]
-        choice, state = self._cookie.read(raw, now=now, policy_version=self._policy.version)
-        signals = Signals(choice=choice, choice_state=state, gpc=read_gpc(raw), dnt=read_dnt(raw))
-        decision = decide(self._policy, signals)
-        path = scope["path"]
+        headers = scope["headers"]
+        by_name: dict[bytes, bytes] = dict(headers)
+        ruling = self._rule(headers, by_name, now)
+        path: str = scope["path"]
         inner = dict(scope)
-        inner["state"] = {**scope.get("state", {}), "consent": decision}
-        if path.startswith(self._prefix) or path == "/.well-known/gpc.json" or path.startswith("/.well-known/dnt/"):
+        # One dictionary per request, shared by all that handle it.
+        inner.setdefault("state", {})["consent"] = ruling.decision
+        if path.startswith(self._own_paths):
             await self._endpoints(inner, receive, send)
             return
-        response = _Response(self, scope, decision, send, now=now)
+        if scope.get("root_path"):
+            self._check_place(scope)
+        response = _Response(self, scope, by_name, ruling, send, now)
+        may_be_page = by_name.get(b"sec-fetch-dest") in _PAGES and _path_may_be_html(path)
         inner["headers"] = fields.request_headers(
-            raw, variant=response.variant, may_be_html=_path_may_be_html(path)
+            headers,
+            by_name,
+            method=scope["method"],
+            variant=response.variant,
+            may_be_page=may_be_page,
+            asks_for_page=may_be_page and b"html" in by_name.get(b"accept", b""),
         )
         if extensions := scope.get("extensions"):
             inner["extensions"] = {name: value for name, value in extensions.items() if name not in _BYPASSES}
         await self.app(inner, receive, response.send)
 
+    def _check_place(self, scope: Scope) -> None:
+        """Warn once where the banner's addresses lead past this middleware."""
+        root = scope["root_path"].rstrip("/")
+        if (
+            not self._misplaced
+            and scope["path"].startswith(root + "/")
+            and not self._own_paths[0].startswith(root + "/")
+        ):
+            self._misplaced = True
+            logger.warning(
+                "the middleware is mounted under %s, where its addresses under %s do not reach it: "
+                "put it around the whole site, or give it prefix=%r",
+                root,
+                self._own_paths[0],
+                root + self._own_paths[0].rstrip("/"),
+            )
+
 
 class _Response:
     """One response on its way out."""
 
+    __slots__ = (
+        "_by_name",
+        "_failed",
+        "_insertion_is_ascii",
+        "_middleware",
+        "_nonce",
+        "_now",
+        "_page",
+        "_reports",
+        "_ruling",
+        "_scope",
+        "_send",
+        "_start",
+        "_stream",
+        "_unsure",
+        "variant",
+    )
+
     def __init__(
-        self, middleware: EnforcingMiddleware, scope: Scope, decision: Decision, send: Send, *, now: int
+        self,
+        middleware: EnforcingMiddleware,
+        scope: Scope,
+        by_name: dict[bytes, bytes],
+        ruling: _Ruling,
+        send: Send,
+        now: int,
     ) -> None:
         self._middleware = middleware
         self._scope = scope
-        self._decision = decision
+        self._by_name = by_name
+        self._ruling = ruling
         self._send = send
         self._now = now
-        self._reports = fields.first(scope["headers"], REPORT_HEADER) == b"1"
-        host = (fields.first(scope["headers"], b"host") or b"").decode("latin-1").lower()
-        name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
-        self._page = PageEnforcement(
-            middleware._catalog, decision, PageURL(scope.get("scheme", "http"), name.rstrip("."), scope["path"])
-        )
-        self.variant = middleware.variant(decision) + ("r" if self._reports else "")
+        self._reports = by_name.get(REPORT_HEADER) == b"1"
+        self.variant = ruling.variant + "r" if self._reports else ruling.variant
+        self._page: PageEnforcement | None = None
         self._start: Message | None = None
+        """The start of a page, withheld until the first of its body is there."""
+        self._unsure = False
+        """... or of something that does not say what it is."""
         self._stream: Stream | None = None
-        self._withheld = False
         self._nonce: str | None = None
+        self._insertion_is_ascii = False
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
-        if kind == "http.response.start":
+        if kind == "http.response.body":
+            if self._start is not None or self._stream is not None:
+                await self._body(message)
+            else:
+                await self._send(message)
+        elif kind == "http.response.start":
             await self._begin(message)
-        elif kind == "http.response.body" and self._stream is not None:
-            await self._body(message)
         elif kind == "http.response.early_hint":
-            links = fields.governed([(b"link", link) for link in message.get("links", ())], self._page, now=self._now)
+            hints = [(b"link", link) for link in message.get("links", ())]
+            links = [value for key, value in self._governed(hints) if key == b"link"]
             if links:
-                await self._send({**message, "links": [value for key, value in links if key == b"link"]})
+                await self._send({**message, "links": links})
         elif kind == "http.response.trailers" and self._stream is not None:
-            # A digest in them would be of other bytes; without the announcement they are not expected.
+            # A digest in them would be of other bytes; they are no longer announced.
             return
         else:
             await self._send(message)
 
+    # --- the head ---
+
     async def _begin(self, message: Message) -> None:
-        headers = fields.governed(list(message.get("headers", ())), self._page, now=self._now)
+        original = message.get("headers") or ()
+        headers = original if isinstance(original, list) else list(original)
+        if fields.is_governed(headers):
+            headers = self._governed(headers)
         status = message["status"]
-        rewritable = fields.media_type(headers) in fields.REWRITTEN_TYPES and status not in (204, 304) and status >= 200
+        kind = fields.media_type(headers)
         if status == 304:
             headers = self._not_modified(headers)
-        coding = (fields.first(headers, b"content-encoding") or b"").strip().lower()
-        if rewritable and coding not in (b"", b"identity", b"gzip", b"x-gzip"):
-            logger.warning(
-                "%s is sent in the content coding %r, which cannot be read: it passes as it is",
-                self._scope["path"], coding.decode("latin-1"),
-            )  # fmt: skip
-            rewritable = False
-        if not rewritable:
-            await self._send({**message, "headers": headers})
+        elif (
+            status >= 200
+            and status not in _BODILESS
+            and self._is_page(kind, headers)
+            and await self._begin_page(message, kind, headers)
+        ):
             return
-        if status == 206:
+        await self._send(message if headers is original else {**message, "headers": headers})
+
+    def _is_page(self, kind: bytes, headers: fields.Headers) -> bool:
+        if kind not in fields.REWRITTEN_TYPES and (kind or fields.first(headers, b"x-content-type-options")):
+            return False
+        # What is saved to a file is the file, not a page of this site.
+        disposition = fields.first(headers, b"content-disposition") or b""
+        return disposition.lstrip()[:10].lower() != b"attachment"
+
+    async def _begin_page(self, message: Message, kind: bytes, headers: fields.Headers) -> bool:
+        """Begin to rewrite; return whether the start has been seen to."""
+        coded = b",".join(value for key, value in headers if key.lower() == b"content-encoding")
+        applied = codings.listed(coded) if coded else []
+        if not codings.readable(applied):
+            self._middleware.failures.unknown_coding(coded[:80].decode("latin-1"), self._scope["path"])
+            return False
+        if message["status"] == 206:
+            if not kind:
+                return False
             # Bytes of a page that nobody rewrote, at offsets that would not fit: ask for the whole.
-            headers = [(k, v) for k, v in headers if k.lower() not in (b"content-range", b"content-length")]
-            await self._send({**message, "status": 416, "headers": [*headers, (b"content-length", b"0")]})
+            kept = [(k, v) for k, v in headers if k.lower() not in (b"content-range", b"content-length")]
+            await self._send({**message, "status": 416, "headers": [*kept, (b"content-length", b"0")]})
             self._stream = _Swallowed()
-            return
-        self._nonce = fields.csp_nonce(headers)
-        content_type = fields.first(headers, b"content-type") or b""
-        rewriter = Sniffed(self._rewriter, content_type)
-        self._stream = Gzipped(rewriter) if coding in (b"gzip", b"x-gzip") else rewriter
-        message = {key: value for key, value in message.items() if key != "trailers"}
-        headers = fields.rewritten(headers, variant=self.variant, store=not self._reports)
+            return True
         self._start = {**message, "headers": headers}
+        self._unsure = not kind
         if self._scope["method"] == "HEAD":
-            await self._flush_start()
+            # What GET would carry, but for the length, which is not known.
+            self._start = None
+            if not kind:
+                return False
+            await self._send({**message, "headers": self._rewritten(headers)})
+            self._stream = _Swallowed()
+            return True
+        self._nonce = fields.csp_nonce(headers)
+        content_type = fields.content_type(headers)
+        self._insertion_is_ascii = codings.charset(content_type) not in (b"utf-8", b"utf8")
+        innermost = self._innermost(kind)
+        if innermost is _PASSED:
+            self._stream = innermost
+            return True
+        stream: Stream = Sniffed(lambda: _Guarded(innermost, self._meets), content_type)
+        for coding in applied:
+            stream = Coded(stream, coding, self._meets)
+        self._stream = _Guarded(stream, self._meets)
+        return True
 
     def _not_modified(self, headers: fields.Headers) -> fields.Headers:
-        tag = fields.first(self._scope["headers"], b"if-none-match") or b""
-        if b"~" + self.variant.encode("ascii") not in tag:
-            return headers
+        """Return the fields of a 304: those of the page that it confirms (RFC 9110, section 15.4.5)."""
+        asked = self._by_name.get(b"if-none-match", b"")
         # The app confirmed the tag it knows; the browser knows the variant's.
-        renamed = [
-            (key, fields.variant_etag(value, self.variant) if key.lower() == b"etag" else value)
-            for key, value in headers
-        ]
-        return fields.varying(renamed)
+        return self._rewritten(headers) if b"~" + self.variant.encode("ascii") in asked else headers
 
-    def _rewriter(self) -> Stream:
-        destination = fields.first(self._scope["headers"], b"sec-fetch-dest")
+    def _rewritten(self, headers: fields.Headers) -> fields.Headers:
+        return fields.rewritten(
+            headers, variant=self.variant, targeting=self._ruling.targeting, store=not self._reports
+        )
+
+    def _governed(self, headers: fields.Headers) -> fields.Headers:
+        return fields.governed(headers, self._enforcement(), now=self._now)
+
+    # --- the body ---
+
+    async def _body(self, message: Message) -> None:
+        body = message.get("body", b"")
+        more = message.get("more_body", False)
+        start = self._start
+        if start is not None:
+            if self._unsure:
+                if not body and more:
+                    return
+                self._unsure = False
+                if not _looks_like_html(body):
+                    self._stream = self._start = None
+                    await self._send(start)
+                    await self._send(message)
+                    return
+            self._start = None
+            if not body and not more:
+                # Nothing to rewrite, as in a redirect: the answer stays empty.
+                self._stream = None
+                await self._send(start)
+                await self._send(message)
+                return
+            start["headers"] = self._rewritten(start["headers"])
+            start.pop("trailers", None)
+        stream = self._stream
+        assert stream is not None  # noqa: S101 - made with the start
+        written = stream.write(body) if body else b""
+        if not more:
+            written += stream.end()
+        if start is not None:
+            if not more:
+                start["headers"].append((b"content-length", b"%d" % len(written)))
+            await self._send(start)
+        if written or not more:
+            await self._send({**message, "body": written})
+
+    def _innermost(self, kind: bytes) -> Stream:
+        """Return what does to the decoded page what this visitor's decision asks for."""
+        destination = self._by_name.get(b"sec-fetch-dest")
+        framed = destination in _FRAMED or kind in fields.XML_TYPES
+        # What scripts fetch is often a piece of a page, and the page around it has asked already.
+        fragment = (
+            kind in fields.FRAGMENT_TYPES
+            or destination not in (None, b"document")
+            or any(name in self._by_name for name in _FRAGMENT_FIELDS)
+        )
+        if self._ruling.allows_everything and not self._middleware._explain and not self._reports:
+            if framed:
+                return _PASSED
+            if not fragment:
+                return BodyEndInsertion(self._insertion)
         return Rewriter(
-            self._page,
-            at_body_end=None if destination in _FRAMED else self._insertion,
-            # What scripts fetch is often a piece of a page, and the page around it has asked already.
-            fragment=destination is not None and destination != b"document",
+            self._enforcement(), at_body_end=None if framed else self._insertion, fragment=fragment
         )
 
     def _insertion(self) -> bytes:
         middleware = self._middleware
-        target = self._scope["path"]
+        decision = self._ruling.decision
+        target = _address(self._scope)
         if query := self._scope.get("query_string", b""):
             target += "?" + query.decode("latin-1")
-        pieces = [middleware._banner.markup(self._decision, return_to=target, nonce=self._nonce)]
+        pieces = [middleware._banner.markup(decision, return_to=target, nonce=self._nonce)]
         if middleware._explain:
-            pieces.append(middleware._banner.explanation(self._decision, self._page.findings))
+            pieces.append(middleware._banner.explanation(decision, self._enforcement().findings))
         if self._reports:
-            pieces.append(_report(self._page))
-        return b"".join(pieces)
+            pieces.append(_report(self._enforcement()))
+        markup = b"".join(pieces)
+        if self._insertion_is_ascii and not markup.isascii():
+            # A page that does not say it is in UTF-8 may be in anything.
+            return markup.decode().encode("ascii", "xmlcharrefreplace")
+        return markup
 
-    async def _flush_start(self) -> None:
-        if self._start is not None:
-            start, self._start = self._start, None
-            await self._send(start)
+    def _meets(self, error: Exception) -> bool:
+        return self._middleware.failures.meets(error, self._scope["path"])
 
-    async def _body(self, message: Message) -> None:
-        assert self._stream is not None  # noqa: S101 - the caller's condition
-        body = message.get("body", b"")
-        more = message.get("more_body", False)
-        first = self._start is not None
-        if first and not more and not body:
-            # Nothing to rewrite, as in a redirect: the answer stays empty.
-            await self._flush_start()
-            await self._send(message)
-            return
-        written = self._rewrite(body, more=more)
-        if first:
-            assert self._start is not None  # noqa: S101 - the condition above
-            if not more and not isinstance(self._stream, _Swallowed):
-                self._start["headers"].append((b"content-length", b"%d" % len(written)))
-            await self._flush_start()
-        if written or not more:
-            await self._send({"type": "http.response.body", "body": written, "more_body": more})
-
-    def _rewrite(self, body: bytes, *, more: bool) -> bytes:
-        assert self._stream is not None  # noqa: S101 - the caller's condition
-        if self._withheld:
-            return b""
-        try:
-            written = self._stream.write(body) if body else b""
-            return written if more else written + self._stream.end()
-        except Exception as error:
-            return self._give_up(body, error)
-
-    def _give_up(self, body: bytes, error: Exception) -> bytes:
-        """The one place that says what becomes of a page that cannot be rewritten."""
-        logger.error(
-            "%s cannot be rewritten (%s: %s); the rest of the page is %s",
-            self._scope["path"],
-            type(error).__name__,
-            error,
-            "withheld" if self._middleware._on_error == "withhold" else "passed unread",
-            exc_info=not isinstance(error, (zlib.error, UnicodeError)),
-        )
-        if self._middleware._on_error == "withhold":
-            self._withheld = True
-            return b""
-        self._stream = _Passed()
-        return body
+    def _enforcement(self) -> PageEnforcement:
+        if self._page is None:
+            scope = self._scope
+            url = PageURL(
+                scope.get("scheme", "http"), _host(self._by_name.get(b"host", b"")), _address(scope)
+            )
+            self._page = PageEnforcement(self._middleware._catalog, self._ruling.decision, url)
+        return self._page
 
 
 class _Swallowed:
@@ -309,8 +483,72 @@ class _Passed:
         return b""
 
 
+_PASSED = _Passed()
+
+
+class _Guarded:
+    """A stream whose failure is not the app's: the rest of the page passes or is withheld instead."""
+
+    def __init__(self, stream: Stream, failed: Callable[[Exception], bool]) -> None:
+        self._stream = stream
+        self._failed = failed
+        self._passes: bool | None = None
+
+    def write(self, chunk: bytes) -> bytes:
+        if self._passes is None:
+            try:
+                return self._stream.write(chunk)
+            except Exception as error:
+                self._passes = self._failed(error)
+        return chunk if self._passes else b""
+
+    def end(self) -> bytes:
+        if self._passes is None:
+            try:
+                return self._stream.end()
+            except Exception as error:
+                self._passes = self._failed(error)
+        return b""
+
+
+def _host(value: bytes) -> str:
+    """Return the name in a ``Host`` field as pages are known by: no port, no trailing dot."""
+    host = value.decode("latin-1").strip().lower()
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0].rstrip(".")
+
+
+def _address(scope: Scope) -> str:
+    """Return the request's path as it was asked for, percent-encoded."""
+    path: str = scope["path"]
+    raw: bytes = scope.get("raw_path") or b""
+    raw = raw.partition(b"?")[0]
+    # Routers in front may have changed the one and not the other.
+    if raw.isascii() and unquote_to_bytes(raw) == path.encode("utf-8", "surrogateescape"):
+        return raw.decode("ascii")
+    return quote(path.encode("utf-8", "surrogateescape"), safe="/:@!$&'()*+,;=~")
+
+
+# The beginnings that browsers take for HTML where nothing says what a body is (MIME Sniffing, section 7.1).
+_HTML_BEGINNINGS = tuple(
+    f"<{name}".encode()
+    for name in (
+        *("!doctype html", "html", "head", "script", "iframe", "h1", "div", "font", "table"),
+        *("a", "style", "title", "b", "body", "br", "p", "!--"),
+    )
+)
+
+
+def _looks_like_html(body: bytes) -> bool:
+    begin = body[:1024].lstrip(b"\t\n\f\r ").lower()
+    return any(
+        begin.startswith(name) and begin[len(name) : len(name) + 1] in b" >" for name in _HTML_BEGINNINGS
+    )
+
+
 def _report(page: PageEnforcement) -> bytes:
-    findings = [
+    findings: list[dict[str, Any]] = [
         {
             "action": finding.action.value,
             "kind": finding.kind,

@@ -16,7 +16,7 @@ from consent.choice_cookie import ChoiceCookie
 from consent.data_folder import DataFolder
 from consent.errors import ConfigurationError
 from consent.middleware import EnforcingMiddleware, OnError
-from consent.policy import Policy, load_policy, own_cookie_vendors
+from consent.policy import Policy, load_policy, locate_in_policy, own_cookie_vendors
 from consent.receipts import Store
 from consent.sqlite_store import SQLiteStore
 from consent.visitor import VisitorEndpoints
@@ -48,6 +48,7 @@ class ConsentMiddleware:
 
     Raises:
         ConfigurationError: a setting, the policy file or the data folder is wrong; the message says what to do.
+        StoreUnavailable: the database of receipts cannot be written, or is not one of ours.
     """
 
     def __init__(
@@ -64,17 +65,26 @@ class ConsentMiddleware:
         clock: Callable[[], float] = time.time,
     ) -> None:
         catalog = load_catalog()
-        if not isinstance(policy, Policy):
+        path = None
+        if isinstance(policy, Policy):
+            catalog = catalog.with_vendors((*policy.vendors, *own_cookie_vendors(policy)))
+        else:
             path = policy or os.environ.get("CONSENT_POLICY")
             policy, catalog = load_policy(path, catalog) if path else (Policy(), catalog)
-        else:
-            catalog = catalog.with_vendors((*policy.vendors, *own_cookie_vendors(policy)))
         prefix = prefix or os.environ.get("CONSENT_PREFIX") or "/_consent"
         folder = DataFolder(data or os.environ.get("CONSENT_DATA") or DEFAULT_DATA)
         own_templates = templates or os.environ.get("CONSENT_TEMPLATES")
         cookie = ChoiceCookie(folder.keys(), max_age_days=policy.choice_days)
-        banner = Banner(policy, prefix=prefix, templates=Path(own_templates) if own_templates else None)
-        self._store = store if store is not None else SQLiteStore(folder.receipts_path)
+        try:
+            banner = Banner(policy, prefix=prefix, templates=Path(own_templates) if own_templates else None)
+        except ConfigurationError as error:
+            # A text of the policy file is checked where it is used: say where it stands.
+            raise (locate_in_policy(error, path) if path else error) from None
+        if store is None:
+            store = SQLiteStore(folder.receipts_path)
+            # A database that cannot be written is to stop the start, not the first visitor's choice.
+            store.prepare()
+        self._store = store
         endpoints = VisitorEndpoints(
             policy=policy, catalog=catalog, banner=banner, cookie=cookie, store=self._store, clock=clock
         )

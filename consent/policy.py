@@ -429,8 +429,8 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
 def locate_in_policy(error: ConfigurationError, path: str | Path) -> ConfigurationError:
     """Return ``error``, raised by a later check of a policy's values, with the file and line of its key.
 
-    For example the error of an override that `consent.texts.load_texts` refuses. Where the file cannot
-    be read any more, ``error`` is returned as it is.
+    For example the error of an override that `consent.texts.load_texts` refuses. Where the key is not in the
+    file, or the file cannot be read any more, ``error`` is returned as it is.
     """
     try:
         return _PolicyFile(path).located(error)
@@ -519,6 +519,8 @@ class _PolicyFile(TomlFile):
             ids = [table.get("id") for table in self.tables("vendor")]
             if where[1] in ids:
                 where = ("vendor", ids.index(where[1]), *where[2:])
+        if self.line(where) is None:
+            return error
         unplaced = str(ConfigurationError("", source=error.source, key=error.key))
         return self.error(where, str(error).removeprefix(unplaced))
 

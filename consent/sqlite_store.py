@@ -686,7 +686,7 @@ class SQLiteReceiptLog:
             return None
         with self._reading():
             row = self._connection.execute(
-                "SELECT content, media_type FROM artefact WHERE hash = ?", (key,)
+                "SELECT CAST(content AS BLOB), CAST(media_type AS TEXT) FROM artefact WHERE hash = ?", (key,)
             ).fetchone()
         if row is None:
             return None
@@ -700,7 +700,8 @@ class SQLiteReceiptLog:
     def _select(self, clause: str, values: tuple[object, ...]) -> Sequence[LoggedReceipt]:
         with self._reading():
             rows = self._connection.execute(
-                f"SELECT position, receipt_id, content_hash, body FROM receipt {clause}",  # noqa: S608 - ours
+                # Whoever alters a row can alter its type, too.
+                f"SELECT position, receipt_id, content_hash, CAST(body AS BLOB) FROM receipt {clause}",  # noqa: S608 - ours
                 values,
             ).fetchall()
         return [_logged(*row) for row in rows]

@@ -36,7 +36,7 @@ class TomlFile:
 
     def error(self, where: Place, message: str) -> ConfigurationError:
         """Return an error about the value at ``where``, or about one that is missing there."""
-        return ConfigurationError(message, source=self.source, line=self._line(where), key=dotted(where))
+        return ConfigurationError(message, source=self.source, line=self.line(where), key=dotted(where))
 
     def find(self, where: Place) -> Any:
         """Return the value at ``where``, or ``None`` (TOML has no such value)."""
@@ -68,7 +68,7 @@ class TomlFile:
             raise self.error((key,), f"must be tables: write [[{key}]] above each, in double brackets")
         return found
 
-    def _line(self, where: Place) -> int | None:
+    def line(self, where: Place) -> int | None:
         """Return the line of a key, or of the innermost table around it that is there."""
         lines = _lines(self._text)
         for length in range(len(where), 0, -1):

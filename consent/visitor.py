@@ -110,7 +110,7 @@ class VisitorEndpoints:
     """The ASGI app for everything under the banner's prefix, and for the two well-known resources.
 
     Args:
-        policy, catalog: The site's rules, and what is known about vendors.
+        policy, catalog: The site's rules, and what is known about vendors, the site's own cookies included.
         banner: Renders pages and knows which texts were shown; its prefix is where this app is mounted.
         cookie: Signs the choice.
         store: Where receipts are recorded.
@@ -146,8 +146,6 @@ class VisitorEndpoints:
             ((b"content-type", b"application/json"), (b"cache-control", b"public, max-age=3600")),
             json.dumps(support).encode(),
         )
-        # Cookies of the site itself are sorted by its policy, whatever a vendor calls its own.
-        self._own_cookies = [(cookie.name, cookie.category) for cookie in policy.own_cookies]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -280,7 +278,9 @@ class VisitorEndpoints:
         except UnwritableChoiceError as error:
             logger.warning("a choice was turned away: %s", error)
             raise _Refused(400, "bad-request", "error_bad_request") from error
-        recorded, refused = True, None
+        effective: Choice | None = choice
+        refused: _Refused | None = None
+        recorded = True
         try:
             receipt = build_receipt(
                 policy=self._policy,
@@ -298,18 +298,15 @@ class VisitorEndpoints:
             # Whatever is wrong with the store, it must not turn a no into anything else, nor count a yes.
             logger.exception("a choice could not be recorded: its refusals are honoured, its grants are not")
             recorded = False
-            choice, refused = self._unrecorded(choice, signals, before)
-            stored = self._cookie.header(choice, secure=secure, now=now)
-
-        after = decide(self._policy, self._under(choice, signals))
-        if refused is not None and not any(
-            before.allows(category) and not after.allows(category) for category in OPTIONAL
-        ):
-            raise refused  # nothing was taken away, so there is nothing to store
-        cookies = [
-            (b"set-cookie", stored),
-            *((b"set-cookie", line) for line in self._expiries(headers, after, submission.return_to, secure)),
-        ]
+            effective, refused = self._unrecorded(choice, signals, before)
+            if effective is not None:
+                stored = self._cookie.header(effective, secure=secure, now=now)
+        cookies: list[tuple[bytes, bytes]] = []
+        after = before
+        if effective is not None:
+            after = decide(self._policy, self._under(effective, signals))
+            expiries = self._expiries(headers, after, submission.return_to, secure)
+            cookies = [(b"set-cookie", line) for line in (stored, *expiries)]
         if refused is not None:
             refused.headers = (*refused.headers, *cookies)
             raise refused
@@ -383,36 +380,50 @@ class VisitorEndpoints:
 
     def _unrecorded(
         self, choice: Choice, signals: Signals, before: Decision
-    ) -> tuple[Choice, _Refused | None]:
-        """Return what of ``choice`` holds although there is no receipt of it, and the error if that is less.
+    ) -> tuple[Choice | None, _Refused | None]:
+        """Return what of ``choice`` is to be stored although there is no receipt of it, and the error.
 
         Refusals hold. Of the grants only those that an earlier receipt proves: they keep its id and date.
+        There is nothing to store where nothing was taken back, and no error where nothing is missing.
         """
         proven = signals.choice if signals.choice_state is ChoiceState.VALID else None
         kept = replace(
             choice,
             granted=choice.granted & proven.granted if proven else frozenset(),
-            told=choice.told & proven.told if proven else frozenset(),
+            told=proven.told if proven else frozenset(),
             vendors=MappingProxyType(
                 {
                     vendor: allowed
                     for vendor, allowed in choice.vendors.items()
-                    if not allowed or before.allows(self._catalog.vendors[vendor].category, vendor)
+                    if not allowed
+                    or (proven and before.allows(self._catalog.vendors[vendor].category, vendor))
                 }
-                if proven
-                else {vendor: False for vendor, allowed in choice.vendors.items() if not allowed}
             ),
         )
         if proven and (kept.granted or any(kept.vendors.values())):
-            kept = replace(kept, receipt_id=proven.receipt_id, made_at=proven.made_at, told=proven.told)
+            kept = replace(kept, receipt_id=proven.receipt_id, made_at=proven.made_at)
         wanted = decide(self._policy, self._under(choice, signals))
         holds = decide(self._policy, self._under(kept, signals))
         if wanted.key == holds.key:
             return kept, None
-        taken = any(before.allows(category) and not holds.allows(category) for category in OPTIONAL)
-        text = "error_not_recorded_partly" if taken else "error_not_recorded"
         retry = ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),)
-        return kept, _Refused(503, "not-recorded", text, retry)
+        loses = any(before.allows(category) and not holds.allows(category) for category in OPTIONAL)
+        if loses or self._takes_back(choice, signals.choice):
+            return kept, _Refused(503, "not-recorded", "error_not_recorded_partly", retry)
+        return None, _Refused(503, "not-recorded", "error_not_recorded", retry)
+
+    def _takes_back(self, choice: Choice, previous: Choice | None) -> bool:
+        """Tell whether ``choice`` refuses what ``previous`` did not, even if a signal hides that now."""
+        if previous is None:
+            return False
+        vendors = {*choice.vendors, *previous.vendors} & self._catalog.vendors.keys()
+        return bool(previous.granted - choice.granted) or any(
+            self._grants_vendor(previous, vendor) and not self._grants_vendor(choice, vendor)
+            for vendor in vendors
+        )
+
+    def _grants_vendor(self, choice: Choice, vendor: str) -> bool:
+        return choice.vendors.get(vendor, self._catalog.vendors[vendor].category in choice.granted)
 
     def _under(self, choice: Choice, signals: Signals) -> Signals:
         return replace(signals, choice=choice, choice_state=ChoiceState.VALID)
@@ -547,11 +558,6 @@ class VisitorEndpoints:
     def _refuses_cookie(self, name: str, decision: Decision) -> bool:
         if name == self._cookie.name:
             return False
-        for pattern, category in self._own_cookies:
-            start, star, end = pattern.partition("*")
-            long_enough = len(name) >= len(start) + len(end)
-            if name == pattern or (star and long_enough and name.startswith(start) and name.endswith(end)):
-                return not decision.allows(category)
         match = self._catalog.match_cookie(name)
         return match is not None and not decision.allows(match.vendor.category, match.vendor.id)
 

@@ -25,7 +25,7 @@ WELCOME = """
        The panel at the end of each page says what was withheld, and why.
     2. Accept, and reload: now the vendors' own scripts load, with account numbers that nobody has.
        Then take it back with the small button at the edge of the page, and look at your cookies.
-    3. In a second terminal: consent receipts list
+    3. In a second terminal: consent receipts
 
   Ctrl+C stops it.
 """
@@ -60,7 +60,7 @@ def main() -> int:
         "--port",
         type=_port,
         default=os.environ.get("PORT", str(FIRST_PORT)),
-        help=f"where to serve (default: {FIRST_PORT}, or the variable PORT); the next free one if it is taken",
+        help=f"where to serve (default: {FIRST_PORT}, or the variable PORT); if taken, the next free one",
     )
     wanted: int = parser.parse_args().port
     try:

@@ -70,7 +70,9 @@ async def form_fields(request: Request) -> Mapping[str, str]:
     fields = {name: values[0].strip() for name, values in parsed.items()}
     expected = str(request.session.get("token", ""))
     if not expected or not secrets.compare_digest(fields.get("token", "").encode(), expected.encode()):
-        raise HTTPException(403, "This form had gone stale. Please go back, reload the page and send it again.")
+        raise HTTPException(
+            403, "This form had gone stale. Please go back, reload the page and send it again."
+        )
     return fields
 
 
@@ -95,7 +97,11 @@ async def contact(request: Request) -> Response:
         return RedirectResponse(request.url_for("thanks").path, status_code=303)
     topic = request.query_params.get("topic", "")
     return page(
-        request, "contact.html", token=form_token(request), topics=TOPICS, topic=topic if topic in TOPICS else ""
+        request,
+        "contact.html",
+        token=form_token(request),
+        topics=TOPICS,
+        topic=topic if topic in TOPICS else "",
     )
 
 
@@ -154,7 +160,9 @@ site = Starlette(
     ],
     middleware=[
         # A new secret at every start: this site forgets its members when it stops.
-        Middleware(SessionMiddleware, secret_key=secrets.token_urlsafe(32), session_cookie="fernwell_session"),
+        Middleware(
+            SessionMiddleware, secret_key=secrets.token_urlsafe(32), session_cookie="fernwell_session"
+        ),
     ],
     exception_handlers={HTTPException: problem},
 )

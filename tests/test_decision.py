@@ -206,11 +206,11 @@ STORED: Mapping[str, frozenset[Category]] = {
 }
 
 # Every way to send a signal that counts, and every way that is the same as none.
-GPC_FIELDS = {
+GPC_FIELDS: Mapping[str, list[tuple[bytes, ...]]] = {
     "1": [(b"1",), (b" 1 ",), (b"1", b"1"), (b"0", b"1"), (b"malformed", b"1")],
     "-": [(), (b"0",), (b"",), (b"true",), (b"1, 1",), (b"11",), (b"0", b"0"), (b"1x",)],
 }
-DNT_FIELDS = {
+DNT_FIELDS: Mapping[str, list[tuple[bytes, ...]]] = {
     "1": [(b"1",), (b"1xyz",), (b" 1",)],
     "-": [(), (b"0",), (b"0xyz",), (b"",), (b"yes",), (b"1, 1",), (b"1", b"1"), (b"0", b"1"), (b'1"',)],
 }
@@ -392,10 +392,18 @@ def test_changing_the_mapping_a_choice_was_made_with_does_not_change_the_decisio
 @pytest.mark.parametrize("state", [ChoiceState.ABSENT, ChoiceState.EXPIRED, ChoiceState.FORGED])
 def test_a_choice_whose_state_forbids_it_is_ignored(state: ChoiceState) -> None:
     stored = choice(frozenset(OPTIONAL), vendors={"example-stats": True})
-    decision = decide(Policy(), Signals(choice=stored, choice_state=state))
+    signals = Signals(choice=stored, choice_state=state)
+    decision = decide(Policy(), signals)
     assert [decision.allows(category) for category in OPTIONAL] == [False] * 3
     assert decision.allows("performance", "example-stats") is False
     assert decision.asks is True
+    refused = Signals(choice=choice(vendors={"example-stats": False}), choice_state=state)
+    nothing = Signals(choice_state=state)
+    for regime in Regime:
+        policy = Policy(regime=regime)
+        assert decide(policy, refused).verdicts == decide(policy, nothing).verdicts
+        assert decide(policy, signals).verdicts == decide(policy, nothing).verdicts
+        assert dict(decide(policy, refused).vendors) == {}
 
 
 @pytest.mark.parametrize("state", [ChoiceState.VALID, ChoiceState.OUTDATED])

@@ -120,7 +120,7 @@ def fails(tmp_path: Path, text: str | bytes, catalog: Catalog = CATALOG) -> Conf
 
 def told(error: ConfigurationError) -> tuple[int | None, str | None, str]:
     """Line, key, and the message alone."""
-    return error.line, error.key, str(error).rpartition("]: " if error.key else ".toml: ")[2]
+    return error.line, error.key, str(error).partition(": ")[2]
 
 
 # --- Values -------------------------------------------------------------------------------------------------
@@ -149,6 +149,7 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
         ("privacy_url", "javascript:alert(1)", "must be an address that starts with"),
         ("privacy_url", "//example.com/", "must be an address that starts with"),
         ("privacy_url", "/\\example.com", "must be an address that starts with"),
+        ("privacy_url", "/a b", "must be an address that starts with"),
         ("privacy_url", "privacy", "must be an address that starts with"),
         ("privacy_url", "https://", "must be an address that starts with"),
         ("privacy_url", "https://example.com/a b", "must be an address that starts with"),
@@ -218,8 +219,8 @@ BASE = Policy(controller="Example Ltd.", vendors=(STATS, ADS), own_cookies=(BASK
 
 def test_the_version_is_12_hexadecimal_digits_and_does_not_change_between_releases() -> None:
     """A version that changes by itself would ask every visitor again."""
-    assert Policy().version == "@@V1@@"
-    assert BASE.version == "@@V2@@"
+    assert Policy().version == "9cbfcda8c66d"
+    assert BASE.version == "019c1ed597c7"
 
 
 @pytest.mark.parametrize(
@@ -344,6 +345,16 @@ def test_the_sites_own_cookies_are_known_to_the_catalog_by_category(tmp_path: Pa
     assert own_cookie_vendors(Policy()) == ()
 
 
+def test_an_own_cookie_may_have_a_name_that_a_vendors_wildcard_would_match(tmp_path: Path) -> None:
+    """The exact name wins, for this one cookie."""
+    cookie = Cookie(name="the*", purpose="Counts.", lifetime="1 day", party="first", http_only=False)
+    _, catalog = load(tmp_path, FULL, Catalog([ADS, vendor("example-wild", cookies=(cookie,))]))
+    theme, other = catalog.match_cookie("theme"), catalog.match_cookie("thermo")
+    assert theme is not None
+    assert other is not None
+    assert (theme.vendor.id, other.vendor.id) == ("this-site-functional", "example-wild")
+
+
 def test_a_vendor_of_the_file_takes_the_place_of_a_known_one(tmp_path: Path) -> None:
     text = FULL.replace('id = "example-chat"', 'id = "example-stats"')
     policy, catalog = load(tmp_path, text)
@@ -361,7 +372,7 @@ def test_a_vendor_of_the_file_that_is_declared_too_is_listed_once_where_it_was_d
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
     windows = b"\xef\xbb\xbf" + FULL.replace("\n", "\r\n").encode()
-    assert load(tmp_path, windows) == (load(tmp_path, FULL)[0], load(tmp_path, windows)[1])
+    assert load(tmp_path, windows)[0] == load(tmp_path, FULL)[0]
     broken = windows.replace(b"days = 365", b"days = 999")
     assert fails(tmp_path, broken).line == 17
 
@@ -593,7 +604,7 @@ def test_a_hostile_document_is_a_configuration_error_too(tmp_path: Path, text: s
             "cookie[1].name",
             'must be a cookie name; one "*" may stand after at least three other characters',
         ),
-        ('"Yes, all of them"', "7", 50, "texts.accept", "must be a text in quotes, not a whole number"),
+        ('"Yes, all of them"', "7", 49, "texts.accept", "must be a text in quotes, not a whole number"),
         (
             'id = "example-chat"',
             'id = "this-site-chat"',
@@ -628,9 +639,9 @@ def test_every_mistake_is_told_with_its_line_its_key_and_the_remedy(
             'hosts = ["chat.example.com"]',
             'hosts = ["example-ads.example.com"]',
             40,
-            "vendor.example-chat.hosts",
+            "vendor[0].hosts",
         ),
-        ('name = "_chat"', 'name = "_es"', 42, "vendor.example-chat.cookie"),
+        ('name = "_chat"', 'name = "_es"', 42, "vendor[0].cookie"),
     ],
 )
 def test_what_the_catalog_finds_wrong_with_a_vendor_is_told_with_its_line_too(
@@ -670,7 +681,7 @@ def test_more_cookies_than_anybody_would_read_are_refused(tmp_path: Path) -> Non
     assert told(fails(tmp_path, text)) == (2501, "cookie[500]", "at most 500 cookies can be listed")
 
 
-# --- Finding the line, however the file is written -----------------------------------------------------------
+# --- Finding the line, however the file is written ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -711,7 +722,7 @@ def test_an_error_of_a_later_check_is_given_file_and_line(tmp_path: Path) -> Non
     """A text override that does not fit is only found when the texts are loaded."""
     path = tmp_path / "consent.toml"
     path.write_text(FULL)
-    for key, line in (("texts.accept", 50), ("language", 10), ("site", 6), ("choice_days", 17)):
+    for key, line in (("texts.accept", 49), ("language", 10), ("site", 6), ("choice_days", 17)):
         error = locate_in_policy(ConfigurationError("does not fit: shorten it", key=key), path)
         assert (error.source, error.line) == (str(path), line)
         assert str(error).endswith("]: does not fit: shorten it")

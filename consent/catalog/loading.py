@@ -341,7 +341,7 @@ def _wrong_url_pattern(pattern: str) -> str | None:
         return "must not have a '*' in its host: a host stands for its subdomains already"
     if wrong := _wrong_host(host, with_path=True):
         return f"(host {host!r}) {wrong}"
-    if not _PRINTABLE.fullmatch(rest) or "#" in rest or rest.count("?") > 1:
+    if (rest and not _PRINTABLE.fullmatch(rest)) or "#" in rest or rest.count("?") > 1:
         return "must be printable ASCII, with at most one '?' and no '#'"
     path, question, query = rest.partition("?")
     if not path.strip("*/") and not query:

@@ -12,6 +12,7 @@ from consent.catalog.model import Match, Vendor
 from consent.catalog.signatures import PatternError, SnippetFinder, compile_signature
 from consent.errors import ConfigurationError
 
+_REMEMBERED_HOSTS = 4096  # pages name the same hosts over and over; about 1 MB at most
 _LONGEST_HOST = 253  # RFC 1035, section 2.3.4; nothing longer can be looked up in the DNS
 STEM = 3
 """How many literal characters a name with a wildcard begins with. Names and paths are bucketed by them."""
@@ -71,79 +72,76 @@ class UrlPattern:
         )
 
 
-class _Host:
-    """The rules of one host: first patterns with parameters, then whole paths, then the longest wildcard."""
+class _Patterns:
+    """Names or paths with wildcards, in buckets by their first characters; the longest comes first."""
 
-    __slots__ = ("_by_stem", "_conditional", "_paths", "_short", "has_urls", "owner")
+    __slots__ = ("_buckets", "_short")
 
-    def __init__(self, owner: Match | None, patterns: Sequence[tuple[UrlPattern, Match]]) -> None:
-        self.owner = owner
-        self.has_urls = bool(patterns)
-        self._paths: dict[str, Match] = {}
-        self._conditional: list[tuple[Glob, UrlPattern, Match]] = []
-        self._by_stem: dict[str, list[tuple[Glob, Match]]] = {}
-        self._short: list[tuple[Glob, Match]] = []
-        for pattern, match in sorted(patterns, key=lambda entry: -entry[0].literals):
-            glob = Glob(pattern.path)
-            if pattern.parameters:
-                self._conditional.append((glob, pattern, match))
-            elif "*" not in pattern.path:
-                self._paths[pattern.path] = match
-            elif "*" in pattern.path[:STEM]:
-                self._short.append((glob, match))
+    def __init__(self, rules: Iterable[tuple[str, Match]]) -> None:
+        self._buckets: dict[str, list[tuple[str, Glob | None, Match]]] = {}
+        self._short: list[tuple[str, Glob | None, Match]] = []
+        for pattern, match in sorted(rules, key=lambda rule: -len(rule[0])):
+            prefix, _, rest = pattern.partition("*")
+            # By far most patterns end with their only wildcard: for them the prefix decides.
+            rule = (prefix, Glob(pattern) if rest else None, match)
+            if len(prefix) < STEM:
+                self._short.append(rule)
             else:
-                self._by_stem.setdefault(pattern.path[:STEM], []).append((glob, match))
+                self._buckets.setdefault(prefix[:STEM], []).append(rule)
+
+    def match(self, text: str) -> Match | None:
+        for rules in (self._buckets.get(text[:STEM], ()), self._short):
+            for prefix, glob, match in rules:
+                if text.startswith(prefix) and (glob is None or glob.matches(text)):
+                    return match
+        return None
+
+
+class _Names:
+    """Cookie names or storage keys: exact ones first, then the longest wildcard."""
+
+    __slots__ = ("_exact", "_wild")
+
+    def __init__(self, rules: Mapping[str, Match]) -> None:
+        self._exact = {name: match for name, match in rules.items() if "*" not in name}
+        self._wild = _Patterns((name, match) for name, match in rules.items() if "*" in name)
+
+    def match(self, name: str) -> Match | None:
+        found = self._exact.get(name)
+        return found if found is not None else self._wild.match(name)
+
+
+class _Host:
+    """The URL patterns of one host: first those with parameters, then whole paths, then the longest."""
+
+    __slots__ = ("_conditional", "_paths", "_wild")
+
+    def __init__(self, patterns: Sequence[tuple[UrlPattern, Match]]) -> None:
+        patterns = sorted(patterns, key=lambda entry: -entry[0].literals)
+        self._conditional = [
+            (Glob(pattern.path), pattern, match) for pattern, match in patterns if pattern.parameters
+        ]
+        plain = [(pattern.path, match) for pattern, match in patterns if not pattern.parameters]
+        self._paths = {path: match for path, match in plain if "*" not in path}
+        self._wild = _Patterns((path, match) for path, match in plain if "*" in path)
 
     def match(self, path: str, query: str) -> Match | None:
         for glob, pattern, match in self._conditional:
             if glob.matches(path) and pattern.has_parameters(query):
                 return match
         found = self._paths.get(path)
-        if found is not None:
-            return found
-        for glob, match in self._by_stem.get(path[:STEM], ()):
-            if glob.matches(path):
-                return match
-        for glob, match in self._short:
-            if glob.matches(path):
-                return match
-        return None
-
-
-class _Names:
-    """Cookie names or storage keys: exact ones first, then the wildcard with the most literal characters."""
-
-    __slots__ = ("_exact", "_wild")
-
-    def __init__(self, rules: Iterable[tuple[str, Match]]) -> None:
-        self._exact: dict[str, Match] = {}
-        self._wild: dict[str, list[tuple[Glob, Match]]] = {}
-        for name, match in rules:
-            if "*" in name:
-                self._wild.setdefault(name[:STEM], []).append((Glob(name), match))
-            else:
-                self._exact[name] = match
-        for bucket in self._wild.values():
-            bucket.sort(key=lambda entry: -entry[0].literals)
-
-    def match(self, name: str) -> Match | None:
-        found = self._exact.get(name)
-        if found is None:
-            for glob, match in self._wild.get(name[:STEM], ()):
-                if glob.matches(name):
-                    return match
-        return found
+        return found if found is not None else self._wild.match(path)
 
 
 class Catalog:
-    """A set of vendors, indexed. Immutable; safe to share between threads and event loops.
+    """A set of vendors, indexed. It never changes; safe to share between threads and event loops.
 
     Raises:
         ConfigurationError: two vendors claim the same id, host, URL pattern, first-party cookie or storage
             key, or a signature is outside of the dialect.
     """
 
-    __slots__ = ("_cookies", "_hosts", "_order", "_snippets", "_storage", "vendors")
+    __slots__ = ("_cookies", "_order", "_owners", "_snippets", "_storage", "_urls", "_walked", "vendors")
 
     vendors: Mapping[str, Vendor]
     """By id, in catalog order."""
@@ -166,16 +164,15 @@ class Catalog:
         for url, match in owned_urls.items():
             pattern = UrlPattern(url)
             urls.setdefault(pattern.host, []).append((pattern, match))
-        self._hosts = {
-            host: _Host(owned_hosts.get(host), urls.get(host, ()))
-            for host in owned_hosts.keys() | urls.keys()
-        }
+        self._owners = owned_hosts
+        self._urls = {host: _Host(patterns) for host, patterns in urls.items()}
+        self._walked: dict[str, tuple[tuple[_Host, ...], Match | None]] = {}
         # Only first-party names: a server never sees the others, and many of them ("id", "uid") are names
         # that a site may well use for something of its own.
         cookies = ((c.name, vendor) for vendor in everyone for c in vendor.cookies if c.party == "first")
-        self._cookies = _Names(_owned("cookie", cookies).items())
+        self._cookies = _Names(_owned("cookie", cookies))
         storage = ((item.key, vendor) for vendor in everyone for item in vendor.storage)
-        self._storage = _Names(_owned("storage", storage).items())
+        self._storage = _Names(_owned("storage", storage))
         signatures = []
         for vendor in everyone:
             for inline in vendor.inline:
@@ -198,25 +195,31 @@ class Catalog:
         A URL pattern comes before a bare host, and the longer host before the shorter. Among the patterns of
         one host, those with query parameters come first, then whole paths, then the longest.
         """
+        rules, owner = self._walked.get(host) or self._walk(host)
+        if rules:
+            path, _, query = target.partition("?")
+            for rule in rules:
+                match = rule.match(path, query)
+                if match is not None:
+                    return match
+        return owner
+
+    def _walk(self, host: str) -> tuple[tuple[_Host, ...], Match | None]:
+        """Collect the rules for a host and the domains above it, nearest first, and remember them."""
         if len(host) > _LONGEST_HOST:
-            return None
-        hosts = self._hosts
+            return (), None
+        rules: list[_Host] = []
         owner: Match | None = None
-        path = query = ""
         suffix = host
         while dot := suffix.find(".") + 1:  # no rule is about a top-level domain
-            rules = hosts.get(suffix)
-            if rules is not None:
-                if rules.has_urls:
-                    if not path:
-                        path, _, query = target.partition("?")
-                    match = rules.match(path, query)
-                    if match is not None:
-                        return match
-                if owner is None:
-                    owner = rules.owner
+            if suffix in self._urls:
+                rules.append(self._urls[suffix])
+            owner = owner or self._owners.get(suffix)
             suffix = suffix[dot:]
-        return owner
+        if len(self._walked) >= _REMEMBERED_HOSTS:
+            self._walked.clear()
+        found = self._walked[host] = (tuple(rules), owner)
+        return found
 
     def match_cookie(self, name: str) -> Match | None:
         """Find the vendor whose first-party cookie has this name: exact first, then the longest wildcard."""

@@ -9,18 +9,16 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 
-_NEXT = re.compile(r"""["'`/]|<!--""")
-_NEXT_IN_SUBSTITUTION = re.compile(r"""["'`/{}]|<!--""")
-_STRING = {
-    '"': re.compile(r'"(?:[^"\\\r\n]|\\(?:\r\n|[\s\S]))*+"'),
-    "'": re.compile(r"'(?:[^'\\\r\n]|\\(?:\r\n|[\s\S]))*+'"),
-}
-_LINE = re.compile(r"[^\r\n\u2028\u2029]*+")
+_STRING = r"""(?P<string>"(?:[^"\\\r\n]|\\(?:\r\n|[\s\S]))*+"|'(?:[^'\\\r\n]|\\(?:\r\n|[\s\S]))*+')"""
+_COMMENT = r"(?P<comment>(?:<!--|//)[^\r\n\u2028\u2029]*+|/\*(?:[^*]|\*(?!/))*+\*/)"
+_NEXT = re.compile(rf"""{_STRING}|{_COMMENT}|["'`/]""")
+_NEXT_IN_SUBSTITUTION = re.compile(rf"""{_STRING}|{_COMMENT}|["'`/{{}}]""")
 _REGULAR_EXPRESSION = re.compile(r"/(?:[^/\\\[\r\n]|\\[^\r\n]|\[(?:[^\]\\\r\n]|\\[^\r\n])*+\])++/[A-Za-z]*+")
 _TEMPLATE_CHUNK = re.compile(r"(?:[^`\\$]|\\[\s\S]|\$(?!\{))*+")
 _BEFORE_REGULAR_EXPRESSION = re.compile(
     r"(?:[(,=:\[!&|?{;+\-*%<>~^]|(?<![\w$.])(?:return|typeof|case|in|of|delete|void|throw|new|else|do))\Z"
 )
+_VALUE = "0"  # what is remembered of a value: a slash after it divides
 
 
 class ScriptText:
@@ -46,48 +44,46 @@ class ScriptText:
 
     def _scan(self, code: str) -> bool:
         at = 0
-        # The last characters of code, blanks left out: they tell a division from a regular expression.
+        # The last characters of code, blanks and comments left out: they tell a division from a regular
+        # expression.
         before = ""
         depths: list[int] = []  # open braces in each template substitution we are inside of
         while True:
             found = (_NEXT_IN_SUBSTITUTION if depths else _NEXT).search(code, at)
             if found is None:
                 return not depths
-            start, mark = found.start(), found[0]
+            start, end = found.span()
+            if found.lastgroup == "string":
+                at, before = self._add(start, end), _VALUE
+                continue
             before = code[at:start].rstrip()[-10:] or before
-            if mark in _STRING:
-                string = _STRING[mark].match(code, start)
-                if string is None:
-                    return False
-                at, before = self._add(start, string.end()), mark
-            elif mark == "`":
-                before = mark
-                if not (at := self._template(code, start, depths)):
-                    return False
-            elif mark == "{":
-                depths[-1] += 1
-                at, before = start + 1, mark
-            elif mark == "}":
-                at, before = start + 1, mark
-                depths[-1] -= 1
-                if depths[-1] < 0:
-                    depths.pop()
-                    if not (at := self._template(code, start, depths)):
-                        return False
-            elif mark == "<!--" or code.startswith("//", start):
-                line = _LINE.match(code, start)
-                at = self._add(start, line.end() if line else len(code))
-            elif code.startswith("/*", start):
-                end = code.find("*/", start + 2)
-                if end < 0:
-                    return False
-                at = self._add(start, end + 2)
-            else:
+            mark = found[0]
+            if found.lastgroup == "comment":
+                at = self._add(start, end)
+            elif mark == "/":
                 expression = None
+                if code.startswith("/*", start):
+                    return False
                 if not before or _BEFORE_REGULAR_EXPRESSION.search(before):
                     expression = _REGULAR_EXPRESSION.match(code, start)
-                at = self._add(start, expression.end()) if expression else start + 1
-                before = "/x"  # a value, or the middle of a division: no regular expression follows either
+                at = self._add(start, expression.end()) if expression else end
+                before = _VALUE if expression else mark
+            elif mark == "{":
+                depths[-1] += 1
+                at, before = end, mark
+            elif mark == "}" and depths[-1]:
+                depths[-1] -= 1
+                at, before = end, mark
+            elif mark in "`}":
+                if mark == "}":
+                    depths.pop()
+                at, before = self._template(code, start, depths), _VALUE
+                if not at:
+                    return False
+                if code[at - 1] == "{":
+                    before = "{"
+            else:
+                return False  # a quote that nothing closes
 
     def _add(self, start: int, end: int) -> int:
         self._starts.append(start)

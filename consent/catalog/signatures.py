@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 from consent.catalog.model import Match
 from consent.catalog.script_text import ScriptText
@@ -42,21 +42,33 @@ class PatternError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A compiled signature and the longest word that every script it matches has in it."""
+    """A compiled signature and the words that every script it matches has in it, the longest first."""
 
     regex: re.Pattern[str]
-    word: str
+    words: tuple[str, ...]
 
     def found_in(self, code: str, read: Callable[[str], ScriptText]) -> bool:
         """Whether a match begins in code. ``read`` is called at the first match, if there is one."""
-        text: ScriptText | None = None
-        for match in self.regex.finditer(code):
-            text = text or read(code)
-            if text.is_code(match.start()):
-                return True
-        return False
+        return next(_starts_in_code(self.regex, code, read), None) is not None
 
 
+def _starts_in_code(
+    regex: re.Pattern[str], code: str, read: Callable[[str], ScriptText]
+) -> Iterator[re.Match[str]]:
+    """Yield the matches that begin a word, in code.
+
+    The character before is looked at here rather than by a look-behind: a pattern that begins with literal
+    text is searched for several times faster.
+    """
+    at = 0
+    while match := regex.search(code, at):
+        start = match.start()
+        if not (start and _WORD_CHARACTER.match(code, start - 1)) and read(code).is_code(start):
+            yield match
+        at = start + 1
+
+
+@lru_cache(maxsize=1024)  # read from a file, then compiled into a catalog: once is enough
 def compile_signature(pattern: str) -> Signature:
     """Check ``pattern`` against the dialect and compile it.
 
@@ -67,15 +79,15 @@ def compile_signature(pattern: str) -> Signature:
         raise PatternError(f"is longer than {_LONGEST_PATTERN} characters: match a distinctive part only")
     if not _FIRST_WORD.match(pattern):
         raise PatternError("must begin with a whole identifier of two or more characters, such as 'fbq'")
-    word = _longest_required_word(pattern)
+    words = _required_words(pattern)
     try:
-        regex = re.compile(rf"(?<![\w$]){pattern}", re.ASCII)
+        regex = re.compile(pattern, re.ASCII)
     except re.error as error:
         raise PatternError(f"is not a regular expression: {error}") from None
-    return Signature(regex, word)
+    return Signature(regex, words)
 
 
-def _longest_required_word(pattern: str) -> str:
+def _required_words(pattern: str) -> tuple[str, ...]:
     """Walk the pattern piece by piece, refuse what the dialect has not, and find the words outside of groups.
 
     A word counts if the characters around it in the pattern can only be non-word characters, so that it is a
@@ -136,30 +148,36 @@ def _longest_required_word(pattern: str) -> str:
     words = [word for word in words if len(word) > 1 and not word[0].isdigit()]
     if not words:
         raise PatternError("must begin with a whole identifier, followed by a character that ends it")
-    return max(words, key=len)
+    return tuple(sorted(set(words), key=lambda word: (-len(word), word)))
 
 
 def _is_no_word_character(kind: str | None, piece: str) -> bool:
     """Whether what ``piece`` of a pattern stands for can never be part of a word."""
     if kind == "set":
         return not piece.startswith("[^") and not re.search(r"[\w$-]", piece.replace(r"\s", ""))
-    return kind in ("space", "boundary") or (kind in ("escape", "literal") and not _WORD_CHARACTER.fullmatch(piece[-1]))
+    return kind in ("space", "boundary") or (
+        kind in ("escape", "literal") and not _WORD_CHARACTER.fullmatch(piece[-1])
+    )
 
 
-_LOADING_WORDS = frozenset(
-    ("src", "setAttribute", "fetch", "sendBeacon", "importScripts", "import", "getScript", "document", "open")
-)
-_LOADING = re.compile(
-    r"""(?<![\w$])(?:
-        src\s*+=
-      | setAttribute\s*+\(\s*+["']src["']\s*+,
-      | (?:fetch|sendBeacon|importScripts|import|getScript)\s*+\(
-      | open\s*+\(\s*+["'](?:GET|POST|get|post)["']\s*+,
-      | document\s*+(?:,\s*+["']script["']\s*+,
-          |\.\s*+write(?:ln)?\s*+\(\s*+["'`]\s*+<(?:script|img|iframe)\s[^>]{0,200}?\bsrc\s*+=)
-      )\s*+\\?["'`](?:https?:)?\\?/\\?/(?P<host>[A-Za-z0-9.-]{1,253})(?P<target>[^\s"'`<>]{0,500})""",
-    re.VERBOSE | re.ASCII,
-)
+_URL = r"""\s*+\\?["'`](?:https?:)?\\?/\\?/(?P<host>[A-Za-z0-9.-]{1,253})(?P<target>[^\s"'`<>]{0,500})"""
+_LOADING = {
+    # By the word it begins with: how scripts load a URL straight away.
+    word: re.compile(word + rest + _URL, re.ASCII)
+    for word, rest in {
+        "src": r"\s*+=",
+        "setAttribute": r"""\s*+\(\s*+["']src["']\s*+,""",
+        "fetch": r"\s*+\(",
+        "sendBeacon": r"\s*+\(",
+        "importScripts": r"\s*+\(",
+        "import": r"\s*+\(",
+        "getScript": r"\s*+\(",
+        "open": r"""\s*+\(\s*+["'](?:GET|POST|get|post)["']\s*+,""",
+        "document": r"""\s*+,\s*+["']script["']\s*+,""",
+        "write": r"""\s*+\(\s*+["'`]\s*+<(?:script|img|iframe)\s[^>]{0,200}?\bsrc\s*+=""",
+        "writeln": r"""\s*+\(\s*+["'`]\s*+<(?:script|img|iframe)\s[^>]{0,200}?\bsrc\s*+=""",
+    }.items()
+}
 
 
 class SnippetFinder:
@@ -175,24 +193,29 @@ class SnippetFinder:
         self._match_url = match_url
         self._by_word: dict[str, list[tuple[Signature, Match]]] = {}
         for signature, match in signatures:
-            self._by_word.setdefault(signature.word, []).append((signature, match))
+            self._by_word.setdefault(signature.words[0], []).append((signature, match))
 
     def find(self, code: str) -> Iterator[Match]:
         """Yield a match per vendor and kind of evidence, in no particular order."""
         words = set(_WORDS.findall(code))
-        candidates = words & self._by_word.keys()
-        loads = not words.isdisjoint(_LOADING_WORDS)
-        if not candidates and not loads:
-            return
-        read = cache(ScriptText)  # at most once for this script, and most scripts never need it
-        for word in candidates:
+        text: ScriptText | None = None
+
+        def read(code: str) -> ScriptText:
+            nonlocal text
+            if text is None:  # at most once for this script, and most scripts never need it
+                text = ScriptText(code)
+            return text
+
+        for word in words & self._by_word.keys():
             for signature, match in self._by_word[word]:
-                if signature.found_in(code, read):
+                if words.issuperset(signature.words) and signature.found_in(code, read):
                     yield match
-        if loads:
-            for loading in _LOADING.finditer(code):
+        if "//" not in code and r"\/\/" not in code:
+            return
+        for word in words & _LOADING.keys():
+            for loading in _starts_in_code(_LOADING[word], code, read):
                 found = self._match_url(*_address(loading["host"], loading["target"]))
-                if found is not None and read(code).is_code(loading.start()):
+                if found is not None:
                     yield found
 
 

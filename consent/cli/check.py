@@ -16,6 +16,12 @@ from consent.errors import ConfigurationError
 from consent.policy import Policy, load_policy
 
 
+class _Failed(click.ClickException):
+    """Something could not be looked at: neither clean nor leaking."""
+
+    exit_code = 2
+
+
 @click.command()
 @click.argument("urls", nargs=-1, required=True, metavar="URL...")
 @click.option(
@@ -45,7 +51,7 @@ def check(urls: tuple[str, ...], policy_file: Path | None, timeout: float, as_js
             else:
                 _print(page)
     except (CheckError, ConfigurationError) as error:
-        raise click.UsageError(str(error)) from None
+        raise _Failed(str(error)) from None
     if leaked:
         raise SystemExit(1)
 

@@ -1,5 +1,6 @@
 """Reading HTML as browsers read it, and rewriting it without touching what is not meant."""
 
+from consent.html.judge import Judge
 from consent.html.rewriter import Rewriter, RewriterLimitExceeded
 
-__all__ = ["Rewriter", "RewriterLimitExceeded"]
+__all__ = ["Judge", "Rewriter", "RewriterLimitExceeded"]

@@ -41,6 +41,17 @@ LOADS: dict[bytes, tuple[Cut, dict[bytes, str]]] = {
 }
 """For each element that loads: what to cut, and how to read the URLs in its attributes."""
 
+ANYWHERE: dict[bytes, str] = {b"background": "url", b"ping": "list"}
+"""Attributes that load on elements of several kinds; they have no other use, and are cut."""
+
+REFERENCING_STYLES = frozenset(
+    b"fill stroke filter mask clip-path cursor marker marker-start marker-mid marker-end".split()
+)
+"""The attributes of SVG elements that are style declarations with a URL."""
+
+FRAMES = frozenset((b"iframe", b"frame", b"embed", b"object"))
+"""Elements that show a document, and run the scripts in it."""
+
 LOADING_LINK_TYPES = frozenset(
     b"stylesheet preload modulepreload prefetch prerender preconnect dns-prefetch icon apple-touch-icon"
     b" apple-touch-icon-precomposed apple-touch-startup-image mask-icon fluid-icon manifest import"
@@ -55,6 +66,8 @@ JAVASCRIPT_TYPES = frozenset(
     b" text/x-ecmascript text/x-javascript".split()
 )
 """The ``type`` values of scripts that run; any other makes a data block (HTML Standard, 4.12.1)."""
+URL_TABLE_TYPES = frozenset((b"importmap", b"speculationrules"))
+"""The ``type`` values of data blocks that make the browser itself load what they name."""
 
 RAW_TEXT = frozenset(
     (b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes"),

@@ -1,8 +1,8 @@
 """The streaming rewriter: takes refused elements out of a page and leaves every other byte as it is.
 
 ``write(bytes) -> bytes`` and ``end() -> bytes``; nothing is awaited inside. Only what is not decided is kept
-back: a tag until its ``>``, an inline script until its end tag. What comes out does not depend on how the page
-was cut into chunks.
+back: a tag until its ``>``, an inline script or style sheet until its end tag. What comes out does not depend
+on how the page was cut into chunks.
 
 Where browsers can read the same bytes in two ways (``noscript`` with scripting on and off, raw text inside
 malformed SVG), the rewriter makes the page safe under both.
@@ -13,56 +13,39 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import Protocol
 
-from consent.html.charrefs import decode_attribute
-from consent.html.elements import (
-    ESCAPABLE_RAW_TEXT,
-    JAVASCRIPT_TYPES,
-    LOADING_LINK_TYPES,
-    LOADS,
-    RAW_TEXT,
-    Cut,
-)
+from consent.html.attribute_values import embedded, markup_text, text
+from consent.html.elements import ESCAPABLE_RAW_TEXT, RAW_TEXT
 from consent.html.foreign import ForeignContent, Reading
+from consent.html.judge import Judge
+from consent.html.refusals import Edit, Refusals, script_kind
 from consent.html.tokenizer import (
+    COMMENT_END,
     RAW_TEXT_END,
     REST_OF_TAG,
-    SKIP,
     TAG_NAME,
-    Attribute,
-    attributes,
+    ScriptText,
+    Tag,
     comment_end,
-    script_end,
+    foreign_text_end,
+    next_stop,
+    next_stop_in_drawing,
+    start_tag,
 )
 
 DEFAULT_MAX_BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_NESTING = 8
-_RESCAN_ABOVE = 64 * 1024
+_RESCAN_ABOVE = 16 * 1024
 
-_COMMENT_END = re.compile(rb"--!?>")
-_REFRESH_URL = re.compile(r"""[\s;,]*[0-9.]*[\s;,]*(?:url\s*=\s*)?(["']?)(.*)""", re.IGNORECASE | re.DOTALL)
-_SRCSET_URL = re.compile(r"[\s,]*([^\s]+)[^,(]*(?:\([^)]*\)[^,(]*)*")
+_ANY_BYTE = re.compile(rb"(?s:.)")
+_TAG_END = re.compile(rb">")
+_CDATA_END = re.compile(rb"\]\]>")
+_LONGEST_END = 11
+"""How much of what ends a wait may be there already, at the end of the bytes so far."""
 
 
 class RewriterLimitExceeded(Exception):
-    """The page keeps one thing undecided for more than ``max_buffer_bytes``; the rewriter refuses reuse."""
-
-
-class Judge(Protocol):
-    """Decides about what the rewriter finds, and keeps account of it.
-
-    Called from one page's rewriter only, in document order; must not raise.
-    """
-
-    def refuses_url(self, element: str, url: str) -> bool:
-        """Tell whether ``element`` must not load ``url`` (an attribute's value, references decoded)."""
-
-    def refuses_script(self, code: str) -> bool:
-        """Tell whether the inline script ``code`` must not run."""
-
-    def set_base(self, url: str) -> None:
-        """From here on relative references are resolved against ``url``."""
+    """A tag is longer than ``max_buffer_bytes``; the rewriter refuses reuse."""
 
 
 class _Mode(Enum):
@@ -70,10 +53,12 @@ class _Mode(Enum):
     COMMENT = auto()
     BOGUS_COMMENT = auto()
     RAW_TEXT = auto()
-    DROPPED_RAW_TEXT = auto()
     CDATA = auto()
     PLAINTEXT = auto()
 
+
+_CLOSING = {_Mode.COMMENT: b"-->", _Mode.BOGUS_COMMENT: b">", _Mode.CDATA: b"]]>"}
+_MAX_CLOSED_TEMPLATES = 512
 
 _INCOMPLETE = -1
 
@@ -87,7 +72,9 @@ class Rewriter:
             called when all before that place has been judged.
         fragment: the page may be a piece of one: without a ``<body>`` or ``<html>`` nothing is inserted.
         scripting: read ``noscript`` as browsers with JavaScript do; ``False`` within one.
-        max_buffer_bytes: how much may be kept back undecided before :class:`RewriterLimitExceeded`.
+        max_buffer_bytes: how much may be kept back undecided. A script, a style sheet or a ``noscript`` that is
+            longer is taken out, and told to the judge; a tag that is longer raises
+            :class:`RewriterLimitExceeded`.
     """
 
     def __init__(
@@ -99,6 +86,7 @@ class Rewriter:
         scripting: bool = True,
         max_buffer_bytes: int = DEFAULT_MAX_BUFFER_BYTES,
         nesting: int = 0,
+        may_set_base: bool = True,
     ) -> None:
         self._judge = judge
         self._insertion = at_body_end
@@ -106,22 +94,25 @@ class Rewriter:
         self._scripting = scripting
         self._max_buffer_bytes = max_buffer_bytes
         self._nesting = nesting
+        self._refusals = Refusals(judge, self._inner_page, may_set_base=may_set_base)
         self._mode = _Mode.DATA
         self._raw_name = b""
+        self._dropping = False
+        self._script_text = ScriptText()
+        self._foreign = ForeignContent()
+        self._templates = 0
+        # What is kept back: bytes read without a decision, what would bring it, and bytes not yet read.
         self._pending = b""
-        self._scanned = 0
+        self._awaited = _TAG_END
+        self._arrived = False
         self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+        self._tail = b""
+        # What goes out.
         self._out: list[bytes] = []
         self._flushed = 0
         self._last_byte = b""
-        self._foreign = ForeignContent()
-        self._base_seen = False
         self._closed = False
-
-    @property
-    def in_markup(self) -> bool:
-        """Whether all that was written has been read to its end: no tag, comment or raw text is open."""
-        return self._mode is _Mode.DATA and not self._pending and not self._waiting
 
     def write(self, chunk: bytes) -> bytes:
         """Take the next bytes of the page; return what is decided.
@@ -131,32 +122,34 @@ class Rewriter:
         """
         if self._closed:
             raise RewriterLimitExceeded("this rewriter has ended")
-        if self._waiting or self._pending:
-            # All that can be undecided is decided by a ">"; and a long wait is read again only now and then,
-            # so that many small chunks cost no more than few large ones.
+        if self._pending:
             self._waiting.append(chunk)
-            added = sum(map(len, self._waiting))
-            size = len(self._pending) + added
-            if size > self._max_buffer_bytes:
-                self._closed = True
-                raise RewriterLimitExceeded(f"{size} bytes of the page could not be decided")
-            if b">" not in chunk or (self._scanned > _RESCAN_ABOVE and added * 8 < self._scanned):
+            self._waiting_bytes += len(chunk)
+            seen = self._tail + chunk
+            self._tail = seen[-_LONGEST_END:]
+            self._arrived = self._arrived or self._awaited.search(seen) is not None
+            pending = len(self._pending)
+            # A long wait is read again only now and then: many small chunks shall cost no more than few large.
+            patient = pending > _RESCAN_ABOVE and self._waiting_bytes * 8 < pending
+            if (patient or not self._arrived) and pending + self._waiting_bytes <= self._max_buffer_bytes:
                 return b""
-            chunk = b"".join((self._pending, *self._waiting))
-            self._waiting.clear()
-            self._pending = b""
+            chunk = self._all_kept_back()
         return self._run(chunk, final=False)
 
     def end(self) -> bytes:
         """Return the rest of the page; the rewriter cannot be used again."""
         if self._closed:
             return b""
+        result = self._run(self._all_kept_back(), final=True)
+        self._closed = True
+        return result
+
+    def _all_kept_back(self) -> bytes:
         data = b"".join((self._pending, *self._waiting))
         self._pending = b""
         self._waiting.clear()
-        result = self._run(data, final=True)
-        self._closed = True
-        return result
+        self._waiting_bytes = 0
+        return data
 
     # --- the loop ---
 
@@ -164,19 +157,18 @@ class Rewriter:
         self._flushed = 0
         position = 0
         size = len(data)
+        foreign = self._foreign
         while position < size:
             if self._mode is _Mode.DATA:
-                if self._foreign.following:
-                    position = data.find(b"<", position)
-                    if position < 0:
-                        position = size
-                        break
+                if not foreign.following:
+                    position = next_stop(data, position, size)
+                elif foreign.in_drawing:
+                    position = next_stop_in_drawing(data, position, size)
                 else:
-                    matched = SKIP.match(data, position)
-                    assert matched is not None  # noqa: S101 - the pattern matches the empty string
-                    position = matched.end()
-                    if position >= size:
-                        break
+                    found = data.find(b"<", position)
+                    position = size if found < 0 else found
+                if position >= size:
+                    break
                 after = self._markup(data, position, final)
             else:
                 after = self._resume(data, position, final)
@@ -184,20 +176,29 @@ class Rewriter:
                 break
             position = after
         if final:
-            # An unfinished tag ends with the page and makes nothing; what is inserted must not finish it.
-            if self._is_document and self._mode is _Mode.DATA:
-                self._insert(data, position)
+            self._insert_at_end(data, position)
             position = size
         self._keep(data, position)
         if position < size:
+            self._check_length(size - position)
             self._pending = data[position:]
-            if len(self._pending) > self._max_buffer_bytes:
-                self._closed = True
-                raise RewriterLimitExceeded(f"{len(self._pending)} bytes of the page could not be decided")
-        self._scanned = len(self._pending)
+            self._tail = data[-_LONGEST_END:]
+            self._arrived = False
         result = self._out[0] if len(self._out) == 1 else b"".join(self._out)
         self._out.clear()
         return result
+
+    def _check_length(self, length: int) -> None:
+        if length > self._max_buffer_bytes:
+            self._closed = True
+            raise RewriterLimitExceeded(f"a tag of the page is {length} bytes long, or more")
+
+    def _await(self, end: re.Pattern[bytes]) -> int:
+        """Keep all from here on back until ``end`` arrives."""
+        self._awaited = end
+        return _INCOMPLETE
+
+    # --- what goes out ---
 
     def _keep(self, data: bytes, position: int) -> None:
         """Let everything up to ``position`` out."""
@@ -218,11 +219,35 @@ class Rewriter:
             self._last_byte = replacement[-1:]
         self._flushed = end
 
-    def _insert(self, data: bytes, position: int) -> None:
+    def _edit(self, data: bytes, edits: list[Edit]) -> None:
+        for start, end, replacement in edits:
+            self._keep(data, start)
+            self._out.append(replacement)
+            self._flushed = end
+
+    def _insert(self, data: bytes, position: int, *, before: bytes = b"") -> None:
         if self._insertion is not None:
             self._keep(data, position)
-            self._out.append(self._insertion())
+            self._out.extend((before, self._insertion()))
             self._insertion = None
+
+    def _insert_at_end(self, data: bytes, position: int) -> None:
+        """Insert where the page ends, outside of whatever it left open.
+
+        An unfinished tag makes nothing when the page ends with it: what is inserted must not finish it, and
+        goes before it. A script that is not finished does not run, and must not be finished either.
+        """
+        if not self._is_document or self._mode is _Mode.PLAINTEXT:
+            return
+        closing = b""
+        if self._mode is _Mode.RAW_TEXT and not self._dropping:
+            if self._raw_name == b"script":
+                return
+            closing = b"</%s>" % self._raw_name
+        elif self._mode in _CLOSING:
+            closing = _CLOSING[self._mode]
+        closing += self._foreign.closing + b"</template>" * min(self._templates, _MAX_CLOSED_TEMPLATES)
+        self._insert(data, position, before=closing)
 
     # --- within something whose end is awaited ---
 
@@ -231,370 +256,391 @@ class Rewriter:
         mode = self._mode
         if mode is _Mode.PLAINTEXT:
             return size
+        if mode is _Mode.RAW_TEXT:
+            return self._raw_text(data, position, final)
         if mode is _Mode.BOGUS_COMMENT:
             end = data.find(b">", position) + 1
             if not end:
                 return size
         elif mode is _Mode.COMMENT:
-            match = _COMMENT_END.search(data, position)
+            match = COMMENT_END.search(data, position)
             if match is None:
                 return size if final else self._all_but(position, size, 3)
             end = match.end()
-        elif mode is _Mode.CDATA:
-            end = data.find(b"]]>", position) + 3
-            if end < 3:
-                return size if final else self._all_but(position, size, 2)
         else:
-            return self._raw_text(data, position, final)
+            end = data.find(b"]]>", position) + 3
+            found = end > 2
+            if not found:
+                end = size if final else self._all_but(position, size, 2)
+            if self._dropping and end != _INCOMPLETE:
+                self._replace(data, position, end)
+            if not found:
+                return end
         self._mode = _Mode.DATA
         return end
 
-    @staticmethod
-    def _all_but(position: int, size: int, tail: int) -> int:
+    def _all_but(self, position: int, size: int, tail: int) -> int:
         """Consume up to the last ``tail`` bytes, which may begin what is searched for."""
-        return size - tail if size - tail > position else _INCOMPLETE
+        return size - tail if size - tail > position else self._await(_ANY_BYTE)
 
     def _raw_text(self, data: bytes, position: int, final: bool) -> int:
-        dropped = self._mode is _Mode.DROPPED_RAW_TEXT
-        size = len(data)
         if self._raw_name == b"script":
-            begin = script_end(data, position)
+            begin, after = self._script_text.end(data, position)
+            if begin < 0 and after <= position:
+                after = self._await(_ANY_BYTE)
         else:
             found = RAW_TEXT_END[self._raw_name].search(data, position)
             begin = found.start() if found else -1
-        if begin < 0:
-            # A script's escapes are understood from its beginning only, unless it contains none.
-            whole = self._raw_name == b"script" and not final and data.find(b"<!", position) >= 0
-            after = size if final else _INCOMPLETE if whole else self._all_but(position, size, 11)
-        else:
+            after = begin if found else self._all_but(position, len(data), _LONGEST_END)
+        if begin >= 0:
             match = REST_OF_TAG.match(data, begin + 2 + len(self._raw_name))
             if match:
                 after = match.end()
                 self._mode = _Mode.DATA
                 self._foreign.end_tag(self._raw_name)
-            else:
-                after = size if final else begin if begin > position else _INCOMPLETE
-        if dropped and after != _INCOMPLETE:
+            elif begin == position:
+                after = self._await(_TAG_END)
+        elif final:
+            after = len(data)
+        if self._dropping and after != _INCOMPLETE:
             self._replace(data, position, after)
         return after
 
     # --- a "<" in markup ---
 
     def _markup(self, data: bytes, start: int, final: bool) -> int:
-        size = len(data)
         lead = data[start + 1 : start + 2]
         if lead.isalpha():
             return self._start_tag(data, start, final)
         if lead == b"/":
-            return self._end_tag(data, start, final)
+            return self._end_tag(data, start)
         if lead == b"!":
             return self._declaration(data, start, final)
         if lead == b"?":
-            return self._bogus_comment(data, start, final)
-        if not lead:
-            return size if final else _INCOMPLETE
-        return start + 1
+            return self._bogus_comment(data, start)
+        return start + 1 if lead else self._await(_ANY_BYTE)
 
-    def _bogus_comment(self, data: bytes, start: int, final: bool) -> int:
+    def _bogus_comment(self, data: bytes, start: int) -> int:
         end = data.find(b">", start) + 1
         if end:
             return end
-        if not final:
-            self._mode = _Mode.BOGUS_COMMENT
+        self._mode = _Mode.BOGUS_COMMENT
         return len(data)
 
     def _declaration(self, data: bytes, start: int, final: bool) -> int:
         size = len(data)
+        reading = self._foreign.reading
         if size - start < 9 and not final:
-            return _INCOMPLETE if data.find(b">", start) < 0 or data[start + 2 : start + 3] == b"-" else (
-                self._bogus_comment(data, start, final)
-            )
+            beginning = data[start:]
+            if b"<!--".startswith(beginning) or beginning in (b"<!---", b"<!--") or (
+                reading is not Reading.HTML and b"<![CDATA[".startswith(beginning)
+            ):
+                return self._await(_ANY_BYTE)
         if data.startswith(b"<!--", start):
             end = comment_end(data, start)
             if end >= 0:
                 return end
-            if not final:
-                self._mode = _Mode.COMMENT
-                return max(start + 4, size - 3)
-            return size
-        reading = self._foreign.reading
+            self._mode = _Mode.COMMENT
+            return size if final else max(start + 4, size - 3)
         if reading is not Reading.HTML and data.startswith(b"<![CDATA[", start):
             if reading is Reading.UNCERTAIN:
                 return self._uncertain_cdata(data, start, final)
             self._mode = _Mode.CDATA
+            self._dropping = False
             return start + 9
-        return self._bogus_comment(data, start, final)
+        return self._bogus_comment(data, start)
 
     def _uncertain_cdata(self, data: bytes, start: int, final: bool) -> int:
         """A CDATA section to one reader, a comment up to the first ``>`` and then markup to the other."""
         end = data.find(b"]]>", start) + 3
+        size = len(data)
         if end < 3:
-            if not final:
-                return _INCOMPLETE
-            end = len(data)
-        first = data.find(b">", start)
-        if data.find(b"<", first, end) >= 0:
-            self._replace(data, start, end)
+            if not final and size - start <= self._max_buffer_bytes:
+                return self._await(_CDATA_END)
+            end = size
+        if end - start > self._max_buffer_bytes:
+            self._judge.note_undecided("CDATA section")
+            self._mode = _Mode.CDATA
+            self._dropping = True
+            self._replace(data, start, start + 9)
+            return start + 9
+        first = data.find(b">", start, end) + 1
+        if first:
+            self._make_safe_as_markup(data, first, end, "CDATA section", scripting=self._scripting, lost=True)
         return end
 
-    def _end_tag(self, data: bytes, start: int, final: bool) -> int:
+    def _end_tag(self, data: bytes, start: int) -> int:
         lead = data[start + 2 : start + 3]
-        if not lead:
-            return len(data) if final else _INCOMPLETE
         if not lead.isalpha():
-            return start + 3 if lead == b">" else self._bogus_comment(data, start, final)
+            return self._bogus_comment(data, start) if lead else self._await(_ANY_BYTE)
         named = TAG_NAME.match(data, start + 2)
         rest = REST_OF_TAG.match(data, named.end()) if named else None
         if named is None or rest is None:
-            return _INCOMPLETE
+            return self._await(_TAG_END)
+        self._check_length(rest.end() - start)
         name = named[0].lower()
-        if name == b"body" and not self._foreign.following:
-            self._insert(data, start)
+        if name == b"body":
+            if not self._templates and not self._foreign.following and self._foreign.reading is Reading.HTML:
+                self._insert(data, start)
+        elif name == b"template" and not self._foreign.following:
+            self._templates = max(0, self._templates - 1)
         self._foreign.end_tag(name)
         return rest.end()
 
     def _start_tag(self, data: bytes, start: int, final: bool) -> int:
-        named = TAG_NAME.match(data, start + 1)
-        rest = REST_OF_TAG.match(data, named.end()) if named else None
-        if named is None or rest is None:
-            return _INCOMPLETE
-        name = named[0].lower()
-        end = rest.end()
-        attrs = attributes(data, named.end(), end - 1)
-        # A slash belongs to an unquoted value that it ends.
-        self_closing = data[end - 2 : end - 1] == b"/" and not (attrs and attrs[-1].end == end - 1)
+        tag = start_tag(data, start)
+        if tag is None:
+            return self._await(_TAG_END)
+        self._check_length(tag.end - start)
+        name = tag.name
         reading = self._foreign.reading
-        if name in (b"body", b"html"):
-            self._is_document = True
+        # In foreign content a start tag may end it, and an end tag elsewhere may rely on it: it must stay.
+        cut, edits = self._refusals.attributes(data, tag, keep=reading is not Reading.HTML)
         if name == b"script":
-            after = self._script(data, start, end, attrs, reading, self_closing, final)
+            after = self._script(data, tag, edits, final)
+        elif cut and name not in RAW_TEXT:
+            self._replace(data, start, tag.end)
+            after = tag.end
         elif name == b"noscript" and self._scripting and reading is not Reading.FOREIGN:
-            after = self._noscript(data, end, final)
+            after = self._noscript(data, tag, edits, reading, final)
+        elif name in RAW_TEXT:
+            after = self._raw_text_element(data, tag, edits, reading, final, cut=cut)
         else:
-            cut = self._loads(data, name, start, end, attrs)
-            if name in RAW_TEXT and reading is not Reading.FOREIGN:
-                after = self._begin_raw_text(data, name, start, end, reading, final, cut=cut)
-            else:
-                if cut:
-                    self._replace(data, start, end)
-                after = end
-                if name == b"plaintext" and reading is Reading.HTML:
-                    self._mode = _Mode.PLAINTEXT
+            self._edit(data, edits)
+            after = tag.end
+            if name == b"plaintext" and reading is Reading.HTML:
+                self._mode = _Mode.PLAINTEXT
+            elif name == b"template" and reading is not Reading.FOREIGN:
+                self._templates += 1
+            elif name in (b"body", b"html"):
+                self._is_document = True
         if after != _INCOMPLETE:
-            self._foreign.start_tag(name, attrs, self_closing=self_closing)
-            if after != end and self._mode is _Mode.DATA:
+            self._foreign.start_tag(name, tag.attributes, self_closing=tag.self_closing)
+            if after != tag.end and self._mode is _Mode.DATA:
                 self._foreign.end_tag(name)
         return after
 
-    # --- elements ---
+    # --- elements whose content is no markup, or not to every reader ---
 
-    def _loads(self, data: bytes, name: bytes, start: int, end: int, attrs: list[Attribute]) -> bool:
-        """Judge what an element loads. Cut refused attributes; return whether the element itself must go."""
-        if name not in LOADS:
+    def _skip_raw_text(self, data: bytes, tag: Tag, edits: list[Edit], *, drop: bool = False) -> int:
+        """Let the raw text behind ``tag`` pass up to its end tag, or drop all of the element."""
+        self._mode = _Mode.RAW_TEXT
+        self._raw_name = tag.name
+        self._dropping = drop
+        self._script_text = ScriptText()
+        if drop:
+            self._replace(data, tag.start, tag.end)
+        else:
+            self._edit(data, edits)
+        return tag.end
+
+    def _content_end(self, data: bytes, tag: Tag) -> tuple[int, int] | None:
+        """Return where an element's raw text ends, and where its end tag does."""
+        if tag.name == b"script":
+            begin, _ = ScriptText().end(data, tag.end)
+        else:
+            found = RAW_TEXT_END[tag.name].search(data, tag.end)
+            begin = found.start() if found else -1
+        if begin < 0:
+            self._awaited = RAW_TEXT_END[tag.name]
+            return None
+        rest = REST_OF_TAG.match(data, begin + 2 + len(tag.name))
+        if rest is None:
+            self._awaited = _TAG_END
+            return None
+        return begin, rest.end()
+
+    def _is_overlong(self, data: bytes, tag: Tag, after: int | None) -> bool:
+        """Tell whether an element that must be known as a whole is too long; take note of it."""
+        if (len(data) if after is None else after) - tag.start <= self._max_buffer_bytes:
             return False
-        cut, readers = LOADS[name]
-        wanted = self._loading_attributes(name, attrs)
-        refused = set()
-        for attribute in wanted:
-            reader = readers[attribute.name]
-            if any(self._judge.refuses_url(_text(name), url) for url in _urls(reader, attribute.value)):
-                refused.add(attribute.name)
-        if name == b"iframe":
-            self._srcdoc(data, attrs)
-        if name == b"base" and not refused and not self._base_seen and wanted:
-            self._base_seen = True
-            self._judge.set_base(decode_attribute(_text(wanted[0].value)))
-        if refused and cut is Cut.ATTRIBUTE:
-            for attribute in attrs:
-                if attribute.name in refused:
-                    self._replace(data, attribute.start, attribute.end)
-            return False
-        return bool(refused)
+        self._judge.note_undecided(text(tag.name))
+        return True
 
-    @staticmethod
-    def _loading_attributes(name: bytes, attrs: list[Attribute]) -> list[Attribute]:
-        readers = LOADS[name][1]
-        values = {a.name: a.value for a in reversed(attrs)}
-        if name == b"link" and not LOADING_LINK_TYPES.intersection(_decoded(values.get(b"rel", b"")).split()):
-            return []
-        if name == b"input" and _decoded(values.get(b"type", b"")).strip() != b"image":
-            return []
-        if name == b"meta" and _decoded(values.get(b"http-equiv", b"")).strip() != b"refresh":
-            return []
-        if name == b"param" and _decoded(values.get(b"name", b"")) not in (b"movie", b"src", b"url", b"data"):
-            return []
-        return [a for a in attrs if a.name in readers]
+    def _script(self, data: bytes, tag: Tag, edits: list[Edit], final: bool) -> int:
+        reading = self._foreign.script_reading
+        kind = script_kind(tag)
+        inline = kind == "urls"
+        refused = False
+        if kind == "code":
+            inline, refused = self._refusals.script_sources(
+                tag, html=reading is not Reading.FOREIGN, foreign=reading is not Reading.HTML
+            )
+        if reading is Reading.FOREIGN:
+            return self._foreign_script(data, tag, edits, final, inline=inline, refused=refused)
+        if reading is Reading.HTML and (refused or not inline):
+            return self._skip_raw_text(data, tag, edits, drop=refused)
+        found = self._content_end(data, tag)
+        if self._is_overlong(data, tag, found and found[1]):
+            return self._skip_raw_text(data, tag, edits, drop=True)
+        if found is None:
+            if not final or reading is Reading.HTML:
+                return _INCOMPLETE
+            found = len(data), len(data)
+            refused = True
+        close, after = found
+        content = data[tag.end : close]
+        if not refused and inline:
+            code = text(content)
+            refused = self._refusals.url_table(code) if kind == "urls" else self._refusals.script(code)
+            if reading is Reading.UNCERTAIN and (b"&" in content or b"<" in content):
+                refused |= self._refusals.script(markup_text(content))
+        if refused:
+            self._replace(data, tag.start, after)
+            return after
+        self._edit(data, edits)
+        if reading is Reading.UNCERTAIN:
+            self._make_safe_as_markup(data, tag.end, close, "script", scripting=self._scripting, lost=True)
+        return after
 
-    def _srcdoc(self, data: bytes, attrs: list[Attribute]) -> None:
-        """Rewrite the page inside an ``iframe``'s ``srcdoc``."""
-        for attribute in attrs:
-            if attribute.name == b"srcdoc":
-                source = decode_attribute(_text(attribute.value))
-                inner, clean = self._nested(source.encode("utf-8", "surrogateescape"), scripting=True)
-                text = inner.decode("utf-8", "surrogateescape")
-                if text != source or not clean:
-                    escaped = text.replace("&", "&amp;").replace('"', "&quot;") if clean else ""
-                    value = b'srcdoc="' + escaped.encode("utf-8", "surrogateescape") + b'"'
-                    self._replace(data, attribute.start, attribute.end, value)
+    def _foreign_script(
+        self, data: bytes, tag: Tag, edits: list[Edit], final: bool, *, inline: bool, refused: bool
+    ) -> int:
+        """In SVG a script's content is markup: text with character references, perhaps CDATA."""
+        if tag.self_closing or not (refused or inline):
+            if refused:
+                self._replace(data, tag.start, tag.end)
+            else:
+                self._edit(data, edits)
+            return tag.end
+        begin = foreign_text_end(data, tag.end, b"script")
+        rest = REST_OF_TAG.match(data, begin + 8) if begin >= 0 else None
+        if self._is_overlong(data, tag, rest and rest.end()):
+            return self._skip_raw_text(data, tag, edits, drop=True)
+        if rest is None:
+            return len(data) if final else self._await(_TAG_END)
+        if refused or self._refusals.script(markup_text(data[tag.end : begin])):
+            self._replace(data, tag.start, rest.end())
+            return rest.end()
+        self._edit(data, edits)
+        return tag.end
 
-    def _nested(self, content: bytes, *, scripting: bool, lost: bool = False) -> tuple[bytes, bool]:
-        """Rewrite a piece that is a page of its own to some reader.
+    def _noscript(self, data: bytes, tag: Tag, edits: list[Edit], reading: Reading, final: bool) -> int:
+        """With scripting on it is text up to ``</noscript``; without, markup: both must be safe."""
+        found = self._content_end(data, tag)
+        if self._is_overlong(data, tag, found and found[1]):
+            return self._skip_raw_text(data, tag, edits, drop=True)
+        if found is None:
+            if not final:
+                return _INCOMPLETE
+            self._insert_at_end(data, tag.start)
+            found = len(data), len(data)
+        self._edit(data, edits)
+        self._make_safe_as_markup(
+            data, tag.end, found[0], "noscript", scripting=False, lost=reading is Reading.UNCERTAIN
+        )
+        return found[1]
 
-        Return it, and whether that reader is back in plain markup at its end.
-        """
+    def _raw_text_element(
+        self, data: bytes, tag: Tag, edits: list[Edit], reading: Reading, final: bool, *, cut: bool
+    ) -> int:
+        is_style = tag.name == b"style"
+        if reading is Reading.FOREIGN:
+            return self._foreign_style(data, tag, edits, final) if is_style else self._only_edited(data, tag, edits)
+        if reading is Reading.HTML and not is_style:
+            return self._skip_raw_text(data, tag, edits, drop=cut)
+        found = self._content_end(data, tag)
+        if self._is_overlong(data, tag, found and found[1]):
+            return self._skip_raw_text(data, tag, edits, drop=True)
+        if found is None:
+            if not final:
+                return _INCOMPLETE
+            found = len(data), len(data)
+            self._insert_at_end(data, tag.start)
+        close, after = found
+        self._edit(data, edits)
+        content = data[tag.end : close]
+        if is_style:
+            clean = self._refusals.style(content)
+            if clean != content:
+                self._replace(data, tag.end, close, clean)
+                # To who would read it as markup, too: nothing in a refused sheet is worth a second look.
+                if reading is Reading.UNCERTAIN and b"<" in clean:
+                    self._out.pop()
+                return after
+        if reading is Reading.UNCERTAIN:
+            if tag.name in ESCAPABLE_RAW_TEXT:
+                # It looks the same to who reads it as text, and is text to who would read it as markup.
+                if b"<" in content:
+                    self._replace(data, tag.end, close, content.replace(b"<", b"&lt;"))
+            else:
+                self._make_safe_as_markup(
+                    data, tag.end, close, text(tag.name), scripting=self._scripting, lost=True
+                )
+        return after
+
+    def _only_edited(self, data: bytes, tag: Tag, edits: list[Edit]) -> int:
+        self._edit(data, edits)
+        return tag.end
+
+    def _foreign_style(self, data: bytes, tag: Tag, edits: list[Edit], final: bool) -> int:
+        """In SVG a style sheet is text with character references, perhaps CDATA."""
+        if tag.self_closing:
+            return self._only_edited(data, tag, edits)
+        close = foreign_text_end(data, tag.end, b"style")
+        if self._is_overlong(data, tag, None if close < 0 else close):
+            return self._skip_raw_text(data, tag, edits, drop=True)
+        if close < 0 and not final:
+            return self._await(RAW_TEXT_END[b"style"])
+        if close < 0:
+            close = len(data)
+        self._edit(data, edits)
+        content = data[tag.end : close]
+        sheet = content if b"<" in content else embedded(content, escape="\\%x ")
+        clean = self._refusals.style(sheet)
+        if clean != sheet:
+            self._replace(data, tag.end, close, clean if sheet is content else clean.replace(b"&", b"&amp;"))
+        return close if clean != sheet else tag.end
+
+    # --- pages and pieces within the page ---
+
+    def _make_safe_as_markup(
+        self, data: bytes, start: int, end: int, element: str, *, scripting: bool, lost: bool
+    ) -> None:
+        """Rewrite what some reader takes for markup, though to this one it is not."""
+        content = data[start:end]
+        if b"<" not in content:
+            return
         if self._nesting >= _MAX_NESTING:
-            return b"", True
-        inner = Rewriter(
-            self._judge,
+            rewritten, clean = b"", False
+        else:
+            inner = self._inner(self._judge, content, scripting=scripting, may_set_base=False)
+            if lost:
+                inner._foreign.lose_track()
+            rewritten = inner.write(content)
+            # That reader must be back in plain markup at the end, as this one is.
+            clean = inner._is_at_rest
+            rewritten += inner.end()
+        if not clean:
+            self._judge.note_undecided(element)
+            rewritten = b""
+        if rewritten != content:
+            self._replace(data, start, end, rewritten)
+
+    @property
+    def _is_at_rest(self) -> bool:
+        lost = self._foreign.is_lost
+        return (
+            self._mode is _Mode.DATA
+            and not self._pending
+            and not self._templates
+            and (lost or (self._foreign.reading is Reading.HTML and not self._foreign.following))
+        )
+
+    def _inner_page(self, content: bytes, judge: Judge) -> bytes:
+        """Rewrite a page that the page holds in an attribute."""
+        if self._nesting >= _MAX_NESTING:
+            self._judge.note_undecided("page within a page")
+            return b""
+        inner = self._inner(judge, content, scripting=True, may_set_base=True)
+        return inner.write(content) + inner.end()
+
+    def _inner(self, judge: Judge, content: bytes, *, scripting: bool, may_set_base: bool) -> Rewriter:
+        return Rewriter(
+            judge,
             fragment=True,
             scripting=scripting,
             max_buffer_bytes=max(self._max_buffer_bytes, len(content) + 1),
             nesting=self._nesting + 1,
+            may_set_base=may_set_base,
         )
-        if lost:
-            inner._foreign.lose_track()
-        written = inner.write(content)
-        clean = inner.in_markup
-        return written + inner.end(), clean
-
-    def _noscript(self, data: bytes, end: int, final: bool) -> int:
-        """With scripting on it is text up to ``</noscript``; without, markup: both must be safe."""
-        close, after = self._content_end(data, b"noscript", end, final)
-        if after == _INCOMPLETE:
-            return _INCOMPLETE
-        content = data[end:close]
-        inner, clean = self._nested(content, scripting=False)
-        if inner != content or not clean:
-            self._replace(data, end, close, inner if clean else b"")
-        return after
-
-    @staticmethod
-    def _content_end(data: bytes, name: bytes, start: int, final: bool) -> tuple[int, int]:
-        """Return where an element's raw text ends, and where its end tag does."""
-        found = RAW_TEXT_END[name].search(data, start)
-        if found:
-            rest = REST_OF_TAG.match(data, found.end())
-            if rest:
-                return found.start(), rest.end()
-        return (len(data), len(data)) if final else (_INCOMPLETE, _INCOMPLETE)
-
-    def _begin_raw_text(
-        self, data: bytes, name: bytes, start: int, end: int, reading: Reading, final: bool, *, cut: bool
-    ) -> int:
-        if reading is Reading.UNCERTAIN:
-            close, after = self._content_end(data, name, end, final)
-            if after == _INCOMPLETE:
-                return _INCOMPLETE
-            if cut:
-                self._replace(data, start, after)
-            elif b"<" in data[end:close]:
-                content = data[end:close]
-                if name in ESCAPABLE_RAW_TEXT:
-                    # It looks the same to who reads it as text, and is text to who would read it as markup.
-                    self._replace(data, end, close, content.replace(b"<", b"&lt;"))
-                else:
-                    inner, clean = self._nested(content, scripting=self._scripting, lost=True)
-                    if inner != content or not clean:
-                        self._replace(data, end, close, inner if clean else b"")
-            return after
-        self._raw_name = name
-        self._mode = _Mode.DROPPED_RAW_TEXT if cut else _Mode.RAW_TEXT
-        if cut:
-            self._replace(data, start, end)
-        return end
-
-    def _script(
-        self,
-        data: bytes,
-        start: int,
-        end: int,
-        attrs: list[Attribute],
-        reading: Reading,
-        self_closing: bool,
-        final: bool,
-    ) -> int:
-        values = {a.name: a.value for a in reversed(attrs)}
-        runs = _runs(values)
-        sources = [a for a in attrs if a.name in LOADS[b"script"][1] and (reading is not Reading.HTML or a.name == b"src")]
-        if not runs:
-            sources = []
-        refused = any(
-            self._judge.refuses_url("script", url) for a in sources for url in _urls("url", a.value)
-        )
-        if reading is Reading.FOREIGN:
-            return self._foreign_script(data, start, end, refused, runs and not sources, self_closing, final)
-        if refused:
-            self._replace(data, start, end)
-        elif runs and not sources:
-            close = script_end(data, end)
-            rest = REST_OF_TAG.match(data, close + len(b"</script")) if close >= 0 else None
-            if rest is None:
-                return len(data) if final else _INCOMPLETE
-            if self._judge.refuses_script(_text(data[end:close])):
-                self._replace(data, start, rest.end())
-            elif reading is Reading.UNCERTAIN and b"<" in data[end:close]:
-                inner, clean = self._nested(data[end:close], scripting=self._scripting, lost=True)
-                if clean and inner != data[end:close]:
-                    self._replace(data, end, close, inner)
-            return rest.end()
-        self._raw_name = b"script"
-        self._mode = _Mode.DROPPED_RAW_TEXT if refused else _Mode.RAW_TEXT
-        return end
-
-    def _foreign_script(
-        self,
-        data: bytes,
-        start: int,
-        end: int,
-        refused: bool,
-        inline: bool,
-        self_closing: bool,
-        final: bool,
-    ) -> int:
-        """In SVG a script's content is markup: text with character references, perhaps CDATA."""
-        if self_closing:
-            if refused:
-                self._replace(data, start, end)
-            return end
-        if refused or inline:
-            close, after = self._content_end(data, b"script", end, final)
-            if after == _INCOMPLETE:
-                return _INCOMPLETE
-            if refused or self._judge.refuses_script(decode_attribute(_text(data[end:close]))):
-                self._replace(data, start, after)
-                return after
-        return end
-
-
-def _runs(values: dict[bytes, bytes]) -> bool:
-    """Tell whether a script with these attributes is JavaScript (HTML Standard, 4.12.1.1)."""
-    if b"type" in values:
-        kind = _decoded(values[b"type"])
-        return not kind or kind.strip(b"\t\n\f\r ") in JAVASCRIPT_TYPES
-    language = _decoded(values.get(b"language", b""))
-    return not language or b"text/" + language in JAVASCRIPT_TYPES
-
-
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "surrogateescape")
-
-
-def _decoded(raw: bytes) -> bytes:
-    """Return an attribute's value for comparison with keywords: decoded, lower case."""
-    if b"&" in raw:
-        raw = decode_attribute(_text(raw)).encode("utf-8", "surrogateescape")
-    return raw.lower()
-
-
-def _urls(reader: str, raw: bytes) -> list[str]:
-    """Return the URLs in an attribute's value."""
-    value = decode_attribute(_text(raw))
-    if reader == "srcset":
-        return [match[1].rstrip(",") for match in _SRCSET_URL.finditer(value)]
-    if reader == "refresh":
-        match = _REFRESH_URL.match(value)
-        if match is None:
-            return []
-        quote, url = match.groups()
-        return [url.partition(quote)[0] if quote else url]
-    return [value]

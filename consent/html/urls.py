@@ -7,6 +7,7 @@ that the plain majority of URLs is settled by one regular expression.
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -35,16 +36,23 @@ _STRIPPED = "".join(map(chr, range(0x21)))
 _DELETED = str.maketrans("", "", "\t\n\r")
 _UNRESERVED = re.compile(r"%(4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|3[0-9]|2[DEde])")
 _FORBIDDEN_HOST = re.compile(r"[\x00-\x20\x7f#/<>?@\\^|%\[\]:]")
+# What UTS 46 drops from a host, and where it begins a new label.
+_IGNORED_IN_HOSTS = re.compile("[\u00ad\u034f\u180b-\u180d\u200b\u2060\u2064\ufe00-\ufe0f\ufeff]")
+_MAX_HOST = 1024
 _WITHIN = ("about:", "blob:", "data:", "javascript:", "mailto:", "tel:", "#")
 
 
 def _ascii_host(host: str) -> str | None:
     """Return ``host`` as a browser would ask DNS for it, or ``None`` where it is no valid host."""
+    if len(host) > _MAX_HOST:
+        return None
     if "%" in host:
-        host = unquote_to_bytes(host).decode("utf-8", "replace")
+        host = unquote_to_bytes(host.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
     if host.startswith("["):
         return host.lower() if host.endswith("]") else None
     if not host.isascii():
+        # Python's codec knows the characters of Unicode 3.2 only: fold the rest before it looks.
+        host = unicodedata.normalize("NFKC", _IGNORED_IN_HOSTS.sub("", host)).lower()
         try:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:

@@ -14,8 +14,9 @@ GIF = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7
 """A transparent pixel."""
 
 PRELUDE = """(function () {
-  // Like the vendors', on the widest domain that the browser takes: the last two labels, or the address itself.
-  var host = location.hostname, labels = host.split("."), named = labels.length > 1 && !/^[0-9.]+$/.test(host);
+  // Like the vendors': on the widest domain that the browser takes, here the last two labels.
+  var host = location.hostname, labels = host.split(".");
+  var named = labels.length > 1 && !/^[0-9.]+$/.test(host);
   var domain = named ? "; Domain=" + labels.slice(-2).join(".") : "";
   function cookie(name, value) {
     document.cookie = name + "=" + value + domain + "; Path=/; Max-Age=33696000; SameSite=Lax";
@@ -106,7 +107,8 @@ SCRIPTS: tuple[tuple[str, str, str], ...] = (
     (
         "analytics.tiktok.com",
         "/i18n/pixel/events.js",
-        """cookie("_ttp", "stand-in"); cookie("_tt_enable_cookie", "1"); keepForNow("tt_sessionId", "stand-in");
+        """cookie("_ttp", "stand-in"); cookie("_tt_enable_cookie", "1");
+        keepForNow("tt_sessionId", "stand-in");
         navigator.sendBeacon("https://analytics.tiktok.com/api/v2/pixel", "stand-in");""",
     ),
     (
@@ -117,12 +119,15 @@ SCRIPTS: tuple[tuple[str, str, str], ...] = (
     (
         "widget.freshworks.com",
         "/widgets/",
-        """frame("https://widget.freshworks.com/widgetBase/frame.html"); keep("freshworks-widget", "stand-in");""",
+        """keep("freshworks-widget", "stand-in");
+        frame("https://widget.freshworks.com/widgetBase/frame.html");""",
     ),
     (
         "wchat.freshchat.com",
         "/js/widget.js",
-        """keep("fc_widget", "stand-in"); frame("https://wchat.freshchat.com/widget/?token=stand-in");""",
+        """window.fcWidget = {init: function () {
+          keep("fc_widget", "stand-in"); frame("https://wchat.freshchat.com/widget/?token=stand-in");
+        }};""",
     ),
     (
         "cdn.freshmarketer.com",
@@ -136,7 +141,7 @@ FRAMES: tuple[tuple[str, str, str], ...] = (
     (
         "www.youtube.com",
         "/embed/",
-        '<img alt="" src="https://i.ytimg.com/vi/0FrostNight/hqdefault.jpg"><p>A video, played by the stand-in</p>',
+        '<img alt="" src="https://i.ytimg.com/vi/0FrostNight/hq.jpg"><p>A video, played by the stand-in</p>',
     ),
     (
         "player.vimeo.com",

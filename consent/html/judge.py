@@ -1,0 +1,24 @@
+"""What decides about the things the rewriter finds."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Judge(Protocol):
+    """Decides about what the rewriter finds, and keeps account of it.
+
+    Called from one page's rewriter only, in document order; must not raise.
+    """
+
+    def refuses_url(self, element: str, url: str) -> bool:
+        """Tell whether ``element`` must not load ``url`` (an attribute's value, references decoded)."""
+
+    def refuses_script(self, code: str) -> bool:
+        """Tell whether the inline script ``code`` must not run."""
+
+    def set_base(self, url: str) -> None:
+        """From here on relative references are resolved against ``url``."""
+
+    def note_undecided(self, element: str) -> None:
+        """Take note that an ``element`` was taken out because it could not be read to its end."""

@@ -1,0 +1,254 @@
+"""What of one element is refused: its URLs, its styles, the code and the documents in its attributes."""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+from base64 import b64decode
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from consent.html import css
+from consent.html.attribute_values import decoded, embedded, keyword, quoted, text, urls
+from consent.html.elements import (
+    ANYWHERE,
+    FRAMES,
+    JAVASCRIPT_TYPES,
+    LOADING_LINK_TYPES,
+    LOADS,
+    REFERENCING_STYLES,
+    URL_TABLE_TYPES,
+    Cut,
+)
+from consent.html.judge import Judge
+from consent.html.tokenizer import Attribute, Tag
+from consent.html.urls import PageURL, resolve, resolve_base
+
+_NO_LOADS: tuple[Cut, dict[bytes, str]] = (Cut.ATTRIBUTE, {})
+_NO_PAGE = PageURL("https", "", "/")
+_IGNORED_IN_URLS = str.maketrans("", "", "\t\n\r")
+_BEFORE_URLS = "".join(map(chr, range(0x21)))
+_CARRIES_CONTENT = re.compile(r"[\x00-\x20]*+(?:[dD]|[jJ])[aA\t\n\r]")
+_JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+
+Nested = Callable[[bytes, Judge], bytes]
+"""Rewrites a page within the page."""
+
+
+class Edit(NamedTuple):
+    """``data[start:end]`` gives way to ``replacement``."""
+
+    start: int
+    end: int
+    replacement: bytes
+
+
+class _InnerJudge:
+    """Judges a page inside the page, whose ``base`` is its own affair."""
+
+    def __init__(self, judge: Judge) -> None:
+        self._judge = judge
+        self._base: PageURL | None = None
+
+    def refuses_url(self, element: str, url: str) -> bool:
+        if self._base is not None and (target := resolve(url, self._base)):
+            url = f"//{target.host}{target.path}"
+        return self._judge.refuses_url(element, url)
+
+    def refuses_script(self, code: str) -> bool:
+        return self._judge.refuses_script(code)
+
+    def set_base(self, url: str) -> None:
+        base = resolve_base(url, _NO_PAGE)
+        # One on the page's own host decides nothing: that host is never refused.
+        self._base = base if base.host else None
+
+    def note_undecided(self, element: str) -> None:
+        self._judge.note_undecided(element)
+
+
+class Refusals:
+    """Asks the judge about the elements of one page.
+
+    Args:
+        judge: decides.
+        nested: rewrites the page in a ``srcdoc`` or ``data:`` URL.
+        may_set_base: whether ``base`` elements count, as they do not in every nested piece.
+    """
+
+    def __init__(self, judge: Judge, nested: Nested, *, may_set_base: bool) -> None:
+        self._judge = judge
+        self._nested = nested
+        self._base_is_open = may_set_base
+
+    def url(self, element: bytes, url: str) -> bool:
+        """Tell whether ``element`` must not load ``url``, or what the URL itself consists of."""
+        if _CARRIES_CONTENT.match(url):
+            value = url.lstrip(_BEFORE_URLS).translate(_IGNORED_IN_URLS)
+            scheme, _, rest = value.partition(":")
+            if scheme.lower() == "javascript":
+                code = unquote_to_bytes(rest.encode("utf-8", "surrogateescape"))
+                return element in FRAMES and self._judge.refuses_script(text(code))
+            if scheme.lower() == "data":
+                return self._refuses_data(element, rest)
+        return self._judge.refuses_url(element.decode("utf-8", "replace"), url)
+
+    def _refuses_data(self, element: bytes, rest: str) -> bool:
+        """Judge a ``data:`` URL by what it holds (RFC 2397; Fetch Standard, section 6)."""
+        if element not in FRAMES and element not in (b"script", b"link"):
+            return False
+        header, _, body = rest.partition(",")
+        kind, *parameters = header.lower().split(";")
+        kind = kind.strip(_BEFORE_URLS)
+        content = unquote_to_bytes(body.partition("#")[0].encode("utf-8", "surrogateescape"))
+        if parameters and parameters[-1].strip() == "base64":
+            try:
+                content = b64decode(content + b"=" * (-len(content) % 4))
+            except (binascii.Error, ValueError):
+                return False
+        if element == b"script":
+            return self._judge.refuses_script(text(content))
+        if element == b"link":
+            return css.neutralised(content, lambda url: self.url(b"style", url)) != content
+        if kind.endswith(("html", "xml")):
+            return self._nested(content, _InnerJudge(self._judge)) != content
+        return False
+
+    def script(self, code: str) -> bool:
+        """Tell whether the inline script ``code`` must not run."""
+        return self._judge.refuses_script(code)
+
+    def url_table(self, content: str) -> bool:
+        """Tell whether an import map, or speculation rules, name anything refused."""
+        refused = False
+        # Every string is asked about: what is no URL leads to the page's own host, which is never refused.
+        for match in _JSON_STRING.finditer(content):
+            if "/" not in match[1] and "\\" not in match[1]:
+                continue
+            try:
+                url = json.loads(f'"{match[1]}"', strict=False)
+            except ValueError:
+                continue
+            refused |= self.url(b"script", url)
+        return refused
+
+    def style(self, sheet: bytes) -> bytes:
+        """Return a style sheet without what is refused."""
+        return css.neutralised(sheet, lambda url: self.url(b"style", url))
+
+    def script_sources(self, tag: Tag, *, html: bool, foreign: bool) -> tuple[bool, bool]:
+        """Return whether a script's content is its code to any reader, and whether a URL of it is refused."""
+        inline = refused = False
+        for reads, names in ((html, (b"src",)), (foreign, (b"href", b"xlink:href"))):
+            sources = [a for a in tag.attributes if reads and a.name in names]
+            inline |= reads and not sources
+            for attribute in sources:
+                refused |= self.url(b"script", decoded(attribute.value))
+        return inline, refused
+
+    def attributes(self, data: bytes, tag: Tag, *, keep: bool) -> tuple[bool, list[Edit]]:
+        """Judge what an element's attributes load and run.
+
+        Returns:
+            Whether the element itself must go (never where ``keep``); and the changes to its attributes.
+        """
+        cut, readers = LOADS.get(tag.name, _NO_LOADS)
+        if tag.name == b"script" or not _loads(tag):
+            readers = {}
+        refused: set[bytes] = set()
+        elsewhere: set[bytes] = set()
+        edits: list[Edit] = []
+        for attribute in tag.attributes:
+            name = attribute.name
+            if name in readers:
+                # All of them are asked about, so that the account is complete.
+                if any([self.url(tag.name, url) for url in urls(readers[name], attribute.value)]):
+                    refused.add(name)
+            elif name in ANYWHERE:
+                if any([self.url(tag.name, url) for url in urls(ANYWHERE[name], attribute.value)]):
+                    elsewhere.add(name)
+            elif name == b"style" or (name in REFERENCING_STYLES and b"(" in attribute.value):
+                self._style_attribute(attribute, edits)
+            elif name.startswith(b"on"):
+                if attribute.value and self.script(decoded(attribute.value)):
+                    elsewhere.add(name)
+            elif name == b"srcdoc" and tag.name == b"iframe":
+                self._srcdoc(attribute, edits)
+        if tag.name == b"base" and readers and self._base_is_open and not refused:
+            values = tag.values()
+            if b"href" in values:
+                self._base_is_open = False
+                self._judge.set_base(decoded(values[b"href"]))
+        if refused and cut is Cut.ELEMENT and not keep:
+            return True, []
+        gone = refused | elsewhere
+        if gone:
+            edits.extend(_without(data, attribute) for attribute in tag.attributes if attribute.name in gone)
+        return False, sorted(edits)
+
+    def _style_attribute(self, attribute: Attribute, edits: list[Edit]) -> None:
+        sheet = embedded(attribute.value, escape="\\%x ")
+        clean = self.style(sheet)
+        if clean != sheet:
+            if b"&" in attribute.value:
+                edits.append(Edit(attribute.start, attribute.end, quoted(attribute.name, clean)))
+            else:
+                start = attribute.value_start
+                edits.append(Edit(start, start + len(attribute.value), clean))
+
+    def _srcdoc(self, attribute: Attribute, edits: list[Edit]) -> None:
+        page = embedded(attribute.value, escape="&#%d;")
+        clean = self._nested(page, _InnerJudge(self._judge))
+        if clean != page:
+            edits.append(Edit(attribute.start, attribute.end, quoted(attribute.name, clean)))
+
+
+def _loads(tag: Tag) -> bool:
+    """Tell whether the element's other attributes make it load what its URLs say."""
+    if tag.name in (b"link", b"input", b"meta", b"param"):
+        values = tag.values()
+        if tag.name == b"link":
+            return not LOADING_LINK_TYPES.isdisjoint(keyword(values.get(b"rel", b"")).split())
+        if tag.name == b"input":
+            return keyword(values.get(b"type", b"")) == b"image"
+        if tag.name == b"meta":
+            return keyword(values.get(b"http-equiv", b"")) == b"refresh"
+        return keyword(values.get(b"name", b"")) in (b"movie", b"src", b"url", b"data")
+    return True
+
+
+def _without(data: bytes, attribute: Attribute) -> Edit:
+    """Take an attribute out, so that its neighbours do not become something else."""
+    before = data[attribute.start - 1 : attribute.start]
+    after = data[attribute.end : attribute.end + 1]
+    replacement = b""
+    if data[attribute.end : attribute.end + 64].lstrip(b"\t\n\f\r ")[:1] in (b"=", b""):
+        # The name before must not get a value.
+        replacement = b"/"
+    elif before == b"/" and after == b">":
+        # The element must not close itself.
+        replacement = b" "
+    return Edit(attribute.start, attribute.end, replacement)
+
+
+def script_kind(tag: Tag) -> str:
+    """Return ``code`` for a script that runs, ``urls`` for one of :data:`URL_TABLE_TYPES`, else ``data``.
+
+    (HTML Standard, 4.12.1.1.)
+    """
+    values = tag.values()
+    if b"type" in values:
+        kind = keyword(values[b"type"])
+        if not kind:
+            return "code"
+        kind = kind.strip(b"\t\n\f\r ")
+    else:
+        language = keyword(values.get(b"language", b""))
+        if not language:
+            return "code"
+        kind = b"text/" + language
+    if kind in JAVASCRIPT_TYPES:
+        return "code"
+    return "urls" if kind in URL_TABLE_TYPES else "data"

@@ -1,0 +1,51 @@
+"""Putting something at the end of a page for visitors who refuse nothing: nothing else has to be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+_MAX_TAIL_BYTES = 4096
+# All that may follow the end of the body. Within a script or a comment more would follow.
+_TAIL = re.compile(
+    rb"</body[^<>]*+>(?:\s++|</html[^<>]*+>|<!--(?:(?!-->).)*+-->)*+", re.IGNORECASE | re.DOTALL
+)
+
+
+class BodyEndInsertion:
+    """Lets a page through, with the bytes that ``make`` makes before its final ``</body>``, else at its end.
+
+    What may turn out to be the final ``</body>`` is kept back, with the little that may follow it.
+    """
+
+    def __init__(self, make: Callable[[], bytes]) -> None:
+        self._make = make
+        self._held = b""
+
+    def write(self, chunk: bytes) -> bytes:
+        """Take the next bytes; return what is not kept back."""
+        data = self._held + chunk if self._held else chunk
+        # What is not found in these two spellings is missed, and the end of the page serves as well.
+        begin = max(data.rfind(b"</body"), data.rfind(b"</BODY"))
+        if begin < 0 or len(data) - begin > _MAX_TAIL_BYTES or not _may_end(data, begin):
+            begin = data.rfind(b"<", max(0, len(data) - 6))
+        if begin < 0:
+            self._held = b""
+            return data
+        self._held = data[begin:]
+        return data[:begin]
+
+    def end(self) -> bytes:
+        """Return the rest."""
+        if _TAIL.fullmatch(self._held):
+            return self._make() + self._held
+        return self._held + self._make()
+
+
+def _may_end(data: bytes, begin: int) -> bool:
+    """Tell whether the page may yet turn out to end with what is at ``begin``."""
+    match = _TAIL.match(data, begin)
+    if match is None:
+        return data.find(b"<", begin + 1) < 0
+    rest = data[match.end() :]
+    return rest.startswith(b"<!--") or b"<!--".startswith(rest) or b"</html".startswith(rest[:6].lower())

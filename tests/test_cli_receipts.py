@@ -1,0 +1,270 @@
+"""``consent receipts``: what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from consent.categories import Category
+from consent.choice import BrowserSignal
+from consent.cli.receipts import receipts as command
+from consent.data_folder import DataFolder
+from consent.policy import Policy
+from consent.receipts import Outcome, Receipt, RecordedSignals
+from consent.sqlite_store import SQLiteStore
+from tests.test_receipts import SHOWN, make_receipt, receipt_id
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def record(folder: Path, *receipts: Receipt) -> None:
+    async def run() -> None:
+        store = SQLiteStore(DataFolder(folder).receipts_path)
+        for receipt in receipts:
+            await store.append(receipt, [SHOWN])
+        await store.aclose()
+
+    asyncio.run(run())
+
+
+GIVEN = make_receipt(
+    2,
+    shown_hash=SHOWN.hash,
+    outcome=Outcome.GIVEN,
+    categories={Category.PERFORMANCE: True, Category.FUNCTIONAL: False, Category.TARGETING: True},
+    vendors={"example-video": True, "example-ads": False},
+    signals=RecordedSignals(gpc=True, dnt=True, told=frozenset({BrowserSignal.GPC})),
+    jurisdiction="EU",
+    site="Example \u202eshop",
+    previous=receipt_id(1),
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data folder with 25 receipts; the second is a consent, all others refusals."""
+    path = tmp_path / "data"
+    path.mkdir(mode=0o700)
+    record(path, *(GIVEN if number == 2 else make_receipt(number) for number in range(1, 26)))
+    return path
+
+
+def invoke(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(
+        command,
+        arguments,
+        prog_name="consent receipts",
+        env={"CONSENT_DATA": str(folder), "TZ": "Asia/Tokyo"},
+    )
+
+
+def test_the_bare_command_lists_the_newest_twenty(folder: Path) -> None:
+    """An aligned table in UTC, the newest first."""
+    result = invoke(folder)
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0] == "RECEIPT                               TIME (UTC)           OUTCOME    AGREED TO"
+    assert lines[1] == f"{receipt_id(25)}  2026-01-01 00:00:25  refused    nothing"
+    assert [line[:36] for line in lines[1:]] == [receipt_id(number) for number in range(25, 5, -1)]
+
+
+def test_options_of_list_work_without_naming_it(folder: Path) -> None:
+    """``consent receipts --limit 1`` and ``consent receipts list --limit 1`` are the same."""
+    assert invoke(folder, "--limit", "1").output == invoke(folder, "list", "--limit", "1").output
+    assert len(invoke(folder, "--limit", "1").output.splitlines()) == 2
+
+
+def test_limit_zero_lists_all_over_page_borders(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is skipped or repeated where a page ends."""
+    # By its full name: the package gives the command, not the module, the name "receipts".
+    monkeypatch.setattr(sys.modules["consent.cli.receipts"], "_PAGE", 4)
+    lines = invoke(folder, "--limit", "0").output.splitlines()[1:]
+    assert [line[:36] for line in lines] == [receipt_id(number) for number in range(25, 0, -1)]
+    assert len(invoke(folder, "--limit", "9").output.splitlines()) == 10
+
+
+def test_a_consent_says_what_was_agreed_to(folder: Path) -> None:
+    """Categories, single vendors, and the exceptions."""
+    result = invoke(folder, "--outcome", "given")
+    agreed = "performance, targeting, example-video, not example-ads"
+    assert result.output.splitlines()[1:] == [f"{receipt_id(2)}  2026-01-01 00:00:02  given      {agreed}"]
+
+
+def test_a_visitor_is_found_by_pseudonym(folder: Path) -> None:
+    """In upper case, too."""
+    result = invoke(folder, "list", "--subject", f"{10:032X}")
+    assert [line[:36] for line in result.output.splitlines()[1:]] == [receipt_id(10)]
+
+
+def test_json_lines_are_the_canonical_bytes(folder: Path) -> None:
+    """So that their SHA-256 can be checked by anyone."""
+    result = invoke(folder, "--limit", "0", "--json")
+    lines = result.stdout_bytes.splitlines()
+    assert len(lines) == 25
+    assert lines[23] == GIVEN.canonical_bytes()
+    assert json.loads(lines[0])["receipt_id"] == receipt_id(25)
+
+
+def test_nothing_found_is_said_on_the_side(folder: Path) -> None:
+    """An empty list is a good answer: exit code 0, and nothing where scripts read."""
+    for arguments in (("--outcome", "changed"), ("--outcome", "changed", "--json")):
+        result = invoke(folder, *arguments)
+        assert (result.exit_code, result.stdout) == (0, "")
+    assert invoke(folder, "--outcome", "changed").stderr == "No such receipts.\n"
+
+
+def test_show_says_everything_in_words(folder: Path) -> None:
+    """Aligned, in UTC; what could turn the writing direction of a terminal is taken out."""
+    result = invoke(folder, "show", receipt_id(2).upper())
+    assert result.exit_code == 0
+    assert (
+        result.output
+        == f"""\
+Receipt               {receipt_id(2)}
+Time                  2026-01-01 00:00:02.000 UTC
+Site                  Example \ufffdshop
+Outcome               given
+Performance           yes
+Functional            no
+Targeting             yes
+Vendor example-ads    no
+Vendor example-video  yes
+GPC                   on
+DNT                   do not track
+Told of               GPC
+Collected by          banner-form
+Language              en
+Regime                opt-in, EU
+Policy                {Policy().version}
+Text shown            38 bytes of text/html; charset=utf-8 (--text prints it)
+Text SHA-256          {SHOWN.hash}
+Visitor               00000000000000000000000000000002
+Browser               Firefox, desktop
+Replaces              {receipt_id(1)}
+SHA-256               {GIVEN.content_hash}
+"""
+    )
+
+
+def test_show_json_has_the_sha256_that_show_names(folder: Path) -> None:
+    """The line without its end is the receipt's canonical bytes."""
+    output = invoke(folder, "show", receipt_id(2), "--json").stdout_bytes
+    assert output == GIVEN.canonical_bytes() + b"\n"
+    assert hashlib.sha256(output[:-1]).hexdigest() in invoke(folder, "show", receipt_id(2)).output
+
+
+def test_show_text_is_the_exact_text_shown(folder: Path) -> None:
+    """To the byte; a receipt without one says so."""
+    assert invoke(folder, "show", receipt_id(2), "--text").stdout_bytes == SHOWN.content
+    result = invoke(folder, "show", receipt_id(1), "--text")
+    assert (result.exit_code, result.stderr) == (1, "Error: no text was shown with this choice\n")
+
+
+def test_an_unknown_receipt_exits_with_1(folder: Path) -> None:
+    """And the message says where to find the ids."""
+    result = invoke(folder, "show", receipt_id(99))
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: no receipt '{receipt_id(99)}' in {folder}: 'consent receipts --limit 0' lists all ids\n"
+    )
+
+
+def test_no_database_exits_with_1_and_makes_none(tmp_path: Path) -> None:
+    """A wrong folder is not created by looking for receipts in it."""
+    for arguments in ((), ("show", receipt_id(1)), ("--json",)):
+        result = invoke(tmp_path / "nowhere", *arguments)
+        assert result.exit_code == 1
+        assert result.stderr == (
+            f"Error: no receipts yet: there is no database at {tmp_path}/nowhere/receipts.sqlite3; "
+            "it is made when the site starts or the first visitor chooses "
+            f"(data folder: {tmp_path}/nowhere; --data names another)\n"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_exits_with_1(tmp_path: Path) -> None:
+    """One line, no traceback."""
+    (tmp_path / "receipts.sqlite3").write_text("Dear diary, " * 100)
+    result = invoke(tmp_path)
+    assert result.exit_code == 1
+    assert "is no SQLite database" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--limit", "-1"), "-1 is not in the range x>=0"),
+        (("--outcome", "maybe"), "'maybe' is not one of 'given', 'refused', 'changed', 'withdrawn'"),
+        (("--subject", "jane"), "a pseudonym is 32 hexadecimal digits, as 'show' prints it"),
+        (("show",), "Missing argument 'ID'"),
+        (("show", "x", "--json", "--text"), "--json and --text are two different outputs: choose one"),
+        (("remove",), "No such command 'remove'"),
+        (("--data", __file__), "is a file"),
+    ],
+)
+def test_wrong_usage_exits_with_2(folder: Path, arguments: tuple[str, ...], message: str) -> None:
+    """The message says which argument."""
+    result = invoke(folder, *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+
+
+def test_help_is_the_groups(folder: Path) -> None:
+    """``--help`` shows the commands, not the options of the default one; ``list --help`` shows those."""
+    output = invoke(folder, "--help").output
+    assert "Commands:\n  list  List receipts, the newest first.\n  show  Show everything" in output
+    listing = " ".join(invoke(folder, "list", "--help").output.split())
+    assert "[env var: CONSENT_DATA; default: consent-data]" in listing
+
+
+def consent_receipts(*arguments: str) -> subprocess.Popen[bytes]:
+    """Run the installed command's function in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from consent.cli import main; main()", "receipts", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def test_a_broken_pipe_is_quiet(tmp_path: Path) -> None:
+    """``consent receipts --limit 0 | head -1`` ends without a complaint."""
+    vendors = {f"example-vendor-{number}": True for number in range(200)}
+    record(tmp_path, *(make_receipt(number, vendors=vendors) for number in range(100)))
+    process = consent_receipts("--data", str(tmp_path), "--limit", "0", "--json")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process.stdout, process.stderr:
+        assert process.stdout.readline().startswith(b'{"browser":')
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.wait(30) == 1
+
+
+def test_receipts_are_read_while_a_store_writes(tmp_path: Path) -> None:
+    """The command needs no pause of the site."""
+
+    async def run() -> tuple[bytes, bytes]:
+        store = SQLiteStore(DataFolder(tmp_path).receipts_path)
+        await store.append(make_receipt(0))
+        process = consent_receipts("--data", str(tmp_path), "--limit", "0")
+        number = 0
+        while process.poll() is None:
+            number += 1
+            await store.append(make_receipt(number))
+        await store.aclose()
+        return process.communicate()
+
+    output, errors = asyncio.run(run())
+    assert errors == b""
+    assert receipt_id(0).encode() in output

@@ -1,0 +1,210 @@
+"""Mounting: one line, around any ASGI app."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
+
+from consent import ConfigurationError, ConsentMiddleware, Policy
+
+PAGE = (
+    "<!doctype html><html><head><title>Hello</title>"
+    '<script async src="https://www.googletagmanager.com/gtag/js?id=G-0000000000"></script></head>'
+    "<body><p>Hello</p></body></html>"
+)
+
+
+async def page(request: Request) -> Response:
+    return HTMLResponse(PAGE)
+
+
+async def allowed(request: Request) -> Response:
+    return PlainTextResponse(str(request.state.consent.allows("performance")))
+
+
+def routes() -> list[Route]:
+    return [Route("/", page), Route("/allowed", allowed)]
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("CONSENT_POLICY", "CONSENT_DATA", "CONSENT_EXPLAIN", "CONSENT_ON_ERROR", "CONSENT_PREFIX"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_with_no_configuration_at_all_the_first_response_asks_and_withholds(tmp_path: Path) -> None:
+    """ConsentMiddleware(app) is enough: no tracker in the page, the banner in it, keys of mode 0600 beside."""
+    with TestClient(ConsentMiddleware(Starlette(routes=routes()))) as client:
+        response = client.get("/")
+    assert response.status_code == 200
+    assert "googletagmanager" not in response.text
+    assert '<form class="consent-banner"' in response.text
+    assert response.headers["content-length"] == str(len(response.content))
+    keys = tmp_path / "consent-data" / "keys"
+    assert stat.S_IMODE(keys.stat().st_mode) == 0o600
+
+
+def test_add_middleware_takes_a_policy_file(tmp_path: Path) -> None:
+    """Starlette's add_middleware passes the settings on."""
+    (tmp_path / "consent.toml").write_text('[site]\nname = "Example Garden"\n')
+    app = Starlette(routes=routes())
+    app.add_middleware(ConsentMiddleware, policy="consent.toml", data=str(tmp_path / "data"))
+    with TestClient(app) as client:
+        assert "Example Garden" in client.get("/_consent/choices").text
+        assert "googletagmanager" not in client.get("/").text
+
+
+def test_the_list_of_middleware_takes_it_too() -> None:
+    """Starlette(middleware=[…]) is the same."""
+    app = Starlette(routes=routes(), middleware=[Middleware(ConsentMiddleware)])
+    with TestClient(app) as client:
+        assert "googletagmanager" not in client.get("/").text
+
+
+def test_the_app_reads_the_decision() -> None:
+    """request.state.consent answers before and after a choice."""
+    with TestClient(ConsentMiddleware(Starlette(routes=routes()))) as client:
+        assert client.get("/allowed").text == "False"
+        choose(client, "accept")
+        assert client.get("/allowed").text == "True"
+        choose(client, "withdraw")
+        assert client.get("/allowed").text == "False"
+
+
+def choose(client: TestClient, action: str) -> None:
+    form = client.get("/_consent/choices").text
+    shown = form.partition('name="shown" value="')[2].partition('"')[0]
+    response = client.post(
+        "/_consent/choice",
+        data={"action": action, "shown": shown, "return_to": "/"},
+        headers={"sec-fetch-site": "same-origin"},
+        follow_redirects=False,
+    )
+    assert response.status_code == 303, response.text
+
+
+def test_settings_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every setting without an argument is read from CONSENT_…; an argument goes before it."""
+    (tmp_path / "policy.toml").write_text('[site]\nname = "Example Garden"\n')
+    monkeypatch.setenv("CONSENT_POLICY", "policy.toml")
+    monkeypatch.setenv("CONSENT_DATA", "elsewhere")
+    monkeypatch.setenv("CONSENT_EXPLAIN", "1")
+    monkeypatch.setenv("CONSENT_PREFIX", "/privacy")
+    with TestClient(ConsentMiddleware(Starlette(routes=routes()))) as client:
+        text = client.get("/").text
+        assert "Google Analytics" in text
+        assert 'action="/privacy/choice"' in text
+        assert "Example Garden" in client.get("/privacy/choices").text
+    assert (tmp_path / "elsewhere" / "keys").exists()
+    with TestClient(ConsentMiddleware(Starlette(routes=routes()), explain=False)) as client:
+        assert "Google Analytics" not in client.get("/").text
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("CONSENT_POLICY", "missing.toml", "missing.toml"),
+        ("CONSENT_EXPLAIN", "yes", "'yes' is neither 1 nor 0"),
+        ("CONSENT_ON_ERROR", "ignore", "'ignore' is none of withhold, pass"),
+        ("CONSENT_PREFIX", "no-slash", "'no-slash' must be a path"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start(
+    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The app does not come up with a setting that nobody could have meant."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=said):
+        ConsentMiddleware(Starlette(routes=routes()))
+
+
+def test_two_workers_share_what_the_visitor_chose() -> None:
+    """A choice made at one worker is read by another that uses the same data folder."""
+    first, second = (ConsentMiddleware(Starlette(routes=routes())) for _ in range(2))
+    with TestClient(first) as client:
+        choose(client, "accept")
+        cookies = dict(client.cookies)
+    with TestClient(second, cookies=cookies) as client:
+        assert client.get("/allowed").text == "True"
+
+
+def test_a_policy_can_be_a_value() -> None:
+    """Policy(…) instead of a file."""
+    with TestClient(ConsentMiddleware(Starlette(routes=routes()), policy=Policy(site="Example Garden"))) as client:
+        assert "Example Garden" in client.get("/_consent/choices").text
+
+
+# --- lifespan ---
+
+
+class RecordingStore:
+    """A store that only tells whether it was closed."""
+
+    closed = 0
+
+    async def append(self, receipt: object, artefacts: object = ()) -> None:
+        raise AssertionError("no receipt is expected")
+
+    async def aclose(self) -> None:
+        self.closed += 1
+
+
+async def run_lifespan(app: ConsentMiddleware) -> list[Message]:
+    incoming = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return incoming.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await app({"type": "lifespan", "state": {}}, receive, send)
+    return sent
+
+
+async def without_lifespan(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] != "http":
+        raise NotImplementedError(scope["type"])
+
+
+async def taking_the_message_first(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    raise KeyError("path")
+
+
+async def silent(scope: Scope, receive: Receive, send: Send) -> None:
+    return
+
+
+@pytest.mark.parametrize("host", [without_lifespan, taking_the_message_first, silent, Starlette()])
+def test_the_store_is_closed_with_the_server_whatever_the_app_makes_of_the_lifespan(host: Any) -> None:
+    """Start-up and shutdown are answered once each, and the store is closed once."""
+    store = RecordingStore()
+    sent = asyncio.run(run_lifespan(ConsentMiddleware(host, store=store)))
+    assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert store.closed == 1
+
+
+def test_a_failed_start_of_the_app_is_its_own() -> None:
+    """What the app says of its start-up reaches the server, and its exception too."""
+
+    async def broken(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": "no database"})
+        raise RuntimeError("no database")
+
+    with pytest.raises(RuntimeError, match="no database"):
+        asyncio.run(run_lifespan(ConsentMiddleware(broken, store=RecordingStore())))

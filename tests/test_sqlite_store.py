@@ -1,0 +1,831 @@
+"""The SQLite store, on real files and with real processes: what it acknowledged stays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consent import sqlite_store
+from consent.errors import StoreError, StoreFull, StoreUnavailable
+from consent.receipts import Artefact, InvalidReceiptError, Outcome, Receipt, ReceiptLog, Store
+from consent.sqlite_store import SQLiteReceiptLog, SQLiteStore
+from tests.test_receipts import SHOWN, make_receipt, receipt_id
+
+ROOT = Path(__file__).resolve().parents[1]
+KILL_ROUNDS = int(os.environ.get("CONSENT_KILL_ROUNDS", "10"))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "receipts.sqlite3"
+
+
+def append_all(store: SQLiteStore, *receipts: Receipt, close: bool = True) -> list[BaseException | None]:
+    """Append concurrently; return what each append raised, or ``None``."""
+
+    async def run() -> list[BaseException | None]:
+        raised = await asyncio.gather(
+            *(store.append(receipt) for receipt in receipts), return_exceptions=True
+        )
+        if close:
+            await store.aclose()
+        return raised
+
+    return asyncio.run(run())
+
+
+def recorded(path: Path) -> dict[str, Receipt]:
+    """Read every receipt, checked against its hash; fail if SQLite finds the database damaged."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    with SQLiteReceiptLog(path) as log:
+        logged = log.list(limit=1_000_000)
+    receipts = {entry.receipt.receipt_id: entry.receipt for entry in logged}
+    assert len(receipts) == len(logged)
+    return receipts
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the store's lock, as another process that is writing does."""
+    lock_path = path.with_name(path.name + ".lock")
+    with open(os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o600), "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+class Connections:
+    """The connections that a store opened, and the statements it ran on them."""
+
+    def __init__(self) -> None:
+        self.opened: list[sqlite3.Connection] = []
+        self.statements: list[str] = []
+        self.on_statement: Callable[[str], None] = self.statements.append
+
+    def connect(self, *arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = _connect(*arguments, **options)
+        connection.set_trace_callback(lambda statement: self.on_statement(statement))
+        self.opened.append(connection)
+        return connection
+
+
+_connect = sqlite3.connect
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> Connections:
+    opened = Connections()
+    monkeypatch.setattr("consent.sqlite_store.sqlite3.connect", opened.connect)
+    return opened
+
+
+def start(script: str, *arguments: str | Path) -> subprocess.Popen[str]:
+    """Run a Python script in a process of its own, with the names that the scripts below use."""
+    names = """
+import asyncio, os, resource, signal, sys, time
+from consent.errors import *
+from consent.sqlite_store import SQLiteStore
+from tests.test_receipts import SHOWN, make_receipt
+"""
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", names + script, *map(str, arguments)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(script: str, *arguments: str | Path) -> list[str]:
+    """Run a script to its end, which must be a good one, and return what it printed."""
+    process = start(script, *arguments)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    return output.split()
+
+
+def test_a_receipt_is_committed_when_append_returns(path: Path) -> None:
+    """Another connection sees it at once, in canonical bytes beside their SHA-256."""
+    receipt = make_receipt(1, shown_hash=SHOWN.hash)
+
+    async def append_and_look() -> list[tuple[bytes, bytes]]:
+        store: Store = SQLiteStore(path)
+        await store.append(receipt, [SHOWN])
+        with contextlib.closing(sqlite3.connect(path)) as other:
+            rows = other.execute("SELECT body, content_hash FROM receipt").fetchall()
+        await store.aclose()
+        return rows
+
+    rows = asyncio.run(append_and_look())
+    assert rows == [(receipt.canonical_bytes(), bytes.fromhex(receipt.content_hash))]
+
+
+def test_the_writers_connection_syncs_every_commit(path: Path, connections: Connections) -> None:
+    """FULL is 2, the log is write-ahead, checkpoints are left to us, and what is erased is overwritten."""
+    store = SQLiteStore(path)
+    append_all(store, make_receipt(1), close=False)
+    (connection,) = connections.opened
+    answers = {
+        name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("synchronous", "journal_mode", "wal_autocheckpoint", "secure_delete")
+    }
+    store.close()
+    assert answers == {"synchronous": 2, "journal_mode": "wal", "wal_autocheckpoint": 0, "secure_delete": 1}
+
+
+def test_writing_and_checkpointing_happen_under_the_lock(
+    path: Path, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While either runs, no other process can: that is what keeps older SQLite from corrupting the file."""
+    monkeypatch.setattr(sqlite_store, "CHECKPOINT_COMMITS", 1)
+    free: dict[str, bool] = {}
+
+    def try_lock(statement: str) -> None:
+        with open(path.with_name(path.name + ".lock"), "rb") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                free[statement.split()[0] + statement.split()[1] if "PRAGMA" in statement else statement] = (
+                    False
+                )
+            else:
+                free[statement] = True
+
+    store = SQLiteStore(path)
+    append_all(store, make_receipt(1), close=False)
+    connections.on_statement = try_lock
+    append_all(store, make_receipt(2))
+    assert free["BEGIN IMMEDIATE"] is False
+    assert free["COMMIT"] is False
+    assert free["PRAGMAwal_checkpoint(PASSIVE)"] is False
+    with open(path.with_name(path.name + ".lock"), "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the control: afterwards it is free
+
+
+def test_receipts_that_gather_share_one_transaction(path: Path, connections: Connections) -> None:
+    """500 concurrent clients cost two commits, not 500, when the disk is busy at first."""
+    store = SQLiteStore(path)
+    store.prepare()
+    connections.statements.clear()
+    receipts = [make_receipt(number) for number in range(500)]
+
+    async def run() -> None:
+        with locked(path):
+            tasks = [asyncio.ensure_future(store.append(receipt)) for receipt in receipts]
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*tasks)
+        await store.aclose()
+
+    asyncio.run(run())
+    assert connections.statements.count("COMMIT") in (1, 2)
+    assert recorded(path) == {receipt.receipt_id: receipt for receipt in receipts}
+
+
+def test_checkpoints_keep_the_log_short(
+    path: Path, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write-ahead log is moved into the database every so many commits, and then begins anew."""
+    monkeypatch.setattr(sqlite_store, "CHECKPOINT_COMMITS", 5)
+    store = SQLiteStore(path)
+
+    async def run() -> int:
+        for number in range(50):
+            await store.append(make_receipt(number))
+        size = path.with_name(path.name + "-wal").stat().st_size
+        await store.aclose()
+        return size
+
+    size = asyncio.run(run())
+    assert connections.statements.count("PRAGMA wal_checkpoint(PASSIVE)") == 10
+    assert size < 400_000  # 50 commits without a checkpoint leave well over a megabyte
+    assert len(recorded(path)) == 50
+
+
+def test_appending_again_is_acknowledged_and_recorded_once(path: Path) -> None:
+    """The same id with the same content, later or at the same moment, is the same receipt."""
+    store = SQLiteStore(path)
+    receipt = make_receipt(1)
+    assert append_all(store, receipt, receipt, make_receipt(2), close=False) == [None, None, None]
+    assert append_all(store, make_receipt(3), receipt) == [None, None]
+    assert list(recorded(path)) == [receipt_id(3), receipt_id(2), receipt_id(1)]
+
+
+def test_another_receipt_under_the_same_id_is_refused(path: Path) -> None:
+    """The first one stays as it is; the others of its transaction are recorded."""
+    store = SQLiteStore(path)
+    first, other = make_receipt(1), make_receipt(1, site="Another shop")
+    append_all(store, first, close=False)
+    raised = append_all(store, make_receipt(2), other, make_receipt(3))
+    assert [type(error) for error in raised] == [type(None), StoreError, type(None)]
+    assert str(raised[1]) == "another receipt is recorded under this id: make a new id"
+    assert recorded(path) == {r.receipt_id: r for r in (first, make_receipt(2), make_receipt(3))}
+
+
+def test_two_receipts_under_one_id_at_the_same_moment_leave_one(path: Path) -> None:
+    """One of them is acknowledged, and that one is there."""
+    candidates = [make_receipt(1), make_receipt(1, site="Another shop")]
+    raised = append_all(SQLiteStore(path), *candidates)
+    assert sorted(type(error).__name__ for error in raised) == ["NoneType", "StoreError"]
+    assert recorded(path) == {receipt_id(1): candidates[raised.index(None)]}
+
+
+def test_a_cancelled_caller_neither_loses_nor_doubles(path: Path) -> None:
+    """What was handed over is recorded although nobody waits for it, and appending it again is fine."""
+    store = SQLiteStore(path)
+    store.prepare()
+
+    async def run() -> None:
+        with locked(path):
+            task = asyncio.ensure_future(store.append(make_receipt(1)))
+            await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await store.append(make_receipt(1))
+        await store.aclose()
+
+    asyncio.run(run())
+    assert list(recorded(path)) == [receipt_id(1)]
+
+
+def test_a_loop_that_ended_takes_nothing_with_it(path: Path) -> None:
+    """The receipts of a closed event loop are recorded, and the writer goes on for others."""
+    store = SQLiteStore(path)
+    store.prepare()
+
+    async def leave() -> None:
+        task = asyncio.ensure_future(store.append(make_receipt(1)))
+        await asyncio.sleep(0)
+        assert not task.done()
+
+    with locked(path):
+        asyncio.run(leave())
+    assert append_all(store, make_receipt(2)) == [None]
+    assert set(recorded(path)) == {receipt_id(1), receipt_id(2)}
+
+
+def test_a_full_queue_turns_callers_away_and_forgets_none(path: Path) -> None:
+    """Those turned away are told at once; all others are recorded."""
+    store = SQLiteStore(path, max_waiting=3)
+    store.prepare()
+    receipts = [make_receipt(number) for number in range(10)]
+
+    async def run() -> list[BaseException | None]:
+        with locked(path):
+            tasks = [asyncio.ensure_future(store.append(receipt)) for receipt in receipts]
+            await asyncio.sleep(0.05)
+            turned_away = [task for task in tasks if task.done()]
+            # Three wait, and up to three were taken out of the queue before the lock held the writer up.
+            assert 4 <= len(turned_away) <= 7
+        raised = await asyncio.gather(*tasks, return_exceptions=True)
+        assert await store.append(make_receipt(11)) is None  # type: ignore[func-returns-value]
+        await store.aclose()
+        return raised
+
+    raised = asyncio.run(run())
+    assert {type(error) for error in raised} == {type(None), StoreFull}
+    assert "receipts wait to be recorded: try again shortly" in str(next(filter(None, raised)))
+    acknowledged = {r.receipt_id for r, error in zip(receipts, raised, strict=True) if error is None}
+    assert set(recorded(path)) == acknowledged | {receipt_id(11)}
+
+
+def test_a_full_queue_is_also_one_of_too_many_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded whatever the receipts weigh."""
+    monkeypatch.setattr(sqlite_store, "_MAX_WAITING_BYTES", 100)
+    assert [type(error) for error in append_all(SQLiteStore(path), make_receipt(1))] == [StoreFull]
+
+
+def test_the_text_shown_is_stored_once_and_must_be_there(path: Path) -> None:
+    """A receipt without the text it refers to would prove nothing; one text serves any number of receipts."""
+
+    async def run() -> None:
+        store = SQLiteStore(path)
+        with pytest.raises(StoreError, match="the text shown is not in the store and not with the receipt"):
+            await store.append(make_receipt(1, shown_hash=SHOWN.hash))
+        await store.append(make_receipt(2, shown_hash=SHOWN.hash), [SHOWN])
+        await store.append(make_receipt(3, shown_hash=SHOWN.hash), [SHOWN])
+        await store.append(make_receipt(4, shown_hash=SHOWN.hash))
+        await store.aclose()
+        again = SQLiteStore(path)
+        await again.append(make_receipt(5, shown_hash=SHOWN.hash))
+        await again.append(make_receipt(6, shown_hash=SHOWN.hash), [SHOWN])
+        await again.aclose()
+
+    asyncio.run(run())
+    assert set(recorded(path)) == {receipt_id(number) for number in (2, 3, 4, 5, 6)}
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT hash, media_type, content FROM artefact").fetchall()
+    assert rows == [(bytes.fromhex(SHOWN.hash), SHOWN.media_type, SHOWN.content)]
+
+
+def test_several_threads_and_loops_share_one_store(path: Path) -> None:
+    """Each caller is answered in his own loop."""
+    store = SQLiteStore(path)
+    raised: list[BaseException | None] = []
+
+    def append_fifty(first: int) -> None:
+        receipts = [make_receipt(number) for number in range(first, first + 50)]
+        raised.extend(append_all(store, *receipts, close=False))
+
+    threads = [threading.Thread(target=append_fifty, args=(first,)) for first in (0, 50, 100, 150)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store.close()
+    assert raised == [None] * 200
+    assert len(recorded(path)) == 200
+
+
+WRITE_MANY = """
+async def main(path, first, count):
+    store = SQLiteStore(path)
+    async def client(numbers):
+        for number in numbers:
+            await store.append(make_receipt(number, shown_hash=SHOWN.hash), [SHOWN])
+    await asyncio.gather(*(client(range(first + k, first + count, 5)) for k in range(5)))
+    await store.aclose()
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
+"""
+
+
+def test_several_processes_lose_nothing_of_each_others(path: Path) -> None:
+    """Three workers that start together on no database at all, beside a reader that looks all the time."""
+    processes = [start(WRITE_MANY, path, first, "300") for first in ("0", "1000", "2000")]
+    seen = 0
+    while any(process.poll() is None for process in processes):
+        with contextlib.suppress(StoreUnavailable), SQLiteReceiptLog(path) as log:
+            newest = log.list(limit=1)
+            now = newest[0].position if newest else 0
+            assert now >= seen
+            seen = now
+        time.sleep(0.005)
+    for process in processes:
+        process.communicate()
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    expected = {receipt_id(first + number) for first in (0, 1000, 2000) for number in range(300)}
+    assert set(recorded(path)) == expected
+
+
+WRITE_UNTIL_KILLED = """
+async def main(path, first):
+    store = SQLiteStore(path)
+    async def client(number):
+        while True:
+            await store.append(make_receipt(number, shown_hash=SHOWN.hash), [SHOWN])
+            os.write(1, b"%d\\n" % number)
+            number += 20
+    await asyncio.gather(*(client(first + k) for k in range(20)))
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+def test_whatever_was_acknowledged_survives_kill_9(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A writing process is killed at random moments, again and again on one database.
+
+    CONSENT_KILL_ROUNDS sets how often. The seed is printed when the test fails.
+    """
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    source = random.Random(seed)
+    acknowledged: set[str] = set()
+    for number in range(KILL_ROUNDS):
+        process = start(WRITE_UNTIL_KILLED, path, str(number * 1_000_000))
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        time.sleep(source.random() * 0.1)
+        process.send_signal(signal.SIGKILL)
+        output, _ = process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        acknowledged |= {receipt_id(int(line)) for line in (first + output).split()}
+        present = recorded(path)
+        assert acknowledged <= set(present), f"{len(acknowledged - set(present))} lost in round {number}"
+        assert present[receipt_id(int(first))] == make_receipt(int(first), shown_hash=SHOWN.hash)
+    assert len(acknowledged) >= KILL_ROUNDS
+
+
+DISK_FULL = """
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+async def main(path):
+    store = SQLiteStore(path)
+    for number in range(5):
+        await store.append(make_receipt(number))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, resource.RLIM_INFINITY))
+    for number in (5, 6, 7):
+        try:
+            await store.append(make_receipt(number))
+        except StoreUnavailable:
+            print("unavailable")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    for number in (7, 8):
+        await store.append(make_receipt(number))
+    await store.aclose()
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_a_full_disk_is_answered_and_gone_when_there_is_space_again(path: Path) -> None:
+    """Meanwhile nothing is acknowledged and nothing half written; afterwards the same store goes on."""
+    assert run(DISK_FULL, path) == ["unavailable"] * 3
+    assert set(recorded(path)) == {receipt_id(number) for number in (0, 1, 2, 3, 4, 7, 8)}
+
+
+FORK = """
+async def append(store, number):
+    await store.append(make_receipt(number))
+async def close(store):
+    await store.aclose()
+store = SQLiteStore(sys.argv[1])
+asyncio.run(append(store, 1))
+child = os.fork()
+if child == 0:
+    asyncio.run(append(store, 2))
+    asyncio.run(close(store))
+    os._exit(0)
+for number in range(3, 30):
+    asyncio.run(append(store, number))
+print(os.waitpid(child, 0)[1])
+asyncio.run(append(store, 30))
+asyncio.run(close(store))
+"""
+
+
+def test_a_store_in_use_may_be_forked(path: Path) -> None:
+    """Parent and child both go on recording, each on a connection of its own."""
+    assert run(FORK, path) == ["0"]
+    assert set(recorded(path)) == {receipt_id(number) for number in range(1, 31)}
+
+
+FORK_WHILE_WRITING = """
+import threading
+store = SQLiteStore(sys.argv[1])
+async def many():
+    for number in range(400):
+        await store.append(make_receipt(number))
+writing = threading.Thread(target=lambda: asyncio.run(many()))
+writing.start()
+children = []
+for number in range(5):
+    time.sleep(0.01)
+    child = os.fork()
+    if child == 0:
+        asyncio.run(store.append(make_receipt(1000 + number)))
+        store.close()
+        os._exit(0)
+    children.append(child)
+writing.join()
+store.close()
+print(*(os.waitpid(child, 0)[1] for child in children))
+"""
+
+
+def test_a_store_may_be_forked_while_it_writes(path: Path) -> None:
+    """The fork waits for the transaction under way; neither side hangs, nothing is lost."""
+    assert run(FORK_WHILE_WRITING, path) == ["0"] * 5
+    expected = {receipt_id(number) for number in (*range(400), *range(1000, 1005))}
+    assert set(recorded(path)) == expected
+
+
+LEAVE = """
+async def main(path):
+    store = SQLiteStore(path)
+    await store.append(make_receipt(1))
+    task = asyncio.ensure_future(store.append(make_receipt(2)))
+    await asyncio.sleep(0)
+    return store
+store = asyncio.run(main(sys.argv[1]))
+"""
+
+
+def test_what_waits_at_exit_is_recorded(path: Path) -> None:
+    """A program that ends without closing its store leaves a complete and closed database."""
+    run(LEAVE, path)
+    assert not path.with_name(path.name + "-wal").exists()
+    assert set(recorded(path)) == {receipt_id(1), receipt_id(2)}
+
+
+def test_closing_leaves_one_whole_file_and_may_be_repeated(path: Path) -> None:
+    """The log is moved into the database; a later append opens it again."""
+    store = SQLiteStore(path)
+
+    async def run() -> None:
+        await store.aclose()
+        await store.append(make_receipt(1))
+        await store.aclose()
+        await store.aclose()
+
+    asyncio.run(run())
+    assert sorted(file.name for file in path.parent.iterdir()) == [path.name, path.name + ".lock"]
+    assert append_all(store, make_receipt(2)) == [None]
+    assert list(recorded(path)) == [receipt_id(2), receipt_id(1)]
+
+
+def test_a_store_nobody_holds_ends_its_thread(path: Path) -> None:
+    """A forgotten store costs no thread and no open file."""
+    store = SQLiteStore(path)
+    append_all(store, make_receipt(1), close=False)
+    (thread,) = (thread for thread in threading.enumerate() if thread.name == "consent-receipts")
+    del store
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_the_files_are_the_owners_only(path: Path) -> None:
+    """Nobody else can read the receipts, whatever the umask says."""
+    old = os.umask(0)
+    try:
+        store = SQLiteStore(path)
+        append_all(store, make_receipt(1), close=False)
+        modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+        store.close()
+    finally:
+        os.umask(old)
+    names = (path.name, path.name + ".lock", path.name + "-shm", path.name + "-wal")
+    assert modes == dict.fromkeys(names, 0o600)
+
+
+def test_nothing_is_opened_before_the_first_receipt(path: Path) -> None:
+    """A store may be made before workers are forked, and for an app that records nothing."""
+    store = SQLiteStore(path)
+    store.close()
+    assert list(path.parent.iterdir()) == []
+
+
+def test_another_process_that_holds_the_lock_too_long_is_reported(path: Path) -> None:
+    """Callers get an answer that names the lock file instead of waiting for ever; then it works again."""
+    store = SQLiteStore(path, lock_timeout_seconds=0.05)
+    with locked(path):
+        (error,) = append_all(store, make_receipt(1), close=False)
+    assert isinstance(error, StoreUnavailable)
+    assert str(error) == (
+        f"another process has held {path}.lock for 0.05 s: find it with lslocks, and let it go on or end it"
+    )
+    assert append_all(store, make_receipt(1)) == [None]
+    assert list(recorded(path)) == [receipt_id(1)]
+
+
+def test_a_removed_lock_file_does_not_let_two_write(path: Path) -> None:
+    """The lock counts only as long as it is the file that others find."""
+    store = SQLiteStore(path, lock_timeout_seconds=0.05)
+    append_all(store, make_receipt(1), close=False)
+    path.with_name(path.name + ".lock").unlink()
+    with locked(path):
+        (error,) = append_all(store, make_receipt(2), close=False)
+        assert isinstance(error, StoreUnavailable)
+    assert append_all(store, make_receipt(2)) == [None]
+
+
+def test_a_missing_folder_is_answered_and_found_when_it_is_there(path: Path) -> None:
+    """The message names the file and what to check; the next receipt finds the folder."""
+    store = SQLiteStore(path.parent / "data" / "receipts.sqlite3")
+    (error,) = append_all(store, make_receipt(1), close=False)
+    assert isinstance(error, StoreUnavailable)
+    assert "check that its folder exists" in str(error)
+    (path.parent / "data").mkdir()
+    assert append_all(store, make_receipt(1)) == [None]
+
+
+def test_a_database_that_was_moved_away_is_not_written_on(path: Path) -> None:
+    """Receipts go where the next reader will look for them, not into a file without a name."""
+    store = SQLiteStore(path)
+    append_all(store, make_receipt(1), close=False)
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").rename(f"{path}.old{suffix}")
+    append_all(store, make_receipt(2))
+    assert list(recorded(path)) == [receipt_id(2)]
+    assert list(recorded(Path(f"{path}.old"))) == [receipt_id(1)]
+
+
+def test_a_defect_in_the_writer_acknowledges_nothing_and_ends_nothing(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unforeseen exception becomes an answer; the thread goes on."""
+    store = SQLiteStore(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite_store, "_insert_rows", lambda *_: 1 // 0)
+        (error,) = append_all(store, make_receipt(1), close=False)
+    assert isinstance(error, StoreUnavailable)
+    assert "1 receipts not recorded" in caplog.text
+    assert append_all(store, make_receipt(2)) == [None]
+    assert list(recorded(path)) == [receipt_id(2)]
+
+
+def _newer(path: Path) -> None:
+    SQLiteStore(path).prepare()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+
+
+def _foreign(path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE invoice (id INTEGER)")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (_newer, "has schema 99, and this version of asgi-consent knows 1: update it"),
+        (_foreign, "is the database of another program: choose another place"),
+        (lambda path: path.write_text("Dear diary, " * 100), "is no SQLite database: choose another place"),
+        (lambda path: path.mkdir(), "cannot be"),
+    ],
+    ids=["newer schema", "foreign", "no database", "folder"],
+)
+def test_a_file_that_is_not_ours_is_refused_and_left_alone(
+    path: Path, make: Callable[[Path], object], message: str
+) -> None:
+    """By the store, by its preparation at start-up and by the reader, and not a byte of it changes."""
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    (error,) = append_all(SQLiteStore(path), make_receipt(1))
+    assert isinstance(error, StoreUnavailable)
+    assert f"{path} {message}" in str(error)
+    with pytest.raises(StoreUnavailable, match=message):
+        SQLiteStore(path).prepare()
+    with pytest.raises(StoreUnavailable, match=message):
+        SQLiteReceiptLog(path)
+    assert (path.read_bytes() if path.is_file() else None) == before
+
+
+def test_preparing_makes_an_empty_database_and_leaves_a_full_one(path: Path) -> None:
+    """Start-up can find out that receipts will be recorded, before a visitor comes."""
+    SQLiteStore(path).prepare()
+    assert recorded(path) == {}
+    append_all(SQLiteStore(path), make_receipt(1))
+    SQLiteStore(path).prepare()
+    assert list(recorded(path)) == [receipt_id(1)]
+
+
+def test_a_place_without_write_ahead_log_is_refused() -> None:
+    """The answer of PRAGMA journal_mode counts, not the wish: in memory it is another one."""
+    with (
+        contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
+        pytest.raises(StoreUnavailable, match="SQLite answers journal mode 'memory' where WAL was asked for"),
+    ):
+        sqlite_store._set_up(connection, Path("receipts.sqlite3"))
+
+
+@pytest.fixture
+def full_path(path: Path) -> Path:
+    """A database with receipts 1 to 30, of three visitors, every fifth a consent."""
+    receipts = [
+        make_receipt(
+            number,
+            shown_hash=SHOWN.hash,
+            subject=f"{number % 3:032x}",
+            outcome=Outcome.GIVEN if number % 5 == 0 else Outcome.REFUSED,
+        )
+        for number in range(1, 31)
+    ]
+
+    async def run() -> None:
+        store = SQLiteStore(path)
+        for receipt in receipts:
+            await store.append(receipt, [SHOWN])
+        await store.aclose()
+
+    asyncio.run(run())
+    return path
+
+
+def numbers(log: SQLiteReceiptLog, **options: Any) -> list[int]:
+    return [int(logged.receipt.receipt_id[:8], 16) for logged in log.list(**options)]
+
+
+def test_the_log_lists_the_newest_first_and_pages_on(full_path: Path) -> None:
+    """The position of the last one of a page starts the next."""
+    with SQLiteReceiptLog(full_path) as log:
+        first = log.list(limit=4)
+        assert [logged.position for logged in first] == [30, 29, 28, 27]
+        assert numbers(log, limit=4) == [30, 29, 28, 27]
+        assert numbers(log, limit=4, before=27) == [26, 25, 24, 23]
+        assert numbers(log, limit=4, before=3) == [2, 1]
+        assert numbers(log, limit=4, before=1) == []
+
+
+def test_the_log_finds_by_visitor_outcome_and_id(full_path: Path) -> None:
+    """And an id or a visitor that is none finds nothing."""
+    with SQLiteReceiptLog(full_path) as log:
+        assert numbers(log, limit=3, subject=f"{1:032x}") == [28, 25, 22]
+        assert numbers(log, limit=9, outcome=Outcome.GIVEN) == [30, 25, 20, 15, 10, 5]
+        assert numbers(log, limit=9, outcome=Outcome.GIVEN, subject=f"{1:032x}", before=25) == [10]
+        assert numbers(log, limit=9, outcome=Outcome.WITHDRAWN) == []
+        assert numbers(log, limit=9, subject="nobody") == []
+        receipt = log.get(receipt_id(7))
+        assert receipt is not None
+        assert receipt.receipt_id == receipt_id(7)
+        assert [log.get(text) for text in (receipt_id(99), "", "7", "' OR 1=1 --")] == [None] * 4
+        assert log.artefact(SHOWN.hash) == SHOWN
+        assert [log.artefact(text) for text in ("00" * 32, "", "zz")] == [None] * 3
+        with pytest.raises(ValueError, match="limit must be 1 or more"):
+            log.list(limit=0)
+        satisfied: ReceiptLog = log
+        assert satisfied is log
+
+
+@pytest.mark.parametrize(
+    "condition", ["", "WHERE subject = x'00'", "WHERE outcome = 'given'", "WHERE position < 9"]
+)
+def test_no_listing_reads_the_whole_table_or_sorts(full_path: Path, condition: str) -> None:
+    """Every way of listing has an index that is in order already."""
+    with contextlib.closing(sqlite3.connect(full_path)) as connection:
+        plan = connection.execute(
+            f"EXPLAIN QUERY PLAN SELECT body FROM receipt {condition} ORDER BY position DESC LIMIT 20"
+        ).fetchall()
+    (step,) = (row[3] for row in plan)
+    assert step.startswith("SEARCH") or (condition == "" and step.startswith("SCAN receipt"))
+
+
+def test_the_log_reads_while_the_store_writes(path: Path) -> None:
+    """A reader that was open before sees what is recorded after."""
+    store = SQLiteStore(path)
+    append_all(store, make_receipt(1), close=False)
+    with SQLiteReceiptLog(path) as log:
+        assert numbers(log, limit=9) == [1]
+        append_all(store, make_receipt(2), close=False)
+        assert numbers(log, limit=9) == [2, 1]
+        store.close()
+        assert numbers(log, limit=9) == [2, 1]
+
+
+def test_the_log_cannot_write(full_path: Path) -> None:
+    """Its connection is a read-only one."""
+    with (
+        SQLiteReceiptLog(full_path) as log,
+        pytest.raises(sqlite3.OperationalError, match="attempt to write a readonly database"),
+    ):
+        log._connection.execute("DELETE FROM receipt")
+
+
+def test_a_log_without_a_database_says_so(path: Path) -> None:
+    """Neither a missing nor a still empty file is made by looking."""
+    with pytest.raises(StoreUnavailable, match="no receipts yet: there is no database at"):
+        SQLiteReceiptLog(path)
+    assert not path.exists()
+    path.touch()
+    with pytest.raises(StoreUnavailable, match="no receipts yet"):
+        SQLiteReceiptLog(path)
+    assert path.read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        (
+            "UPDATE receipt SET body = replace(body, 'Example', 'Exemple') WHERE position = 30",
+            "position 30 was altered: its content does not have the SHA-256 recorded with it",
+        ),
+        ("UPDATE receipt SET body = x'00' WHERE position = 30", "position 30 was altered: not JSON"),
+        (
+            "UPDATE receipt SET receipt_id = x'00112233445566778899aabbccddeeff' WHERE position = 30",
+            "another id",
+        ),
+    ],
+)
+def test_an_altered_receipt_is_not_shown_as_genuine(full_path: Path, statement: str, message: str) -> None:
+    """What was changed behind the store's back is noticed when it is read."""
+    with contextlib.closing(sqlite3.connect(full_path, isolation_level=None)) as connection:
+        assert connection.execute(statement).rowcount == 1
+    with SQLiteReceiptLog(full_path) as log:
+        with pytest.raises(InvalidReceiptError, match=message):
+            log.list(limit=1)
+        assert numbers(log, limit=1, before=30) == [29]
+
+
+def test_an_altered_artefact_is_not_shown_as_genuine(full_path: Path) -> None:
+    """The content must have the SHA-256 that it is kept under."""
+    with contextlib.closing(sqlite3.connect(full_path, isolation_level=None)) as connection:
+        connection.execute("UPDATE artefact SET content = x'00'")
+    with SQLiteReceiptLog(full_path) as log, pytest.raises(InvalidReceiptError, match="was altered"):
+        log.artefact(SHOWN.hash)
+
+
+def test_an_artefact_of_another_media_type_does_not_replace_the_first(path: Path) -> None:
+    """The content is what counts, and it is there already."""
+
+    async def run() -> None:
+        store = SQLiteStore(path)
+        for number, media_type in ((1, "text/html"), (2, "text/plain")):
+            artefact = Artefact(content=b"abc", media_type=media_type)
+            await store.append(make_receipt(number, shown_hash=artefact.hash), [artefact])
+        await store.aclose()
+
+    asyncio.run(run())
+    with SQLiteReceiptLog(path) as log:
+        assert log.artefact(Artefact(content=b"abc", media_type="text/html").hash) == Artefact(
+            content=b"abc", media_type="text/html"
+        )

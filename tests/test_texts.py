@@ -1,0 +1,177 @@
+"""Visitor texts: complete in every language, overridable, and checked when they are loaded."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from consent.assets import asset_dir
+from consent.errors import ConfigurationError
+from consent.texts import MAX_TEXT_LENGTH, Texts, languages, load_texts
+
+PLACEHOLDER = re.compile(r"\{[a-z]+\}")
+BUTTONS = ("accept", "refuse", "choose", "save", "withdraw")
+
+
+def own(folder: Path, name: str, content: str) -> Path:
+    """Put a language file into a site's own templates folder, and return that folder."""
+    (folder / "texts").mkdir(exist_ok=True)
+    (folder / "texts" / name).write_text(content, encoding="utf-8")
+    return folder
+
+
+def english() -> str:
+    return (asset_dir("templates") / "texts" / "en.toml").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("language", languages())
+def test_every_language_has_every_text_with_the_same_placeholders(language: str) -> None:
+    """No key is missing or left over, and each text uses exactly what the English one fills in."""
+    texts, source = load_texts(language), load_texts("en")
+    assert sorted(texts) == sorted(source)
+    assert {key: set(PLACEHOLDER.findall(texts[key])) for key in texts} == {
+        key: set(PLACEHOLDER.findall(source[key])) for key in source
+    }
+
+
+@pytest.mark.parametrize("language", languages())
+def test_labels_fit_their_buttons(language: str) -> None:
+    """Three buttons stand side by side: none of their labels is longer than 20 characters."""
+    texts = load_texts(language)
+    assert [key for key in BUTTONS if len(texts[key]) > 20] == []
+
+
+@pytest.mark.parametrize("language", languages())
+def test_every_language_names_the_same_countries(language: str) -> None:
+    """A vendor's country reads as a name in every language."""
+    assert sorted(load_texts(language).countries) == sorted(load_texts("en").countries)
+
+
+@pytest.mark.parametrize("language", languages())
+def test_no_text_flatters_or_claims_what_is_not_ours_to_claim(language: str) -> None:
+    """No cliché, no claim of compliance, no exclamation mark."""
+    said = " ".join(load_texts(language).values()).lower()
+    for cliche in ("we value", "your privacy is important", "compliant", "best experience", "konform", "!"):
+        assert cliche not in said
+
+
+def test_languages_that_are_there() -> None:
+    """English and German come with the package."""
+    assert languages() == ("de", "en")
+
+
+def test_a_region_is_served_by_its_language() -> None:
+    """de-AT has no file of its own: the German one serves it, and says that it is German."""
+    texts = load_texts("de-AT")
+    assert (texts.language, texts.direction, texts.name) == ("de", "ltr", "Deutsch")
+    assert texts["accept"] == "Alle erlauben"
+
+
+def test_a_site_overrides_a_text() -> None:
+    """The override is shown, everything else stays."""
+    texts = load_texts("en", {"accept": "Yes to all"})
+    assert texts["accept"] == "Yes to all"
+    assert texts["refuse"] == "Refuse all"
+
+
+def test_a_site_brings_a_language_of_its_own(tmp_path: Path) -> None:
+    """A file in the site's folder is found, also one that is written from right to left."""
+    folder = own(tmp_path, "he.toml", english().replace('dir = "ltr"', 'dir = "rtl"'))
+    assert languages(folder) == ("de", "en", "he")
+    assert load_texts("he", folder=folder).direction == "rtl"
+
+
+def test_fill_replaces_placeholders_and_nothing_else() -> None:
+    """A value that looks like a placeholder is left as it is."""
+    assert load_texts("en").fill("banner_title", site="{site}") == "May {site} use optional cookies?"
+
+
+def test_fill_wants_every_value() -> None:
+    """A forgotten value is a mistake, not a gap in a sentence."""
+    with pytest.raises(KeyError, match="site"):
+        load_texts("en").fill("banner_title")
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"), [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
+)
+def test_a_listing_reads_as_a_sentence(names: list[str], sentence: str) -> None:
+    """The last member is joined by a word."""
+    assert load_texts("en").listing(names) == sentence
+
+
+def test_a_country_without_a_name_is_its_code() -> None:
+    """Nothing is left out because the table is short."""
+    texts = load_texts("en")
+    assert [texts.country("US"), texts.country("ZZ")] == ["United States", "ZZ"]
+
+
+@pytest.mark.parametrize("language", ["", "xx", "../en", "en/../de", "e", "en\n", "x" * 500])
+def test_a_language_that_is_not_there_is_refused(language: str) -> None:
+    """The message lists the languages; a tag cannot lead out of the folder."""
+    with pytest.raises(ConfigurationError, match="there are de, en") as caught:
+        load_texts(language)
+    assert caught.value.key == "language"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "message"),
+    [
+        ("acept", "Yes", r"did you mean 'accept'\?"),
+        ("zzzzzz", "Yes", r"the keys are in .*en\.toml"),
+        ("accept", "", "something in it"),
+        ("accept", "Yes {site}", "may use no placeholder"),
+        ("banner_title", "{sight}?", r"may use \{site\}"),
+        ("banner_title", "{site", "no other braces"),
+        ("banner_title", "{site.__class__}", "no other braces"),
+        ("accept", "two\nlines", "on one line"),
+        ("accept", "x" * (MAX_TEXT_LENGTH + 1), "longer than 1000"),
+    ],
+)
+def test_an_override_that_does_not_fit_is_refused(key: str, text: str, message: str) -> None:
+    """A mistake in a site's texts stops the start, and the message says what to change."""
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        load_texts("en", {key: text})
+    assert caught.value.key == f"texts.{key}"
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "message"),
+    [
+        (('accept = "Accept all"\n', ""), "texts.accept", "in English it reads 'Accept all'"),
+        (("[texts]\n", '[texts]\nnews = "x"\n'), "texts.news", "no such text in English"),
+        (('"Accept all"', "1"), "texts.accept", "a string in quotes"),
+        (('dir = "ltr"', 'dir = "up"'), "dir", "'ltr' or 'rtl'"),
+        (('name = "English"', "name = 1"), "name", "the language's own name"),
+        (('name = "English"', 'name = "E"\nother = 1'), "other", "belong here"),
+        (('AT = "Austria"', 'Au = "Austria"'), "countries.Au", "two capital letters"),
+        (("[countries]", "[[countries]]"), "countries", r"write a table, \[countries\]"),
+    ],
+)
+def test_a_language_file_is_checked_whole(
+    tmp_path: Path, change: tuple[str, str], key: str, message: str
+) -> None:
+    """The error names the file and the key."""
+    assert change[0] in english()
+    folder = own(tmp_path, "fr.toml", english().replace(*change, 1))
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        load_texts("fr", folder=folder)
+    assert (caught.value.source, caught.value.key) == (str(folder / "texts" / "fr.toml"), key)
+
+
+@pytest.mark.parametrize("content", ["name = ", 'name = "é"'])
+def test_a_file_that_is_not_toml_in_utf_8_is_refused(tmp_path: Path, content: str) -> None:
+    """What cannot be read is named, not skipped."""
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "fr.toml").write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        load_texts("fr", folder=tmp_path)
+
+
+def test_texts_are_a_mapping() -> None:
+    """They can be listed, counted and looked up."""
+    texts: Texts = load_texts("en")
+    assert len(texts) == len(list(texts)) > 50
+    assert "accept" in texts
