@@ -8,12 +8,13 @@
 #include <stdint.h>
 #include <string.h>
 
-/* --- WordFinder: where known words stand in a text --- */
+/* --- WordFinder: which known words stand in a text --- */
 
 typedef struct {
     const char *text; /* borrowed from the tuple that the finder owns */
     uint32_t length;
     uint32_t hash;
+    Py_ssize_t index; /* in that tuple */
 } Word;
 
 typedef struct {
@@ -86,6 +87,7 @@ static PyObject *word_finder_new(PyTypeObject *type, PyObject *args, PyObject *k
         self->table[slot].text = text;
         self->table[slot].length = (uint32_t)length;
         self->table[slot].hash = hash;
+        self->table[slot].index = i;
         self->lengths[(unsigned char)text[0]] |= length_bit((size_t)length);
     }
     return (PyObject *)self;
@@ -111,10 +113,12 @@ static PyObject *word_finder_find(PyObject *object, PyObject *argument)
     Py_buffer view;
     if (PyObject_GetBuffer(argument, &view, PyBUF_SIMPLE) < 0)
         return NULL;
-    PyObject *found = PyList_New(0);
-    if (found == NULL) {
-        PyBuffer_Release(&view);
-        return NULL;
+    PyObject *found = PySet_New(NULL);
+    unsigned char *seen = found ? PyMem_Calloc((size_t)self->mask + 1, 1) : NULL;
+    if (seen == NULL) {
+        if (found != NULL)
+            PyErr_NoMemory();
+        goto failed;
     }
     const unsigned char *text = view.buf, *end = text + view.len, *at = text;
     while (at < end) {
@@ -130,28 +134,28 @@ static PyObject *word_finder_find(PyObject *object, PyObject *argument)
         if (!(self->lengths[*start] & length_bit(length)))
             continue;
         uint32_t hash = hash_of(start, length);
-        uint32_t slot = hash & self->mask;
-        for (; self->table[slot].text != NULL; slot = (slot + 1) & self->mask) {
+        for (uint32_t slot = hash & self->mask; self->table[slot].text != NULL; slot = (slot + 1) & self->mask) {
             Word *word = &self->table[slot];
             if (word->hash == hash && word->length == length && memcmp(word->text, start, length) == 0) {
-                PyObject *place = PyLong_FromSsize_t((Py_ssize_t)(start - text));
-                if (place == NULL || PyList_Append(found, place) < 0) {
-                    Py_XDECREF(place);
-                    Py_DECREF(found);
-                    PyBuffer_Release(&view);
-                    return NULL;
-                }
-                Py_DECREF(place);
+                if (!seen[slot] && PySet_Add(found, PyTuple_GetItem(self->words, word->index)) < 0)
+                    goto failed;
+                seen[slot] = 1;
                 break;
             }
         }
     }
+    PyMem_Free(seen);
     PyBuffer_Release(&view);
     return found;
+failed:
+    PyMem_Free(seen);
+    Py_XDECREF(found);
+    PyBuffer_Release(&view);
+    return NULL;
 }
 
 static PyMethodDef word_finder_methods[] = {
-    {"find", word_finder_find, METH_O, "Return the offsets at which a known word stands, as a whole word."},
+    {"find", word_finder_find, METH_O, "Return the set of those words that stand in the text as whole words."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -13,8 +13,8 @@ _RUN = re.compile(rb"[A-Za-z0-9_$]++")
 class WordFinder(Protocol):
     """Finds the words it was made with. Immutable and safe to share between threads."""
 
-    def find(self, text: bytes) -> list[int]:
-        """Return the offsets at which one of the words stands as a whole: no letter, digit, ``_``, ``$`` around it."""
+    def find(self, text: bytes) -> set[bytes]:
+        """Return those of the words that stand in ``text`` with no letter, digit, ``_`` or ``$`` around them."""
 
 
 class PythonWordFinder:
@@ -23,9 +23,8 @@ class PythonWordFinder:
     def __init__(self, words: tuple[bytes, ...]) -> None:
         self._words = frozenset(words)
 
-    def find(self, text: bytes) -> list[int]:
-        words = self._words
-        return [run.start() for run in _RUN.finditer(text) if run[0] in words]
+    def find(self, text: bytes) -> set[bytes]:
+        return set(_RUN.findall(text)) & self._words
 
 
 def word_finder(words: Iterable[bytes]) -> WordFinder:

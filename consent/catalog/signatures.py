@@ -21,8 +21,8 @@ from functools import lru_cache
 
 from consent.catalog.model import Match
 from consent.catalog.script_text import ScriptText
+from consent.words import word_finder
 
-_WORDS = re.compile(r"[A-Za-z_$][\w$]++", re.ASCII)
 _WORD_CHARACTER = re.compile(r"[\w$]", re.ASCII)
 _FIRST_WORD = re.compile(r"(?:[A-Za-z_]|\\\$)(?:\w|\\\$)+", re.ASCII)
 _PIECE = re.compile(
@@ -183,7 +183,7 @@ _LOADING = {
 class SnippetFinder:
     """All signatures of a catalog, indexed by a word that each of them needs."""
 
-    __slots__ = ("_by_word", "_match_url")
+    __slots__ = ("_by_word", "_match_url", "_words")
 
     def __init__(
         self,
@@ -194,10 +194,14 @@ class SnippetFinder:
         self._by_word: dict[str, list[tuple[Signature, Match]]] = {}
         for signature, match in signatures:
             self._by_word.setdefault(signature.words[0], []).append((signature, match))
+        needed = {word for signature, _ in signatures for word in signature.words} | _LOADING.keys()
+        self._words = word_finder(word.encode("ascii") for word in sorted(needed))
 
     def find(self, code: str) -> Iterator[Match]:
         """Yield a match per vendor and kind of evidence, in no particular order."""
-        words = set(_WORDS.findall(code))
+        words = {word.decode("ascii") for word in self._words.find(code.encode("utf-8", "replace"))}
+        if not words:
+            return
         text: ScriptText | None = None
 
         def read(code: str) -> ScriptText:
