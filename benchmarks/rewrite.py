@@ -38,7 +38,7 @@ Engine = Callable[[bytes], object]
 def generated_pages(count: int = 20, seed: int = 7) -> list[bytes]:
     """Return pages of an ordinary make: navigation, articles, pictures, a dozen scripts, a few trackers."""
     source = random.Random(seed)
-    words = "the of and to in is that for with as on by page article reader garden station window".split()
+    words = "the of and to in is that for with as on by page article reader garden station window"
     trackers = (
         '<script async src="https://www.googletagmanager.com/gtag/js?id=G-0000000000"></script>',
         "<script>window.fbq=window.fbq||function(){};fbq('init','0000000000');fbq('track','PageView');</script>",
@@ -51,17 +51,21 @@ def generated_pages(count: int = 20, seed: int = 7) -> list[bytes]:
         parts += [f'<link rel="stylesheet" href="/static/{n}.css">' for n in range(4)]
         parts.append("</head><body>")
         for block in range(300):
-            text = " ".join(source.choices(words, k=60))
+            text = " ".join(source.choices(words.split(), k=60))
             parts.append(
-                f'<div class="card card--{block % 7}" id="b{block}" data-index="{block}"><h2><a href="/a/{block}">'
+                f'<div class="card card--{block % 7}" id="b{block}" data-index="{block}"><h2>'
+                f'<a href="/a/{block}">'
                 f'{text[:40]}</a></h2><p class="lead">{text}</p><img src="/img/{block}.webp" alt="{text[:20]}" '
-                f'loading="lazy"><ul><li>{text[:30]}</li><li><a href="https://example.org/{block}">x</a></li></ul></div>'
+                f'loading="lazy"><ul><li>{text[:30]}</li><li><a href="https://example.org/{block}">x</a></li></ul>'
+                "</div>"
             )
             if block % 40 == 0:
                 parts.append(source.choice(trackers))
             if block % 25 == 0:
-                data = {source.choice(words): source.random() for _ in range(40)}
-                parts.append(f"<script>window.appState={json.dumps(data)};if(appState.of<1){{start()}}</script>")
+                data = {source.choice(words.split()): source.random() for _ in range(40)}
+                parts.append(
+                    f"<script>window.appState={json.dumps(data)};if(appState.of<1){{start()}}</script>"
+                )
         parts.append("</body></html>")
         pages.append("".join(parts).encode())
     return pages

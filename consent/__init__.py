@@ -1,7 +1,7 @@
 """Tracking governance for ASGI apps: trackers stay out of responses until the visitor consents.
 
-    from consent import ConsentMiddleware
-    app = ConsentMiddleware(app)
+from consent import ConsentMiddleware
+app = ConsentMiddleware(app)
 """
 
 from __future__ import annotations

@@ -174,73 +174,132 @@ static PyType_Spec word_finder_spec = {
     .slots = word_finder_slots,
 };
 
-/* --- TagSkipper: the next tag on a page that needs a look (HTML Standard, 13.2.5.6 to 13.2.5.40) --- */
+/* --- tags (HTML Standard, 13.2.5.6 to 13.2.5.40) --- */
+
+static unsigned char ends_name[256];      /* white space, "/", ">" */
+static unsigned char ends_attribute[256]; /* the same and "=" */
+static unsigned char is_space[256];
+static unsigned char is_letter[256];
+static unsigned char lower[256];
+
+typedef struct {
+    const unsigned char *name, *name_end;
+    const unsigned char *value, *value_end; /* NULL: the attribute has no value */
+    const unsigned char *end;               /* behind the value and its closing quotation mark */
+} Attribute;
+
+enum { INCOMPLETE, ATTRIBUTE, END_OF_TAG };
+
+/* Read one attribute, or the ">" of the tag, from *at on, and move *at behind it. */
+static int next_attribute(const unsigned char **position, const unsigned char *end, Attribute *attribute)
+{
+    const unsigned char *at = *position;
+    while (at < end && (is_space[*at] || *at == '/'))
+        at++;
+    if (at == end)
+        return INCOMPLETE;
+    if (*at == '>') {
+        *position = at + 1;
+        return END_OF_TAG;
+    }
+    attribute->name = at++; /* even a "=" begins a name here */
+    while (at < end && !ends_attribute[*at])
+        at++;
+    attribute->name_end = attribute->end = at;
+    attribute->value = attribute->value_end = NULL;
+    while (at < end && is_space[*at])
+        at++;
+    if (at == end)
+        return INCOMPLETE;
+    if (*at == '=') {
+        at++;
+        while (at < end && is_space[*at])
+            at++;
+        if (at == end)
+            return INCOMPLETE;
+        if (*at == '"' || *at == '\'') {
+            attribute->value = at + 1;
+            at = memchr(at + 1, *at, (size_t)(end - at - 1));
+            if (at == NULL)
+                return INCOMPLETE;
+            attribute->value_end = at++;
+        } else if (*at != '>') {
+            attribute->value = at;
+            while (at < end && !is_space[*at] && *at != '>')
+                at++;
+            if (at == end)
+                return INCOMPLETE;
+            attribute->value_end = at;
+        }
+        attribute->end = at;
+    }
+    *position = at;
+    return ATTRIBUTE;
+}
+
+static PyObject *folded(const unsigned char *text, size_t length)
+{
+    PyObject *result = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)length);
+    if (result != NULL) {
+        char *target = PyBytes_AsString(result);
+        for (size_t i = 0; i < length; i++)
+            target[i] = (char)lower[text[i]];
+    }
+    return result;
+}
+
+/* --- TagSkipper: the next tag on a page that needs a look --- */
 
 #define LONGEST_NAME 32
 
+enum { ALWAYS = 1, LOADING = 2, CLOSING = 4 };          /* tags */
+enum { ANY_VALUE = 1, STYLE_VALUE = 2, LOADED_URL = 4 }; /* attributes */
+
 typedef struct {
     PyObject_HEAD
-    PyObject *start_tags, *end_tags, *attributes; /* frozensets of bytes, for the names in the tables */
-    uint32_t start_table[256], end_table[256];    /* by first byte: bit n is set where a name of n bytes begins so */
-    uint32_t attribute_table[256];
-    unsigned char event_handlers; /* whether on... counts */
+    PyObject *tags, *attributes; /* dicts of bytes to flags */
+    uint32_t tag_lengths[256];   /* by first byte: bit n is set where a name of n bytes begins so */
+    uint32_t attribute_lengths[256];
 } TagSkipper;
 
-static unsigned char ends_name[256];  /* white space, "/", ">" */
-static unsigned char ends_attribute[256]; /* the same and "=" */
-static unsigned char is_space[256];
-static unsigned char lower[256];
-static unsigned char is_letter[256];
-
-static int fill_table(PyObject *names, uint32_t *table)
+static int fill_lengths(PyObject *names, uint32_t *lengths)
 {
-    PyObject *iterator = PyObject_GetIter(names);
-    if (iterator == NULL)
-        return -1;
-    PyObject *name;
-    while ((name = PyIter_Next(iterator)) != NULL) {
+    PyObject *name, *flags;
+    Py_ssize_t position = 0;
+    while (PyDict_Next(names, &position, &name, &flags)) {
         char *text;
         Py_ssize_t length;
-        int wrong = PyBytes_AsStringAndSize(name, &text, &length) < 0;
-        if (!wrong && (length < 1 || length >= LONGEST_NAME)) {
-            PyErr_SetString(PyExc_ValueError, "a name has 1 to 31 bytes");
-            wrong = 1;
-        }
-        if (!wrong) {
-            table[(unsigned char)text[0]] |= (uint32_t)1 << length;
-            if (is_letter[(unsigned char)text[0]])
-                table[(unsigned char)text[0] ^ 0x20] |= (uint32_t)1 << length;
-        }
-        Py_DECREF(name);
-        if (wrong) {
-            Py_DECREF(iterator);
+        if (PyBytes_AsStringAndSize(name, &text, &length) < 0)
+            return -1;
+        if (length < 1 || length >= LONGEST_NAME || !PyLong_Check(flags)) {
+            PyErr_SetString(PyExc_ValueError, "names have 1 to 31 bytes, and flags are integers");
             return -1;
         }
+        unsigned char first = (unsigned char)text[0];
+        lengths[first] |= (uint32_t)1 << length;
+        if (is_letter[first])
+            lengths[first ^ 0x20] |= (uint32_t)1 << length;
     }
-    Py_DECREF(iterator);
-    return PyErr_Occurred() ? -1 : 0;
+    return 0;
 }
 
 static PyObject *tag_skipper_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *start_tags, *end_tags, *attributes;
-    int event_handlers;
+    PyObject *tags, *attributes;
     if (kwargs != NULL && PyDict_Size(kwargs) > 0) {
         PyErr_SetString(PyExc_TypeError, "TagSkipper takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "OOOp", &start_tags, &end_tags, &attributes, &event_handlers))
+    if (!PyArg_ParseTuple(args, "O!O!", &PyDict_Type, &tags, &PyDict_Type, &attributes))
         return NULL;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     TagSkipper *self = (TagSkipper *)allocate(type, 0);
     if (self == NULL)
         return NULL;
-    self->event_handlers = (unsigned char)event_handlers;
-    self->start_tags = PyFrozenSet_New(start_tags);
-    self->end_tags = self->start_tags ? PyFrozenSet_New(end_tags) : NULL;
-    self->attributes = self->end_tags ? PyFrozenSet_New(attributes) : NULL;
-    if (self->attributes == NULL || fill_table(self->start_tags, self->start_table) < 0 ||
-        fill_table(self->end_tags, self->end_table) < 0 || fill_table(self->attributes, self->attribute_table) < 0) {
+    self->tags = PyDict_Copy(tags);
+    self->attributes = self->tags ? PyDict_Copy(attributes) : NULL;
+    if (self->attributes == NULL || fill_lengths(self->tags, self->tag_lengths) < 0 ||
+        fill_lengths(self->attributes, self->attribute_lengths) < 0) {
         Py_DECREF(self);
         return NULL;
     }
@@ -251,77 +310,79 @@ static void tag_skipper_dealloc(PyObject *object)
 {
     TagSkipper *self = (TagSkipper *)object;
     PyTypeObject *type = Py_TYPE(object);
-    Py_XDECREF(self->start_tags);
-    Py_XDECREF(self->end_tags);
+    Py_XDECREF(self->tags);
     Py_XDECREF(self->attributes);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
     Py_DECREF(type);
 }
 
-/* Whether the name is in the set: 1, 0, or -1 with an exception. The table answers nearly always. */
-static int in_set(const unsigned char *name, size_t length, const uint32_t *table, PyObject *set)
+/* The flags of a name; 0 where it has none, -1 with an exception. The lengths answer nearly always. */
+static long flags_of(const unsigned char *name, const unsigned char *end, const uint32_t *lengths, PyObject *names)
 {
-    if (length >= LONGEST_NAME || !(table[*name] >> length & 1))
+    size_t length = (size_t)(end - name);
+    if (length >= LONGEST_NAME || !(lengths[*name] >> length & 1))
         return 0;
-    char folded[LONGEST_NAME];
-    for (size_t i = 0; i < length; i++)
-        folded[i] = (char)lower[name[i]];
-    PyObject *key = PyBytes_FromStringAndSize(folded, (Py_ssize_t)length);
+    PyObject *key = folded(name, length);
     if (key == NULL)
         return -1;
-    int found = PySet_Contains(set, key);
+    PyObject *flags = PyDict_GetItemWithError(names, key); /* borrowed */
     Py_DECREF(key);
-    return found;
+    if (flags == NULL)
+        return PyErr_Occurred() ? -1 : 0;
+    return PyLong_AsLong(flags);
 }
 
-enum { INCOMPLETE = 0, WATCHED = 1, PASSED = 2, FAILED = -1 };
-
-/* From behind a start tag's name to behind its ">", which is stored in *after. */
-static int rest_of_tag(TagSkipper *self, const unsigned char *at, const unsigned char *end, int watch,
-                       const unsigned char **after)
+/* Whether a browser might take the value for an address on another host; wrong only towards yes. */
+static int may_leave(const unsigned char *at, const unsigned char *end)
 {
-    int watched = 0;
+    for (; at < end; at++)
+        switch (*at) {
+        case '/':
+            if (at + 1 < end && at[1] == '/')
+                return 1;
+            break;
+        case '\\': case '&': case ':': case '\t': case '\n': case '\r':
+            return 1;
+        }
+    return 0;
+}
+
+static int needs_look(long flags, long tag, const Attribute *attribute)
+{
+    const unsigned char *at = attribute->value, *end = attribute->value_end;
+    if (flags & ANY_VALUE)
+        return 1;
+    if (flags & STYLE_VALUE)
+        for (; at < end; at++)
+            if (*at == '(' || *at == '\\' || *at == '&')
+                return 1;
+    return flags & LOADED_URL && tag & LOADING && may_leave(attribute->value, attribute->value_end);
+}
+
+/* Pass one tag from behind its name on. Returns 1 if it was passed, 0 if it needs a look, -1 with an exception. */
+static int passes(TagSkipper *self, long tag, const unsigned char **position, const unsigned char *end)
+{
+    const unsigned char *at = *position;
+    Attribute attribute;
     for (;;) {
-        while (at < end && (is_space[*at] || *at == '/'))
-            at++;
-        if (at == end)
-            return INCOMPLETE;
-        if (*at == '>') {
-            *after = at + 1;
-            return watched ? WATCHED : PASSED;
+        switch (next_attribute(&at, end, &attribute)) {
+        case INCOMPLETE:
+            return 0;
+        case END_OF_TAG:
+            *position = at;
+            return 1;
         }
-        const unsigned char *name = at++; /* even a "=" begins a name here */
-        while (at < end && !ends_attribute[*at])
-            at++;
-        if (watch && !watched) {
-            if (self->event_handlers && at - name > 2 && lower[name[0]] == 'o' && lower[name[1]] == 'n')
-                watched = 1;
-            else {
-                watched = in_set(name, (size_t)(at - name), self->attribute_table, self->attributes);
-                if (watched < 0)
-                    return FAILED;
-            }
-        }
-        while (at < end && is_space[*at])
-            at++;
-        if (at == end)
-            return INCOMPLETE;
-        if (*at != '=')
+        if (tag & CLOSING)
             continue;
-        at++;
-        while (at < end && is_space[*at])
-            at++;
-        if (at == end)
-            return INCOMPLETE;
-        if (*at == '"' || *at == '\'') {
-            at = memchr(at + 1, *at, (size_t)(end - at - 1));
-            if (at == NULL)
-                return INCOMPLETE;
-            at++;
-        } else
-            while (at < end && !is_space[*at] && *at != '>')
-                at++;
+        const unsigned char *name = attribute.name;
+        if (attribute.name_end - name > 2 && lower[name[0]] == 'o' && lower[name[1]] == 'n')
+            return 0; /* an event handler */
+        long flags = flags_of(name, attribute.name_end, self->attribute_lengths, self->attributes);
+        if (flags < 0)
+            return -1;
+        if (flags && needs_look(flags, tag, &attribute))
+            return 0;
     }
 }
 
@@ -332,58 +393,47 @@ static PyObject *tag_skipper_skip(PyObject *object, PyObject *args)
     Py_ssize_t position, limit;
     if (!PyArg_ParseTuple(args, "y*nn", &view, &position, &limit))
         return NULL;
-    if (limit > view.len)
-        limit = view.len;
-    if (position < 0 || position > limit) {
+    if (position < 0 || position > limit || limit > view.len) {
         PyBuffer_Release(&view);
         PyErr_SetString(PyExc_IndexError, "the position is not within the page");
         return NULL;
     }
-    const unsigned char *page = view.buf, *end = page + limit, *at = page + position;
+    const unsigned char *page = view.buf, *end = page + limit, *tag = page + position;
     for (;;) {
-        at = at < end ? memchr(at, '<', (size_t)(end - at)) : NULL;
-        if (at == NULL) {
-            at = end;
+        tag = tag < end ? memchr(tag, '<', (size_t)(end - tag)) : NULL;
+        if (tag == NULL) {
+            tag = end;
             break;
         }
-        const unsigned char *tag = at;
-        if (++at == end) {
-            at = tag;
+        const unsigned char *at = tag + 1;
+        int closing = at < end && *at == '/';
+        at += closing;
+        if (at == end)
             break;
-        }
-        int closes = *at == '/';
-        if (closes && ++at == end) {
-            at = tag;
-            break;
-        }
         if (!is_letter[*at]) {
-            if (closes || *at == '!' || *at == '?') {
-                at = tag;
+            if (closing || *at == '!' || *at == '?')
                 break;
-            }
+            tag = at;
             continue;
         }
         const unsigned char *name = at;
         while (at < end && !ends_name[*at])
             at++;
-        int outcome = INCOMPLETE;
-        if (at < end) {
-            outcome = closes ? in_set(name, (size_t)(at - name), self->end_table, self->end_tags)
-                             : in_set(name, (size_t)(at - name), self->start_table, self->start_tags);
-            if (outcome == 0)
-                outcome = rest_of_tag(self, at, end, !closes, &at);
-        }
-        if (outcome == FAILED) {
+        if (at == end)
+            break;
+        long flags = flags_of(name, at, self->tag_lengths, self->tags);
+        int passed = flags < 0 ? -1 : flags & (closing ? CLOSING : ALWAYS) ? 0
+                     : passes(self, closing ? CLOSING : flags & LOADING, &at, end);
+        if (passed < 0) {
             PyBuffer_Release(&view);
             return NULL;
         }
-        if (outcome != PASSED) {
-            at = tag;
+        if (!passed)
             break;
-        }
+        tag = at;
     }
     PyBuffer_Release(&view);
-    return PyLong_FromSsize_t((Py_ssize_t)(at - page));
+    return PyLong_FromSsize_t((Py_ssize_t)(tag - page));
 }
 
 static PyMethodDef tag_skipper_methods[] = {
@@ -396,7 +446,7 @@ static PyType_Slot tag_skipper_slots[] = {
     {Py_tp_new, tag_skipper_new},
     {Py_tp_dealloc, tag_skipper_dealloc},
     {Py_tp_methods, tag_skipper_methods},
-    {Py_tp_doc, "TagSkipper(start_tags, end_tags, attributes, event_handlers): passes text and tags of other names."},
+    {Py_tp_doc, "TagSkipper(tags, attributes): passes text, and tags that need no look."},
     {0, NULL},
 };
 
@@ -405,6 +455,124 @@ static PyType_Spec tag_skipper_spec = {
     .basicsize = sizeof(TagSkipper),
     .flags = Py_TPFLAGS_DEFAULT,
     .slots = tag_skipper_slots,
+};
+
+/* --- start_tag: one start tag, taken apart --- */
+
+static PyObject *made(PyObject *type, PyObject *fields)
+{
+    if (fields == NULL)
+        return NULL;
+    newfunc make = (newfunc)PyType_GetSlot(&PyTuple_Type, Py_tp_new);
+    PyObject *args = PyTuple_Pack(1, fields);
+    Py_DECREF(fields);
+    if (args == NULL)
+        return NULL;
+    PyObject *result = make((PyTypeObject *)type, args, NULL);
+    Py_DECREF(args);
+    return result;
+}
+
+static PyObject *start_tag(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Py_buffer view;
+    Py_ssize_t start;
+    PyObject *tag_type, *attribute_type;
+    if (!PyArg_ParseTuple(args, "y*nOO", &view, &start, &tag_type, &attribute_type))
+        return NULL;
+    PyObject *result = NULL, *found = NULL, *name = NULL;
+    if (start < 0 || start >= view.len || !PyType_Check(tag_type) || !PyType_Check(attribute_type) ||
+        !PyType_IsSubtype((PyTypeObject *)tag_type, &PyTuple_Type) ||
+        !PyType_IsSubtype((PyTypeObject *)attribute_type, &PyTuple_Type)) {
+        PyErr_SetString(PyExc_TypeError, "start_tag needs a place within the page, and two classes of tuples");
+        goto done;
+    }
+    const unsigned char *page = view.buf, *end = page + view.len, *at = page + start + 1, *name_start = at;
+    while (at < end && !ends_name[*at])
+        at++;
+    if (at == end || at == name_start || !is_letter[*name_start])
+        goto incomplete;
+    name = folded(name_start, (size_t)(at - name_start));
+    found = name ? PyList_New(0) : NULL;
+    if (found == NULL)
+        goto done;
+    Attribute attribute;
+    const unsigned char *last = NULL;
+    int outcome;
+    while ((outcome = next_attribute(&at, end, &attribute)) == ATTRIBUTE) {
+        PyObject *attribute_name = folded(attribute.name, (size_t)(attribute.name_end - attribute.name));
+        if (attribute_name == NULL)
+            goto done;
+        size_t length = attribute.value ? (size_t)(attribute.value_end - attribute.value) : 0;
+        PyObject *entry = made(attribute_type, Py_BuildValue(
+            "(Ny#nnn)", attribute_name, attribute.value ? (const char *)attribute.value : "", (Py_ssize_t)length,
+            (Py_ssize_t)(attribute.name - page), (Py_ssize_t)(attribute.end - page),
+            attribute.value ? (Py_ssize_t)(attribute.value - page) : (Py_ssize_t)-1));
+        if (entry == NULL)
+            goto done;
+        int failed = PyList_Append(found, entry);
+        Py_DECREF(entry);
+        if (failed)
+            goto done;
+        last = attribute.end;
+    }
+    if (outcome == INCOMPLETE)
+        goto incomplete;
+    /* A slash belongs to an unquoted value that it ends. */
+    int self_closing = at[-2] == '/' && last != at - 1;
+    result = made(tag_type, Py_BuildValue("(OnnOO)", name, start, (Py_ssize_t)(at - page), found,
+                                          self_closing ? Py_True : Py_False));
+    goto done;
+incomplete:
+    result = Py_None;
+    Py_INCREF(result);
+done:
+    Py_XDECREF(name);
+    Py_XDECREF(found);
+    PyBuffer_Release(&view);
+    return result;
+}
+
+/* --- end_tag: where raw text ends (HTML Standard, 13.2.5.9 to 13.2.5.14) --- */
+
+static PyObject *end_tag(PyObject *module, PyObject *args)
+{
+    (void)module;
+    Py_buffer view;
+    Py_ssize_t position, length, found = -1;
+    const char *name;
+    if (!PyArg_ParseTuple(args, "y*ny#", &view, &position, &name, &length))
+        return NULL;
+    if (position < 0 || position > view.len) {
+        PyBuffer_Release(&view);
+        PyErr_SetString(PyExc_IndexError, "the position is not within the page");
+        return NULL;
+    }
+    const unsigned char *page = view.buf, *end = page + view.len, *at = page + position;
+    /* "</", the name, and the byte that ends it */
+    while (end - at > length + 2 && (at = memchr(at, '<', (size_t)(end - at - length - 2))) != NULL) {
+        if (at[1] == '/' && ends_name[at[2 + length]]) {
+            Py_ssize_t same = 0;
+            while (same < length && lower[at[2 + same]] == (unsigned char)name[same])
+                same++;
+            if (same == length) {
+                found = at - page;
+                break;
+            }
+        }
+        at++;
+    }
+    PyBuffer_Release(&view);
+    return PyLong_FromSsize_t(found);
+}
+
+static PyMethodDef module_functions[] = {
+    {"end_tag", end_tag, METH_VARARGS,
+     "end_tag(page, position, name): return where the end tag of that name begins; -1 where it is not there."},
+    {"start_tag", start_tag, METH_VARARGS,
+     "start_tag(page, start, Tag, Attribute): return the start tag at start; None where it is not complete."},
+    {NULL, NULL, 0, NULL},
 };
 
 /* --- the module --- */
@@ -441,6 +609,7 @@ static PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "consent._speedups",
     .m_doc = "Inner loops; see the modules that use them.",
+    .m_methods = module_functions,
     .m_slots = module_slots,
 };
 

@@ -1,16 +1,15 @@
 from collections.abc import Iterable
+from typing import TypeVar
+
+_Tag = TypeVar("_Tag")
 
 class WordFinder:
     def __init__(self, words: Iterable[bytes], /) -> None: ...
     def find(self, text: bytes, /) -> set[bytes]: ...
 
 class TagSkipper:
-    def __init__(
-        self,
-        start_tags: Iterable[bytes],
-        end_tags: Iterable[bytes],
-        attributes: Iterable[bytes],
-        event_handlers: bool,
-        /,
-    ) -> None: ...
+    def __init__(self, tags: dict[bytes, int], attributes: dict[bytes, int], /) -> None: ...
     def skip(self, page: bytes, position: int, limit: int, /) -> int: ...
+
+def start_tag(page: bytes, start: int, tag: type[_Tag], attribute: type[object], /) -> _Tag | None: ...
+def end_tag(page: bytes, position: int, name: bytes, /) -> int: ...

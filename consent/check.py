@@ -16,7 +16,7 @@ from consent.codings import Sniffed
 from consent.decision import decide
 from consent.enforcement import Action, PageEnforcement
 from consent.errors import ConsentError
-from consent.html import Rewriter
+from consent.html import Rewriter, XMLRewriter
 from consent.html.urls import PageURL
 from consent.policy import Policy
 from consent.signals import Signals
@@ -74,7 +74,11 @@ def _client(timeout_seconds: float) -> Iterator[httpx2.Client]:
         import httpx2
     except ModuleNotFoundError:
         raise CheckError("fetching pages needs one more package: pip install 'asgi-consent[check]'") from None
-    headers = {"accept": "text/html,application/xhtml+xml", "user-agent": "asgi-consent-check", "consent-report": "1"}
+    headers = {
+        "accept": "text/html,application/xhtml+xml",
+        "user-agent": "asgi-consent-check",
+        "consent-report": "1",
+    }
     with httpx2.Client(headers=headers, timeout=timeout_seconds, follow_redirects=False) as client:
         yield client
 
@@ -134,7 +138,9 @@ def _judge(
     """Add what one response holds to ``result``; return ``None`` where it is not a page."""
     parts = urlsplit(url)
     page = PageEnforcement(
-        catalog, decide(policy, Signals()), PageURL(parts.scheme, (parts.hostname or "").lower(), parts.path or "/")
+        catalog,
+        decide(policy, Signals()),
+        PageURL(parts.scheme, (parts.hostname or "").lower(), parts.path or "/"),
     )
     headers = [(key.lower(), value) for key, value in response.headers.raw]
     fields.governed(headers, page, now=0)
@@ -146,7 +152,8 @@ def _judge(
             result.governed = True
             result.withheld += report
         content_type = fields.first(headers, b"content-type") or b""
-        reader = Sniffed(lambda: Rewriter(page, max_buffer_bytes=MAX_PAGE_BYTES + 1), content_type)
+        rewriter = XMLRewriter if fields.media_type(headers) in fields.XML_TYPES else Rewriter
+        reader = Sniffed(lambda: rewriter(page, max_buffer_bytes=MAX_PAGE_BYTES + 1), content_type)
         reader.write(body)
         reader.end()
     for finding in page.findings:
@@ -180,7 +187,8 @@ def _item(entry: dict[str, Any]) -> Item:
     return Item(
         kind=str(entry["kind"]),
         subject=str(entry["subject"]),
-        vendor=str(entry["vendor"]),
-        name=str(entry["name"]),
-        category=str(entry["category"]),
+        # What could not be read to its end is withheld whosever it is.
+        vendor=None if entry["vendor"] is None else str(entry["vendor"]),
+        name=str(entry["name"] or "unknown"),
+        category=None if entry["category"] is None else str(entry["category"]),
     )

@@ -164,9 +164,11 @@ class _Unbrotli:
             return
         self._begun = True
         try:
-            yield self._decoder.process(chunk, output_buffer_limit=_PIECE)
-            while not self._decoder.can_accept_more_data():
-                yield self._decoder.process(b"", output_buffer_limit=_PIECE)
+            piece = self._decoder.process(chunk, output_buffer_limit=_PIECE)
+            # With all data taken in, there may still be more to come out.
+            while piece or not self._decoder.can_accept_more_data():
+                yield piece
+                piece = self._decoder.process(b"", output_buffer_limit=_PIECE)
         except self._error as error:
             raise BrokenCoding(str(error) or "not Brotli data") from error
 
@@ -338,7 +340,7 @@ class Coded:
 _LABEL = rb"[\"']?\s*([A-Za-z0-9_.:-]{1,40})"
 _CHARSET = re.compile(rb"charset\s*=\s*" + _LABEL, re.IGNORECASE)
 _PRESCAN = re.compile(
-    rb"<!--.*?-->"
+    rb"<!--(?:-?>|.*?-->|.*)"
     rb"|<meta[\s/][^>]*?charset\s*=\s*" + _LABEL + rb"(?=[\s\"'/>;])"
     rb"|\A<\?xml\s[^>]*?encoding\s*=\s*" + _LABEL + rb"(?=[\"'])",
     re.IGNORECASE | re.DOTALL,

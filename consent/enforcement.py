@@ -45,6 +45,8 @@ class Finding:
 @lru_cache(maxsize=4096)
 def site_of(host: str) -> str:
     """Return the registrable domain of ``host`` (the host itself where it has none, such as an address)."""
+    if host.rpartition(".")[2].isdecimal():  # an IPv4 address: its labels are no domain
+        return host
     return str(_suffixes.privatesuffix(host) or host)
 
 

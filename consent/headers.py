@@ -19,14 +19,15 @@ from consent.enforcement import PageEnforcement
 Headers = list[tuple[bytes, bytes]]
 
 XML_TYPES = frozenset((b"application/xhtml+xml", b"image/svg+xml"))
+"""Read by the rules of XML; nothing is inserted."""
 FRAGMENT_TYPES = frozenset((b"text/vnd.turbo-stream.html",))
 """Never a whole page."""
 REWRITTEN_TYPES = frozenset((b"text/html",)) | XML_TYPES | FRAGMENT_TYPES
 
 DECIDING_FIELDS = (b"Cookie", b"Sec-GPC", b"DNT")
 """The request fields that a decision is made from."""
-_PAGE_DECIDING_FIELDS = (*DECIDING_FIELDS, b"Sec-Fetch-Dest")
-"""... and that the bytes of a page depend on: within a frame nobody is asked."""
+PAGE_DECIDING_FIELDS = (*DECIDING_FIELDS, b"Sec-Fetch-Dest")
+"""... and the one that says what the answer is for, where that matters: within a frame nobody is asked."""
 
 
 def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
@@ -34,18 +35,34 @@ def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     return next((value for key, value in headers if key.lower() == name), None)
 
 
-def content_type(headers: Headers) -> bytes:
-    """Return the ``Content-Type`` that browsers go by: the last (Fetch, "extract a MIME type")."""
-    found = b""
-    for key, value in headers:
-        if key.lower() == b"content-type":
-            found = value
-    return found
+def combined(headers: Headers) -> dict[bytes, bytes]:
+    """Return a request's fields by name, the lines of each as one (RFC 9110, section 5.3)."""
+    by_name = dict(headers)
+    if len(by_name) != len(headers):
+        lines: dict[bytes, list[bytes]] = {}
+        for key, value in headers:
+            lines.setdefault(key, []).append(value)
+        by_name = {key: (b"; " if key == b"cookie" else b", ").join(values) for key, values in lines.items()}
+    return by_name
+
+
+def last_of_each(headers: Headers) -> dict[bytes, bytes]:
+    """Return a response's fields by name, lower case: of several lines the last.
+
+    For the ``Content-Type`` that is the one that browsers take (Fetch, "extract a MIME type").
+    """
+    return {key.lower(): value for key, value in headers}
 
 
 def media_type(headers: Headers) -> bytes:
     """Return the response's media type, lower case, without parameters."""
-    return content_type(headers).partition(b";")[0].strip(b" \t").lower()
+    return media_type_of(last_of_each(headers).get(b"content-type", b""))
+
+
+@lru_cache(maxsize=256)
+def media_type_of(content_type: bytes) -> bytes:
+    """Return the media type in a ``Content-Type``, lower case, without parameters."""
+    return content_type.partition(b";")[0].strip(b" \t").lower()
 
 
 _NONCE = re.compile(rb"'nonce-([A-Za-z0-9+/_=-]{1,256})'")
@@ -62,13 +79,12 @@ def csp_nonce(headers: Headers) -> str | None:
 # --- requests ---
 
 _NOT_FOR_PAGES = (b"if-modified-since", b"range", b"if-range")
-_ADJUSTED = (b"if-none-match", b"accept-encoding", *_NOT_FOR_PAGES)
 _ENTITY_TAG = re.compile(rb'(?:W/)?"([^"]*)"')
 
 
 def request_headers(
     headers: Headers,
-    names: Iterable[bytes],
+    by_name: dict[bytes, bytes],
     *,
     method: str,
     variant: str,
@@ -81,31 +97,27 @@ def request_headers(
     would not get; ranges and codings that could not be rewritten are not asked for.
 
     Args:
-        names: those of the fields, lower case, in a container that is quick to search.
+        by_name: the same fields, see :func:`combined`.
         variant: the present variant's name, see :func:`variant_etag`.
         may_be_page: the answer may be a page, by what the request looks like.
         asks_for_page: the request says that it wants one.
     """
-    if not any(name in names for name in _ADJUSTED):
+    changes: dict[bytes, bytes | None] = {}
+    if may_be_page and (asked := by_name.get(b"accept-encoding")) is not None:
+        acceptable = codings.acceptable(asked)
+        if acceptable != asked:
+            changes[b"accept-encoding"] = acceptable
+    if method in ("GET", "HEAD"):
+        if (asked := by_name.get(b"if-none-match")) is not None:
+            tags = _own_validators(asked, variant, keep_foreign=not asks_for_page)
+            if tags != asked:
+                changes[b"if-none-match"] = tags
+        if asks_for_page:
+            changes.update((name, None) for name in _NOT_FOR_PAGES if name in by_name)
+    if not changes:
         return headers
-    result: Headers = []
-    changed = False
-    conditional = method in ("GET", "HEAD")
-    dropped = _NOT_FOR_PAGES if asks_for_page and conditional else ()
-    for key, value in headers:
-        new: bytes | None = value
-        if key == b"if-none-match" and conditional:
-            new = _own_validators(value, variant, keep_foreign=not asks_for_page)
-        elif key in dropped:
-            new = None
-        elif key == b"accept-encoding" and may_be_page:
-            new = codings.acceptable(value)
-        if new is None:
-            changed = True
-            continue
-        changed |= new is not value
-        result.append((key, new))
-    return result if changed else headers
+    kept = [(key, value) for key, value in headers if key not in changes]
+    return kept + [(key, value) for key, value in changes.items() if value is not None]
 
 
 def _own_validators(value: bytes, variant: str, *, keep_foreign: bool) -> bytes | None:
@@ -153,14 +165,10 @@ _REFRESH = re.compile(r"""[\s;,]*[0-9.]*[\s;,]*(?:url\s*=\s*)?(["']?)(.*)""", re
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _MAX_REPORT_TO = 16 * 1024
 
-_GOVERNED = frozenset(
+GOVERNED = frozenset(
     (b"set-cookie", b"link", b"refresh", b"speculation-rules", b"report-to", b"reporting-endpoints", b"nel")
 )
-
-
-def is_governed(headers: Headers) -> bool:
-    """Tell whether :func:`governed` has anything to look at."""
-    return any(key.lower() in _GOVERNED for key, _ in headers)
+"""The fields that :func:`governed` looks at."""
 
 
 def governed(headers: Headers, page: PageEnforcement, *, now: int) -> Headers:
@@ -170,7 +178,7 @@ def governed(headers: Headers, page: PageEnforcement, *, now: int) -> Headers:
     lost_groups: set[str] = set()
     for key, value in headers:
         name = key.lower()
-        new = _governed_value(name, value, page, now, lost_groups) if name in _GOVERNED else value
+        new = _governed_value(name, value, page, now, lost_groups) if name in GOVERNED else value
         if new is not None:
             result.append((key, new))
     if lost_groups:
@@ -367,7 +375,7 @@ def rewritten(headers: Headers, *, variant: str, targeting: bool, store: bool = 
     result.append((b"cache-control", _cache_control(directives) if store else b"no-store"))
     if not targeting:
         result = without_ad_features(result)
-    return varying(result, _PAGE_DECIDING_FIELDS)
+    return varying(result, PAGE_DECIDING_FIELDS)
 
 
 def _cache_control(directives: list[bytes]) -> bytes:
@@ -400,6 +408,20 @@ def without_ad_features(headers: Headers) -> Headers:
         result.append((key, value))
     result.append((b"permissions-policy", _NO_AD_FEATURES))
     return result
+
+
+def without_redirect(headers: Headers) -> Headers:
+    """Return the fields of a redirect that is refused to this visitor, and so has nothing to say."""
+    dropped = (
+        b"location",
+        b"content-length",
+        b"content-type",
+        b"content-encoding",
+        b"cache-control",
+        b"etag",
+    )
+    kept = [(key, value) for key, value in headers if key.lower() not in dropped]
+    return [*kept, (b"content-length", b"0"), (b"cache-control", b"no-store")]
 
 
 def varying(headers: Headers, names: tuple[bytes, ...] = DECIDING_FIELDS) -> Headers:

@@ -26,9 +26,12 @@ class BodyEndInsertion:
         """Take the next bytes; return what is not kept back."""
         data = self._held + chunk if self._held else chunk
         # What is not found in these two spellings is missed, and the end of the page serves as well.
-        begin = max(data.rfind(b"</body"), data.rfind(b"</BODY"))
-        if begin < 0 or len(data) - begin > _MAX_TAIL_BYTES or not _may_end(data, begin):
-            begin = data.rfind(b"<", max(0, len(data) - 6))
+        tail = max(0, len(data) - _MAX_TAIL_BYTES)
+        begin = max(data.rfind(b"</body", tail), data.rfind(b"</BODY", tail))
+        if begin < 0 or not _may_end(data, begin):
+            begin = data.rfind(b"<", max(0, len(data) - 5))
+            if not b"</body".startswith(data[begin:].lower()):
+                begin = -1
         if begin < 0:
             self._held = b""
             return data

@@ -28,7 +28,7 @@ from consent.codings import Coded, Sniffed, Stream
 from consent.decision import Decision, decide
 from consent.enforcement import Action, PageEnforcement
 from consent.failures import Failures, OnError
-from consent.html import Rewriter
+from consent.html import Rewriter, XMLRewriter
 from consent.html.urls import PageURL
 from consent.insertion import BodyEndInsertion
 from consent.policy import Policy
@@ -51,6 +51,7 @@ _FRAGMENT_FIELDS = (b"hx-request", b"turbo-frame", b"x-up-version", b"x-requeste
 # What a server sends bodies with that bypasses us.
 _BYPASSES = ("http.response.pathsend", "http.response.zerocopysend")
 _BODILESS = frozenset((204, 205, 304))
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 
 @lru_cache(maxsize=1024)
@@ -121,7 +122,8 @@ class EnforcingMiddleware:
         self._max_age = policy.choice_days * _DAY
         self._banner = banner
         self._clock = clock
-        self._own_paths = (prefix + "/", "/.well-known/gpc.json", "/.well-known/dnt/")
+        self._prefix = prefix + "/"
+        self._own_folders = (self._prefix, "/.well-known/dnt/")
         self._explain = explain
         # Without a choice there are few decisions; with one, each visitor has their own.
         self._silent: dict[tuple[bool, bool | None], _Ruling] = {}
@@ -188,13 +190,13 @@ class EnforcingMiddleware:
             return
         now = int(self._clock())
         headers = scope["headers"]
-        by_name: dict[bytes, bytes] = dict(headers)
+        by_name = fields.combined(headers)
         ruling = self._rule(headers, by_name, now)
         path: str = scope["path"]
         inner = dict(scope)
         # One dictionary per request, shared by all that handle it.
         inner.setdefault("state", {})["consent"] = ruling.decision
-        if path.startswith(self._own_paths):
+        if path.startswith(self._own_folders) or path == "/.well-known/gpc.json":
             await self._endpoints(inner, receive, send)
             return
         if scope.get("root_path"):
@@ -219,38 +221,30 @@ class EnforcingMiddleware:
         if (
             not self._misplaced
             and scope["path"].startswith(root + "/")
-            and not self._own_paths[0].startswith(root + "/")
+            and not self._prefix.startswith(root + "/")
         ):
             self._misplaced = True
             logger.warning(
                 "the middleware is mounted under %s, where its addresses under %s do not reach it: "
                 "put it around the whole site, or give it prefix=%r",
                 root,
-                self._own_paths[0],
-                root + self._own_paths[0].rstrip("/"),
+                self._prefix,
+                root + self._prefix.rstrip("/"),
             )
 
 
 class _Response:
     """One response on its way out."""
 
-    __slots__ = (
-        "_by_name",
-        "_failed",
-        "_insertion_is_ascii",
-        "_middleware",
-        "_nonce",
-        "_now",
-        "_page",
-        "_reports",
-        "_ruling",
-        "_scope",
-        "_send",
-        "_start",
-        "_stream",
-        "_unsure",
-        "variant",
-    )
+    # Most responses are not pages and need no more than the constructor sets.
+    _page: PageEnforcement | None = None
+    _start: Message | None = None
+    """The start of a page, withheld until the first of its body is there."""
+    _unsure = False
+    """... or of something that does not say what it is."""
+    _stream: Stream | None = None
+    _nonce: str | None = None
+    _insertion_is_ascii = False
 
     def __init__(
         self,
@@ -269,14 +263,6 @@ class _Response:
         self._now = now
         self._reports = by_name.get(REPORT_HEADER) == b"1"
         self.variant = ruling.variant + "r" if self._reports else ruling.variant
-        self._page: PageEnforcement | None = None
-        self._start: Message | None = None
-        """The start of a page, withheld until the first of its body is there."""
-        self._unsure = False
-        """... or of something that does not say what it is."""
-        self._stream: Stream | None = None
-        self._nonce: str | None = None
-        self._insertion_is_ascii = False
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
@@ -303,32 +289,40 @@ class _Response:
     async def _begin(self, message: Message) -> None:
         original = message.get("headers") or ()
         headers = original if isinstance(original, list) else list(original)
-        if fields.is_governed(headers):
+        named = fields.last_of_each(headers)
+        if not fields.GOVERNED.isdisjoint(named):
             headers = self._governed(headers)
         status = message["status"]
-        kind = fields.media_type(headers)
         if status == 304:
             headers = self._not_modified(headers)
-        elif (
+        elif status in _REDIRECTS and self._by_name.get(b"sec-fetch-dest") not in (None, b"document"):
+            # What a page loads: where visitors go themselves is their own affair.
+            refused = self._enforcement().refuses_url(
+                "redirect", named.get(b"location", b"").decode("latin-1")
+            )
+            if self._enforcement().decided:
+                headers = fields.varying(headers, fields.PAGE_DECIDING_FIELDS)
+            if refused:
+                self._stream = _Swallowed()
+                await self._send({**message, "status": 403, "headers": fields.without_redirect(headers)})
+                return
+        if (
             status >= 200
             and status not in _BODILESS
-            and self._is_page(kind, headers)
-            and await self._begin_page(message, kind, headers)
+            and _is_page(named)
+            and await self._begin_page(message, headers, named)
         ):
             return
         await self._send(message if headers is original else {**message, "headers": headers})
 
-    def _is_page(self, kind: bytes, headers: fields.Headers) -> bool:
-        if kind not in fields.REWRITTEN_TYPES and (kind or fields.first(headers, b"x-content-type-options")):
-            return False
-        # What is saved to a file is the file, not a page of this site.
-        disposition = fields.first(headers, b"content-disposition") or b""
-        return disposition.lstrip()[:10].lower() != b"attachment"
-
-    async def _begin_page(self, message: Message, kind: bytes, headers: fields.Headers) -> bool:
+    async def _begin_page(self, message: Message, headers: fields.Headers, named: dict[bytes, bytes]) -> bool:
         """Begin to rewrite; return whether the start has been seen to."""
-        coded = b",".join(value for key, value in headers if key.lower() == b"content-encoding")
-        applied = codings.listed(coded) if coded else []
+        content_type = named.get(b"content-type", b"")
+        kind = fields.media_type_of(content_type)
+        applied: list[bytes] = []
+        if b"content-encoding" in named:
+            coded = b",".join(value for key, value in headers if key.lower() == b"content-encoding")
+            applied = codings.listed(coded)
         if not codings.readable(applied):
             self._middleware.failures.unknown_coding(coded[:80].decode("latin-1"), self._scope["path"])
             return False
@@ -350,14 +344,15 @@ class _Response:
             await self._send({**message, "headers": self._rewritten(headers)})
             self._stream = _Swallowed()
             return True
-        self._nonce = fields.csp_nonce(headers)
-        content_type = fields.content_type(headers)
+        if b"content-security-policy" in named:
+            self._nonce = fields.csp_nonce(headers)
         self._insertion_is_ascii = codings.charset(content_type) not in (b"utf-8", b"utf8")
         innermost = self._innermost(kind)
         if innermost is _PASSED:
             self._stream = innermost
             return True
-        stream: Stream = Sniffed(lambda: _Guarded(innermost, self._meets), content_type)
+        guarded = _Guarded(innermost, self._meets)
+        stream: Stream = Sniffed(lambda: guarded, content_type)
         for coding in applied:
             stream = Coded(stream, coding, self._meets)
         self._stream = _Guarded(stream, self._meets)
@@ -429,6 +424,8 @@ class _Response:
                 return _PASSED
             if not fragment:
                 return BodyEndInsertion(self._insertion)
+        if kind in fields.XML_TYPES:
+            return XMLRewriter(self._enforcement())
         return Rewriter(
             self._enforcement(), at_body_end=None if framed else self._insertion, fragment=fragment
         )
@@ -461,6 +458,15 @@ class _Response:
             )
             self._page = PageEnforcement(self._middleware._catalog, self._ruling.decision, url)
         return self._page
+
+
+def _is_page(named: dict[bytes, bytes]) -> bool:
+    """Tell by its fields whether a response is, or may be, a page to be rewritten."""
+    kind = fields.media_type_of(named.get(b"content-type", b""))
+    if kind not in fields.REWRITTEN_TYPES and (kind or b"x-content-type-options" in named):
+        return False
+    # What is saved to a file is the file, not a page of this site.
+    return named.get(b"content-disposition", b"").lstrip()[:10].lower() != b"attachment"
 
 
 class _Swallowed:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import shutil
 import socket
 import sys
+from pathlib import Path
 
 import uvicorn
 
@@ -25,7 +28,8 @@ WELCOME = """
        The panel at the end of each page says what was withheld, and why.
     2. Accept, and reload: now the vendors' own scripts load, with account numbers that nobody has.
        Then take it back with the small button at the edge of the page, and look at your cookies.
-    3. In a second terminal: consent receipts
+    3. In a second terminal: {consent} receipts
+       and {consent} check --policy demo_site/consent.toml http://{host}:{port}/
 
   Ctrl+C stops it.
 """
@@ -53,6 +57,13 @@ def listen(first: int) -> socket.socket:
     raise OSError(f"none of the ports {first} to {last - 1} is free: choose another one with --port")
 
 
+def consent_command() -> str:
+    """Return what starts the command line of the package that serves this, from this folder."""
+    if shutil.which("consent"):
+        return "consent"
+    return os.path.relpath(Path(sys.executable).with_name("consent"))
+
+
 def main() -> int:
     """Serve until interrupted; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m demo_site", description="Serve the demo site.")
@@ -74,9 +85,10 @@ def main() -> int:
         port = listener.getsockname()[1]
         if port != wanted:
             print(f"Port {wanted} is taken, so here is {port}.")
-        print(WELCOME.format(host=HOST, port=port), flush=True)
+        print(WELCOME.format(host=HOST, port=port, consent=consent_command()), flush=True)
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-        server.run(sockets=[listener])
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listener])
     return 0
 
 

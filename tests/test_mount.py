@@ -45,7 +45,7 @@ def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_with_no_configuration_at_all_the_first_response_asks_and_withholds(tmp_path: Path) -> None:
-    """ConsentMiddleware(app) is enough: no tracker in the page, the banner in it, keys of mode 0600 beside."""
+    """ConsentMiddleware(app) is enough: no tracker in the page, the banner in it, keys for its owner only."""
     with TestClient(ConsentMiddleware(Starlette(routes=routes()))) as client:
         response = client.get("/")
     assert response.status_code == 200
@@ -142,7 +142,9 @@ def test_two_workers_share_what_the_visitor_chose() -> None:
 
 def test_a_policy_can_be_a_value() -> None:
     """Policy(…) instead of a file."""
-    with TestClient(ConsentMiddleware(Starlette(routes=routes()), policy=Policy(site="Example Garden"))) as client:
+    with TestClient(
+        ConsentMiddleware(Starlette(routes=routes()), policy=Policy(site="Example Garden"))
+    ) as client:
         assert "Example Garden" in client.get("/_consent/choices").text
 
 
@@ -194,7 +196,10 @@ def test_the_store_is_closed_with_the_server_whatever_the_app_makes_of_the_lifes
     """Start-up and shutdown are answered once each, and the store is closed once."""
     store = RecordingStore()
     sent = asyncio.run(run_lifespan(ConsentMiddleware(host, store=store)))
-    assert [message["type"] for message in sent] == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert [message["type"] for message in sent] == [
+        "lifespan.startup.complete",
+        "lifespan.shutdown.complete",
+    ]
     assert store.closed == 1
 
 

@@ -9,7 +9,7 @@ from consent.cli.check import check
 from consent.cli.receipts import receipts
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group()
 @click.version_option(__version__, prog_name="consent")
 def main() -> None:
     """Keep trackers out of a website until its visitors consent, and keep proof.

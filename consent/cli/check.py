@@ -75,7 +75,7 @@ def _print(page: PageCheck) -> None:
 
 
 def _section(title: str, items: Iterable[Item], *, fg: str | None = None) -> None:
-    for (item, count) in Counter(items).items():
+    for item, count in Counter(items).items():
         times = f" ×{count}" if count > 1 else ""
         about = f"{item.name} ({item.category})" if item.category else "unknown"
         click.echo(f"  {click.style(f'{title:<12}', fg=fg)} {about:<44} {item.kind} {item.subject}{times}")

@@ -2,5 +2,6 @@
 
 from consent.html.judge import Judge
 from consent.html.rewriter import Rewriter, RewriterLimitExceeded
+from consent.html.xml import XMLRewriter
 
-__all__ = ["Judge", "Rewriter", "RewriterLimitExceeded"]
+__all__ = ["Judge", "Rewriter", "RewriterLimitExceeded", "XMLRewriter"]

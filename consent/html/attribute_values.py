@@ -13,10 +13,9 @@ _REFRESH = re.compile(
     re.DOTALL,
 )
 # A candidate's URL ends with white space, or with the comma behind it; its descriptors end with a comma that
-# is not in parentheses (HTML Standard, 4.8.4.2.2).
-_SRCSET = re.compile(
-    r"[\t\n\f\r ,]*+([^\t\n\f\r ]++)(?:(?<!,)[^,(]*+(?:\([^)]*+\)?[^,(]*+)*+)?+"
-)
+# is not in parentheses (HTML Standard, 4.8.4.2.2). It matches anywhere: a search that fails would begin again
+# at every comma.
+_SRCSET = re.compile(r"[\t\n\f\r ,]*+([^\t\n\f\r ]*+)(?:(?<!,)[^,(]*+(?:\([^)]*+\)?[^,(]*+)*+)?+")
 _PAGE_CANNOT_WRITE = re.compile("[^\x00-\x7f\udc80-\udcff]")
 
 
@@ -68,7 +67,7 @@ def embedded(raw: bytes, *, escape: str) -> bytes:
 
 def quoted(name: bytes, value: bytes) -> bytes:
     """Return an attribute with ``value``, which is decoded text."""
-    return name + b'="' + value.replace(b"&", b"&amp;").replace(b'"', b"&quot;") + b'"'
+    return name + b'="' + value.replace(b"&", b"&amp;").replace(b"<", b"&lt;").replace(b'"', b"&quot;") + b'"'
 
 
 def markup_text(raw: bytes) -> str:

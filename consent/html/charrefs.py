@@ -6,9 +6,7 @@ import re
 from html.entities import html5 as NAMED
 
 _REFERENCE = re.compile(r"&(?:#([0-9]+)|#[xX]([0-9a-fA-F]+)|([A-Za-z][A-Za-z0-9]*));?")
-_WINDOWS_1252 = {
-    code: bytes([code]).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0)
-}
+_WINDOWS_1252 = {code: bytes([code]).decode("cp1252", "ignore") or chr(code) for code in range(0x80, 0xA0)}
 _LONGEST_NAME = max(map(len, NAMED))
 
 

@@ -17,22 +17,22 @@ _STRINGS = (
     rb"(?s:\"((?:[^\"\\\n\f\r]|\\(?:\r\n|.)|\\\Z)*+)(?:\"|\Z|(?=[\n\f\r])))",
     rb"(?s:'((?:[^'\\\n\f\r]|\\(?:\r\n|.)|\\\Z)*+)(?:'|\Z|(?=[\n\f\r])))",
 )
-# All that matters to find functions and strings: names are looked at from their "(".
+# All that matters to find functions and strings: names are read from their "(".
 _TURN = re.compile(rb"|".join((_COMMENT, *_STRINGS, rb"[@(){};\\]")))
-# Outside of functions, most of that cannot lead to a URL and is passed at the speed of a search: but for a "("
-# with the end of a name that counts before it, an escape that may be part of a name, and rules that name URLs.
+# Outside of functions most of that cannot lead to a URL, and is passed at the speed of a search. What can:
+# a "(" with the end of a name that counts before it, an escape that may be part of a name, and some rules.
 _SKIP = re.compile(
     rb"(?:[^\"'/\\(@]++|" + _COMMENT + rb"|/|" + rb"|".join(_STRINGS)
-    + rb"|(?<![uU][rR][lL])(?<![sS][rR][cC])(?<![aA][gG][eE])(?<!-[sS][eE][tT])\(|@(?![iInN\\])|\\[^\na-zA-Z0-9_\x80-\xff-])*+"
+    + rb"|(?<![uU][rR][lL])"
+    + rb"(?<![sS][rR][cC])(?<![aA][gG][eE])(?<!-[sS][eE][tT])\(|@(?![iInN\\])|\\[^\na-zA-Z0-9_\x80-\xff-])*+"
 )  # fmt: skip
-_UNQUOTED = re.compile(
-    rb"[\t\n\f\r ]*+((?:[^\"'()\\\t\n\f\r ]|" + _ESCAPE + rb")*+)[\t\n\f\r ]*+(?:\)|\Z)"
-)
+_UNQUOTED = re.compile(rb"[\t\n\f\r ]*+((?:[^\"'()\\\t\n\f\r ]|" + _ESCAPE + rb")*+)[\t\n\f\r ]*+(?:\)|\Z)")
 _BAD_URL_END = re.compile(rb"(?:[^)\\]|\\(?s:.)|\\\Z)*+\)?")
 _BLANK = b"\t\n\f\r "
 _CODE = re.compile(rb"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|[\t\n\f\r ])?|\r\n|[\n\f\r]|(.))", re.DOTALL)
 _EVIDENCE = (b"url(", b"src(", b"image(", b"-set(", b"@import", b"\\")
 """A sheet with none of these, in lower case, loads nothing. Looking for them is several times faster."""
+_SCHEME = re.compile(rb"[hH][tT][tT][pP][sS]?:")
 _LOADING_STRINGS = frozenset((b"url", b"src", b"image", b"image-set", b"-webkit-image-set"))
 """Functions in which a string is a URL."""
 
@@ -49,13 +49,16 @@ def _unescaped(raw: bytes) -> bytes:
     return _CODE.sub(replace, raw) if b"\\" in raw else raw
 
 
-def neutralised(css: bytes, refuses: Callable[[str], bool]) -> bytes:
+def neutralised(css: bytes, refuses: Callable[[str], bool], *, at_home: bool = False) -> bytes:
     """Return ``css`` with every URL that ``refuses`` replaced by an inert one, all else as it is.
 
-    Comments, strings that are no URLs, and ``@namespace`` are left alone.
+    Comments, strings that are no URLs, and ``@namespace`` are left alone. Where relative URLs are ``at_home``,
+    leading to the page's own host, a sheet that has no others is not read.
     """
+    if at_home and b"//" not in css and b"\\" not in css and not _SCHEME.search(css):
+        return css
     lower = css.lower()
-    if not any([evidence in lower for evidence in _EVIDENCE]):
+    if not any(evidence in lower for evidence in _EVIDENCE):
         return css
     pieces: list[bytes] = []
     flushed = 0
@@ -88,7 +91,9 @@ def neutralised(css: bytes, refuses: Callable[[str], bool]) -> bytes:
             group = 1 if kind == 0x22 else 2
             closed = position - start > 1 and css[position - 1] == kind
             # A string that the end of its line cuts off is none; the end of the sheet closes it.
-            if (closed or position == len(css)) and (imports or (functions and functions[-1] in _LOADING_STRINGS)):
+            if (closed or position == len(css)) and (
+                imports or (functions and functions[-1] in _LOADING_STRINGS)
+            ):
                 judge(*turn.span(group))
         elif kind == 0x28:  # (
             before = _NAME_BEFORE.search(css, max(0, start - _LONGEST_NAME), start)

@@ -164,8 +164,8 @@ class ForeignContent:
             self._open.pop()
             self._settle()
             return
-        # An end tag closes what is unclosed within foreign content. One that matches nothing there goes by the
-        # rules of HTML: it may close an element around all this, or be ignored.
+        # An end tag closes what is unclosed within foreign content. One that matches nothing there goes
+        # by the rules of HTML: it may close an element around all this, or be ignored.
         for depth in range(len(self._open) - 1, -1, -1):
             element = self._open[depth]
             if not element.is_foreign:

@@ -7,6 +7,7 @@ import json
 import re
 from base64 import b64decode
 from collections.abc import Callable
+from enum import Enum, auto
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -26,12 +27,15 @@ from consent.html.judge import Judge
 from consent.html.tokenizer import Attribute, Tag
 from consent.html.urls import PageURL, resolve, resolve_base
 
+_HARMLESS = frozenset(b"alt class height id name rel target title type width".split())
+"""The most frequent attributes that nobody has to look at."""
 _NO_LOADS: tuple[Cut, dict[bytes, str]] = (Cut.ATTRIBUTE, {})
 _NO_PAGE = PageURL("https", "", "/")
 _IGNORED_IN_URLS = str.maketrans("", "", "\t\n\r")
 _BEFORE_URLS = "".join(map(chr, range(0x21)))
 _CARRIES_CONTENT = re.compile(r"[\x00-\x20]*+(?:[dD]|[jJ])[aA\t\n\r]")
-_JSON_STRING = re.compile(r'"((?:[^"\\]|\\.)*+)"', re.DOTALL)
+# An unclosed one ends with the text: a search that fails would begin again at every quotation mark.
+_JSON_STRING = re.compile(r'"((?:[^"\\]|\\.|\\\Z)*+)(?:"|\Z)', re.DOTALL)
 
 Nested = Callable[[bytes, Judge], bytes]
 """Rewrites a page within the page."""
@@ -82,6 +86,8 @@ class Refusals:
         self._judge = judge
         self._nested = nested
         self._base_is_open = may_set_base
+        self.at_home = True
+        """Whether relative URLs lead to the page's own host, which is never refused."""
 
     def url(self, element: bytes, url: str) -> bool:
         """Tell whether ``element`` must not load ``url``, or what the URL itself consists of."""
@@ -94,6 +100,13 @@ class Refusals:
             if scheme.lower() == "data":
                 return self._refuses_data(element, rest)
         return self._judge.refuses_url(element.decode("utf-8", "replace"), url)
+
+    def _any(self, element: bytes, urls: list[str]) -> bool:
+        """Tell whether one of ``urls`` is refused; ask about all of them, so that the account is complete."""
+        refused = False
+        for url in urls:
+            refused |= self.url(element, url)
+        return refused
 
     def _refuses_data(self, element: bytes, rest: str) -> bool:
         """Judge a ``data:`` URL by what it holds (RFC 2397; Fetch Standard, section 6)."""
@@ -136,17 +149,12 @@ class Refusals:
 
     def style(self, sheet: bytes) -> bytes:
         """Return a style sheet without what is refused."""
-        return css.neutralised(sheet, lambda url: self.url(b"style", url))
+        return css.neutralised(sheet, lambda url: self.url(b"style", url), at_home=self.at_home)
 
-    def script_sources(self, tag: Tag, *, html: bool, foreign: bool) -> tuple[bool, bool]:
-        """Return whether a script's content is its code to any reader, and whether a URL of it is refused."""
-        inline = refused = False
-        for reads, names in ((html, (b"src",)), (foreign, (b"href", b"xlink:href"))):
-            sources = [a for a in tag.attributes if reads and a.name in names]
-            inline |= reads and not sources
-            for attribute in sources:
-                refused |= self.url(b"script", decoded(attribute.value))
-        return inline, refused
+    def script_sources(self, tag: Tag, *, foreign: bool = False) -> bool:
+        """Tell whether a script must not load its code, from where it does in HTML or in SVG."""
+        names = _sources(foreign)
+        return self._any(b"script", [decoded(a.value) for a in tag.attributes if a.name in names])
 
     def attributes(self, data: bytes, tag: Tag, *, keep: bool) -> tuple[bool, list[Edit]]:
         """Judge what an element's attributes load and run.
@@ -162,12 +170,13 @@ class Refusals:
         edits: list[Edit] = []
         for attribute in tag.attributes:
             name = attribute.name
+            if name in _HARMLESS:
+                continue
             if name in readers:
-                # All of them are asked about, so that the account is complete.
-                if any([self.url(tag.name, url) for url in urls(readers[name], attribute.value)]):
+                if self._any(tag.name, urls(readers[name], attribute.value)):
                     refused.add(name)
             elif name in ANYWHERE:
-                if any([self.url(tag.name, url) for url in urls(ANYWHERE[name], attribute.value)]):
+                if self._any(tag.name, urls(ANYWHERE[name], attribute.value)):
                     elsewhere.add(name)
             elif name == b"style" or (name in REFERENCING_STYLES and b"(" in attribute.value):
                 self._style_attribute(attribute, edits)
@@ -192,7 +201,7 @@ class Refusals:
         sheet = embedded(attribute.value, escape="\\%x ")
         clean = self.style(sheet)
         if clean != sheet:
-            if b"&" in attribute.value:
+            if b"&" in attribute.value or attribute.value_start < 0:
                 edits.append(Edit(attribute.start, attribute.end, quoted(attribute.name, clean)))
             else:
                 start = attribute.value_start
@@ -233,22 +242,41 @@ def _without(data: bytes, attribute: Attribute) -> Edit:
     return Edit(attribute.start, attribute.end, replacement)
 
 
-def script_kind(tag: Tag) -> str:
-    """Return ``code`` for a script that runs, ``urls`` for one of :data:`URL_TABLE_TYPES`, else ``data``.
+def _sources(foreign: bool) -> tuple[bytes, ...]:
+    return (b"href", b"xlink:href") if foreign else (b"src",)
 
-    (HTML Standard, 4.12.1.1.)
-    """
+
+class ScriptKind(Enum):
+    """What a ``script`` element is for."""
+
+    CODE = auto()
+    URLS = auto()
+    """One of :data:`URL_TABLE_TYPES`."""
+    DATA = auto()
+
+
+def script_kind(tag: Tag) -> ScriptKind:
+    """Return what a script element is for (HTML Standard, 4.12.1.1)."""
     values = tag.values()
     if b"type" in values:
         kind = keyword(values[b"type"])
         if not kind:
-            return "code"
+            return ScriptKind.CODE
         kind = kind.strip(b"\t\n\f\r ")
     else:
         language = keyword(values.get(b"language", b""))
         if not language:
-            return "code"
+            return ScriptKind.CODE
         kind = b"text/" + language
     if kind in JAVASCRIPT_TYPES:
-        return "code"
-    return "urls" if kind in URL_TABLE_TYPES else "data"
+        return ScriptKind.CODE
+    return ScriptKind.URLS if kind in URL_TABLE_TYPES else ScriptKind.DATA
+
+
+def is_inline(tag: Tag, *, foreign: bool = False) -> bool:
+    """Tell whether what a script does is in its content."""
+    kind = script_kind(tag)
+    names = _sources(foreign)
+    return kind is ScriptKind.URLS or (
+        kind is ScriptKind.CODE and not any(attribute.name in names for attribute in tag.attributes)
+    )

@@ -13,35 +13,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum, auto
+from typing import NamedTuple, NoReturn
 
 from consent.html.attribute_values import embedded, markup_text, text
+from consent.html.buffers import KeptBack, Output
 from consent.html.elements import ESCAPABLE_RAW_TEXT, RAW_TEXT
 from consent.html.foreign import ForeignContent, Reading
 from consent.html.judge import Judge
-from consent.html.refusals import Edit, Refusals, script_kind
+from consent.html.refusals import Refusals, ScriptKind, is_inline, script_kind
+from consent.html.scanning import end_tag, next_stop, next_stop_at_home, start_tag
+from consent.html.script_text import ScriptText
 from consent.html.tokenizer import (
     COMMENT_END,
     RAW_TEXT_END,
     REST_OF_TAG,
     TAG_NAME,
-    ScriptText,
     Tag,
     comment_end,
     foreign_text_end,
-    next_stop,
     next_stop_in_drawing,
-    start_tag,
 )
 
 DEFAULT_MAX_BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_NESTING = 8
-_RESCAN_ABOVE = 16 * 1024
 
 _ANY_BYTE = re.compile(rb"(?s:.)")
 _TAG_END = re.compile(rb">")
 _CDATA_END = re.compile(rb"\]\]>")
-_LONGEST_END = 11
-"""How much of what ends a wait may be there already, at the end of the bytes so far."""
 
 
 class RewriterLimitExceeded(Exception):
@@ -63,6 +61,15 @@ _MAX_CLOSED_TEMPLATES = 512
 _INCOMPLETE = -1
 
 
+class _Content(NamedTuple):
+    """Where the content of an element ends, and where its end tag does."""
+
+    close: int
+    after: int
+    is_finished: bool
+    """Whether it ends with its end tag, not with the page."""
+
+
 class Rewriter:
     """One page's rewriter.
 
@@ -70,11 +77,10 @@ class Rewriter:
         judge: decides what is refused.
         at_body_end: makes the bytes to put before ``</body>``, once; where a page has none, at its end. It is
             called when all before that place has been judged.
-        fragment: the page may be a piece of one: without a ``<body>`` or ``<html>`` nothing is inserted.
+        fragment: the page may be a piece of one; without ``<body>`` or ``<html>`` nothing is inserted.
         scripting: read ``noscript`` as browsers with JavaScript do; ``False`` within one.
-        max_buffer_bytes: how much may be kept back undecided. A script, a style sheet or a ``noscript`` that is
-            longer is taken out, and told to the judge; a tag that is longer raises
-            :class:`RewriterLimitExceeded`.
+        max_buffer_bytes: how much may be kept back undecided. A script, style sheet or ``noscript`` that is
+            longer is taken out, and told to the judge; a longer tag raises :class:`RewriterLimitExceeded`.
     """
 
     def __init__(
@@ -101,18 +107,12 @@ class Rewriter:
         self._script_text = ScriptText()
         self._foreign = ForeignContent()
         self._templates = 0
-        # What is kept back: bytes read without a decision, what would bring it, and bytes not yet read.
-        self._pending = b""
-        self._awaited = _TAG_END
-        self._arrived = False
-        self._waiting: list[bytes] = []
-        self._waiting_bytes = 0
-        self._tail = b""
-        # What goes out.
-        self._out: list[bytes] = []
-        self._flushed = 0
-        self._last_byte = b""
+        self._kept_back = KeptBack(max_buffer_bytes)
+        self._out = Output()
         self._closed = False
+        self._next_stop = next_stop_at_home
+        if nesting:
+            self._leave_home()
 
     def write(self, chunk: bytes) -> bytes:
         """Take the next bytes of the page; return what is decided.
@@ -122,51 +122,28 @@ class Rewriter:
         """
         if self._closed:
             raise RewriterLimitExceeded("this rewriter has ended")
-        if self._pending:
-            self._waiting.append(chunk)
-            self._waiting_bytes += len(chunk)
-            seen = self._tail + chunk
-            self._tail = seen[-_LONGEST_END:]
-            self._arrived = self._arrived or self._awaited.search(seen) is not None
-            pending = len(self._pending)
-            # A long wait is read again only now and then: many small chunks shall cost no more than few large.
-            patient = pending > _RESCAN_ABOVE and self._waiting_bytes * 8 < pending
-            if (patient or not self._arrived) and pending + self._waiting_bytes <= self._max_buffer_bytes:
+        if self._kept_back:
+            if not self._kept_back.add(chunk):
                 return b""
-            chunk = self._all_kept_back()
+            chunk = self._kept_back.take()
         return self._run(chunk, final=False)
 
     def end(self) -> bytes:
         """Return the rest of the page; the rewriter cannot be used again."""
         if self._closed:
             return b""
-        result = self._run(self._all_kept_back(), final=True)
+        result = self._run(self._kept_back.take(), final=True)
         self._closed = True
         return result
-
-    def _all_kept_back(self) -> bytes:
-        data = b"".join((self._pending, *self._waiting))
-        self._pending = b""
-        self._waiting.clear()
-        self._waiting_bytes = 0
-        return data
 
     # --- the loop ---
 
     def _run(self, data: bytes, *, final: bool) -> bytes:
-        self._flushed = 0
         position = 0
         size = len(data)
-        foreign = self._foreign
         while position < size:
             if self._mode is _Mode.DATA:
-                if not foreign.following:
-                    position = next_stop(data, position, size)
-                elif foreign.in_drawing:
-                    position = next_stop_in_drawing(data, position, size)
-                else:
-                    found = data.find(b"<", position)
-                    position = size if found < 0 else found
+                position = self._next_place(data, position)
                 if position >= size:
                     break
                 after = self._markup(data, position, final)
@@ -178,57 +155,44 @@ class Rewriter:
         if final:
             self._insert_at_end(data, position)
             position = size
-        self._keep(data, position)
+        self._out.keep(data, position)
         if position < size:
             self._check_length(size - position)
-            self._pending = data[position:]
-            self._tail = data[-_LONGEST_END:]
-            self._arrived = False
-        result = self._out[0] if len(self._out) == 1 else b"".join(self._out)
-        self._out.clear()
-        return result
+            self._kept_back.hold(data[position:])
+        return self._out.take()
+
+    def _next_place(self, data: bytes, position: int) -> int:
+        """Return the next place in markup that is worth looking at."""
+        if not self._foreign.following:
+            return self._next_stop(data, position, len(data))
+        if self._foreign.in_drawing:
+            return next_stop_in_drawing(data, position, len(data))
+        found = data.find(b"<", position)
+        return len(data) if found < 0 else found
+
+    def _leave_home(self) -> None:
+        """Reckon with relative URLs that lead anywhere: behind a ``<base>``, and inside of something else."""
+        self._next_stop = next_stop
+        self._refusals.at_home = False
 
     def _check_length(self, length: int) -> None:
         if length > self._max_buffer_bytes:
-            self._closed = True
-            raise RewriterLimitExceeded(f"a tag of the page is {length} bytes long, or more")
+            self._refuse_length(length)
+
+    def _refuse_length(self, length: int) -> NoReturn:
+        self._closed = True
+        raise RewriterLimitExceeded(f"a tag of the page is {length} bytes long, or more")
 
     def _await(self, end: re.Pattern[bytes]) -> int:
         """Keep all from here on back until ``end`` arrives."""
-        self._awaited = end
+        self._kept_back.awaited = end
         return _INCOMPLETE
 
-    # --- what goes out ---
-
-    def _keep(self, data: bytes, position: int) -> None:
-        """Let everything up to ``position`` out."""
-        if self._flushed < position:
-            piece = data[self._flushed : position] if self._flushed or position < len(data) else data
-            self._out.append(piece)
-            self._last_byte = piece[-1:]
-        self._flushed = max(self._flushed, position)
-
-    def _replace(self, data: bytes, start: int, end: int, replacement: bytes = b"") -> None:
-        """Let ``replacement`` out instead of ``data[start:end]``."""
-        self._keep(data, start)
-        if not replacement and self._last_byte == b"<":
-            # Text that ends with "<" must not become a tag with what follows the gap.
-            replacement = b"<!---->"
-        if replacement:
-            self._out.append(replacement)
-            self._last_byte = replacement[-1:]
-        self._flushed = end
-
-    def _edit(self, data: bytes, edits: list[Edit]) -> None:
-        for start, end, replacement in edits:
-            self._keep(data, start)
-            self._out.append(replacement)
-            self._flushed = end
+    # --- what is put in ---
 
     def _insert(self, data: bytes, position: int, *, before: bytes = b"") -> None:
         if self._insertion is not None:
-            self._keep(data, position)
-            self._out.extend((before, self._insertion()))
+            self._out.insert(data, position, before + self._insertion())
             self._insertion = None
 
     def _insert_at_end(self, data: bytes, position: int) -> None:
@@ -273,7 +237,7 @@ class Rewriter:
             if not found:
                 end = size if final else self._all_but(position, size, 2)
             if self._dropping and end != _INCOMPLETE:
-                self._replace(data, position, end)
+                self._out.replace(data, position, end)
             if not found:
                 return end
         self._mode = _Mode.DATA
@@ -289,13 +253,13 @@ class Rewriter:
             if begin < 0 and after <= position:
                 after = self._await(_ANY_BYTE)
         else:
-            found = RAW_TEXT_END[self._raw_name].search(data, position)
-            begin = found.start() if found else -1
-            after = begin if found else self._all_but(position, len(data), _LONGEST_END)
+            begin = end_tag(data, position, self._raw_name)
+            after = begin if begin >= 0 else self._all_but(position, len(data), 10)
         if begin >= 0:
             match = REST_OF_TAG.match(data, begin + 2 + len(self._raw_name))
             if match:
                 after = match.end()
+                self._check_length(after - begin)
                 self._mode = _Mode.DATA
                 self._foreign.end_tag(self._raw_name)
             elif begin == position:
@@ -303,7 +267,7 @@ class Rewriter:
         elif final:
             after = len(data)
         if self._dropping and after != _INCOMPLETE:
-            self._replace(data, position, after)
+            self._out.replace(data, position, after)
         return after
 
     # --- a "<" in markup ---
@@ -332,8 +296,10 @@ class Rewriter:
         reading = self._foreign.reading
         if size - start < 9 and not final:
             beginning = data[start:]
-            if b"<!--".startswith(beginning) or beginning in (b"<!---", b"<!--") or (
-                reading is not Reading.HTML and b"<![CDATA[".startswith(beginning)
+            if (
+                b"<!--".startswith(beginning)
+                or beginning in (b"<!---", b"<!--")
+                or (reading is not Reading.HTML and b"<![CDATA[".startswith(beginning))
             ):
                 return self._await(_ANY_BYTE)
         if data.startswith(b"<!--", start):
@@ -345,10 +311,13 @@ class Rewriter:
         if reading is not Reading.HTML and data.startswith(b"<![CDATA[", start):
             if reading is Reading.UNCERTAIN:
                 return self._uncertain_cdata(data, start, final)
-            self._mode = _Mode.CDATA
-            self._dropping = False
+            self._begin_cdata()
             return start + 9
         return self._bogus_comment(data, start)
+
+    def _begin_cdata(self, *, drop: bool = False) -> None:
+        self._mode = _Mode.CDATA
+        self._dropping = drop
 
     def _uncertain_cdata(self, data: bytes, start: int, final: bool) -> int:
         """A CDATA section to one reader, a comment up to the first ``>`` and then markup to the other."""
@@ -360,13 +329,17 @@ class Rewriter:
             end = size
         if end - start > self._max_buffer_bytes:
             self._judge.note_undecided("CDATA section")
-            self._mode = _Mode.CDATA
-            self._dropping = True
-            self._replace(data, start, start + 9)
+            self._begin_cdata(drop=True)
+            self._out.replace(data, start, start + 9)
             return start + 9
         first = data.find(b">", start, end) + 1
         if first:
-            self._make_safe_as_markup(data, first, end, "CDATA section", scripting=self._scripting, lost=True)
+            rewritten, clean = self._as_markup(data[first:end], scripting=self._scripting, lost=True)
+            if not clean:
+                self._judge.note_undecided("CDATA section")
+                rewritten = b""
+            if rewritten != data[first:end]:
+                self._out.replace(data, first, end, rewritten)
         return end
 
     def _end_tag(self, data: bytes, start: int) -> int:
@@ -393,236 +366,177 @@ class Rewriter:
             return self._await(_TAG_END)
         self._check_length(tag.end - start)
         name = tag.name
-        reading = self._foreign.reading
+        if name == b"base":
+            self._leave_home()
+        reading = self._foreign.script_reading if name == b"script" else self._foreign.reading
+        content = None
+        if self._is_held(tag, reading):
+            # The judge is asked when all is there, so that it is asked once.
+            content = self._content(data, tag, reading)
+            if (len(data) if content is None else content.after) - start > self._max_buffer_bytes:
+                self._judge.note_undecided(text(name))
+                return self._follow(tag, self._begin_raw_text(data, tag, drop=True))
+            if content is None:
+                if not final:
+                    return _INCOMPLETE
+                if reading is not Reading.FOREIGN:
+                    self._insert_at_end(data, start)
+                content = _Content(len(data), len(data), is_finished=False)
         # In foreign content a start tag may end it, and an end tag elsewhere may rely on it: it must stay.
         cut, edits = self._refusals.attributes(data, tag, keep=reading is not Reading.HTML)
         if name == b"script":
-            after = self._script(data, tag, edits, final)
-        elif cut and name not in RAW_TEXT:
-            self._replace(data, start, tag.end)
-            after = tag.end
-        elif name == b"noscript" and self._scripting and reading is not Reading.FOREIGN:
-            after = self._noscript(data, tag, edits, reading, final)
-        elif name in RAW_TEXT:
-            after = self._raw_text_element(data, tag, edits, reading, final, cut=cut)
-        else:
-            self._edit(data, edits)
-            after = tag.end
-            if name == b"plaintext" and reading is Reading.HTML:
-                self._mode = _Mode.PLAINTEXT
-            elif name == b"template" and reading is not Reading.FOREIGN:
-                self._templates += 1
-            elif name in (b"body", b"html"):
-                self._is_document = True
-        if after != _INCOMPLETE:
-            self._foreign.start_tag(name, tag.attributes, self_closing=tag.self_closing)
-            if after != tag.end and self._mode is _Mode.DATA:
-                self._foreign.end_tag(name)
+            if content is not None and self._refuses_script(data, tag, content, reading):
+                self._out.replace(data, start, content.after)
+                return self._follow(tag, content.after)
+            if content is None and script_kind(tag) is ScriptKind.CODE:
+                cut = self._refusals.script_sources(tag, foreign=reading is Reading.FOREIGN)
+        if cut and (reading is not Reading.HTML or not (name in RAW_TEXT or name == b"script")):
+            self._out.replace(data, start, tag.end)
+            return self._follow(tag, tag.end)
+        if not cut:
+            for edit in edits:
+                self._out.replace_within_tag(data, *edit)
+        after = tag.end
+        if content is not None:
+            after = self._held_content(data, tag, content, reading)
+        elif reading is Reading.HTML and (name in RAW_TEXT or name == b"script"):
+            after = self._begin_raw_text(data, tag, drop=cut)
+        elif name == b"plaintext" and reading is Reading.HTML:
+            self._mode = _Mode.PLAINTEXT
+        elif name == b"template" and reading is not Reading.FOREIGN:
+            self._templates += 1
+        elif name in (b"body", b"html"):
+            self._is_document = True
+        return self._follow(tag, after)
+
+    def _follow(self, tag: Tag, after: int) -> int:
+        """Tell who follows the open elements about ``tag``, and what was read with it."""
+        self._foreign.start_tag(tag.name, tag.attributes, self_closing=tag.self_closing)
+        if after != tag.end:
+            self._foreign.end_tag(tag.name)
         return after
 
     # --- elements whose content is no markup, or not to every reader ---
 
-    def _skip_raw_text(self, data: bytes, tag: Tag, edits: list[Edit], *, drop: bool = False) -> int:
+    def _begin_raw_text(self, data: bytes, tag: Tag, *, drop: bool) -> int:
         """Let the raw text behind ``tag`` pass up to its end tag, or drop all of the element."""
         self._mode = _Mode.RAW_TEXT
         self._raw_name = tag.name
         self._dropping = drop
         self._script_text = ScriptText()
         if drop:
-            self._replace(data, tag.start, tag.end)
-        else:
-            self._edit(data, edits)
+            self._out.replace(data, tag.start, tag.end)
         return tag.end
 
-    def _content_end(self, data: bytes, tag: Tag) -> tuple[int, int] | None:
-        """Return where an element's raw text ends, and where its end tag does."""
+    def _is_held(self, tag: Tag, reading: Reading) -> bool:
+        """Tell whether an element must be known up to its end to be judged."""
+        if reading is Reading.FOREIGN:
+            return tag.name in (b"script", b"style") and not tag.self_closing
         if tag.name == b"script":
+            return reading is Reading.UNCERTAIN or is_inline(tag)
+        if tag.name == b"noscript":
+            return self._scripting
+        return tag.name in RAW_TEXT and (reading is Reading.UNCERTAIN or tag.name == b"style")
+
+    def _content(self, data: bytes, tag: Tag, reading: Reading) -> _Content | None:
+        """Return where the content of an element ends; ``None`` if that is not there yet."""
+        if reading is Reading.FOREIGN:
+            begin = foreign_text_end(data, tag.end, tag.name)
+        elif tag.name == b"script":
             begin, _ = ScriptText().end(data, tag.end)
         else:
-            found = RAW_TEXT_END[tag.name].search(data, tag.end)
-            begin = found.start() if found else -1
+            begin = end_tag(data, tag.end, tag.name)
         if begin < 0:
-            self._awaited = RAW_TEXT_END[tag.name]
+            # A CDATA section may have to end first.
+            self._kept_back.awaited = _TAG_END if reading is Reading.FOREIGN else RAW_TEXT_END[tag.name]
             return None
         rest = REST_OF_TAG.match(data, begin + 2 + len(tag.name))
         if rest is None:
-            self._awaited = _TAG_END
+            self._kept_back.awaited = _TAG_END
             return None
-        return begin, rest.end()
+        return _Content(begin, rest.end(), is_finished=True)
 
-    def _is_overlong(self, data: bytes, tag: Tag, after: int | None) -> bool:
-        """Tell whether an element that must be known as a whole is too long; take note of it."""
-        if (len(data) if after is None else after) - tag.start <= self._max_buffer_bytes:
-            return False
-        self._judge.note_undecided(text(tag.name))
-        return True
-
-    def _script(self, data: bytes, tag: Tag, edits: list[Edit], final: bool) -> int:
-        reading = self._foreign.script_reading
+    def _refuses_script(self, data: bytes, tag: Tag, content: _Content, reading: Reading) -> bool:
+        """Judge a script with all that it consists of, as every reader sees it."""
         kind = script_kind(tag)
-        inline = kind == "urls"
-        refused = False
-        if kind == "code":
-            inline, refused = self._refusals.script_sources(
-                tag, html=reading is not Reading.FOREIGN, foreign=reading is not Reading.HTML
-            )
-        if reading is Reading.FOREIGN:
-            return self._foreign_script(data, tag, edits, final, inline=inline, refused=refused)
-        if reading is Reading.HTML and (refused or not inline):
-            return self._skip_raw_text(data, tag, edits, drop=refused)
-        found = self._content_end(data, tag)
-        if self._is_overlong(data, tag, found and found[1]):
-            return self._skip_raw_text(data, tag, edits, drop=True)
-        if found is None:
-            if not final or reading is Reading.HTML:
-                return _INCOMPLETE
-            found = len(data), len(data)
-            refused = True
-        close, after = found
-        content = data[tag.end : close]
-        if not refused and inline:
-            code = text(content)
-            refused = self._refusals.url_table(code) if kind == "urls" else self._refusals.script(code)
-            if reading is Reading.UNCERTAIN and (b"&" in content or b"<" in content):
-                refused |= self._refusals.script(markup_text(content))
-        if refused:
-            self._replace(data, tag.start, after)
-            return after
-        self._edit(data, edits)
-        if reading is Reading.UNCERTAIN:
-            self._make_safe_as_markup(data, tag.end, close, "script", scripting=self._scripting, lost=True)
-        return after
+        raw = data[tag.end : content.close]
+        if kind is ScriptKind.DATA:
+            return False
+        if kind is ScriptKind.URLS:
+            return content.is_finished and self._refusals.url_table(text(raw))
+        html, foreign = reading is not Reading.FOREIGN, reading is not Reading.HTML
+        refused = html and self._refusals.script_sources(tag)
+        refused |= foreign and self._refusals.script_sources(tag, foreign=True)
+        if content.is_finished and not refused:
+            # A script that the end of the page cuts off does not run.
+            refused = html and is_inline(tag) and self._refusals.script(text(raw))
+            if foreign and is_inline(tag, foreign=True) and (not html or b"&" in raw or b"<" in raw):
+                refused |= self._refusals.script(markup_text(raw))
+        return refused
 
-    def _foreign_script(
-        self, data: bytes, tag: Tag, edits: list[Edit], final: bool, *, inline: bool, refused: bool
-    ) -> int:
-        """In SVG a script's content is markup: text with character references, perhaps CDATA."""
-        if tag.self_closing or not (refused or inline):
-            if refused:
-                self._replace(data, tag.start, tag.end)
-            else:
-                self._edit(data, edits)
+    def _held_content(self, data: bytes, tag: Tag, content: _Content, reading: Reading) -> int:
+        """Rewrite the content of an element that stays; return where to go on."""
+        name = tag.name
+        if name == b"style":
+            raw = data[tag.end : content.close]
+            # In SVG it is text with character references.
+            sheet = embedded(raw, escape="\\%x ") if reading is Reading.FOREIGN and b"<" not in raw else raw
+            clean = self._refusals.style(sheet)
+            if clean != sheet:
+                if sheet is not raw:
+                    clean = clean.replace(b"&", b"&amp;")
+                elif reading is Reading.UNCERTAIN and b"<" in clean:
+                    # Nothing in a refused sheet is worth a second reading, as markup.
+                    clean = b""
+                self._out.replace(data, tag.end, content.close, clean)
+                return content.after
+        if name == b"noscript":
+            self._make_safe_as_markup(
+                data, tag, content, scripting=False, lost=reading is Reading.UNCERTAIN
+            )  # fmt: skip
+        elif reading is Reading.FOREIGN:
+            # It is markup, and read as such.
             return tag.end
-        begin = foreign_text_end(data, tag.end, b"script")
-        rest = REST_OF_TAG.match(data, begin + 8) if begin >= 0 else None
-        if self._is_overlong(data, tag, rest and rest.end()):
-            return self._skip_raw_text(data, tag, edits, drop=True)
-        if rest is None:
-            return len(data) if final else self._await(_TAG_END)
-        if refused or self._refusals.script(markup_text(data[tag.end : begin])):
-            self._replace(data, tag.start, rest.end())
-            return rest.end()
-        self._edit(data, edits)
-        return tag.end
-
-    def _noscript(self, data: bytes, tag: Tag, edits: list[Edit], reading: Reading, final: bool) -> int:
-        """With scripting on it is text up to ``</noscript``; without, markup: both must be safe."""
-        found = self._content_end(data, tag)
-        if self._is_overlong(data, tag, found and found[1]):
-            return self._skip_raw_text(data, tag, edits, drop=True)
-        if found is None:
-            if not final:
-                return _INCOMPLETE
-            self._insert_at_end(data, tag.start)
-            found = len(data), len(data)
-        self._edit(data, edits)
-        self._make_safe_as_markup(
-            data, tag.end, found[0], "noscript", scripting=False, lost=reading is Reading.UNCERTAIN
-        )
-        return found[1]
-
-    def _raw_text_element(
-        self, data: bytes, tag: Tag, edits: list[Edit], reading: Reading, final: bool, *, cut: bool
-    ) -> int:
-        is_style = tag.name == b"style"
-        if reading is Reading.FOREIGN:
-            return self._foreign_style(data, tag, edits, final) if is_style else self._only_edited(data, tag, edits)
-        if reading is Reading.HTML and not is_style:
-            return self._skip_raw_text(data, tag, edits, drop=cut)
-        found = self._content_end(data, tag)
-        if self._is_overlong(data, tag, found and found[1]):
-            return self._skip_raw_text(data, tag, edits, drop=True)
-        if found is None:
-            if not final:
-                return _INCOMPLETE
-            found = len(data), len(data)
-            self._insert_at_end(data, tag.start)
-        close, after = found
-        self._edit(data, edits)
-        content = data[tag.end : close]
-        if is_style:
-            clean = self._refusals.style(content)
-            if clean != content:
-                self._replace(data, tag.end, close, clean)
-                # To who would read it as markup, too: nothing in a refused sheet is worth a second look.
-                if reading is Reading.UNCERTAIN and b"<" in clean:
-                    self._out.pop()
-                return after
-        if reading is Reading.UNCERTAIN:
-            if tag.name in ESCAPABLE_RAW_TEXT:
-                # It looks the same to who reads it as text, and is text to who would read it as markup.
-                if b"<" in content:
-                    self._replace(data, tag.end, close, content.replace(b"<", b"&lt;"))
-            else:
-                self._make_safe_as_markup(
-                    data, tag.end, close, text(tag.name), scripting=self._scripting, lost=True
-                )
-        return after
-
-    def _only_edited(self, data: bytes, tag: Tag, edits: list[Edit]) -> int:
-        self._edit(data, edits)
-        return tag.end
-
-    def _foreign_style(self, data: bytes, tag: Tag, edits: list[Edit], final: bool) -> int:
-        """In SVG a style sheet is text with character references, perhaps CDATA."""
-        if tag.self_closing:
-            return self._only_edited(data, tag, edits)
-        close = foreign_text_end(data, tag.end, b"style")
-        if self._is_overlong(data, tag, None if close < 0 else close):
-            return self._skip_raw_text(data, tag, edits, drop=True)
-        if close < 0 and not final:
-            return self._await(RAW_TEXT_END[b"style"])
-        if close < 0:
-            close = len(data)
-        self._edit(data, edits)
-        content = data[tag.end : close]
-        sheet = content if b"<" in content else embedded(content, escape="\\%x ")
-        clean = self._refusals.style(sheet)
-        if clean != sheet:
-            self._replace(data, tag.end, close, clean if sheet is content else clean.replace(b"&", b"&amp;"))
-        return close if clean != sheet else tag.end
+        elif reading is Reading.UNCERTAIN:
+            self._make_safe_as_markup(data, tag, content, scripting=self._scripting, lost=True)
+        return content.after
 
     # --- pages and pieces within the page ---
 
     def _make_safe_as_markup(
-        self, data: bytes, start: int, end: int, element: str, *, scripting: bool, lost: bool
+        self, data: bytes, tag: Tag, content: _Content, *, scripting: bool, lost: bool
     ) -> None:
-        """Rewrite what some reader takes for markup, though to this one it is not."""
-        content = data[start:end]
-        if b"<" not in content:
-            return
-        if self._nesting >= _MAX_NESTING:
-            rewritten, clean = b"", False
-        else:
-            inner = self._inner(self._judge, content, scripting=scripting, may_set_base=False)
-            if lost:
-                inner._foreign.lose_track()
-            rewritten = inner.write(content)
-            # That reader must be back in plain markup at the end, as this one is.
-            clean = inner._is_at_rest
-            rewritten += inner.end()
-        if not clean:
-            self._judge.note_undecided(element)
+        """Rewrite what some reader takes for markup, though to this one it is text."""
+        raw = data[tag.end : content.close]
+        rewritten, clean = self._as_markup(raw, scripting=scripting, lost=lost)
+        if tag.name in ESCAPABLE_RAW_TEXT and (rewritten != raw or not clean):
+            # It looks the same to who reads it as text, and is text to who would read it as markup.
+            rewritten = raw.replace(b"<", b"&lt;")
+        elif not clean:
+            self._judge.note_undecided(text(tag.name))
             rewritten = b""
-        if rewritten != content:
-            self._replace(data, start, end, rewritten)
+        if rewritten != raw:
+            self._out.replace(data, tag.end, content.close, rewritten)
+
+    def _as_markup(self, raw: bytes, *, scripting: bool, lost: bool) -> tuple[bytes, bool]:
+        """Rewrite a piece of the page; tell whether its reader is back in plain markup at the end."""
+        if b"<" not in raw:
+            return raw, True
+        if self._nesting >= _MAX_NESTING:
+            return b"", False
+        inner = self._inner(self._judge, raw, scripting=scripting, may_set_base=False)
+        if lost:
+            inner._foreign.lose_track()
+        rewritten = inner.write(raw)
+        clean = inner._is_at_rest
+        return rewritten + inner.end(), clean
 
     @property
     def _is_at_rest(self) -> bool:
         lost = self._foreign.is_lost
         return (
             self._mode is _Mode.DATA
-            and not self._pending
+            and not self._kept_back
             and not self._templates
             and (lost or (self._foreign.reading is Reading.HTML and not self._foreign.following))
         )

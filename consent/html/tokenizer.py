@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-# White space and its absence, as the tokenizer means them. (Python's \s would count the vertical tab too.)
+# White space as the tokenizer means it. (Python's \s would count the vertical tab too.)
 _S = rb"[\t\n\f\r ]"
 _ATTRIBUTE = (
     rb"[^\t\n\f\r />][^\t\n\f\r />=]*+"
@@ -19,9 +19,9 @@ _ATTRIBUTE = (
     rb"|(?!" + _S + rb"*+=))"
 )
 _CAREFUL_REST = rb"(?:[\t\n\f\r /]++|" + _ATTRIBUTE + rb")*+>"
-# Nearly all tags are made of attributes with a quoted value right behind "=", and are passed at the speed of a
-# search. A "=" behind white space or a slash would begin a name, and a stray quote is a name too: whatever is
-# not so plain is read again with care, from its start.
+# Nearly all tags are made of attributes with a quoted value right behind "=", and are passed at the speed
+# of a search. A "=" behind white space or a slash would begin a name, and a stray quote is a name too:
+# whatever is not so plain is read again with care, from its start.
 REST_OF_TAG = re.compile(
     rb"(?:[^>\"'=]*+(?:(?<![\t\n\f\r /\"'])=(?:\"[^\"]*+\"|'[^']*+')[^>\"'=]*+)*+>|" + _CAREFUL_REST + rb")"
 )
@@ -45,12 +45,18 @@ def _either_case(words: str) -> bytes:
     ).encode("ascii")
 
 
-# Elements that load, hold raw text, change how the rest is read, or are asked for by the rewriter.
-_WATCHED = _either_case(
-    "script style source svg select textarea title track template img iframe input image noscript noembed"
-    " noframes link meta math xmp video audio embed object param plaintext base body html frame frameset"
+STRUCTURAL = (
+    "script style svg select textarea title template iframe noscript noembed noframes math xmp plaintext base"
+    " body html frameset"
 )
-_WATCHED_ENDS = _either_case("body select template")
+"""Elements that hold raw text, change how the rest is read, or are asked for by the rewriter."""
+LOADING = "source track img input image link meta video audio embed object param frame"
+"""Elements that load what an attribute names, and are nothing else to the rewriter."""
+LOADING_ATTRIBUTES = "src srcset href xlink:href data poster value lowsrc dynsrc imagesrcset"
+CLOSING = "body select template"
+"""Elements whose end tags count."""
+_WATCHED = _either_case(f"{STRUCTURAL} {LOADING}")
+_WATCHED_ENDS = _either_case(CLOSING)
 # Attributes that load or run on any element; "style" by itself where it may hold a function or an escape.
 _WATCHED_ATTRIBUTES = _either_case("on ping background style")
 _PLAIN_REST = (
@@ -71,7 +77,8 @@ _SKIP = re.compile(
 _LEAVES = _either_case("path circle ellipse line polygon polyline rect stop use")
 _REFERENCE_ATTRIBUTES = _either_case("style href xlink fill stroke filter mask clip marker cursor")
 _LEAF_REST = (
-    rb"(?:[\t\n\f\r ]++(?!" + _REFERENCE_ATTRIBUTES + rb"|[oO][nN])[^\t\n\f\r />=\"'<]++=(?:\"[^\"]*+\"|'[^']*+')"
+    rb"(?:[\t\n\f\r ]++(?!" + _REFERENCE_ATTRIBUTES + rb"|[oO][nN])"
+    rb"[^\t\n\f\r />=\"'<]++=(?:\"[^\"]*+\"|'[^']*+')"
     rb"|[\t\n\f\r ]++(?:" + _REFERENCE_ATTRIBUTES + rb")[a-z:-]*+=\"[^\"(\\&:/]*+\")*+[\t\n\f\r ]*+"
 )
 _SKIP_DRAWING = re.compile(rb"(?:[^<]++|<(" + _LEAVES + rb")" + _LEAF_REST + rb"(?:/>|></\1>))*+")
@@ -93,7 +100,11 @@ def next_stop_in_drawing(data: bytes, position: int, end: int) -> int:
 
 _ATTRIBUTE_PARTS = re.compile(
     rb"[\t\n\f\r /]*+([^\t\n\f\r />][^\t\n\f\r />=]*+)"
-    rb"(?:" + _S + rb"*+=" + _S + rb"*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\t\n\f\r \"'>][^\t\n\f\r >]*+)|(?=>)))?+"
+    rb"(?:"
+    + _S
+    + rb"*+="
+    + _S
+    + rb"*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\t\n\f\r \"'>][^\t\n\f\r >]*+)|(?=>)))?+"
 )
 
 RAW_TEXT_END = {
@@ -105,7 +116,6 @@ RAW_TEXT_END = {
 """For each element whose content is no markup, where its end tag begins."""
 
 COMMENT_END = re.compile(rb"--!?>")
-_SCRIPT_TURN = re.compile(rb"<!--|-->|<(/?)(?i:script)(?=[\t\n\f\r />])")
 
 
 class Attribute(NamedTuple):
@@ -118,7 +128,7 @@ class Attribute(NamedTuple):
     start: int
     end: int
     value_start: int
-    """Where ``value`` begins, behind a quotation mark; -1 where there is none."""
+    """Where ``value`` begins, behind a quotation mark; -1 where it is not in the page like that."""
 
 
 class Tag(NamedTuple):
@@ -148,17 +158,13 @@ def start_tag(data: bytes, start: int) -> Tag | None:
     found = []
     position = named.end()
     while match := _ATTRIBUTE_PARTS.match(data, position, end):
-        name, double, single, bare = match.groups()
-        if double is not None:
-            value, value_start = double, match.start(2)
-        elif single is not None:
-            value, value_start = single, match.start(3)
-        elif bare is not None:
-            value, value_start = bare, match.start(4)
+        position = match.end()
+        group = match.lastindex or 1
+        if group > 1:
+            value, value_start = match[group], match.start(group)
         else:
             value, value_start = b"", -1
-        position = match.end()
-        found.append(Attribute(name.lower(), value, match.start(1), position, value_start))
+        found.append(Attribute(match[1].lower(), value, match.start(1), position, value_start))
     # A slash belongs to an unquoted value that it ends.
     return Tag(named[0].lower(), start, end, found, data[end - 2] == 0x2F and position != end - 1)
 
@@ -180,7 +186,7 @@ _FOREIGN_TURN = {
 
 
 def foreign_text_end(data: bytes, position: int, name: bytes) -> int:
-    """Return where the end tag ``name`` begins in SVG, past CDATA sections and comments; -1: not there yet."""
+    """Return where the end tag ``name`` begins in SVG, past CDATA and comments; -1: not there yet."""
     while match := _FOREIGN_TURN[name].search(data, position):
         if match[0].startswith(b"</"):
             return match.start()
@@ -191,38 +197,3 @@ def foreign_text_end(data: bytes, position: int, name: bytes) -> int:
         if position < 3:
             break
     return -1
-
-
-class ScriptText:
-    """Finds the end of one script, which may be looked for piece by piece.
-
-    A script that contains ``<!--`` may contain ``<script>…</script>`` as text: the script data escaped and
-    double escaped states (HTML Standard, 13.2.5.15 to 13.2.5.31).
-    """
-
-    def __init__(self) -> None:
-        self._escaped = False
-        self._doubly = False
-
-    def end(self, data: bytes, position: int) -> tuple[int, int]:
-        """Return where the script's end tag begins, or -1, and up to where ``data`` has been understood."""
-        if not self._escaped:
-            first = RAW_TEXT_END[b"script"].search(data, position)
-            limit = first.start() if first else len(data)
-            if data.find(b"<!--", position, limit) < 0:
-                return (limit, limit) if first else (-1, max(position, limit - 8))
-        while match := _SCRIPT_TURN.search(data, position):
-            token = match[0]
-            position = match.end()
-            if token == b"<!--":
-                self._escaped = True
-                position -= 2  # "<!-->" ends what it begins
-            elif token == b"-->":
-                self._escaped = self._doubly = False
-            elif match[1]:
-                if not self._doubly:
-                    return match.start(), match.start()
-                self._doubly = False
-            elif self._escaped:
-                self._doubly = True
-        return -1, max(position, len(data) - 8)

@@ -29,7 +29,7 @@ class PageURL(NamedTuple):
     path: str
 
 
-_PLAIN = re.compile(r"(?:[hH][tT][tT][pP][sS]?:)?//([A-Za-z0-9.-]+)(?::[0-9]*)?(/[^\\%#\s]*)?(?:#.*)?\Z")
+_PLAIN = re.compile(r"(?:[hH][tT][tT][pP][sS]?:)?//([A-Za-z0-9.-]+)(?::[0-9]*)?(/[^\\#\s]*)?(?:#.*)?\Z")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 _SPECIAL = {"http", "https", "ws", "wss", "ftp"}
 _STRIPPED = "".join(map(chr, range(0x21)))
@@ -89,9 +89,12 @@ def resolve(value: str, base: PageURL) -> Target | None:
     """
     if match := _PLAIN.match(value):
         host, path = match.groups()
-        if path is None or "/." not in path:
-            host = host.lower().rstrip(".")
-            return Target(host, path or "/") if host else None
+        host = host.lower().rstrip(".")
+        if path is None:
+            path = "/"
+        elif "%" in path or "/." in path:
+            path = _plain_path(path)
+        return Target(host, path) if host else None
     value = value.strip(_STRIPPED).translate(_DELETED)
     if not value or value.lower().startswith(_WITHIN):
         return None
@@ -107,7 +110,7 @@ def resolve(value: str, base: PageURL) -> Target | None:
     if match or head.startswith("//"):
         # "https:tracker.example/x" needs no slashes on a page of another scheme, and which scheme the
         # visitor's browser used is the proxy's knowledge: read it as what it would be at the worst.
-        authority, slash, path = head.lstrip("/").partition("/")
+        authority, _, path = head.lstrip("/").partition("/")
         authority = authority.rpartition("@")[2]
         if not authority.startswith("["):
             authority = authority.partition(":")[0]
@@ -125,7 +128,7 @@ def resolve(value: str, base: PageURL) -> Target | None:
 
 
 def resolve_base(value: str, page: PageURL) -> PageURL:
-    """Return the base that ``<base href=value>`` gives a page; ``page`` itself where the value is unusable."""
+    """Return the base that ``<base href=value>`` gives; ``page`` itself where the value is unusable."""
     text = value.strip(_STRIPPED).translate(_DELETED)
     target = resolve(value, page)
     if target is None:

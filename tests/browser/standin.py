@@ -168,7 +168,12 @@ class StandIn:
             self._note(Contact("connection", "https", (server_name or "unnamed").lower()))
 
         context.sni_callback = hello
-        connections: set[asyncio.Task[None]] = set()
+        connections: dict[asyncio.Task[None], socket.socket] = {}
+
+        def ended(task: asyncio.Task[None]) -> None:
+            # A task cancelled before its first step has closed nothing; otherwise this is the second time.
+            connections.pop(task).close()
+
         with socket.create_server(("127.0.0.1", 0), backlog=512) as listener:
             listener.setblocking(False)
             self._loop, self._stop = loop, asyncio.Event()
@@ -186,8 +191,8 @@ class StandIn:
                     accepted.close()
                     continue
                 task = asyncio.ensure_future(self._connection(loop, accepted, context))
-                connections.add(task)
-                task.add_done_callback(connections.discard)
+                connections[task] = accepted
+                task.add_done_callback(ended)
         stopping.cancel()
         for task in connections:
             task.cancel()

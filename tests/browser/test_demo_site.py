@@ -5,7 +5,7 @@ Hosts are written out here rather than taken from the catalog: the tests must no
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytest
 
@@ -114,6 +114,9 @@ ADDED_WITHOUT_SCRIPTS: dict[str, Hosts] = {
     "/privacy": frozenset(),
 }
 
+HINTED: Hosts = frozenset({"static.hotjar.com", "connect.facebook.net"})
+"""Whom pages hint at for their scripts: whether Chromium follows hints without scripts is its own affair."""
+
 NECESSARY_COOKIES = {"fernwell_session"}
 CHOICE_COOKIE = {"consent"}
 PERFORMANCE_COOKIES = {
@@ -166,6 +169,9 @@ YES_TO_EVERYTHING = {
 }
 NO_TO_EVERYTHING = dict.fromkeys(YES_TO_EVERYTHING, False)
 
+SOME_PAGES = ("/products/taproot", "/journal/frost-night", "/contact")
+"""Together these have something of every category."""
+
 GPC = {"Sec-GPC": "1"}
 
 
@@ -177,24 +183,35 @@ def expected(path: str, categories: Iterable[str]) -> Hosts:
     return hosts
 
 
-def contacts_by_page(visitor: Visitor) -> dict[str, Hosts]:
-    """Open every page, each with an empty record, and tell whom it made the browser contact."""
-    contacts = {}
+def expected_without_scripts(path: str) -> Hosts:
+    """Whom a page contacts with consent to everything and scripts off."""
+    return BENIGN_WITHOUT_SCRIPTS | EVERYWHERE_WITHOUT_SCRIPTS | ADDED_WITHOUT_SCRIPTS[path]
+
+
+def assert_contacts_of_every_page(
+    visitor: Visitor, wanted: Mapping[str, Hosts], *, apart_from: Hosts = frozenset()
+) -> None:
+    """Open every page, each with an empty record: it makes the browser contact these hosts and no others."""
     visitor.standin.forget()
-    for path in visitor.visit_everything():
-        contacts[path] = visitor.contacted()
-        visitor.standin.forget()
-    return contacts
-
-
-def contacts_of(visitor: Visitor, *paths: str) -> dict[str, Hosts]:
-    """Open these pages only."""
     contacts = {}
-    for path in paths:
+    for path in visitor.visit_everything():
+        visitor.await_contacts(wanted[path])
+        contacts[path] = visitor.contacted() - apart_from
+        visitor.standin.forget()
+    assert contacts == wanted
+
+
+def assert_contacts(
+    visitor: Visitor, wanted: Mapping[str, Hosts], *, apart_from: Hosts = frozenset()
+) -> None:
+    """Open the pages that ``wanted`` names, and no others, in its order."""
+    contacts = {}
+    for path, hosts in wanted.items():
         visitor.standin.forget()
         visitor.go(path)
-        contacts[path] = visitor.contacted()
-    return contacts
+        visitor.await_contacts(hosts)
+        contacts[path] = visitor.contacted() - apart_from
+    assert contacts == wanted
 
 
 def stored_keys(visitor: Visitor) -> set[str]:
@@ -205,7 +222,8 @@ def stored_keys(visitor: Visitor) -> set[str]:
 
 def choose(visitor: Visitor, *categories: str) -> None:
     """Switch exactly these on in the preferences, and save; all of it by what a visitor reads."""
-    visitor.page.get_by_role("button", name="Cookie choices").click()
+    asked = visitor.page.get_by_role("button", name="Choose", exact=True)
+    (asked if asked.count() else visitor.page.get_by_role("button", name="Cookie choices")).click()
     preferences = visitor.page.get_by_role("dialog", name="Your cookie choices")
     for category in EVERYTHING:
         preferences.get_by_role("checkbox", name=category.capitalize()).set_checked(category in categories)
@@ -240,7 +258,7 @@ def test_without_the_middleware_every_page_contacts_every_tracker(
 ) -> None:
     """The tags, the stand-in and these tests' own lists work: all hosts are contacted, all cookies set."""
     visitor = open_browser(bare_demo)
-    assert contacts_by_page(visitor) == {path: expected(path, EVERYTHING) for path in PAGES}
+    assert_contacts_of_every_page(visitor, {path: expected(path, EVERYTHING) for path in PAGES})
     assert visitor.own_cookies() == NECESSARY_COOKIES | OPTIONAL_COOKIES
     assert visitor.foreign_cookies() == PERFORMANCE_FOREIGN | FUNCTIONAL_FOREIGN | TARGETING_FOREIGN
     assert visitor.page_errors == []
@@ -251,13 +269,9 @@ def test_without_the_middleware_and_scripts_every_pixel_in_noscript_is_contacted
 ) -> None:
     """With JavaScript off the pixels and frames in ``noscript`` come to life."""
     visitor = open_browser(bare_demo, javascript=False)
-    contacts = contacts_by_page(visitor)
-    # Hints are hints: whether Chromium follows one without scripts is its own affair.
-    hinted = frozenset({"static.hotjar.com", "connect.facebook.net"})
-    assert {path: hosts - hinted for path, hosts in contacts.items()} == {
-        path: BENIGN_WITHOUT_SCRIPTS | EVERYWHERE_WITHOUT_SCRIPTS | ADDED_WITHOUT_SCRIPTS[path]
-        for path in PAGES
-    }
+    assert_contacts_of_every_page(
+        visitor, {path: expected_without_scripts(path) for path in PAGES}, apart_from=HINTED
+    )
 
 
 # The states of consent, each over every page.
@@ -266,7 +280,7 @@ def test_without_the_middleware_and_scripts_every_pixel_in_noscript_is_contacted
 def test_before_a_choice_no_tracker_is_contacted(demo: Demo, open_browser: OpenBrowser) -> None:
     """Nobody has said yes: no contact, not even a connection; no cookie, no storage, no receipt."""
     visitor = open_browser(demo)
-    assert contacts_by_page(visitor) == dict.fromkeys(PAGES, BENIGN)
+    assert_contacts_of_every_page(visitor, dict.fromkeys(PAGES, BENIGN))
     assert visitor.own_cookies() == NECESSARY_COOKIES
     assert visitor.foreign_cookies() == set()
     assert stored_keys(visitor) == set()
@@ -286,7 +300,7 @@ def test_after_refusing_no_tracker_is_contacted(demo: Demo, open_browser: OpenBr
     assert (receipt.outcome, receipt.categories) == (Outcome.REFUSED, NO_TO_EVERYTHING)
     assert receipt.collection_method is CollectionMethod.BANNER_FORM
 
-    assert contacts_by_page(visitor) == dict.fromkeys(PAGES, BENIGN)
+    assert_contacts_of_every_page(visitor, dict.fromkeys(PAGES, BENIGN))
     assert visitor.own_cookies() == NECESSARY_COOKIES | CHOICE_COOKIE
     assert visitor.foreign_cookies() == set()
     assert stored_keys(visitor) == set()
@@ -302,7 +316,7 @@ def test_after_accepting_every_tracker_is_contacted(demo: Demo, open_browser: Op
     (receipt,) = demo.receipts()
     assert (receipt.outcome, receipt.categories) == (Outcome.GIVEN, YES_TO_EVERYTHING)
 
-    assert contacts_by_page(visitor) == {path: expected(path, EVERYTHING) for path in PAGES}
+    assert_contacts_of_every_page(visitor, {path: expected(path, EVERYTHING) for path in PAGES})
     assert visitor.own_cookies() == NECESSARY_COOKIES | OPTIONAL_COOKIES | CHOICE_COOKIE
     assert visitor.foreign_cookies() == PERFORMANCE_FOREIGN | FUNCTIONAL_FOREIGN | TARGETING_FOREIGN
     assert visitor.page_errors == []
@@ -322,7 +336,7 @@ def test_with_performance_only_nothing_else_is_contacted(demo: Demo, open_browse
     )
     assert receipt.collection_method is CollectionMethod.PREFERENCES_FORM
 
-    assert contacts_by_page(visitor) == {path: expected(path, ("performance",)) for path in PAGES}
+    assert_contacts_of_every_page(visitor, {path: expected(path, ("performance",)) for path in PAGES})
     assert visitor.own_cookies() == NECESSARY_COOKIES | PERFORMANCE_COOKIES | CHOICE_COOKIE
     assert visitor.foreign_cookies() == PERFORMANCE_FOREIGN
     assert visitor.page_errors == []
@@ -336,8 +350,7 @@ def test_with_one_other_category_nothing_else_is_contacted(
     visitor = open_browser(demo)
     visitor.go("/privacy")
     choose(visitor, granted)
-    paths = ("/products/taproot", "/journal/frost-night", "/contact")
-    assert contacts_of(visitor, *paths) == {path: expected(path, (granted,)) for path in paths}
+    assert_contacts(visitor, {path: expected(path, (granted,)) for path in SOME_PAGES})
     assert visitor.page_errors == []
     (receipt,) = demo.receipts()
     assert receipt.categories == NO_TO_EVERYTHING | {Category(granted): True}
@@ -363,7 +376,7 @@ def test_after_withdrawing_no_tracker_is_contacted_and_their_cookies_are_gone(
     assert withdrawn.previous == given.receipt_id
     assert withdrawn.subject == given.subject
 
-    assert contacts_by_page(visitor) == dict.fromkeys(PAGES, BENIGN)
+    assert_contacts_of_every_page(visitor, dict.fromkeys(PAGES, BENIGN))
     assert visitor.own_cookies() == NECESSARY_COOKIES | CHOICE_COOKIE
 
 
@@ -390,7 +403,7 @@ def test_withdrawing_deletes_cookies_of_the_whole_domain(demo: Demo, open_browse
 def test_without_scripts_no_pixel_in_noscript_is_contacted(demo: Demo, open_browser: OpenBrowser) -> None:
     """With JavaScript off a page without consent contacts nobody, and the banner still asks."""
     visitor = open_browser(demo, javascript=False)
-    assert contacts_by_page(visitor) == dict.fromkeys(PAGES, BENIGN_WITHOUT_SCRIPTS)
+    assert_contacts_of_every_page(visitor, dict.fromkeys(PAGES, BENIGN_WITHOUT_SCRIPTS))
     assert visitor.own_cookies() == NECESSARY_COOKIES
     assert visitor.foreign_cookies() == set()
     assert visitor.page.get_by_role("button", name="Accept all").is_visible()
@@ -402,12 +415,9 @@ def test_without_scripts_a_visitor_can_accept_and_withdraw(demo: Demo, open_brow
     visitor.go("/contact/thanks")
     visitor.press("Accept all")
     path = "/contact/thanks"
-    hinted = frozenset({"static.hotjar.com", "connect.facebook.net"})
-    assert contacts_of(visitor, path)[path] - hinted == (
-        BENIGN_WITHOUT_SCRIPTS | EVERYWHERE_WITHOUT_SCRIPTS | ADDED_WITHOUT_SCRIPTS[path]
-    )
+    assert_contacts(visitor, {path: expected_without_scripts(path)}, apart_from=HINTED)
     withdraw(visitor)
-    assert contacts_of(visitor, path) == {path: BENIGN_WITHOUT_SCRIPTS}
+    assert_contacts(visitor, {path: BENIGN_WITHOUT_SCRIPTS})
     assert [receipt.outcome for receipt in demo.receipts()] == [Outcome.GIVEN, Outcome.WITHDRAWN]
 
 
@@ -422,8 +432,7 @@ def test_do_not_track_overrules_an_earlier_yes(demo: Demo, open_browser: OpenBro
 
     visitor = open_browser(demo, dnt=True)
     carry_over(before, visitor)
-    paths = ("/products/taproot", "/journal/frost-night", "/contact")
-    assert contacts_of(visitor, *paths) == {path: expected(path, ("functional",)) for path in paths}
+    assert_contacts(visitor, {path: expected(path, ("functional",)) for path in SOME_PAGES})
     assert visitor.page_errors == []
     assert len(demo.receipts()) == 1
 
@@ -432,10 +441,10 @@ def test_under_do_not_track_a_yes_that_knows_of_it_counts(demo: Demo, open_brows
     """The banner says that the browser sends Do Not Track; who accepts then, has decided."""
     visitor = open_browser(demo, dnt=True)
     path = "/journal/frost-night"
-    assert contacts_of(visitor, path) == {path: BENIGN}
+    assert_contacts(visitor, {path: BENIGN})
     assert visitor.page.get_by_text("Your browser sends Do Not Track").first.is_visible()
     visitor.press("Accept all")
-    assert contacts_of(visitor, path) == {path: expected(path, EVERYTHING)}
+    assert_contacts(visitor, {path: expected(path, EVERYTHING)})
     (receipt,) = demo.receipts()
     assert receipt.categories == YES_TO_EVERYTHING
     assert receipt.signals.dnt is True
@@ -449,10 +458,8 @@ def test_global_privacy_control_overrules_an_earlier_yes(demo: Demo, open_browse
 
     visitor = open_browser(demo, headers=GPC)
     carry_over(before, visitor)
-    paths = ("/products/taproot", "/journal/frost-night", "/contact")
-    assert contacts_of(visitor, *paths) == {
-        path: expected(path, ("performance", "functional")) for path in paths
-    }
+    granted = ("performance", "functional")
+    assert_contacts(visitor, {path: expected(path, granted) for path in SOME_PAGES})
     assert visitor.page_errors == []
     assert len(demo.receipts()) == 1
 
@@ -462,14 +469,14 @@ def test_under_global_privacy_control_accepting_leaves_targeting_off(
 ) -> None:
     """The button says so, and the receipt too; over every page nothing of targeting is contacted."""
     visitor = open_browser(demo, headers=GPC)
-    assert contacts_of(visitor, "/") == {"/": BENIGN}
+    assert_contacts(visitor, {"/": BENIGN})
     visitor.press("Accept all except targeting")
     (receipt,) = demo.receipts()
     assert receipt.categories == YES_TO_EVERYTHING | {Category.TARGETING: False}
     assert receipt.signals.gpc is True
 
     granted = ("performance", "functional")
-    assert contacts_by_page(visitor) == {path: expected(path, granted) for path in PAGES}
+    assert_contacts_of_every_page(visitor, {path: expected(path, granted) for path in PAGES})
     assert visitor.own_cookies() == (
         NECESSARY_COOKIES | PERFORMANCE_COOKIES | FUNCTIONAL_COOKIES | CHOICE_COOKIE
     )
@@ -551,7 +558,7 @@ def test_every_page_explains_what_it_withheld(demo: Demo, open_browser: OpenBrow
         "/members": "Tallow Mail",
         "/privacy": "Hotjar",
     }
-    for path in visitor.visit_everything():
+    for path in visitor.visit_everything(settled=False):
         panel = visitor.page.get_by_role("region", name="What this response did about trackers")
         assert panel.get_by_text(named[path], exact=True).first.is_visible()
         assert panel.get_by_text("nobody has asked you yet").first.is_visible()

@@ -96,7 +96,6 @@ class RecordingRewriter(Rewriter):
         self.received = 0
         self._offset = 0
 
-
     def write(self, chunk: bytes) -> bytes:
         self.received += len(chunk)
         return super().write(chunk)
@@ -168,10 +167,11 @@ def reading_of(
     page: bytes, *, sizes: Iterable[int] | None = None, stop: Callable[[bytes, int, int], int] | None = None
 ) -> list[Token]:
     """Return the tags and comments of a page; ``stop`` is used instead of the fast ``next_stop``."""
-    recorder = RecordingRewriter()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rewriter_module, "next_stop", stop or next_lesser_than)
+        patch.setattr(rewriter_module, "next_stop_at_home", stop or next_lesser_than)
         patch.setattr(rewriter_module, "next_stop_in_drawing", stop or next_lesser_than)
+        recorder = RecordingRewriter()
         chunks = [page] if sizes is None else pieces(page, sizes)
         for chunk in chunks:
             recorder.write(chunk)

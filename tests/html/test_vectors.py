@@ -1,4 +1,4 @@
-"""The html5lib tokenizer vectors hold for all that the rewriter decides: tags, attributes, ends of comments."""
+"""The html5lib tokenizer vectors hold for what the rewriter decides: tags, attributes, comments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,22 @@ _FILES = sorted(_FOLDER.glob("*.test"))
 
 # The vectors test a tokenizer that nobody tells to change its state; the rewriter changes it at these tags.
 _CHANGES_STATE = frozenset(
-    "script style title textarea xmp iframe noembed noframes noscript plaintext svg math select frameset".split()
+    [
+        "script",
+        "style",
+        "title",
+        "textarea",
+        "xmp",
+        "iframe",
+        "noembed",
+        "noframes",
+        "noscript",
+        "plaintext",
+        "svg",
+        "math",
+        "select",
+        "frameset",
+    ]
 )
 _PREFIXES = {
     "Data state": b"",
@@ -29,7 +44,7 @@ _PREFIXES = {
     "Script data state": b"<script type=none>",
     "CDATA section state": b"<svg><![CDATA[",
 }
-_RAW = frozenset("style title textarea xmp iframe noembed noframes".split())
+_RAW = frozenset(["style", "title", "textarea", "xmp", "iframe", "noembed", "noframes"])
 
 
 def _unescaped(value: Any) -> Any:
@@ -44,7 +59,7 @@ def _unescaped(value: Any) -> Any:
 
 def _vectors(path: Path) -> Iterator[tuple[bytes, str, list[Any], str]]:
     """Yield prefix, input, expected tokens and a name for the failure."""
-    for vector in json.loads(path.read_text(encoding="utf-8"))["tests"]:
+    for vector in json.loads(path.read_text(encoding="utf-8")).get("tests", []):
         if vector.get("doubleEscaped"):
             vector = {**vector, "input": _unescaped(vector["input"]), "output": _unescaped(vector["output"])}
         for state in vector.get("initialStates", ["Data state"]):
@@ -141,7 +156,7 @@ def test_tags_attributes_and_comments_are_read_as_the_vectors_say(
         except UnicodeEncodeError:
             continue  # a lone surrogate cannot be in a page of bytes
         expected = _expected(output)
-        # Character references in text are the browser's affair, and so is what becomes of a NUL in raw text.
+        # Character references in text are the browser's affair.
         with_text = "&" not in source
         found = _found(page, reading_of(page, sizes=sizes), len(prefix))
         count += 1

@@ -1,0 +1,387 @@
+"""What the rewriter takes out, what it leaves alone, and where it inserts."""
+
+from __future__ import annotations
+
+import html
+
+import pytest
+
+from consent.html import Rewriter, RewriterLimitExceeded
+from tests.html.reading import Judging, pieces, rewritten
+
+T = "//tracker.example/t"
+
+
+def check(page: str, expected: str | None = None) -> Judging:
+    """Assert what becomes of ``page`` (by default nothing), whole and byte by byte."""
+    judge = Judging()
+    result = rewritten(page.encode("utf-8"), judge)
+    assert result.decode("utf-8") == (page if expected is None else expected)
+    assert rewritten(page.encode("utf-8"), sizes=[1]) == result
+    return judge
+
+
+REMOVED = {
+    "external script": f'<script src="{T}"></script>',
+    "its content goes too": f"<script async src={T}>var a = '<p>';</script >",
+    "module": f'<script type="module" src="{T}"></script>',
+    "upper case": f'<SCRIPT SRC="{T}"></SCRIPT>',
+    "inline script": "<script>track()</script>",
+    "inline with a comment around it": "<script><!--\ntrack()\n//--></script>",
+    "inline with an escaped script in it": "<script><!-- <script>track()</script> --></script>",
+    "script with attributes in its end tag": '<script>track()</script a=">">',
+    "import map": '<script type="importmap">{"imports": {"t": "http:\\/\\/tracker.example\\/t.js"}}</script>',
+    "speculation rules": f'<script type="speculationrules">{{"prefetch": [{{"urls": ["{T}"]}}]}}</script>',
+    "script in a data URL": '<script src="data:text/javascript,track%28%29"></script>',
+    "script in a base64 data URL": '<script src="data:text/javascript;base64,dHJhY2soKQ=="></script>',
+    "img": f'<img src="{T}" alt="">',
+    "img by srcset": f'<img src="own.png" srcset="own.png 1x, {T} 2x">',
+    "img by srcset without descriptors": f'<img srcset="own.png, {T}">',
+    "img by srcset behind parentheses": f'<img srcset="own.png (a, b) 1x, {T}">',
+    "img unquoted, closed by a slash": f"<img src={T}/>",
+    "img with white space around the equals sign": f"<img src \n=\n '{T}'>",
+    "img behind a slash": f'<img/src="{T}"/>',
+    "img with a quotation mark in a name": f'<img a"b src="{T}">',
+    "img with > in an attribute": f'<img alt=">" src="{T}">',
+    "first of two src": f'<img src="{T}" src="own.png">',
+    "second of two src": f'<img src="own.png" src="{T}">',
+    "iframe with its content": f'<iframe src="{T}"><p>no frames</p></iframe>',
+    "frame": f'<frame src="{T}">',
+    "embed": f'<embed src="{T}">',
+    "source": f'<source srcset="{T}">',
+    "track": f'<track src="{T}">',
+    "param": f'<param name="movie" value="{T}">',
+    "base": f'<base href="{T}/">',
+    "stylesheet": f'<link rel="stylesheet" href="{T}">',
+    "link with several types": f'<link rel="alternate  PRELOAD" href="{T}">',
+    "preconnect": f'<link rel="preconnect" href="{T}">',
+    "link by imagesrcset": f'<link rel="preload" as="image" imagesrcset="{T} 1x">',
+    "style sheet in a data URL": "<link rel=stylesheet href=\"data:text/css,@import '//tracker.example/'\">",
+    "meta refresh": f'<meta http-equiv="Refresh" content="0; URL={T}">',
+    "meta refresh in quotes": f"<meta http-equiv=refresh content=\"0;url='{T}' x\">",
+    "entity in a host": '<img src="//tracker&#46;example/t">',
+    "entity without a semicolon": '<img src="//tracker&#46example/t">',
+    "hexadecimal entity": '<img src="//tracker&#x2E;example/t">',
+    "named entity": '<img src="//tracker&period;example/t">',
+    "javascript: in an iframe": '<iframe src=" java\tscript:track()"></iframe>',
+    "document in a data URL": f"<iframe src=\"data:text/html,<img src='{T}'>\"></iframe>",
+    "encoded document": "<iframe src='data:text/html;base64,PHNjcmlwdD50cmFjaygpPC9zY3JpcHQ+'></iframe>",
+    "SVG script": f'<script href="{T}"/>',
+}
+
+
+@pytest.mark.parametrize(
+    "element",
+    [v for k, v in REMOVED.items() if k != "SVG script"],
+    ids=[k for k in REMOVED if k != "SVG script"],
+)
+def test_an_element_that_tracks_is_removed_and_nothing_else(element: str) -> None:
+    """Its neighbours stay to the byte; so does its look-alike that names somebody else."""
+    check(f"<p>a</p> {element} <p>b</p>", "<p>a</p>  <p>b</p>")
+    check(f"<template>{element}</template>", "<template></template>")
+    check(f"<noscript>{element}</noscript>", "<noscript></noscript>")
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        (f'<object data="{T}"><p>instead</p></object>', "<object ><p>instead</p></object>"),
+        (
+            f'<video src="{T}" controls><source src="own.mp4"></video>',
+            '<video  controls><source src="own.mp4"></video>',
+        ),
+        (f"<video poster={T}>", "<video >"),
+        (f'<audio src="{T}"></audio>', "<audio ></audio>"),
+        (
+            f'<input type=" image" src="{T}"><input type="IMAGE" src="{T}">',
+            f'<input type=" image" src="{T}"><input type="IMAGE" >',
+        ),
+        (f'<body background="{T}" class="a">', '<body  class="a">'),
+        (f"<td background={T}>", "<td >"),
+        (f'<a href="{T}" ping="/own {T}">x</a>', f'<a href="{T}" >x</a>'),
+        ('<img src="own.png" onerror="track()">', '<img src="own.png" >'),
+        ('<div ONCLICK="track&lpar;)" id=a>', "<div  id=a>"),
+        (f'<svg><image xlink:href="{T}"/><use href="{T}#a" /></svg>', "<svg><image /><use  /></svg>"),
+        (f'<svg><image/href="{T}"><g></g></image></svg>', "<svg><image/ ><g></g></image></svg>"),
+        (f'<svg><img src="{T}"><style><i></style></svg>', "<svg><img ><style><i></style></svg>"),
+        (f'<svg><script href="{T}"/><script xlink:href="{T}"></script><g/></svg>', "<svg><g/></svg>"),
+        ("<svg><script>track&#40;)</script></svg>", "<svg></svg>"),
+        ("<svg><script><![CDATA[ a = '</script>'; track() ]]></script></svg>", "<svg></svg>"),
+        (
+            f'<svg><foreignObject><img src="{T}"></foreignObject></svg>',
+            "<svg><foreignObject></foreignObject></svg>",
+        ),
+        (f'<math><mtext><img src="{T}"></mtext></math>', "<math><mtext></mtext></math>"),
+        (f'<svg><title><img src="{T}"></title></svg>', "<svg><title></title></svg>"),
+        (f'<svg><style><img src="{T}"></style></svg>', "<svg><style><img ></style></svg>"),
+        (
+            f'<svg fill="url({T}#a)"><g filter="url(#own)"/></svg>',
+            '<svg fill="url(about:invalid)"><g filter="url(#own)"/></svg>',
+        ),
+        (f'<iframe srcdoc="<img src={T}>&lt;p&gt;"></iframe>', '<iframe srcdoc="&lt;p>"></iframe>'),
+        (
+            f"<iframe srcdoc='&lt;script src=&quot;{T}&quot;>&lt;/script>&eacute;&amp;amp;\"'></iframe>",
+            '<iframe srcdoc="&amp;#233;&amp;amp;&quot;"></iframe>',
+        ),
+    ],
+)
+def test_only_the_attribute_goes_where_the_element_is_needed(page: str, expected: str) -> None:
+    """Containers, buttons, links, and whatever is in foreign content."""
+    check(page, expected)
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        (f'<p style="background:url({T})">', '<p style="background:url(about:invalid)">'),
+        (
+            f"<p style='a:url( \"{T}\" );b:url(own.png)'>",
+            "<p style='a:url( \"about:invalid\" );b:url(own.png)'>",
+        ),
+        (f"<p style=background:url({T})>", "<p style=background:url(about:invalid)>"),
+        (
+            f'<p style="a:url(&quot;{T}&quot;);b:&#34;é&eacute;&#34;">',
+            '<p style="a:url(&quot;about:invalid&quot;);b:&quot;é\\e9 &quot;">',
+        ),
+        (f'<p style="a:&#117;rl({T})">', '<p style="a:url(about:invalid)">'),
+        (f'<p style="a:u\\72 l({T})">', '<p style="a:u\\72 l(about:invalid)">'),
+        (
+            f'<p style=\'a:image-set("{T}" 1x, "own.png" 2x)\'>',
+            '<p style=\'a:image-set("about:invalid" 1x, "own.png" 2x)\'>',
+        ),
+        (
+            f"<style>@import '{T}';@import url({T});a{{}}</style>",
+            "<style>@import 'about:invalid';@import url(about:invalid);a{}</style>",
+        ),
+        (f'<style>a{{b:url("{T}")}}</style>', '<style>a{b:url("about:invalid")}</style>'),
+        ('<style>a{b:url("//tr\\61 cker.example/")}</style>', '<style>a{b:url("about:invalid")}</style>'),
+        (f"<svg><style>a{{b:url({T})}}</style></svg>", "<svg><style>a{b:url(about:invalid)}</style></svg>"),
+        (
+            f"<svg><style><![CDATA[a{{b:url({T})}}]]></style></svg>",
+            "<svg><style><![CDATA[a{b:url(about:invalid)}]]></style></svg>",
+        ),
+        (f"<style>a{{b:url({T}", "<style>a{b:url(about:invalid"),
+    ],
+)
+def test_only_the_url_of_a_style_is_replaced(page: str, expected: str) -> None:
+    """In attributes and elements, through escapes and character references."""
+    check(page, expected)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        f"<!-- <img src='{T}'> --><p>",
+        f"<!--><p title='{T}'><!--->",
+        f"<!DOCTYPE html><!bogus {T}><?php {T} ?></ {T}>",
+        f"<script type='application/ld+json'>{{'@id': '{T}'; track()}}</script>",
+        f"<script type='text/template'><img src='{T}'></script>",
+        "<script src='/own.js'>track()</script>",
+        "<script src>track()</script>",
+        f"<script>var s = '<img src={T}>'</script>",
+        f"<textarea><img src='{T}'></textarea><title><img src='{T}'></title><xmp><img src='{T}'></xmp>",
+        f"<noembed><img src='{T}'></noembed><noframes><img src='{T}'></noframes>",
+        f"<iframe><img src='{T}'></iframe>",
+        f"<style><img src='{T}'></style>",
+        f"<style>/* url({T}) */ a::before{{content: 'url({T})'}} @namespace url({T});</style>",
+        f"<plaintext><img src='{T}'></plaintext>",
+        f"<svg><![CDATA[<img src='{T}'>]]></svg>",
+        f"<a href='{T}'>link</a><form action='{T}'></form><link rel=canonical href='{T}'>",
+        f"<meta name=x content='0;url={T}'><input type=text src='{T}'><param name=x value='{T}'>",
+        f"<img alt='<img src={T}>' data-src='{T}' src=own.png>",
+        f"<p title=\"<script src='{T}'></script>\">",
+        f"<p style='content: \"{T}\"'>",
+        "<iframe src='javascript:own()'></iframe><img src='data:image/svg+xml,<svg/>'>",
+        "<iframe srcdoc='&lt;p&gt;&eacute;'></iframe>",
+        "<p onclick='own()' background ping style>",
+        "a < b </> <3 <- && \0 \f <p\0> é",
+        f"<div><img src='{T}",
+        f"<script src='{T}'",
+        "<script>track()",
+    ],
+)
+def test_what_loads_nothing_is_left_alone(page: str) -> None:
+    """Comments, text, data, links, and what never comes to its end."""
+    check(page)
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        (f"<<img src={T}>script>", "<<!---->script>"),
+        (f"<<img src={T}>/script>", "<<!---->/script>"),
+        (f"<<script src={T}></script>!-- x", "<<!---->!-- x"),
+        (f"<video a src={T} =y>", "<video a / =y>"),
+        (f"<video a src={T}\n\n=y>", "<video a /\n\n=y>"),
+        (f'<video a="b"src="{T}"c="d">', '<video a="b"c="d">'),
+        (f"<noscript><<img src={T}>b></noscript>", "<noscript><<!---->b></noscript>"),
+    ],
+)
+def test_removing_joins_nothing(page: str, expected: str) -> None:
+    """What was around the gap does not become a tag, an attribute or a value."""
+    check(page, expected)
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        (f"<noscript><!-- </noscript><img src={T}>", "<noscript></noscript>"),
+        (f'<noscript><p a="</noscript><img src={T}>">', '<noscript></noscript>">'),
+        (f"<noscript><style></noscript><p></style><img src={T}>", "<noscript></noscript><p></style>"),
+        (f"<svg><path></div><style><img src={T}></style>", "<svg><path></div><style><img ></style>"),
+        (f"<svg></div><title><img src={T}></title>", f"<svg></div><title>&lt;img src={T}></title>"),
+        (f"<svg></div><![CDATA[ > <img src={T}> ]]>", "<svg></div><![CDATA[ > <img > ]]>"),
+        (f"<svg></div><p><style><img src={T}></style>", f"<svg></div><p><style><img src={T}></style>"),
+        ("<svg></div><script href=own.js>track()</script>", "<svg></div>"),
+        (f"<svg></div><script type=x><img src={T}></script>", "<svg></div><script type=x><img ></script>"),
+        (f"<select><xmp><img src={T}></xmp></select>", "<select><xmp><img ></xmp></select>"),
+        ("<select><script>a<b</script></select>", "<select><script>a<b</script></select>"),
+        ("<svg></div><script>a<b</script>", "<svg></div><script></script>"),
+    ],
+)
+def test_what_can_be_read_in_two_ways_is_safe_in_both(page: str, expected: str) -> None:
+    """``noscript``, malformed drawings and ``select``."""
+    check(page, expected)
+
+
+def test_the_judge_is_asked_in_document_order_with_decoded_urls() -> None:
+    """White space, tabs, backslashes and the page's own references reach it as they are."""
+    judge = check(
+        '<script src=" /a\t.js "></script><img src="/\\own.example/b?x=1&copy=2&amp;y"><base href="/c/">'
+        "<link rel=icon href=d><base href=/e/>"
+    )
+    assert judge.urls == [
+        ("script", " /a\t.js "),
+        ("img", "/\\own.example/b?x=1&copy=2&y"),
+        ("base", "/c/"),
+        ("link", "d"),
+        ("base", "/e/"),
+    ]
+    assert judge.bases == ["/c/"]
+
+
+def test_a_page_in_a_page_has_a_base_of_its_own() -> None:
+    """``base`` in a ``srcdoc`` changes how its own URLs are resolved, not those of the page around it."""
+    inner = "<base href='//cdn.example/x/'><img src='y.png'>"
+    judge = check(f'<iframe srcdoc="{html.escape(inner)}"></iframe><img src="//own.example/z.png">')
+    assert judge.bases == []
+    assert judge.urls == [
+        ("base", "//cdn.example/x/"),
+        ("img", "//cdn.example/x/y.png"),
+        ("img", "//own.example/z.png"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("<body>x</body></html>", "<body>x[+]</body></html>"),
+        ("<body>x</BODY >", "<body>x[+]</BODY >"),
+        ("<p>x", "<p>x[+]"),
+        ("<body>x</body></body>", "<body>x[+]</body></body>"),
+        ("<body><!-- </body> --></body>", "<body><!-- </body> -->[+]</body>"),
+        ("<script>'</body>'</script></body>", "<script>'</body>'</script>[+]</body>"),
+        ("<script type=x></body></script></body>", "<script type=x></body></script>[+]</body>"),
+        ("<p a='</body>'></body>", "<p a='</body>'>[+]</body>"),
+        ("<textarea></body></textarea></body>", "<textarea></body></textarea>[+]</body>"),
+        ("<template></body></template></body>", "<template></body></template>[+]</body>"),
+        ("<noscript></body></noscript></body>", "<noscript></body></noscript>[+]</body>"),
+        ("<svg><desc></body></desc></svg></body>", "<svg><desc></body></desc></svg></body>[+]"),
+        ("<svg><g></body>", "<svg><g></body></g></svg>[+]"),
+        ("<template><p>", "<template><p></template>[+]"),
+        ("<select><option>", "<select><option></select>[+]"),
+        ("x<div a='", "x[+]<div a='"),
+        ("x<", "x[+]<"),
+        ("x</", "x[+]</"),
+        ("x</d", "x[+]</d"),
+        ("x<!", "x<!>[+]"),
+        ("x<!-", "x<!->[+]"),
+        ("x<!--", "x<!---->[+]"),
+        ("x<!-- y --", "x<!-- y ---->[+]"),
+        ("x<?y", "x<?y>[+]"),
+        ("x</ y", "x</ y>[+]"),
+        ("<title>x", "<title>x</title>[+]"),
+        ("<textarea>x</texta", "<textarea>x</texta</textarea>[+]"),
+        ("<xmp>x</xmp a='", "<xmp>x</xmp>[+]</xmp a='"),
+        ("<script>x", "[+]<script>x"),
+        ("<script type=x>x", "<script type=x>x"),
+        ("<style>x", "[+]<style>x"),
+        ("<noscript>x", "[+]<noscript>x"),
+        ("<plaintext>x", "<plaintext>x"),
+        ("<svg><![CDATA[x", "<svg><![CDATA[x]]></svg>[+]"),
+    ],
+)
+def test_the_insertion_comes_before_the_end_of_the_body_wherever_that_is(page: str, expected: str) -> None:
+    """Not into a comment, script, template or attribute; never so that it finishes what was unfinished."""
+    for sizes in ([len(page)], [1], [2], [5]):
+        result = rewritten(page.encode(), sizes=sizes, insertion=b"[+]")
+        assert result == expected.encode(), sizes
+
+
+def test_nothing_is_inserted_into_a_piece_of_a_page() -> None:
+    """A fragment gets the insertion only when it turns out to be a page."""
+    assert rewritten(b"<p>x", insertion=b"[+]", fragment=True) == b"<p>x"
+    assert rewritten(b"<html><p>x", insertion=b"[+]", fragment=True) == b"<html><p>x[+]"
+
+
+@pytest.mark.parametrize(
+    ("page", "expected", "element"),
+    [
+        ("<p><script>" + "x" * 200 + "</script><p>", "<p><p>", "script"),
+        ("<p><script><!--<script>" + "x" * 200 + "</script></script><p>", "<p><p>", "script"),
+        ("<p><style>" + "x" * 200 + "</style><p>", "<p><p>", "style"),
+        ("<p><noscript>" + "x" * 200 + "</noscript><p>", "<p><p>", "noscript"),
+        ("<p><script>" + "x" * 200, "<p>", "script"),
+        ("<svg><script>" + "x" * 200 + "</script><g>", "<svg><g>", "script"),
+        ("<svg></i><![CDATA[" + "x" * 200 + "]]><g>", "<svg></i><g>", "CDATA section"),
+        ("<select><xmp>" + "x" * 200 + "</xmp>", "<select>", "xmp"),
+    ],
+)
+def test_what_is_too_long_to_be_judged_is_dropped_and_told(page: str, expected: str, element: str) -> None:
+    """It fails closed, and the page goes on; the same for every chunking."""
+    for sizes in ([len(page)], [1], [7], [50]):
+        judge = Judging()
+        assert rewritten(page.encode(), judge, sizes=sizes, max_buffer_bytes=100) == expected.encode(), sizes
+        assert judge.undecided == [element]
+
+
+def test_long_text_that_needs_no_judging_streams_through() -> None:
+    """Data blocks with escapes, text areas and comments are never kept back."""
+    for begin, end in (
+        (b"<script type=x><!--<script>", b"</script>--></script>"),
+        (b"<textarea>", b"</textarea>"),
+        (b"<!--", b"-->"),
+        (b"<svg><![CDATA[", b"]]>"),
+    ):
+        page = begin + b"x" * 1000 + end + b"<p>"
+        assert rewritten(page, sizes=[50], max_buffer_bytes=100) == page
+
+
+def _write_all(rewriter: Rewriter, page: bytes, size: int) -> None:
+    for chunk in pieces(page, [size]):
+        rewriter.write(chunk)
+
+
+@pytest.mark.parametrize("page", [b'<img a="', b"<p ", b"</p ", b"<title></title "])
+def test_an_endless_tag_ends_the_rewriter(page: bytes) -> None:
+    """It raises, says why, and refuses reuse."""
+    for size in (1, 40):
+        rewriter = Rewriter(Judging(), max_buffer_bytes=100)
+        with pytest.raises(RewriterLimitExceeded, match=r"a tag of the page is \d+ bytes long"):
+            _write_all(rewriter, page + b"x" * 300 + b'">', size)
+        with pytest.raises(RewriterLimitExceeded, match="has ended"):
+            rewriter.write(b"x")
+        assert rewriter.end() == b""
+
+
+def test_what_is_decided_goes_out_at_once() -> None:
+    """Only the open tag, or the script that is not yet whole, is kept back."""
+    rewriter = Rewriter(Judging())
+    assert rewriter.write(b"<p>a<i") == b"<p>a"
+    assert rewriter.write(b">b") == b"<i>b"
+    assert rewriter.write(b"<script>x>") == b""
+    assert rewriter.write(b"y</scr") == b""
+    assert rewriter.write(b"ipt>z") == b"<script>x>y</script>z"
+    assert rewriter.write(b"1 <") == b"1 "
+    assert rewriter.write(b" 2") == b"< 2"
+    assert rewriter.end() == b""

@@ -1,0 +1,167 @@
+"""Judging what one response carries, and the account of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from consent.categories import OPTIONAL, Category
+from consent.choice import Choice
+from consent.decision import Decision, Reason, decide
+from consent.enforcement import MAX_FINDINGS, Action, Finding, PageEnforcement, site_of
+from consent.html.urls import PageURL
+from consent.signals import ChoiceState, Signals
+from tests.exchange import CATALOG, NOW, POLICY, REFUSING
+
+VENDORS = CATALOG.vendors
+PAGE = PageURL("https", "www.example.com", "/shop/index.html")
+
+
+def decided(*granted: Category, vendors: dict[str, bool] | None = None, gpc: bool = False) -> Decision:
+    choice = Choice(
+        receipt_id="",
+        subject="",
+        made_at=NOW,
+        policy_version=POLICY.version,
+        granted=frozenset(granted),
+        vendors=vendors or {},
+    )
+    return decide(POLICY, Signals(choice=choice, choice_state=ChoiceState.VALID, gpc=gpc))
+
+
+def page(decision: Decision = REFUSING, url: PageURL = PAGE) -> PageEnforcement:
+    return PageEnforcement(CATALOG, decision, url)
+
+
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        ("https://t.tracker.example/t.js", True),
+        ("//tracker.example", True),
+        ("http://a.b.tracker.example:8080/x?y#z", True),
+        ("https://nottracker.example/", False),
+        ("https://cdn.example/jquery.js", False),
+        ("https://unknown.example/x", False),
+        ("/t.tracker.example/t.js", False),
+        ("t.js", False),
+        ("", False),
+        ("data:text/javascript,1", False),
+    ],
+)
+def test_a_url_is_refused_where_it_leads_to_a_refused_vendor(url: str, refused: bool) -> None:
+    """Hosts count on label boundaries; the page's own host never."""
+    assert page().refuses_url("script", url) is refused
+    assert page(decided(*OPTIONAL)).refuses_url("script", url) is False
+
+
+def test_the_pages_own_host_is_never_refused() -> None:
+    """Not even where the catalog knows it: a vendor may use its own product."""
+    own = page(url=PageURL("https", "www.tracker.example", "/"))
+    assert own.refuses_url("script", "https://www.tracker.example/t.js") is False
+    assert own.refuses_url("script", "/t.js") is False
+    assert own.refuses_url("script", "https://t.tracker.example/t.js") is True
+    assert [finding.subject for finding in own.findings] == ["t.tracker.example/t.js"]
+
+
+@pytest.mark.parametrize(
+    ("base", "url", "refused"),
+    [
+        ("https://t.tracker.example/x/", "t.js", True),
+        ("//t.tracker.example", "/t.js", True),
+        ("sub/", "https://t.tracker.example/", True),
+        ("https://t.tracker.example/", "https://www.example.com/t.js", False),
+        ("data:,", "t.js", False),
+    ],
+)
+def test_relative_urls_are_resolved_against_the_base(base: str, url: str, refused: bool) -> None:
+    """From where it is set."""
+    enforcement = page()
+    assert enforcement.refuses_url("script", "t.js") is False
+    enforcement.set_base(base)
+    assert enforcement.refuses_url("script", url) is refused
+
+
+def test_what_is_found_is_accounted_for() -> None:
+    """Known vendors with the reason, strangers without; what is the site's own is not in it."""
+    enforcement = page(decided(Category.PERFORMANCE))
+    enforcement.refuses_url("script", "https://t.tracker.example/t.js?visitor=1")
+    enforcement.refuses_url("img", "https://counter.example/c.gif")
+    enforcement.refuses_url("iframe", "https://unknown.example/" + "x" * 300)
+    enforcement.refuses_url("img", "https://static.example.com/own.png")
+    enforcement.refuses_url("script", "https://cdn.example/jquery.js")
+    enforcement.refuses_script("trackMe(1)")
+    enforcement.refuses_script("console.log('track')")
+    enforcement.refuses_cookie("_track_1")
+    enforcement.refuses_cookie("session")
+    enforcement.note_undecided("script")
+    tracker, counter, cdn = (VENDORS[name] for name in ("tracker", "counter", "cdn"))
+    assert enforcement.findings == [
+        Finding(Action.STRIPPED, "script", "t.tracker.example/t.js", tracker, Reason.REFUSED),
+        Finding(Action.ALLOWED, "img", "counter.example/c.gif", counter, Reason.GRANTED),
+        Finding(Action.ALLOWED, "iframe", "unknown.example/" + "x" * 184, None, None),
+        Finding(Action.ALLOWED, "script", "cdn.example/jquery.js", cdn, Reason.ALWAYS_ON),
+        Finding(Action.STRIPPED, "inline script", "the snippet of Tracker", tracker, Reason.REFUSED),
+        Finding(Action.STRIPPED, "cookie", "_track_1", tracker, Reason.REFUSED),
+        Finding(Action.STRIPPED, "script", "could not be read to its end", None, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("decision", "refused", "reason"),
+    [
+        (REFUSING, True, Reason.NO_CHOICE),
+        (decided(), True, Reason.REFUSED),
+        (decided(Category.TARGETING), False, Reason.GRANTED),
+        (decided(Category.TARGETING, gpc=True), True, Reason.GPC),
+        (decided(vendors={"tracker": True}), False, Reason.GRANTED),
+        (decided(Category.TARGETING, vendors={"tracker": False}), True, Reason.REFUSED),
+        (decided(vendors={"tracker": True}, gpc=True), True, Reason.GPC),
+    ],
+)
+def test_the_reason_is_the_one_that_decided(decision: Decision, refused: bool, reason: Reason) -> None:
+    """The vendor's own where the visitor made an exception, else the category's."""
+    enforcement = page(decision)
+    assert enforcement.refuses_cookie("_track") is refused
+    assert [finding.reason for finding in enforcement.findings] == [reason]
+
+
+def test_the_account_is_bounded() -> None:
+    """A page of a million pixels costs no memory for each."""
+    enforcement = page()
+    for number in range(MAX_FINDINGS + 5):
+        enforcement.refuses_url("img", f"https://unknown.example/{number}")
+    assert (len(enforcement.findings), enforcement.uncounted) == (MAX_FINDINGS, 5)
+
+
+@pytest.mark.parametrize(
+    ("cookie", "decided"), [("_track", True), ("_count", True), ("_cdn", False), ("session", False)]
+)
+def test_it_is_known_whether_the_decision_mattered(cookie: str, decided: bool) -> None:
+    """Allowed or not: another visitor may get another answer. Strictly necessary things are for everybody."""
+    enforcement = page()
+    enforcement.refuses_cookie(cookie)
+    assert enforcement.decided is decided
+
+
+@pytest.mark.parametrize(
+    ("host", "site"),
+    [
+        ("www.example.com", "example.com"),
+        ("a.b.example.co.uk", "example.co.uk"),
+        ("one.github.io", "one.github.io"),
+        ("localhost", "localhost"),
+        ("[::1]", "[::1]"),
+        ("192.0.2.1", "192.0.2.1"),
+        ("co.uk", "co.uk"),
+        ("", ""),
+    ],
+)
+def test_a_hosts_site_is_its_registrable_domain(host: str, site: str) -> None:
+    """The host itself where it has none."""
+    assert site_of(host) == site
+
+
+def test_addresses_that_share_their_last_numbers_are_not_one_site() -> None:
+    """Labels of an address are no domain."""
+    enforcement = page(url=PageURL("http", "192.0.2.1", "/"))
+    enforcement.refuses_url("img", "http://198.51.2.1/x.gif")
+    assert [finding.subject for finding in enforcement.findings] == ["198.51.2.1/x.gif"]
