@@ -49,23 +49,21 @@ class Signature:
 
     def found_in(self, code: str, read: Callable[[str], ScriptText]) -> bool:
         """Whether a match begins in code. ``read`` is called at the first match, if there is one."""
-        return next(_starts_in_code(self.regex, code, read), None) is not None
+        at = 0
+        while match := self.regex.search(code, at):
+            if _begins_in_code(code, match.start(), read):
+                return True
+            at = match.start() + 1
+        return False
 
 
-def _starts_in_code(
-    regex: re.Pattern[str], code: str, read: Callable[[str], ScriptText]
-) -> Iterator[re.Match[str]]:
-    """Yield the matches that begin a word, in code.
+def _begins_in_code(code: str, start: int, read: Callable[[str], ScriptText]) -> bool:
+    """Whether a word begins at ``start``, and is code.
 
     The character before is looked at here rather than by a look-behind: a pattern that begins with literal
     text is searched for several times faster.
     """
-    at = 0
-    while match := regex.search(code, at):
-        start = match.start()
-        if not (start and _WORD_CHARACTER.match(code, start - 1)) and read(code).is_code(start):
-            yield match
-        at = start + 1
+    return not (start and _WORD_CHARACTER.match(code, start - 1)) and read(code).is_code(start)
 
 
 @lru_cache(maxsize=1024)  # read from a file, then compiled into a catalog: once is enough
@@ -217,9 +215,10 @@ class SnippetFinder:
         if "//" not in code and r"\/\/" not in code:
             return
         for word in words & _LOADING.keys():
-            for loading in _starts_in_code(_LOADING[word], code, read):
+            for loading in _LOADING[word].finditer(code):
+                # Most are nobody's we know, and need not be told from the same words in a string.
                 found = self._match_url(*_address(loading["host"], loading["target"]))
-                if found is not None:
+                if found is not None and _begins_in_code(code, loading.start(), read):
                     yield found
 
 

@@ -75,6 +75,8 @@ class Rewriter:
 
     Args:
         judge: decides what is refused.
+        at_head_start: makes the bytes to put first into the head, once: behind ``<head>``; where a page has
+            none, before the first element that could load or run anything.
         at_body_end: makes the bytes to put before ``</body>``, once; where a page has none, at its end. It is
             called when all before that place has been judged.
         fragment: the page may be a piece of one; without ``<body>`` or ``<html>`` nothing is inserted.
@@ -87,6 +89,7 @@ class Rewriter:
         self,
         judge: Judge,
         *,
+        at_head_start: Callable[[], bytes] | None = None,
         at_body_end: Callable[[], bytes] | None = None,
         fragment: bool = False,
         scripting: bool = True,
@@ -95,6 +98,7 @@ class Rewriter:
         may_set_base: bool = True,
     ) -> None:
         self._judge = judge
+        self._head_insertion = at_head_start
         self._insertion = at_body_end
         self._is_document = not fragment
         self._scripting = scripting
@@ -194,6 +198,16 @@ class Rewriter:
         if self._insertion is not None:
             self._out.insert(data, position, before + self._insertion())
             self._insertion = None
+
+    def _insert_in_head(self, data: bytes, tag: Tag) -> None:
+        """Insert what goes first into the head, if ``tag`` is its start tag or the first that matters behind it."""
+        if tag.name == b"html":
+            return
+        if tag.name in (b"head", b"body"):
+            self._is_document = True
+        if self._is_document and self._head_insertion is not None:
+            self._out.insert(data, tag.end if tag.name == b"head" else tag.start, self._head_insertion())
+            self._head_insertion = None
 
     def _insert_at_end(self, data: bytes, position: int) -> None:
         """Insert where the page ends, outside of whatever it left open.
@@ -366,6 +380,8 @@ class Rewriter:
             return self._await(_TAG_END)
         self._check_length(tag.end - start)
         name = tag.name
+        if self._head_insertion is not None:
+            self._insert_in_head(data, tag)
         if name == b"base":
             self._leave_home()
         reading = self._foreign.script_reading if name == b"script" else self._foreign.reading

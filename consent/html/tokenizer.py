@@ -47,7 +47,7 @@ def _either_case(words: str) -> bytes:
 
 STRUCTURAL = (
     "script style svg select textarea title template iframe noscript noembed noframes math xmp plaintext base"
-    " body html frameset"
+    " head body html frameset"
 )
 """Elements that hold raw text, change how the rest is read, or are asked for by the rewriter."""
 LOADING = "source track img input image link meta video audio embed object param frame"

@@ -385,3 +385,38 @@ def test_what_is_decided_goes_out_at_once() -> None:
     assert rewriter.write(b"1 <") == b"1 "
     assert rewriter.write(b" 2") == b"< 2"
     assert rewriter.end() == b""
+
+
+@pytest.mark.parametrize(
+    ("page", "expected"),
+    [
+        ("<html><head><title>x</title></head>", "<html><head>[+]<title>x</title></head>"),
+        (
+            "<!doctype html><HEAD lang=en ><script>a</script>",
+            "<!doctype html><HEAD lang=en >[+]<script>a</script>",
+        ),
+        ("<!doctype html><p>x<script>a</script>", "<!doctype html><p>x[+]<script>a</script>"),
+        ("<html><body onload=a><p>x", "<html>[+]<body onload=a><p>x"),
+        ("<html><link rel=icon href=//own.example/i><p>", "<html>[+]<link rel=icon href=//own.example/i><p>"),
+        ("<!-- <head> --><html><head></head>", "<!-- <head> --><html><head>[+]</head>"),
+        ("<head></head><template><head></template>", "<head>[+]</head><template><head></template>"),
+        ("<p>no element that loads", "<p>no element that loads"),
+    ],
+)
+def test_what_goes_first_into_the_head_comes_before_all_that_runs(page: str, expected: str) -> None:
+    """Behind the head's start tag, or before the first element that could load or run something."""
+    for size in (len(page), 1, 7):
+        rewriter = Rewriter(Judging(), at_head_start=lambda: b"[+]")
+        data = page.encode()
+        written = b"".join(rewriter.write(chunk) for chunk in pieces(data, [size])) + rewriter.end()
+        assert written.decode() == expected
+
+
+def test_a_piece_of_a_page_has_no_head_to_insert_into() -> None:
+    """Only where a head or a body begins is a fragment taken for a page."""
+    for page, expected in (
+        (b"<div><script>a</script></div>", b"<div><script>a</script></div>"),
+        (b"<body><script>a</script>", b"[+]<body><script>a</script>"),
+    ):
+        rewriter = Rewriter(Judging(), at_head_start=lambda: b"[+]", fragment=True)
+        assert rewriter.write(page) + rewriter.end() == expected
