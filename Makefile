@@ -1,18 +1,21 @@
 # make demo   serve the demo site, with everything it needs set up first
 # make test   every check: lint, types, layers, tests, a real browser
 # make lint   the quick checks alone
+# make fuzz   the rewriter's properties on ever new pages (FUZZ_MINUTES=20)
 # make bench  the benchmarks (PAGES=folder for your own pages)
 
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
-PAGES  ?=
+PYTHON       ?= python3
+VENV         := .venv
+BIN          := $(VENV)/bin
+PAGES        ?=
+FUZZ_MINUTES ?= 20
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint fuzz bench clean
 
-$(VENV)/.demo: pyproject.toml
+# The compiled parts are built by the installation: their sources make it stale, too.
+$(VENV)/.demo: pyproject.toml consent/_build.py consent/_speedups.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "asgi-consent needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[check,demo]'
 	@touch $@
 
@@ -33,8 +36,16 @@ test: lint
 	$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m pytest
 
+# Each round draws pages of its own; a page that fails is printed, and kept in .hypothesis for the next run.
+fuzz: $(VENV)/.dev
+	@end=$$(( $$(date +%s) + $(FUZZ_MINUTES) * 60 )); \
+	while [ $$(date +%s) -lt $$end ]; do \
+		CONSENT_EXAMPLES=1000 $(BIN)/python -m pytest -q -x -o timeout=0 tests/html/test_properties.py || exit 1; \
+	done
+
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/rewrite.py $(PAGES)
+	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/receipts.py
 
 clean:

@@ -1,6 +1,7 @@
 """Tracking governance for ASGI apps: trackers stay out of responses until the visitor consents.
 
 from consent import ConsentMiddleware
+
 app = ConsentMiddleware(app)
 """
 

@@ -24,6 +24,7 @@ from consent.choice import BrowserSignal, Choice
 from consent.decision import Decision, Reason, decide
 from consent.enforcement import Action, Finding
 from consent.errors import ConfigurationError
+from consent.minify import minified_stylesheet
 from consent.policy import Policy, Regime
 from consent.signals import ChoiceState, Signals
 from consent.texts import Texts, load_texts
@@ -31,7 +32,6 @@ from consent.texts import Texts, load_texts
 MAX_EXPLAINED = 100
 """Findings listed per group of the developers' panel; the rest are only counted."""
 _MAX_MEMO = 256
-_MEDIA_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
@@ -175,8 +175,11 @@ class Banner:
 
     @property
     def stylesheet_url(self) -> str:
-        """The one stylesheet, with a hash of its content in the name."""
-        return f"{self.prefix}/static/{_named(self.static, 'consent.css').name}"
+        """The stylesheet of what visitors see on every page, with a hash of its content in the name."""
+        return self._static_url("consent.css")
+
+    def _static_url(self, name: str) -> str:
+        return f"{self.prefix}/static/{_named(self.static, name).name}"
 
     @property
     def language(self) -> str:
@@ -457,6 +460,8 @@ class Banner:
             "opt_in": policy.regime is Regime.OPT_IN,
             "prefix": self.prefix,
             "stylesheet_url": self.stylesheet_url,
+            "pages_stylesheet_url": self._static_url("pages.css"),
+            "explanation_stylesheet_url": self._static_url("explanation.css"),
             "categories": [self._category(category) for category in Category],
             # The catalog is written in English: WCAG 3.1.2, language of parts.
             "catalog_lang": "" if in_english else Markup(' lang="en" dir="ltr"'),
@@ -558,16 +563,15 @@ def _environment(templates: Path | None, shared: Mapping[str, object]) -> Enviro
 
 
 def _load_static(folder: Path) -> Mapping[str, StaticFile]:
-    """Read every stylesheet and script in ``folder``, keyed by the name in its URL."""
+    """Read every stylesheet in ``folder``, keyed by the name in its URL."""
     files = {}
-    for path in sorted(folder.iterdir()):
-        media_type = _MEDIA_TYPES.get(path.suffix)
-        if media_type is None:
-            continue
-        content = path.read_bytes()
+    for path in sorted(folder.glob("*.css")):
+        content = minified_stylesheet(path.read_text("utf-8")).encode()
         digest = sha256(content).hexdigest()[:16]
-        name = f"{path.stem}.{digest}{path.suffix}"
-        files[name] = StaticFile(name=name, media_type=media_type, content=content, etag=f'"{digest}"')
+        name = f"{path.stem}.{digest}.css"
+        files[name] = StaticFile(
+            name=name, media_type="text/css; charset=utf-8", content=content, etag=f'"{digest}"'
+        )
     return MappingProxyType(files)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from consent import codings
 from consent import headers as fields
 from consent.catalog import Catalog
 from consent.codings import Sniffed
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 MAX_PAGE_BYTES = 16 * 1024 * 1024
 _MAX_REDIRECTS = 5
-_REPORT = re.compile(rb'<script type="application/json" id="consent-report">(.*?)</script>', re.DOTALL)
+_REPORT_BEGIN = b'<script type="application/json" id="consent-report">'
+_REPORT_END = b"</script>"
 
 
 class CheckError(ConsentError):
@@ -93,10 +95,12 @@ def check_pages(
     """
     with _client(timeout_seconds) as client:
         for url in urls:
-            yield _check_page(client, url, catalog, policy)
+            yield _check_page(client, url, catalog, policy, timeout_seconds)
 
 
-def _check_page(client: httpx2.Client, url: str, catalog: Catalog, policy: Policy) -> PageCheck:
+def _check_page(
+    client: httpx2.Client, url: str, catalog: Catalog, policy: Policy, timeout_seconds: float
+) -> PageCheck:
     import httpx2
 
     result = PageCheck(url)
@@ -106,7 +110,7 @@ def _check_page(client: httpx2.Client, url: str, catalog: Catalog, policy: Polic
         client.cookies.clear()
         try:
             with client.stream("GET", target) as response:
-                body = _bounded(response)
+                body = _bounded(response, timeout_seconds)
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
             raise CheckError(f"{target} could not be fetched: {error or type(error).__name__}") from None
         page = _judge(target, response, body, catalog, policy, result)
@@ -118,16 +122,29 @@ def _check_page(client: httpx2.Client, url: str, catalog: Catalog, policy: Polic
     if page is None:
         kind = response.headers.get("content-type", "nothing that says what it is")
         raise CheckError(f"{target} is not an HTML page but {kind}: name the address of a page")
+    if response.is_error and not result.leaked:
+        # That nothing leaks from "not found" or "not allowed" says nothing about the page that was meant.
+        raise CheckError(
+            f"{target} answered {response.status_code}: name a page that visitors without consent can see"
+        )
     return result
 
 
-def _bounded(response: httpx2.Response) -> bytes:
+def _bounded(response: httpx2.Response, timeout_seconds: float) -> bytes:
+    """Return the decoded body, which must be all there in time."""
+    asked = response.request.headers["accept-encoding"].encode()
+    applied = codings.listed(response.headers.get("content-encoding", "").encode())
+    if unasked := [coding for coding in applied if coding in codings.OF_BROWSERS and coding not in asked]:
+        raise ValueError(f"it is in the coding {unasked[0].decode()}, which was not asked for")
+    until = monotonic() + timeout_seconds
     pieces = []
     size = 0
     for piece in response.iter_bytes():
         size += len(piece)
         if size > MAX_PAGE_BYTES:
             raise ValueError(f"it is larger than {MAX_PAGE_BYTES >> 20} MiB")
+        if monotonic() > until:
+            raise ValueError(f"it did not end within {timeout_seconds:g} seconds")
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -137,17 +154,17 @@ def _judge(
 ) -> PageEnforcement | None:
     """Add what one response holds to ``result``; return ``None`` where it is not a page."""
     parts = urlsplit(url)
+    host = response.url.raw_host.decode("ascii").lower().rstrip(".")
     page = PageEnforcement(
         catalog,
         decide(policy, Signals()),
-        PageURL(parts.scheme, (parts.hostname or "").lower(), parts.path or "/"),
+        PageURL(parts.scheme, f"[{host}]" if ":" in host else host, parts.path or "/"),
     )
     headers = [(key.lower(), value) for key, value in response.headers.raw]
     fields.governed(headers, page, now=0)
     is_page = fields.media_type(headers) in fields.REWRITTEN_TYPES
     if is_page:
-        match = _REPORT.search(body)
-        report = _read_report(match[1]) if match else None
+        report = _read_report(body)
         if report is not None:
             result.governed = True
             result.withheld += report
@@ -174,12 +191,17 @@ def _judge(
     return page if is_page else None
 
 
-def _read_report(text: bytes) -> list[Item] | None:
+def _read_report(body: bytes) -> list[Item] | None:
     """Read what the site says it withheld; ``None`` where that is no report of ours."""
+    # The site's comes last: what stands before it may be anybody's.
+    begin = body.rfind(_REPORT_BEGIN)
+    end = body.find(_REPORT_END, begin)
+    if begin < 0 or end < 0:
+        return None
     try:
-        report = json.loads(text)
+        report = json.loads(body[begin + len(_REPORT_BEGIN) : end])
         return [_item(entry) for entry in report["findings"] if entry["action"] == Action.STRIPPED.value]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
 
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
 from consent.categories import Category
+
+# The forms of what is written down of a choice, in the cookie and in the receipt alike.
+RECEIPT_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+SUBJECT = re.compile(r"[0-9a-f]{32}")
+POLICY_VERSION = re.compile(r"[0-9a-f]{12}")
+VENDOR_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
 class BrowserSignal(StrEnum):

@@ -17,7 +17,7 @@ from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
 from consent.categories import OPTIONAL
-from consent.choice import BrowserSignal, Choice
+from consent.choice import POLICY_VERSION, RECEIPT_ID, SUBJECT, VENDOR_ID, BrowserSignal, Choice
 from consent.errors import ConfigurationError, ConsentError
 from consent.signals import ChoiceState
 
@@ -32,10 +32,6 @@ _DIGEST = hashlib.sha256
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # a token (RFC 9110, section 5.6.2)
 _VALUE = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}")
-_RECEIPT_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_SUBJECT = re.compile(r"[0-9a-f]{32}")
-_POLICY_VERSION = re.compile(r"[0-9a-f]{12}")
-_VENDOR = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _CATEGORY_LETTERS = {category.value[0]: category for category in OPTIONAL}
 _SIGNAL_LETTERS = {signal.value[0]: signal for signal in BrowserSignal}
 
@@ -181,11 +177,11 @@ def _encode(choice: Choice) -> bytes:
     Raises:
         UnwritableChoiceError: a field does not have the form that :class:`Choice` describes.
     """
-    _require(_RECEIPT_ID, "receipt_id", choice.receipt_id, "a UUID4 in lower case")
-    _require(_SUBJECT, "subject", choice.subject, "32 lower-case hexadecimal digits")
-    _require(_POLICY_VERSION, "policy_version", choice.policy_version, "12 lower-case hexadecimal digits")
+    _require(RECEIPT_ID, "receipt_id", choice.receipt_id, "a UUID4 in lower case")
+    _require(SUBJECT, "subject", choice.subject, "32 lower-case hexadecimal digits")
+    _require(POLICY_VERSION, "policy_version", choice.policy_version, "12 lower-case hexadecimal digits")
     for vendor in choice.vendors:
-        _require(_VENDOR, "vendors", vendor, "ids of lower-case letters, digits and hyphens, at most 64")
+        _require(VENDOR_ID, "vendors", vendor, "ids of lower-case letters, digits and hyphens, at most 64")
     made_at = choice.made_at
     if type(made_at) is not int or not 0 < made_at < 1 << 40:
         raise UnwritableChoiceError(f"made_at must be whole seconds since 1970, not {made_at!r}")

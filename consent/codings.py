@@ -261,12 +261,17 @@ def _module(name: str) -> ModuleType | None:
 
 
 _CODINGS = _installed()
+OF_BROWSERS = frozenset(b"gzip x-gzip deflate br zstd compress x-compress dcb dcz".split())
+"""The codings that some browser undoes."""
 
 
 def listed(value: bytes) -> list[bytes]:
-    """Return the codings that a ``Content-Encoding`` names, in the order they were applied."""
+    """Return the codings that a ``Content-Encoding`` names, in the order they were applied.
+
+    A name that no browser knows, such as ``utf-8`` or ``none``, is left out: to them the body is not coded.
+    """
     names = [name.strip(b" \t").lower() for name in value.split(b",")]
-    return [name for name in names if name not in (b"", b"identity")]
+    return [name for name in names if name in OF_BROWSERS]
 
 
 def readable(codings: Sequence[bytes]) -> bool:
@@ -399,6 +404,9 @@ class _Utf16:
         return self._through(last) + self._back(self._inner.end(), final=True) + half
 
 
+_ERROR = 0x9B  # an escape with the eighth bit, which nothing else becomes
+
+
 class _Iso2022Jp:
     """Shows ``inner`` the bytes of Japanese characters with their eighth bit set, and takes it off again.
 
@@ -410,12 +418,11 @@ class _Iso2022Jp:
 
     _ESCAPE = re.compile(rb"\x1b(\$[@B]|\([BIJ])")
     _HALF_ESCAPE = re.compile(rb"\x1b[$(]?\Z")
-    _ERROR = 0x9B  # an escape with the eighth bit, which nothing else becomes
-    _IN_ASCII = bytes(byte if byte < 0x80 else 0x9B for byte in range(256))
+    _IN_ASCII = bytes(byte if byte < 0x80 else _ERROR for byte in range(256))
     _IN_JAPANESE = bytes(
-        0x9B if byte >= 0x80 else byte if byte == 0x1B else byte | 0x80 for byte in range(256)
+        _ERROR if byte >= 0x80 else byte if byte == 0x1B else byte | 0x80 for byte in range(256)
     )
-    _BACK = bytes(byte if byte < 0x80 or byte == 0x9B else byte & 0x7F for byte in range(256))
+    _BACK = bytes(byte if byte < 0x80 or byte == _ERROR else byte & 0x7F for byte in range(256))
 
     def __init__(self, inner: Stream) -> None:
         self._inner = inner

@@ -13,6 +13,9 @@ from secrets import token_hex
 
 from consent.errors import ConfigurationError
 
+DEFAULT_FOLDER = "consent-data"
+"""Where a site's data folder is unless it says otherwise, in the working directory."""
+
 _KEYS = "keys"
 _KEY = re.compile(rb"[0-9a-f]{64}")
 _MAX_KEYS_BYTES = 64 * 1024

@@ -98,6 +98,11 @@ class PageEnforcement:
         """From here on relative references are resolved against ``url``."""
         self._base = resolve_base(url, self._page)
 
+    @property
+    def leads_away(self) -> bool:
+        """Whether relative references lead to another host than the page's."""
+        return self._base.host != self._page.host
+
     def note_undecided(self, element: str) -> None:
         """Take note that an ``element`` was taken out because it could not be read to its end."""
         self._note(Action.STRIPPED, element, "could not be read to its end", None)

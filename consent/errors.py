@@ -1,4 +1,7 @@
-"""Every error the package raises on purpose, as one tree."""
+"""The root of the errors that the package raises on purpose, and those that concern more than one module.
+
+An error about one kind of value is defined beside it.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,24 @@ class ConsentError(Exception):
 class ConfigurationError(ConsentError):
     """A setting, policy file or catalog file is wrong; the app must not start with it.
 
-    ``source`` is the file or setting, ``line`` its 1-based line where known, ``key`` the dotted key.
+    ``message`` is what is wrong and what to do; ``source`` the file or setting, ``line`` its 1-based line where
+    known, ``key`` the dotted key. As text the error has all of them.
     """
 
     def __init__(
         self, message: str, *, source: str | None = None, line: int | None = None, key: str | None = None
     ) -> None:
+        self.message = message
         self.source = source
         self.line = line
         self.key = key
         place = ":".join(str(part) for part in (source, line) if part is not None)
         where = " ".join(part for part in (place, f"[{key}]" if key else "") if part)
         super().__init__(f"{where}: {message}" if where else message)
+
+
+class InvalidReceiptError(ConsentError, ValueError):
+    """A receipt or an artefact, or the bytes of one, does not have the form described, or was altered."""
 
 
 class StoreError(ConsentError):

@@ -35,6 +35,17 @@ def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
     return next((value for key, value in headers if key.lower() == name), None)
 
 
+def lines(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
+    """Return the value of every line of a request's field ``name`` (lower case)."""
+    return [value.strip(b" \t") for key, value in headers if key == name]
+
+
+def only(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
+    """Return the value of a request's field ``name``; ``None`` if it is absent or given more than once."""
+    values = lines(headers, name)
+    return values[0] if len(values) == 1 else None
+
+
 def combined(headers: Headers) -> dict[bytes, bytes]:
     """Return a request's fields by name, the lines of each as one (RFC 9110, section 5.3)."""
     by_name = dict(headers)
@@ -47,11 +58,13 @@ def combined(headers: Headers) -> dict[bytes, bytes]:
 
 
 def last_of_each(headers: Headers) -> dict[bytes, bytes]:
-    """Return a response's fields by name, lower case: of several lines the last.
-
-    For the ``Content-Type`` that is the one that browsers take (Fetch, "extract a MIME type").
-    """
-    return {key.lower(): value for key, value in headers}
+    """Return a response's fields by name, lower case: of several lines the last, of ``Content-Type`` all."""
+    found = {key.lower(): value for key, value in headers}
+    if len(found) != len(headers):
+        types = [value for key, value in headers if key.lower() == b"content-type"]
+        if len(types) > 1:
+            found[b"content-type"] = b", ".join(types)
+    return found
 
 
 def media_type(headers: Headers) -> bytes:
@@ -59,10 +72,25 @@ def media_type(headers: Headers) -> bytes:
     return media_type_of(last_of_each(headers).get(b"content-type", b""))
 
 
+_LISTED_TYPE = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*+"?)++', re.DOTALL)
+_MEDIA_TYPE = re.compile(rb"[ \t]*+([^ \t;(/]++/[^ \t;(/]++)")
+# Nobody knows these, and browsers look at the body as they do where nothing is said.
+_TELLS_NOTHING = (b"unknown/unknown", b"application/unknown")
+
+
 @lru_cache(maxsize=256)
 def media_type_of(content_type: bytes) -> bytes:
-    """Return the media type in a ``Content-Type``, lower case, without parameters."""
-    return content_type.partition(b";")[0].strip(b" \t").lower()
+    """Return the media type in a ``Content-Type``, lower case, without parameters; empty where it says none.
+
+    It is read as browsers do: of several the last that is one (Fetch, "extract a MIME type"), and up to a blank
+    where the semicolon was forgotten.
+    """
+    found = b""
+    for part in _LISTED_TYPE.findall(content_type):
+        match = _MEDIA_TYPE.match(part)
+        if match and match[1] != b"*/*":
+            found = match[1].lower()
+    return b"" if found in _TELLS_NOTHING else found
 
 
 _NONCE = re.compile(rb"'nonce-([A-Za-z0-9+/_=-]{1,256})'")
@@ -158,9 +186,9 @@ _LOADING_RELATIONS = frozenset(
     )
 )
 _MEMBER = re.compile(r'(?:[^,"(<]|"(?:[^"\\]|\\.)*+"?|\([^)]*+\)?|<[^>]*+>?)++')
+_LINK_VALUE = re.compile(r'(?:[^,"<]|"(?:[^"\\]|\\.)*+"?|<[^>]*+>?)++', re.DOTALL)
 _LINK = re.compile(r"<([^>]*)>(.*)", re.DOTALL)
-_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s;,"]+))', re.IGNORECASE)
-_IMAGE_SET = re.compile(r';\s*imagesrcset\s*=\s*"([^"]*)"', re.IGNORECASE)
+_LINK_PARAMETER = re.compile(r';\s*+([^\s;="]++)(?:\s*+=\s*+("(?:[^"\\]|\\.)*+"?|[^;]*+))?+[^;]*+', re.DOTALL)
 _REFRESH = re.compile(r"""[\s;,]*[0-9.]*[\s;,]*(?:url\s*=\s*)?(["']?)(.*)""", re.IGNORECASE | re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _MAX_REPORT_TO = 16 * 1024
@@ -208,7 +236,8 @@ def _governed_value(
         return _without_refused_groups(value, page, lost_groups)
     if name == b"nel":
         return value
-    members = [member.strip() for member in _MEMBER.findall(text)]
+    form = _LINK_VALUE if name == b"link" else _MEMBER
+    members = [member.strip() for member in form.findall(text)]
     kept = [member for member in members if not member or not _refused_member(name, member, page)]
     if len(kept) == len(members):
         return value
@@ -220,14 +249,15 @@ def _refused_member(name: bytes, member: str, page: PageEnforcement) -> bool:
         link = _LINK.match(member)
         if link is None:
             return False
-        url, parameters = link.groups()
-        relation = _REL.search(parameters)
-        if relation is None or _LOADING_RELATIONS.isdisjoint(
-            (relation[1] or relation[2] or "").lower().split()
-        ):
+        url, rest = link.groups()
+        # Of repeated ones the first counts (RFC 8288, section 3.3).
+        parameters = {
+            match[1].lower(): (match[2] or "").strip().strip('"')
+            for match in reversed([*_LINK_PARAMETER.finditer(rest)])
+        }
+        if _LOADING_RELATIONS.isdisjoint(parameters.get("rel", "").lower().split()):
             return False
-        images = _IMAGE_SET.search(parameters)
-        candidates = images[1].split(",") if images else []
+        candidates = parameters.get("imagesrcset", "").split(",")
         urls = [url, *(candidate.split()[0] for candidate in candidates if candidate.strip())]
         return _refuses_any("link header", urls, page)
     quoted = _QUOTED.search(member)

@@ -10,6 +10,8 @@ _MAX_TAIL_BYTES = 4096
 _TAIL = re.compile(
     rb"</body[^<>]*+>(?:\s++|</html[^<>]*+>|<!--(?:(?!-->).)*+-->)*+", re.IGNORECASE | re.DOTALL
 )
+_BASE = re.compile(rb"<[bB][aA][sS][eE][\t\n\f\r />]")
+_BEGINS_BASE = 5
 
 
 class BodyEndInsertion:
@@ -21,9 +23,16 @@ class BodyEndInsertion:
     def __init__(self, make: Callable[[], bytes]) -> None:
         self._make = make
         self._held = b""
+        self._last = b""
+        self.has_base = False
+        """Whether something like a ``<base>`` has passed, so that relative URLs may lead anywhere."""
 
     def write(self, chunk: bytes) -> bytes:
         """Take the next bytes; return what is not kept back."""
+        if not self.has_base:
+            seam = self._last + chunk[:_BEGINS_BASE]
+            self.has_base = (_BASE.search(seam) or _BASE.search(chunk)) is not None
+            self._last = (self._last + chunk[-_BEGINS_BASE:])[-_BEGINS_BASE:]
         data = self._held + chunk if self._held else chunk
         # What is not found in these two spellings is missed, and the end of the page serves as well.
         tail = max(0, len(data) - _MAX_TAIL_BYTES)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import mimetypes
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from hashlib import sha256
@@ -28,6 +29,7 @@ from consent.codings import Coded, Sniffed, Stream
 from consent.decision import Decision, decide
 from consent.enforcement import Action, PageEnforcement
 from consent.failures import Failures, OnError
+from consent.guard import Guard
 from consent.html import Rewriter, XMLRewriter
 from consent.html.urls import PageURL
 from consent.insertion import BodyEndInsertion
@@ -50,6 +52,8 @@ _PAGES = _FRAMED | {b"document", b"empty", None}
 _FRAGMENT_FIELDS = (b"hx-request", b"turbo-frame", b"x-up-version", b"x-requested-with")
 # What a server sends bodies with that bypasses us.
 _BYPASSES = ("http.response.pathsend", "http.response.zerocopysend")
+_AUTHORITY = re.compile(rb"[A-Za-z0-9.:\[\]-]{1,255}")
+_LOCAL_URL = re.compile(rb'(?<=\s)(href|action|formaction|src)="/(?![/\\])')
 _BODILESS = frozenset((204, 205, 304))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
@@ -90,6 +94,7 @@ class EnforcingMiddleware:
         policy, catalog: the site's rules, and what is known about vendors.
         cookie: reads the stored choice; made for the policy's ``choice_days``.
         banner: renders what visitors see.
+        guard: keeps in the browser what the server cannot see; ``None``: nothing does, and pages get no script.
         clock: returns seconds since 1970.
         prefix: where ``endpoints`` live: a path as browsers see it, so that in a sub-application mounted at
             ``/shop`` it begins with ``/shop/``.
@@ -106,6 +111,7 @@ class EnforcingMiddleware:
         catalog: Catalog,
         cookie: ChoiceCookie,
         banner: Banner,
+        guard: Guard | None = None,
         clock: Callable[[], float],
         prefix: str = "/_consent",
         explain: bool = False,
@@ -121,6 +127,7 @@ class EnforcingMiddleware:
         self._cookie_name = cookie.name.encode()
         self._max_age = policy.choice_days * _DAY
         self._banner = banner
+        self._guard = guard
         self._clock = clock
         self._prefix = prefix + "/"
         self._own_folders = (self._prefix, "/.well-known/dnt/")
@@ -180,6 +187,7 @@ class EnforcingMiddleware:
             self._policy_version,
             self._banner.shown_text(decision).hash,
             self._banner.stylesheet_url,
+            self._guard and self._guard.url,
             self._explain,
         )
         return _Ruling(decision, "c-" + sha256(repr(seen).encode()).hexdigest()[:12])
@@ -423,12 +431,31 @@ class _Response:
             if framed:
                 return _PASSED
             if not fragment:
-                return BodyEndInsertion(self._insertion)
+                unread = BodyEndInsertion(
+                    lambda: self._anchored(self._guard_tag() + self._insertion(), unread.has_base)
+                )
+                return unread
         if kind in fields.XML_TYPES:
             return XMLRewriter(self._enforcement())
         return Rewriter(
-            self._enforcement(), at_body_end=None if framed else self._insertion, fragment=fragment
+            self._enforcement(),
+            at_head_start=self._guard_tag,
+            at_body_end=None
+            if framed
+            else lambda: self._anchored(self._insertion(), self._enforcement().leads_away),
+            fragment=fragment,
         )
+
+    def _guard_tag(self) -> bytes:
+        guard = self._middleware._guard
+        return b"" if guard is None else guard.markup(self._ruling.decision, nonce=self._nonce)
+
+    def _anchored(self, markup: bytes, leads_away: bool) -> bytes:
+        """Return what is inserted so that a ``<base>`` does not send the visitor's choice to another host."""
+        host = self._by_name.get(b"host", b"")
+        if not leads_away or not _AUTHORITY.fullmatch(host):
+            return markup
+        return _LOCAL_URL.sub(rb'\1="//%b/' % host, markup)
 
     def _insertion(self) -> bytes:
         middleware = self._middleware

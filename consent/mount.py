@@ -13,15 +13,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from consent.banner import Banner
 from consent.catalog import load_catalog
 from consent.choice_cookie import ChoiceCookie
-from consent.data_folder import DataFolder
+from consent.data_folder import DEFAULT_FOLDER, DataFolder
 from consent.errors import ConfigurationError
+from consent.guard import Guard
 from consent.middleware import EnforcingMiddleware, OnError
 from consent.policy import Policy, load_policy, locate_in_policy, own_cookie_vendors
 from consent.receipts import Store
 from consent.sqlite_store import SQLiteStore
 from consent.visitor import VisitorEndpoints
-
-DEFAULT_DATA = "consent-data"
 
 
 class ConsentMiddleware:
@@ -40,6 +39,8 @@ class ConsentMiddleware:
         templates: the site's own folder of templates and texts, which go before the built-in ones.
             ``CONSENT_TEMPLATES``.
         prefix: the path under which the endpoints answer. ``CONSENT_PREFIX``. Default: ``/_consent``.
+        guard: put the guard's script first into every page: it refuses what scripts add, and spares visitors the
+            reload after a refusal. ``CONSENT_GUARD``: ``1`` or ``0``. Default: on. The rest needs no JavaScript.
         explain: show developers at the end of each page what was withheld and why. ``CONSENT_EXPLAIN``: ``1`` or
             ``0``. Default: off.
         on_error: what becomes of the rest of a page that cannot be rewritten: ``withhold`` or ``pass``.
@@ -60,6 +61,7 @@ class ConsentMiddleware:
         store: Store | None = None,
         templates: str | Path | None = None,
         prefix: str | None = None,
+        guard: bool | None = None,
         explain: bool | None = None,
         on_error: OnError | None = None,
         clock: Callable[[], float] = time.time,
@@ -72,11 +74,16 @@ class ConsentMiddleware:
             path = policy or os.environ.get("CONSENT_POLICY")
             policy, catalog = load_policy(path, catalog) if path else (Policy(), catalog)
         prefix = prefix or os.environ.get("CONSENT_PREFIX") or "/_consent"
-        folder = DataFolder(data or os.environ.get("CONSENT_DATA") or DEFAULT_DATA)
+        folder = DataFolder(data or os.environ.get("CONSENT_DATA") or DEFAULT_FOLDER)
         own_templates = templates or os.environ.get("CONSENT_TEMPLATES")
         cookie = ChoiceCookie(folder.keys(), max_age_days=policy.choice_days)
         try:
-            banner = Banner(policy, prefix=prefix, templates=Path(own_templates) if own_templates else None)
+            banner = Banner(
+                policy,
+                prefix=prefix,
+                templates=Path(own_templates) if own_templates else None,
+                cookie_name=cookie.name,
+            )
         except ConfigurationError as error:
             # A text of the policy file is checked where it is used: say where it stands.
             raise (locate_in_policy(error, path) if path else error) from None
@@ -85,8 +92,15 @@ class ConsentMiddleware:
             # A database that cannot be written is to stop the start, not the first visitor's choice.
             store.prepare()
         self._store = store
+        guarding = Guard(catalog, prefix=prefix) if _switch("CONSENT_GUARD", guard, default=True) else None
         endpoints = VisitorEndpoints(
-            policy=policy, catalog=catalog, banner=banner, cookie=cookie, store=self._store, clock=clock
+            policy,
+            catalog,
+            banner,
+            cookie,
+            self._store,
+            static=[guarding.file] if guarding else [],
+            clock=clock,
         )
         self._enforcing = EnforcingMiddleware(
             app,
@@ -95,9 +109,10 @@ class ConsentMiddleware:
             catalog=catalog,
             cookie=cookie,
             banner=banner,
+            guard=guarding,
             clock=clock,
             prefix=prefix,
-            explain=_explain(explain),
+            explain=_switch("CONSENT_EXPLAIN", explain, default=False),
             on_error=_on_error(on_error),
         )
         self.app = app
@@ -142,12 +157,12 @@ class ConsentMiddleware:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def _explain(given: bool | None) -> bool:
+def _switch(variable: str, given: bool | None, *, default: bool) -> bool:
     if given is not None:
         return given
-    text = os.environ.get("CONSENT_EXPLAIN", "0")
+    text = os.environ.get(variable) or str(int(default))
     if text not in ("0", "1"):
-        raise ConfigurationError(f"{text!r} is neither 1 nor 0", source="CONSENT_EXPLAIN")
+        raise ConfigurationError(f"{text!r} is neither 1 nor 0", source=variable)
     return text == "1"
 
 

@@ -148,7 +148,7 @@ class _Wrong(Exception):
         super().__init__(message)
 
 
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
+LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 _JURISDICTION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
 _LOCAL_PATH = re.compile(r"/(?![/\\])[!-~]*")
 _WEB_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?#][!-~]*)?")
@@ -183,7 +183,7 @@ def _privacy_url(value: object) -> str:
 
 def _language(value: object) -> str:
     tag = _line(value)
-    if _LANGUAGE.fullmatch(tag) is None:
+    if LANGUAGE_TAG.fullmatch(tag) is None:
         raise _Wrong('must be a language tag such as "en", "de" or "pt-BR"')
     return tag
 
@@ -433,7 +433,7 @@ def locate_in_policy(error: ConfigurationError, path: str | Path) -> Configurati
     file, or the file cannot be read any more, ``error`` is returned as it is.
     """
     try:
-        return _PolicyFile(path).located(error)
+        return _PolicyFile(path, max_bytes=MAX_POLICY_BYTES).located(error)
     except ConfigurationError:
         return error
 
@@ -521,8 +521,7 @@ class _PolicyFile(TomlFile):
                 where = ("vendor", ids.index(where[1]), *where[2:])
         if self.line(where) is None:
             return error
-        unplaced = str(ConfigurationError("", source=error.source, key=error.key))
-        return self.error(where, str(error).removeprefix(unplaced))
+        return self.error(where, error.message)
 
     def check_keys(self, where: Place, known: Collection[str]) -> None:
         for key in self.table(where):

@@ -20,8 +20,8 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import user_agents
 
 from consent.categories import OPTIONAL, Category
-from consent.choice import BrowserSignal, Choice
-from consent.errors import ConsentError
+from consent.choice import POLICY_VERSION, RECEIPT_ID, SUBJECT, VENDOR_ID, BrowserSignal, Choice
+from consent.errors import InvalidReceiptError
 from consent.policy import Policy, Regime
 from consent.signals import Signals
 
@@ -36,21 +36,13 @@ MAX_USER_AGENT_CHARS = 256
 """How much of the ``User-Agent`` field is looked at: the parser's time grows with the length."""
 
 _MAX_SAFE_INTEGER = 2**53 - 1
-_UUID4 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_SUBJECT = re.compile(r"[0-9a-f]{32}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_POLICY_VERSION = re.compile(r"[0-9a-f]{12}")
-_VENDOR = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*")
 _TOKEN = re.compile(r"[\x21-\x7e]*")
 _MEDIA_TYPE = re.compile(r"[\x20-\x7e]{3,100}")
 _MAX_TEXT = 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class InvalidReceiptError(ConsentError, ValueError):
-    """A receipt, or the bytes of one, is not as :class:`Receipt` describes it."""
 
 
 class Outcome(StrEnum):
@@ -141,7 +133,7 @@ class Receipt:
                 f"schema_version {self.schema_version!r} is not known to this version of asgi-consent, which "
                 f"reads {SCHEMA_VERSION}: update it"
             )
-        _match("receipt_id", self.receipt_id, _UUID4, "a UUID4 in lower case")
+        _match("receipt_id", self.receipt_id, RECEIPT_ID, "a UUID4 in lower case")
         _match("time", self.time, _TIME, "RFC 3339 in UTC with milliseconds")
         try:
             datetime.fromisoformat(self.time)
@@ -150,13 +142,13 @@ class Receipt:
         _match("site", self.site, _TEXT, f"text without control characters, at most {_MAX_TEXT} characters")
         for name in ("jurisdiction", "language"):
             _match(name, getattr(self, name), _TOKEN, "at most 64 characters of printable ASCII", longest=64)
-        _match("policy_version", self.policy_version, _POLICY_VERSION, "12 lower-case hexadecimal digits")
+        _match("policy_version", self.policy_version, POLICY_VERSION, "12 lower-case hexadecimal digits")
         if self.shown_hash is not None:
             _match("shown_hash", self.shown_hash, _SHA256, "64 lower-case hexadecimal digits")
-        _match("subject", self.subject, _SUBJECT, "32 lower-case hexadecimal digits")
+        _match("subject", self.subject, SUBJECT, "32 lower-case hexadecimal digits")
         _match("browser", self.browser, _TEXT, "text without control characters, at most 64", longest=64)
         if self.previous is not None:
-            _match("previous", self.previous, _UUID4, "a UUID4 in lower case")
+            _match("previous", self.previous, RECEIPT_ID, "a UUID4 in lower case")
         for name, kind in _KINDS.items():
             value = getattr(self, name)
             if not isinstance(value, kind):
@@ -166,7 +158,7 @@ class Receipt:
         if len(self.vendors) > MAX_VENDORS:
             raise InvalidReceiptError(f"vendors: {len(self.vendors)} exceptions, at most {MAX_VENDORS} fit")
         for vendor in self.vendors:
-            _match("vendors", vendor, _VENDOR, "ids of lower-case letters, digits and hyphens, at most 64")
+            _match("vendors", vendor, VENDOR_ID, "ids of lower-case letters, digits and hyphens, at most 64")
         for answer in (*self.categories.values(), *self.vendors.values(), self.signals.gpc):
             _require_bool(answer)
         if self.signals.dnt is not None:

@@ -1,4 +1,4 @@
-"""Receipts in SQLite: the embedded store, and a read-only view of it.
+"""Recording receipts in SQLite: the store that needs nothing but a folder.
 
 One thread per process writes. It takes whatever receipts have gathered while the last ones were being synced,
 records them in one transaction, and only then are their callers told: a lone caller waits for one sync, a
@@ -25,49 +25,33 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from consent.errors import StoreError, StoreFull, StoreUnavailable
-from consent.receipts import Artefact, InvalidReceiptError, LoggedReceipt, Outcome, Receipt
+from consent.receipts import Artefact, Receipt
+from consent.sqlite_schema import (
+    APPLICATION_ID,
+    BUSY_SECONDS,
+    SCHEMA,
+    SCHEMA_VERSION,
+    is_ours,
+    pragma,
+    uuid_bytes,
+)
 
-APPLICATION_ID: Final = 0x434E5354
-"""``CNST``: tells our databases from other programs' (``PRAGMA application_id``)."""
-SCHEMA_VERSION: Final = 1
-"""Version of the tables (``PRAGMA user_version``)."""
 CHECKPOINT_COMMITS: Final = 500
 """A checkpoint follows this many transactions: one in between leaves some 30 KB in the write-ahead log."""
 CHECKPOINT_ROWS: Final = 5_000
 """A checkpoint follows this many receipts, if they come in fewer transactions."""
 
-# A receipt's position is the order of recording; no row is ever deleted, so none is given twice. The body is
-# the receipt's canonical bytes. The indexes end in the position by themselves: they list newest first, too.
-_SCHEMA = """
-CREATE TABLE receipt (
-    position INTEGER PRIMARY KEY,
-    receipt_id BLOB NOT NULL UNIQUE CHECK (length(receipt_id) = 16),
-    subject BLOB NOT NULL CHECK (length(subject) = 16),
-    outcome TEXT NOT NULL,
-    content_hash BLOB NOT NULL CHECK (length(content_hash) = 32),
-    body BLOB NOT NULL
-);
-CREATE INDEX receipt_by_subject ON receipt (subject);
-CREATE INDEX receipt_by_outcome ON receipt (outcome);
-CREATE TABLE artefact (
-    hash BLOB NOT NULL PRIMARY KEY CHECK (length(hash) = 32),
-    media_type TEXT NOT NULL,
-    content BLOB NOT NULL
-);
-"""
 _MAX_BATCH = 1_000
 # Rows per INSERT. Every step of a statement gives up the interpreter's lock, and under load getting it back
 # takes up to 5 ms: a statement per row made a batch of 100 take 200 ms while another thread was computing.
 _ROWS_PER_INSERT = 64
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
 _MAX_KNOWN_ARTEFACTS = 4_096
-_BUSY_SECONDS = 5.0  # how long to wait for programs that use the database without our lock
 
-_log = logging.getLogger(__name__)
+logger = logging.getLogger("consent")
 
 
 class SQLiteStore:
@@ -221,7 +205,7 @@ class _Entry:
     ) -> None:
         self.body = receipt.canonical_bytes()
         self.content_hash = sha256(self.body).digest()
-        self.receipt_id = _uuid_bytes(receipt.receipt_id)
+        self.receipt_id = uuid_bytes(receipt.receipt_id)
         self.subject = bytes.fromhex(receipt.subject)
         self.outcome = str(receipt.outcome)
         self.shown = None if receipt.shown_hash is None else bytes.fromhex(receipt.shown_hash)
@@ -306,11 +290,11 @@ class _Writer:
         try:
             return self._database.record(batch)
         except StoreUnavailable as error:
-            _log.error("%d receipts not recorded: %s", len(batch), error)
+            logger.error("%d receipts not recorded: %s", len(batch), error)
             reason: BaseException = error
         except Exception as error:
             # A defect of ours. Nothing is acknowledged, and the thread lives on: nobody waits forever.
-            _log.exception("%d receipts not recorded", len(batch))
+            logger.exception("%d receipts not recorded", len(batch))
             self._database.close()
             reason = error
         # One exception each: they are raised in as many tasks, and each raise adds to the traceback.
@@ -386,7 +370,7 @@ class _Database:
                 self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         except (sqlite3.Error, OSError, StoreUnavailable) as error:
             # Nothing is lost: the log keeps what was not moved.
-            _log.warning("%s: checkpoint put off: %s", self._path, error)
+            logger.warning("%s: checkpoint put off: %s", self._path, error)
             self._disconnect()
 
     def close(self) -> None:
@@ -465,7 +449,7 @@ class _Database:
             self._disconnect()
         _create(self._path)
         connection = sqlite3.connect(
-            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            self._path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         try:
             _set_up(connection, self._path)
@@ -553,8 +537,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _set_up(connection: sqlite3.Connection, path: Path) -> None:
-    empty = not _check_ours(connection, path)
-    mode = _pragma(connection, "journal_mode = WAL")
+    empty = not is_ours(connection, path)
+    mode = pragma(connection, "journal_mode = WAL")
     if mode != "wal":
         raise StoreUnavailable(
             f"{path}: SQLite answers journal mode {mode!r} where WAL was asked for: put it on a local disk"
@@ -566,172 +550,8 @@ def _set_up(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA trusted_schema = OFF")
     if empty:
         connection.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.split(";\n"):
+        for statement in SCHEMA.split(";\n"):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
-
-
-def _check_ours(connection: sqlite3.Connection, path: Path) -> bool:
-    """Tell a database of ours from an empty one; refuse any other, before anything in it is changed."""
-    try:
-        application, version = (_pragma(connection, name) for name in ("application_id", "user_version"))
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
-            raise StoreUnavailable(f"{path} is no SQLite database: choose another place") from None
-        raise
-    if (application, version, tables) == (0, 0, 0):
-        return False
-    if application != APPLICATION_ID:
-        raise StoreUnavailable(f"{path} is the database of another program: choose another place")
-    if version != SCHEMA_VERSION:
-        raise StoreUnavailable(
-            f"{path} has schema {version}, and this version of asgi-consent knows {SCHEMA_VERSION}: update it"
-        )
-    return True
-
-
-def _pragma(connection: sqlite3.Connection, pragma: str) -> object:
-    (answer,) = connection.execute(f"PRAGMA {pragma}").fetchone()
-    return answer
-
-
-class SQLiteReceiptLog:
-    """Reads what a :class:`SQLiteStore` recorded; implements :class:`consent.receipts.ReceiptLog`.
-
-    Never writes, works while others write, and holds nobody up: each call is a read of its own. Safe to share
-    between threads; not to be carried across a fork. Close it, or use it as a context manager.
-
-    Raises:
-        StoreUnavailable: there is no database yet, it cannot be read, or it is not one of ours.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        self._path = Path(path).absolute()
-        self._lock = threading.Lock()
-        nothing_yet = (
-            f"no receipts yet: there is no database at {self._path}; "
-            "it is made when the site starts or the first visitor chooses"
-        )
-        if not self._path.exists():
-            raise StoreUnavailable(nothing_yet)
-        with self._reading():
-            self._connection = sqlite3.connect(
-                f"{self._path.as_uri()}?mode=ro",
-                uri=True,
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            try:
-                if not _check_ours(self._connection, self._path):
-                    raise StoreUnavailable(nothing_yet)
-            except BaseException:
-                self._connection.close()
-                raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the database. May be repeated."""
-        with self._lock:
-            self._connection.close()
-
-    def get(self, receipt_id: str) -> Receipt | None:
-        """Return the receipt with this id, or ``None``."""
-        try:
-            key = _uuid_bytes(receipt_id)
-        except ValueError:
-            return None
-        rows = self._select("WHERE receipt_id = ?", (key,))
-        return rows[0].receipt if rows else None
-
-    def list(
-        self,
-        *,
-        limit: int,
-        before: int | None = None,
-        subject: str | None = None,
-        outcome: Outcome | None = None,
-    ) -> Sequence[LoggedReceipt]:
-        """Return up to ``limit`` receipts, newest first. See :meth:`consent.receipts.ReceiptLog.list`."""
-        if limit < 1:
-            raise ValueError("limit must be 1 or more")
-        terms: dict[str, object] = {}
-        if before is not None:
-            terms["position < ?"] = before
-        if subject is not None:
-            try:
-                terms["subject = ?"] = bytes.fromhex(subject)
-            except ValueError:
-                return []
-        if outcome is not None:
-            terms["outcome = ?"] = str(outcome)
-        where = "WHERE " + " AND ".join(terms) if terms else ""
-        return self._select(f"{where} ORDER BY position DESC LIMIT ?", (*terms.values(), limit))
-
-    def artefact(self, hash: str) -> Artefact | None:
-        """Return the artefact whose content has this SHA-256, or ``None``."""
-        try:
-            key = bytes.fromhex(hash)
-        except ValueError:
-            return None
-        with self._reading():
-            row = self._connection.execute(
-                "SELECT CAST(content AS BLOB), CAST(media_type AS TEXT) FROM artefact WHERE hash = ?", (key,)
-            ).fetchone()
-        if row is None:
-            return None
-        artefact = Artefact(content=row[0], media_type=row[1])
-        if artefact.hash != key.hex():
-            raise InvalidReceiptError(
-                f"artefact {key.hex()} was altered: its content has SHA-256 {artefact.hash}"
-            )
-        return artefact
-
-    def _select(self, clause: str, values: tuple[object, ...]) -> Sequence[LoggedReceipt]:
-        with self._reading():
-            rows = self._connection.execute(
-                # Whoever alters a row can alter its type, too.
-                f"SELECT position, receipt_id, content_hash, CAST(body AS BLOB) FROM receipt {clause}",  # noqa: S608 - ours
-                values,
-            ).fetchall()
-        return [_logged(*row) for row in rows]
-
-    @contextlib.contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._lock:
-            try:
-                yield
-            except sqlite3.Error as error:
-                raise StoreUnavailable(
-                    f"{self._path} cannot be read: {error}; run this as the user that the site runs as"
-                ) from error
-
-
-def _logged(position: int, receipt_id: bytes, content_hash: bytes, body: bytes) -> LoggedReceipt:
-    """Make a receipt of a row, unless the row is not what was recorded."""
-    try:
-        receipt = Receipt.from_bytes(body)
-        if content_hash != sha256(body).digest():
-            raise InvalidReceiptError("its content does not have the SHA-256 recorded with it")
-        if receipt_id != _uuid_bytes(receipt.receipt_id):
-            raise InvalidReceiptError(f"it is recorded under another id than its own, {receipt.receipt_id}")
-    except InvalidReceiptError as error:
-        raise InvalidReceiptError(f"the receipt at position {position} was altered: {error}") from None
-    return LoggedReceipt(position, receipt)
-
-
-def _uuid_bytes(text: str) -> bytes:
-    key = bytes.fromhex(text.replace("-", ""))
-    if len(key) != 16:
-        raise ValueError("a UUID has 32 hexadecimal digits")
-    return key

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -12,13 +11,14 @@ from typing import Literal, cast
 
 from consent.assets import asset_dir
 from consent.errors import ConfigurationError
+from consent.policy import LANGUAGE_TAG
+from consent.toml_file import TomlFile
 
 SOURCE_LANGUAGE = "en"
 """The language whose file says which keys and placeholders there are."""
 MAX_TEXT_LENGTH = 1000
 """Characters; a longer text is a mistake, and would weigh on every page."""
 _MAX_FILE_BYTES = 256 * 1024
-_LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 
@@ -100,7 +100,7 @@ def load_texts(
 def languages(folder: Path | None = None) -> tuple[str, ...]:
     """Return the tags of all languages that there are texts in, sorted."""
     found = {path.stem for place in _folders(folder) for path in place.glob("*.toml")}
-    return tuple(sorted(tag for tag in found if _LANGUAGE.fullmatch(tag)))
+    return tuple(sorted(tag for tag in found if LANGUAGE_TAG.fullmatch(tag)))
 
 
 def _folders(folder: Path | None) -> tuple[Path, ...]:
@@ -109,7 +109,7 @@ def _folders(folder: Path | None) -> tuple[Path, ...]:
 
 
 def _find(language: str, folder: Path | None) -> Path:
-    if _LANGUAGE.fullmatch(language):  # so that it cannot lead out of the folder
+    if LANGUAGE_TAG.fullmatch(language):  # so that it cannot lead out of the folder
         wanted = [language.lower(), language.split("-")[0].lower()]
         for tag in wanted:
             for place in _folders(folder):
@@ -124,18 +124,10 @@ def _find(language: str, folder: Path | None) -> Path:
 
 
 def _read(language: str, path: Path) -> Texts:
-    source = str(path)
-    try:
-        content = path.read_bytes()
-        if len(content) > _MAX_FILE_BYTES:
-            raise ConfigurationError(f"larger than {_MAX_FILE_BYTES} bytes", source=source)
-        data = tomllib.loads(content.decode())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigurationError(f"cannot be read: {error}", source=source) from error
+    file = TomlFile(path, max_bytes=_MAX_FILE_BYTES)
+    data, source = file.data, file.source
     if unknown := data.keys() - {"name", "dir", "texts", "countries"}:
-        raise ConfigurationError(
-            "only name, dir, [texts] and [countries] belong here", source=source, key=min(unknown)
-        )
+        raise file.error((min(unknown),), "only name, dir, [texts] and [countries] belong here")
     name, direction = data.get("name"), data.get("dir")
     if not isinstance(name, str) or not name:
         raise ConfigurationError("give the language's own name, such as 'Deutsch'", source=source, key="name")

@@ -29,7 +29,7 @@ class TomlFile:
         ConfigurationError: the file cannot be read, or is not TOML in UTF-8.
     """
 
-    def __init__(self, path: str | Path, *, max_bytes: int = 1 << 20) -> None:
+    def __init__(self, path: str | Path, *, max_bytes: int) -> None:
         self.source = str(path)
         self._text = _read(self.source, max_bytes)
         self.data = _parse(self.source, self._text)

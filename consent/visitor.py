@@ -11,8 +11,8 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import date
 from time import time
 from types import MappingProxyType
@@ -21,41 +21,32 @@ from uuid import UUID
 
 from starlette.types import Receive, Scope, Send
 
+from consent import headers as fields
 from consent.banner import Banner, StaticFile
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
 from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError
+from consent.cookie_expiry import expire_refused_cookies
 from consent.decision import Decision, Reason, decide
-from consent.enforcement import site_of
 from consent.policy import Policy
 from consent.receipts import Artefact, CollectionMethod, Store, build_receipt, outcome_of
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
+from consent.submission import MAX_RETURN_TO, Submission, local_address, read_form, read_json
 
 logger = logging.getLogger("consent")
 
 MAX_BODY_BYTES = 16 * 1024
-MAX_FIELDS = 400
-MAX_RETURN_TO = 2048
-"""Characters of path and query; a longer address leads back to the front page."""
-MAX_EXPIRY_BYTES = 3000
-"""For all deletions together: common proxies refuse answers whose header section is larger than 4 KiB."""
 RETRY_AFTER_SECONDS = 10
 GPC_SUPPORT_SINCE = date(2026, 11, 23)
-"""``lastUpdate`` of ``/.well-known/gpc.json`` unless the site states its own."""
+"""``lastUpdate`` of ``/.well-known/gpc.json``: when what this package makes of the signal last changed."""
 
-_ACTIONS = frozenset({"accept", "refuse", "save", "withdraw"})
-_MAX_COOKIE_NAMES = 60
-_MAX_PATHS = 4
-_TOKEN = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
-_LOCAL = re.compile(r"/(?![/\\])[^\x00-\x1f\x7f\\]*")
-_HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 _ORIGIN = re.compile(rb"https?://([^/]*)")
-_ADDRESS = re.compile(r"[0-9.]+|\[.*")
+_VARY = (b"vary", b", ".join(fields.DECIDING_FIELDS))
 _PAGE_HEADERS = (
     (b"content-type", b"text/html; charset=utf-8"),
     (b"cache-control", b"no-store"),
-    (b"vary", b"Cookie, DNT, Sec-GPC"),
+    _VARY,
     (
         b"content-security-policy",
         b"default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
@@ -92,20 +83,6 @@ class _Refused(Exception):
         self.headers = headers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Submission:
-    """A choice as it came in, its form checked."""
-
-    action: str
-    categories: frozenset[Category] = frozenset()
-    vendors: Mapping[str, bool] = field(default_factory=dict)
-    told: frozenset[BrowserSignal] = frozenset()
-    shown: str | None = None
-    return_to: str = "/"
-    method: CollectionMethod
-    stay: bool = False
-
-
 class VisitorEndpoints:
     """The ASGI app for everything under the banner's prefix, and for the two well-known resources.
 
@@ -114,9 +91,9 @@ class VisitorEndpoints:
         banner: Renders pages and knows which texts were shown; its prefix is where this app is mounted.
         cookie: Signs the choice.
         store: Where receipts are recorded.
+        static: Files to serve beside the banner's.
         clock: Returns seconds since 1970-01-01T00:00:00Z.
         random_bytes: The source of receipt ids and pseudonyms.
-        gpc_since: When the site's support of Global Privacy Control last changed; the same for every worker.
     """
 
     def __init__(
@@ -127,9 +104,9 @@ class VisitorEndpoints:
         cookie: ChoiceCookie,
         store: Store,
         *,
+        static: Iterable[StaticFile] = (),
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
-        gpc_since: date = GPC_SUPPORT_SINCE,
     ) -> None:
         self._policy = policy
         self._catalog = catalog
@@ -139,8 +116,8 @@ class VisitorEndpoints:
         self._clock = clock
         self._random_bytes = random_bytes
         self._prefix = banner.prefix
-        self._static = dict(_static_answers(banner.static.values()))
-        support = {"gpc": bool(policy.gpc_refuses), "lastUpdate": gpc_since.isoformat()}
+        self._static = dict(_static_answers((*banner.static.values(), *static)))
+        support = {"gpc": bool(policy.gpc_refuses), "lastUpdate": GPC_SUPPORT_SINCE.isoformat()}
         self._gpc = _Answer(
             200,
             ((b"content-type", b"application/json"), (b"cache-control", b"public, max-age=3600")),
@@ -158,12 +135,12 @@ class VisitorEndpoints:
         if answer is None:
             return  # the browser has gone
         body = answer.body
-        fields = list(answer.headers)
+        sent = list(answer.headers)
         if answer.status != 304:
-            fields.append((b"content-length", b"%d" % len(body)))
+            sent.append((b"content-length", b"%d" % len(body)))
         if scope["method"] == "HEAD":
             body = b""
-        await send({"type": "http.response.start", "status": answer.status, "headers": fields})
+        await send({"type": "http.response.start", "status": answer.status, "headers": sent})
         await send({"type": "http.response.body", "body": body})
 
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive) -> _Answer | None:
@@ -209,13 +186,13 @@ class VisitorEndpoints:
     def _choices(self, scope: Scope, headers: Headers) -> _Answer:
         query = scope.get("query_string", b"")[: 2 * MAX_RETURN_TO].decode("latin-1")
         try:
-            fields = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=20))
+            asked = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=20))
         except ValueError:
-            fields = {}
+            asked = {}
         page = self._banner.choices_page(
             decide(self._policy, self._signals(headers)),
-            return_to=self._local(fields.get("return_to", "/")),
-            message="saved" if fields.get("saved") == "1" else None,
+            return_to=local_address(asked.get("return_to", "/"), prefix=self._prefix),
+            message="saved" if asked.get("saved") == "1" else None,
         )
         return _Answer(200, _PAGE_HEADERS, page)
 
@@ -239,7 +216,7 @@ class VisitorEndpoints:
             (
                 (b"content-type", b"application/tracking-status+json"),
                 (b"cache-control", b"no-store"),
-                (b"vary", b"Cookie, DNT, Sec-GPC"),
+                _VARY,
             ),
             _json(status),
         )
@@ -248,17 +225,15 @@ class VisitorEndpoints:
 
     async def _choose(self, scope: Scope, headers: Headers, receive: Receive) -> _Answer | None:
         _require_same_origin(headers)
-        media_type = (_only(headers, b"content-type") or b"").partition(b";")[0].strip().lower()
+        media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
         if media_type not in (b"application/x-www-form-urlencoded", b"application/json"):
             raise _Refused(415, "unsupported-media-type", "error_media_type")
         body = await _read_body(headers, receive)
         if body is None:
             return None
         try:
-            if media_type == b"application/json":
-                submission = self._from_json(body)
-            else:
-                submission = self._from_form(body)
+            read = read_json if media_type == b"application/json" else read_form
+            submission = read(body, self._catalog, prefix=self._prefix)
         except (ValueError, RecursionError) as error:
             raise _Refused(400, "bad-request", "error_bad_request") from error
 
@@ -289,7 +264,7 @@ class VisitorEndpoints:
                 language=self._banner.language,
                 shown_hash=shown.hash if shown else None,
                 collection_method=submission.method,
-                user_agent=(_only(headers, b"user-agent") or b"").decode("latin-1"),
+                user_agent=(fields.only(headers, b"user-agent") or b"").decode("latin-1"),
                 now_ms=int(self._clock() * 1000),
             )
             artefacts = [Artefact(content=shown.content, media_type=shown.media_type)] if shown else []
@@ -305,7 +280,9 @@ class VisitorEndpoints:
         after = before
         if effective is not None:
             after = decide(self._policy, self._under(effective, signals))
-            expiries = self._expiries(headers, after, submission.return_to, secure)
+            expiries = expire_refused_cookies(
+                headers, self._refuses_cookie(after), return_to=submission.return_to, secure=secure
+            )
             cookies = [(b"set-cookie", line) for line in (stored, *expiries)]
         if refused is not None:
             refused.headers = (*refused.headers, *cookies)
@@ -319,7 +296,12 @@ class VisitorEndpoints:
                 "outcome": outcome_of(choice, signals.choice),
                 "policy_version": self._policy.version,
                 "categories": {category: after.allows(category) for category in Category},
-                "vendors": dict(choice.vendors),
+                # What comes of the exceptions: a signal may overrule one.
+                "vendors": {
+                    vendor: after.allows(known.category, vendor)
+                    for vendor in choice.vendors
+                    if (known := self._catalog.vendors.get(vendor)) is not None
+                },
             }
             return _Answer(200, (*_JSON_HEADERS, *cookies), _json(outcome))
         target = submission.return_to
@@ -328,13 +310,13 @@ class VisitorEndpoints:
         location = (b"location", quote(target, safe="/?&=#%:;,+@!$'()*~[]").encode("ascii"))
         return _Answer(303, (location, (b"cache-control", b"no-store"), *cookies))
 
-    def _look_again(self, submission: _Submission, before: Decision, *, as_json: bool) -> _Answer:
+    def _look_again(self, submission: Submission, before: Decision, *, as_json: bool) -> _Answer:
         if as_json:
             return self._refusal(_Refused(409, "text-changed", "look_again"), as_json=True)
         page = self._banner.choices_page(before, return_to=submission.return_to, message="look_again")
         return _Answer(409, _PAGE_HEADERS, page)
 
-    def _made(self, submission: _Submission, signals: Signals) -> Choice:
+    def _made(self, submission: Submission, signals: Signals) -> Choice:
         """Turn what was submitted into the choice it means."""
         vendors: dict[str, bool] = {}
         granted: frozenset[Category] = frozenset()
@@ -362,7 +344,7 @@ class VisitorEndpoints:
         )
 
     def _exceptions(
-        self, submission: _Submission, signals: Signals, granted: frozenset[Category]
+        self, submission: Submission, signals: Signals, granted: frozenset[Category]
     ) -> dict[str, bool]:
         """Return the vendors whose answer differs from their category's.
 
@@ -428,162 +410,19 @@ class VisitorEndpoints:
     def _under(self, choice: Choice, signals: Signals) -> Signals:
         return replace(signals, choice=choice, choice_state=ChoiceState.VALID)
 
-    def _from_form(self, body: bytes) -> _Submission:
-        fields = parse_qsl(
-            body.decode("utf-8"),
-            keep_blank_values=True,
-            strict_parsing=True,
-            errors="strict",
-            max_num_fields=MAX_FIELDS,
-        )
-        single: dict[str, str] = {}
-        told: list[str] = []
-        for name, value in fields:
-            if name == "told":
-                told.append(value)
-            elif name in single:
-                raise ValueError(f"{name} is given twice")
-            else:
-                single[name] = value
-        form = single.pop("form", "banner" if single.get("action") != "save" else "preferences")
-        vendors = {
-            name.removeprefix("vendor."): _switched(single.pop(name))
-            for name in list(single)
-            if name.startswith("vendor.")
-        }
-        return self._submission(
-            action=single.pop("action", ""),
-            categories=[c for c in OPTIONAL if c in single and _switched(single.pop(c))],
-            vendors=vendors,
-            told=told,
-            shown=single.pop("shown", None),
-            return_to=single.pop("return_to", "/"),
-            stay=_switched(single.pop("stay", "off")),
-            method=CollectionMethod(f"{form}-form"),
-            rest=single,
-        )
+    def _refuses_cookie(self, decision: Decision) -> Callable[[str], bool]:
+        def refuses(name: str) -> bool:
+            if name == self._cookie.name:
+                return False
+            match = self._catalog.match_cookie(name)
+            return match is not None and not decision.allows(match.vendor.category, match.vendor.id)
 
-    def _from_json(self, body: bytes) -> _Submission:
-        content = json.loads(body.decode("utf-8"), object_pairs_hook=_unique)
-        if not isinstance(content, dict):
-            raise ValueError("not a JSON object")
-        vendors, told = content.pop("vendors", {}), content.pop("told", [])
-        shown, return_to = content.pop("shown", None), content.pop("return_to", "/")
-        categories = [c for c in OPTIONAL if c in content and _boolean(content.pop(c))]
-        if not isinstance(vendors, dict) or not isinstance(told, list):
-            raise ValueError("vendors is an object, told a list")
-        if not (shown is None or isinstance(shown, str)) or not isinstance(return_to, str):
-            raise ValueError("shown and return_to are strings")
-        return self._submission(
-            action=content.pop("action", ""),
-            categories=categories,
-            vendors={vendor: _boolean(allowed) for vendor, allowed in vendors.items()},
-            told=told,
-            shown=shown,
-            return_to=return_to,
-            stay=False,
-            method=CollectionMethod.API,
-            rest=content,
-        )
-
-    def _submission(
-        self,
-        *,
-        action: object,
-        categories: Iterable[Category],
-        vendors: Mapping[str, bool],
-        told: Iterable[object],
-        shown: str | None,
-        return_to: str,
-        stay: bool,
-        method: CollectionMethod,
-        rest: Mapping[str, object],
-    ) -> _Submission:
-        if not isinstance(action, str) or action not in _ACTIONS:
-            raise ValueError("action is accept, refuse, save or withdraw")
-        if rest:
-            raise ValueError(f"there is no field {min(rest)!r:.80}")
-        for vendor in vendors:
-            known = self._catalog.vendors.get(vendor)
-            if known is None or known.category not in OPTIONAL:
-                raise ValueError(f"{vendor!r:.80} is not a vendor that can be chosen")
-        return _Submission(
-            action=action,
-            categories=frozenset(categories),
-            vendors=vendors,
-            told=frozenset(BrowserSignal(str(signal)) for signal in told),
-            shown=shown,
-            return_to=self._local(return_to),
-            method=method,
-            stay=stay,
-        )
-
-    def _local(self, address: str) -> str:
-        """Return ``address`` if it is a page of this site, else the front page: nobody is sent elsewhere."""
-        if len(address) > MAX_RETURN_TO or _LOCAL.fullmatch(address) is None:
-            return "/"
-        path = address.partition("?")[0]
-        return "/" if path.startswith(f"{self._prefix}/") else address
-
-    # ---- cookies of vendors that are refused now
-
-    def _expiries(
-        self, headers: Headers, decision: Decision, return_to: str, secure: bool
-    ) -> Iterator[bytes]:
-        """Yield ``Set-Cookie`` values that delete the refused cookies this request brought.
-
-        A cookie is deleted only under the very Domain and Path it was set with, which its sender does not
-        tell: so under each that it can have, the likeliest first, within :data:`MAX_EXPIRY_BYTES`.
-        """
-        names = [name for name in _cookie_names(headers) if self._refuses_cookie(name, decision)]
-        budget = MAX_EXPIRY_BYTES
-        for path in _paths(return_to):
-            for domain in _domains(headers):
-                for name in names:
-                    prefixed = name.lower().startswith(("__secure-", "__host-"))
-                    if prefixed and not secure:
-                        continue
-                    line = f"{name}=; Max-Age=0; Path={path}"
-                    if domain:
-                        line += f"; Domain={domain}"
-                    lines = [f"{line}; Secure" if prefixed else line]
-                    if secure and path == "/":
-                        lines.append(f"{line}; Secure; SameSite=None; Partitioned")
-                    for expiry in lines:
-                        budget -= len(expiry) + len("set-cookie: \r\n")
-                        if budget < 0:
-                            return
-                        yield expiry.encode("ascii")
-
-    def _refuses_cookie(self, name: str, decision: Decision) -> bool:
-        if name == self._cookie.name:
-            return False
-        match = self._catalog.match_cookie(name)
-        return match is not None and not decision.allows(match.vendor.category, match.vendor.id)
+        return refuses
 
 
-def _needs_no_text(submission: _Submission) -> bool:
+def _needs_no_text(submission: Submission) -> bool:
     """A page's own script may ask in its own words: there is no text of ours, and the receipt says so."""
     return submission.method is CollectionMethod.API and submission.shown is None
-
-
-def _switched(value: str) -> bool:
-    if value not in ("on", "off"):
-        raise ValueError("a switch is on or off")
-    return value == "on"
-
-
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError("an answer is true or false")
-    return value
-
-
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a member is given twice")
-    return members
 
 
 def _json(value: object) -> bytes:
@@ -596,22 +435,10 @@ def _allow(method: str, *methods: str) -> None:
         raise _Refused(405, "method-not-allowed", "error_method", (allowed,))
 
 
-def _values(headers: Headers, name: bytes) -> list[bytes]:
-    return [value.strip(b" \t") for key, value in headers if key == name]
-
-
-def _only(headers: Headers, name: bytes) -> bytes | None:
-    """Return the field's value, ``None`` if it is absent or given more than once."""
-    values = _values(headers, name)
-    return values[0] if len(values) == 1 else None
-
-
 def _wants_json(headers: Headers) -> bool:
-    content_type = (_only(headers, b"content-type") or b"").partition(b";")[0].strip().lower()
-    accept = b",".join(_values(headers, b"accept")).lower()
-    return content_type == b"application/json" or (
-        b"application/json" in accept and b"text/html" not in accept
-    )
+    media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
+    accept = b",".join(fields.lines(headers, b"accept")).lower()
+    return media_type == b"application/json" or (b"application/json" in accept and b"text/html" not in accept)
 
 
 def _require_same_origin(headers: Headers) -> None:
@@ -620,12 +447,12 @@ def _require_same_origin(headers: Headers) -> None:
     ``Sec-Fetch-Site`` decides where it is sent; browsers that are too old for it, and pages without HTTPS,
     send ``Origin``. A browser sends one or the other with every POST.
     """
-    sites = _values(headers, b"sec-fetch-site")
+    sites = fields.lines(headers, b"sec-fetch-site")
     if sites:
         same = sites == [b"same-origin"]
     else:
         # The scheme is left out: behind a proxy that ends TLS, ours is not the one the browser sees.
-        origin, host = _only(headers, b"origin"), _only(headers, b"host")
+        origin, host = fields.only(headers, b"origin"), fields.only(headers, b"host")
         found = _ORIGIN.fullmatch(origin) if origin else None
         same = found is not None and host is not None and _without_port(found[1]) == _without_port(host)
     if not same:
@@ -640,7 +467,7 @@ def _without_port(authority: bytes) -> bytes:
 async def _read_body(headers: Headers, receive: Receive) -> bytes | None:
     """Return the request's body; ``None`` if the browser went away."""
     too_large = _Refused(413, "too-large", "error_too_large", ((b"connection", b"close"),))
-    declared = _only(headers, b"content-length")
+    declared = fields.only(headers, b"content-length")
     if declared is not None and declared.isdigit() and (len(declared) > 9 or int(declared) > MAX_BODY_BYTES):
         raise too_large
     body = bytearray()
@@ -655,43 +482,6 @@ async def _read_body(headers: Headers, receive: Receive) -> bytes | None:
             return bytes(body)
 
 
-def _cookie_names(headers: Headers) -> list[str]:
-    names: dict[str, None] = {}
-    for line in _values(headers, b"cookie"):
-        for pair in line.split(b";"):
-            name = pair.partition(b"=")[0].strip(b" \t")
-            if _TOKEN.fullmatch(name):
-                names[name.decode("ascii")] = None
-                if len(names) == _MAX_COOKIE_NAMES:
-                    return list(names)
-    return list(names)
-
-
-def _domains(headers: Headers) -> list[str]:
-    """Return the domains a cookie of this host can have, ``""`` for the host alone, the likeliest first."""
-    authority = (_only(headers, b"host") or b"").lower()
-    name = re.sub(rb":[0-9]{0,5}$", b"", authority)
-    if not _HOST.fullmatch(name):
-        return [""]
-    host = name.decode("ascii").rstrip(".")
-    if "." not in host or _ADDRESS.fullmatch(host):
-        return [""]
-    site = site_of(host)
-    between: list[str] = []
-    parent = host
-    while parent != site and "." in parent and len(between) < 4:
-        between.append(parent)
-        parent = parent.partition(".")[2]
-    return [site, "", *between]
-
-
-def _paths(return_to: str) -> list[str]:
-    """Return ``/`` and what lies between it and the page the visitor chose on."""
-    segments = quote(return_to.partition("?")[0], safe="/%").strip("/").split("/")
-    parents = ["/" + "/".join(segments[:depth]) for depth in range(1, len(segments) + 1) if segments[0]]
-    return ["/", *(path for path in parents[: _MAX_PATHS - 1] if len(path) <= 200)]
-
-
 def _static_answers(files: Iterable[StaticFile]) -> Iterator[tuple[str, tuple[StaticFile, bytes]]]:
     for file in files:
         # mtime=0: the same bytes from every worker, as the ETag promises.
@@ -699,10 +489,10 @@ def _static_answers(files: Iterable[StaticFile]) -> Iterator[tuple[str, tuple[St
 
 
 def _static_answer(file: StaticFile, zipped: bytes, headers: Headers) -> _Answer:
-    codings = b",".join(_values(headers, b"accept-encoding")).lower().replace(b" ", b"").split(b",")
+    codings = b",".join(fields.lines(headers, b"accept-encoding")).lower().replace(b" ", b"").split(b",")
     use_gzip = b"gzip" in codings
     etag = file.etag[:-1] + '-gzip"' if use_gzip else file.etag
-    fields: list[tuple[bytes, bytes]] = [
+    sent: list[tuple[bytes, bytes]] = [
         (b"cache-control", b"public, max-age=31536000, immutable"),
         (b"etag", etag.encode()),
         (b"vary", b"Accept-Encoding"),
@@ -710,12 +500,12 @@ def _static_answer(file: StaticFile, zipped: bytes, headers: Headers) -> _Answer
     ]
     known = {
         tag.strip(b" \t").removeprefix(b"W/")
-        for v in _values(headers, b"if-none-match")
+        for v in fields.lines(headers, b"if-none-match")
         for tag in v.split(b",")
     }
     if etag.encode() in known or b"*" in known:
-        return _Answer(304, fields)
-    fields.insert(0, (b"content-type", file.media_type.encode()))
+        return _Answer(304, sent)
+    sent.insert(0, (b"content-type", file.media_type.encode()))
     if use_gzip:
-        fields.append((b"content-encoding", b"gzip"))
-    return _Answer(200, fields, zipped if use_gzip else file.content)
+        sent.append((b"content-encoding", b"gzip"))
+    return _Answer(200, sent, zipped if use_gzip else file.content)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from consent import ConsentMiddleware
@@ -50,6 +51,47 @@ async def text(request: Request) -> Response:
     return PlainTextResponse("just text")
 
 
+async def missing(request: Request) -> Response:
+    return HTMLResponse(CLEAN, status_code=404)
+
+
+async def failing(request: Request) -> Response:
+    return HTMLResponse(TRACKED, status_code=500)
+
+
+async def coded(request: Request) -> Response:
+    return HTMLResponse("what nobody asked for", headers={"content-encoding": "dcz"})
+
+
+async def dripping(request: Request) -> Response:
+    async def drops() -> AsyncIterator[str]:
+        while True:
+            yield "<p>"
+            await asyncio.sleep(0.05)
+
+    return StreamingResponse(drops(), media_type="text/html")
+
+
+REPORT = '<script type="application/json" id="consent-report">'
+FINDING = {"action": "stripped", "kind": "k\x1b[2J", "subject": "s\n\u202e\ud800", "vendor": "v", "name": "n"}
+
+
+async def hostile(request: Request) -> Response:
+    """Speak to the terminal, by a URL and by the account of what was withheld."""
+    report = json.dumps({"findings": [{**FINDING, "category": "\x9b1m"}]})
+    picture = '<img src="https://pictures.example.net/&#27;]0;x&#7;">'
+    return HTMLResponse(f"{picture}{REPORT}{report}</script>")
+
+
+async def nested(request: Request) -> Response:
+    return HTMLResponse(f"{REPORT}{'[' * 100_000}</script>")
+
+
+async def begun(request: Request) -> Response:
+    """Begin an account a hundred thousand times, and end none."""
+    return HTMLResponse(REPORT * 100_000)
+
+
 SITE = Starlette(
     routes=[
         Route("/", tracked),
@@ -57,6 +99,13 @@ SITE = Starlette(
         Route("/moved", moved),
         Route("/loop", loop),
         Route("/text", text),
+        Route("/missing", missing),
+        Route("/failing", failing),
+        Route("/coded", coded),
+        Route("/dripping", dripping),
+        Route("/hostile", hostile),
+        Route("/nested", nested),
+        Route("/begun", begun),
     ]
 )
 
@@ -115,13 +164,49 @@ def test_cookies_set_on_the_way_count(bare: str) -> None:
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("/loop", "redirects more than 5 times"), ("/text", "is not an HTML page but text/plain")],
+    [
+        ("/loop", "redirects more than 5 times"),
+        ("/text", "is not an HTML page but text/plain"),
+        ("/missing", "/missing answered 404: name a page that visitors without consent can see"),
+        ("/coded", "it is in the coding dcz, which was not asked for"),
+    ],
 )
 def test_what_cannot_be_checked_is_no_success(bare: str, path: str, said: str) -> None:
     """Exit code 2, with the reason."""
     code, output = run(f"{bare}{path}")
     assert code == 2
     assert said in " ".join(output.split())
+
+
+def test_what_leaks_from_an_error_page_is_told(bare: str) -> None:
+    """Visitors see error pages, too."""
+    code, output = run(f"{bare}/failing")
+    assert code == 1
+    assert "3 trackers found, 0 withheld, 3 leaked, 1 unclassified" in output
+
+
+def test_a_page_that_never_ends_is_given_up(bare: str) -> None:
+    """The time to wait is for all of the page, however often a little more of it comes."""
+    code, output = run("--timeout", "0.5", f"{bare}/dripping")
+    assert code == 2
+    assert "it did not end within 0.5 seconds" in " ".join(output.split())
+
+
+def test_a_page_cannot_speak_to_the_terminal(bare: str) -> None:
+    """Whatever is not a plain character is spelled out: escapes, new lines, what turns the text around."""
+    code, output = run(f"{bare}/hostile")
+    assert code == 0
+    assert r"n (\x9b1m)" in output
+    assert r"k\x1b[2J s\n\u202e\ud800" in output
+    assert r"img pictures.example.net/\x1b]0;x\x07" in output
+
+
+@pytest.mark.parametrize("path", ["/nested", "/begun"])
+def test_an_account_that_cannot_be_read_is_none(bare: str, path: str) -> None:
+    """However deep it is, and in time that grows no faster than the page."""
+    code, output = run(f"{bare}{path}")
+    assert code == 0
+    assert "0 trackers found, 0 withheld, 0 leaked, 0 unclassified" in output
 
 
 def test_an_unreachable_address_is_named() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import stat
 import subprocess
@@ -13,6 +12,7 @@ import pytest
 
 from consent.data_folder import DataFolder
 from consent.errors import ConfigurationError
+from tests.workers import WORKERS
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -189,9 +189,8 @@ def _take_keys(path: str, ready: Barrier, found: Queue[tuple[bytes, ...]]) -> No
 
 def test_processes_that_start_together_agree_on_one_key(folder: DataFolder) -> None:
     """16 workers on no folder at all: one key, the same for all."""
-    processes = multiprocessing.get_context("spawn")
-    ready, found = processes.Barrier(16), processes.Queue()
-    workers = [processes.Process(target=_take_keys, args=(str(folder.path), ready, found)) for _ in range(16)]
+    ready, found = WORKERS.Barrier(16), WORKERS.Queue()
+    workers = [WORKERS.Process(target=_take_keys, args=(str(folder.path), ready, found)) for _ in range(16)]
     for worker in workers:
         worker.start()
     keys = {found.get(timeout=60) for _ in workers}

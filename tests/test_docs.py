@@ -404,6 +404,10 @@ def test_the_error_shown_is_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_the_two_commands_are_what_the_readme_says() -> None:
     """The README's first table names the two targets, and they are the first of the Makefile."""
     assert [row[0] for row in tables("README.md", "command")] == ["`make demo`", "`make test`"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.findall(r"^# (make [a-z]+)", makefile, re.M)[:2] == ["make demo", "make test"]
+    targets = re.findall(r"^([a-z]+):", makefile, re.M)
+    assert {"demo", "test"} <= set(targets)
 
 
 # --- settings ---
@@ -577,7 +581,7 @@ def test_every_form_field_is_documented() -> None:
     """Each field of the table is taken, and one that is not in it is refused."""
     rows = tables("docs/http-api.md", "form field")
     fields = [code for row in rows for code in _INLINE_CODE.findall(row[0])]
-    code = (ROOT / "consent" / "visitor.py").read_text()
+    code = (ROOT / "consent" / "submission.py").read_text()
     taken = set(re.findall(r'(?:single|content)\.pop\("([a-z_]+)"', code)) | {"told", "vendor.<id>"}
     taken |= {"performance", "functional", "targeting"}
     assert set(fields) == taken - {"vendors"}

@@ -145,6 +145,30 @@ def test_without_anything_that_depends_on_the_visitor_nothing_changes() -> None:
     assert fields.governed(headers, page(), now=NOW) == headers
 
 
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["text/html; charset=utf-8"], b"text/html"),
+        (["TEXT/HTML"], b"text/html"),
+        (["text/html charset=utf-8"], b"text/html"),
+        (["text/html, charset=utf-8"], b"text/html"),
+        (["text/plain, text/html"], b"text/html"),
+        (["text/html", "*/*"], b"text/html"),
+        (["text/html", "charset=utf-8"], b"text/html"),
+        (["text/html", "application/json"], b"application/json"),
+        (['application/json; a="b, text/html"'], b"application/json"),
+        (["*/*"], b""),
+        (["html"], b""),
+        (["unknown/unknown"], b""),
+        ([""], b""),
+    ],
+)
+def test_a_media_type_is_what_browsers_make_of_it(lines: list[str], expected: bytes) -> None:
+    """The last that is one counts, a forgotten semicolon ends it, and some types say nothing."""
+    headers = [(b"Content-Type", line.encode()) for line in lines]
+    assert fields.media_type(headers) == expected
+
+
 # --- Link and its like ---
 
 
@@ -166,6 +190,9 @@ def test_without_anything_that_depends_on_the_visitor_nothing_changes() -> None:
             '</i.png>; rel=preload; as=image; imagesrcset="/i.png 1x, https://t.tracker.example/i.png 2x"',
             None,
         ),
+        ("</i.png>; rel=preload; as=image; imagesrcset=https://t.tracker.example/i.png", None),
+        ('<https://t.tracker.example>; title=";rel=canonical"; rel=preload', None),
+        ("</a>; a=(, <https://t.tracker.example>; rel=preload; b=)", "</a>; a=("),
         ("<https://t.tracker.example>; rel=canonical", "<https://t.tracker.example>; rel=canonical"),
         ("<https://t.tracker.example>", "<https://t.tracker.example>"),
         ("<https://cdn.example/x>; rel=preload", "<https://cdn.example/x>; rel=preload"),

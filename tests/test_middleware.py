@@ -672,6 +672,33 @@ def test_a_coding_that_nobody_here_knows_passes_and_is_told_once(caplog: pytest.
     assert app.failures.counts == {Failure.UNKNOWN_CODING: 3}
 
 
+@pytest.mark.parametrize("coding", [b"none", b"utf-8", b"identity", b""])
+def test_what_no_browser_takes_for_a_coding_is_none(coding: bytes) -> None:
+    """To browsers such a page is not coded: it is rewritten as it is."""
+    answer = ask(around(answering(PAGE, headers=[HTML, (b"content-encoding", coding)])))
+    assert answer.body == CLEAN
+
+
+BASED = b'<!doctype html><base href="%b"><body><p>x</body>'
+
+
+@pytest.mark.parametrize("policy", [POLICY, Policy(site="Example", regime=Regime.NOTICE)])
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_a_base_on_another_host_does_not_get_the_visitors_choice(policy: Policy, chunk: int) -> None:
+    """What is inserted names the site itself there, whether or not anything is refused; elsewhere it does not."""
+    for base in (b"https://pictures.example/", b"//pictures.example"):
+        page = BASED % base
+        app = around(answering(*(page[i : i + chunk] for i in range(0, len(page), chunk))), **own(policy))
+        body = ask(app, headers={"host": "www.example.com:8000"}).body
+        assert b'action="//www.example.com:8000/_consent/choice"' in body
+        assert b'="/_consent' not in body
+        # A host that is none is not repeated.
+        assert b'action="/_consent/choice"' in ask(app, headers={"host": 'a"b'}).body
+    page = BASED % b"/shop/"
+    body = ask(around(answering(page), policy=POLICY), headers={"host": "www.example.com"}).body
+    assert b'action="/_consent/choice"' in body
+
+
 def test_the_app_is_not_asked_for_codings_that_cannot_be_undone() -> None:
     """Where its answer may be a page."""
     app = Recorder()

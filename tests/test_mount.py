@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -40,8 +42,8 @@ def routes() -> list[Route]:
 @pytest.fixture(autouse=True)
 def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("CONSENT_POLICY", "CONSENT_DATA", "CONSENT_EXPLAIN", "CONSENT_ON_ERROR", "CONSENT_PREFIX"):
-        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("CONSENT_")]:
+        monkeypatch.delenv(name)
 
 
 def test_with_no_configuration_at_all_the_first_response_asks_and_withholds(tmp_path: Path) -> None:
@@ -117,6 +119,7 @@ def test_settings_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.
     [
         ("CONSENT_POLICY", "missing.toml", "missing.toml"),
         ("CONSENT_EXPLAIN", "yes", "'yes' is neither 1 nor 0"),
+        ("CONSENT_GUARD", "off", "'off' is neither 1 nor 0"),
         ("CONSENT_ON_ERROR", "ignore", "'ignore' is none of withhold, pass"),
         ("CONSENT_PREFIX", "no-slash", "'no-slash' must be a path"),
     ],
@@ -128,6 +131,29 @@ def test_a_wrong_setting_stops_the_start(
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=said):
         ConsentMiddleware(Starlette(routes=routes()))
+
+
+def test_the_guard_is_the_first_script_of_every_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tag says what is allowed; its file is served; CONSENT_GUARD=0 leaves pages without any script."""
+    with TestClient(ConsentMiddleware(Starlette(routes=routes()))) as client:
+        text = client.get("/").text
+        tag = re.search(
+            r'<head><script src="(/_consent/static/guard\.[0-9a-f]{16}\.js)" data-allowed=""></script>', text
+        )
+        assert tag is not None
+        script = client.get(tag[1])
+        assert script.status_code == 200
+        assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert script.headers["cache-control"] == "public, max-age=31536000, immutable"
+        choose(client, "accept")
+        assert (
+            f'<script src="{tag[1]}" data-allowed="performance functional targeting"></script>'
+            in client.get("/").text
+        )
+    monkeypatch.setenv("CONSENT_GUARD", "0")
+    with TestClient(ConsentMiddleware(Starlette(routes=routes()))) as client:
+        assert "<script" not in client.get("/").text
+        assert client.get(tag[1]).status_code == 404
 
 
 def test_two_workers_share_what_the_visitor_chose() -> None:

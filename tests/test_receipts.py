@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
+from consent.errors import InvalidReceiptError
 from consent.policy import Policy, Regime
 from consent.receipts import (
     MAX_ARTEFACT_BYTES,
@@ -22,7 +23,6 @@ from consent.receipts import (
     Artefact,
     CollectionMethod,
     Device,
-    InvalidReceiptError,
     Outcome,
     Receipt,
     build_receipt,

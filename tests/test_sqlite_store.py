@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ import pytest
 
 from consent import sqlite_store
 from consent.errors import StoreError, StoreFull, StoreUnavailable
-from consent.receipts import Artefact, InvalidReceiptError, Outcome, Receipt, ReceiptLog, Store
-from consent.sqlite_store import SQLiteReceiptLog, SQLiteStore
+from consent.receipts import Artefact, Receipt, Store
+from consent.sqlite_log import SQLiteReceiptLog
+from consent.sqlite_store import SQLiteStore
 from tests.test_receipts import SHOWN, make_receipt, receipt_id
+from tests.workers import WORKERS
 
 ROOT = Path(__file__).resolve().parents[1]
 KILL_ROUNDS = int(os.environ.get("CONSENT_KILL_ROUNDS", "10"))
@@ -381,17 +384,19 @@ def test_several_processes_lose_nothing_of_each_others(path: Path) -> None:
     assert set(recorded(path)) == expected
 
 
-WRITE_UNTIL_KILLED = """
-async def main(path, first):
-    store = SQLiteStore(path)
-    async def client(number):
-        while True:
-            await store.append(make_receipt(number, shown_hash=SHOWN.hash), [SHOWN])
-            os.write(1, b"%d\\n" % number)
-            number += 20
-    await asyncio.gather(*(client(first + k) for k in range(20)))
-asyncio.run(main(sys.argv[1], int(sys.argv[2])))
-"""
+def _write_until_killed(path: Path, first: int, acknowledged: Connection) -> None:
+    async def main() -> None:
+        store = SQLiteStore(path)
+
+        async def client(number: int) -> None:
+            while True:
+                await store.append(make_receipt(number, shown_hash=SHOWN.hash), [SHOWN])
+                os.write(acknowledged.fileno(), b"%d\n" % number)
+                number += 20
+
+        await asyncio.gather(*(client(first + k) for k in range(20)))
+
+    asyncio.run(main())
 
 
 def test_whatever_was_acknowledged_survives_kill_9(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -404,14 +409,19 @@ def test_whatever_was_acknowledged_survives_kill_9(path: Path, monkeypatch: pyte
     source = random.Random(seed)
     acknowledged: set[str] = set()
     for number in range(KILL_ROUNDS):
-        process = start(WRITE_UNTIL_KILLED, path, str(number * 1_000_000))
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        time.sleep(source.random() * 0.1)
-        process.send_signal(signal.SIGKILL)
-        output, _ = process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        acknowledged |= {receipt_id(int(line)) for line in (first + output).split()}
+        reader, writer = WORKERS.Pipe(duplex=False)
+        process = WORKERS.Process(target=_write_until_killed, args=(path, number * 1_000_000, writer))
+        process.start()
+        writer.close()
+        with open(reader.fileno(), "rb", closefd=False) as output:
+            first = output.readline()
+            time.sleep(source.random() * 0.1)
+            process.kill()
+            rest = output.read()
+        reader.close()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        acknowledged |= {receipt_id(int(line)) for line in (first + rest).split()}
         present = recorded(path)
         assert acknowledged <= set(present), f"{len(acknowledged - set(present))} lost in round {number}"
         assert present[receipt_id(int(first))] == make_receipt(int(first), shown_hash=SHOWN.hash)
@@ -677,141 +687,6 @@ def test_a_place_without_write_ahead_log_is_refused() -> None:
         pytest.raises(StoreUnavailable, match="SQLite answers journal mode 'memory' where WAL was asked for"),
     ):
         sqlite_store._set_up(connection, Path("receipts.sqlite3"))
-
-
-@pytest.fixture
-def full_path(path: Path) -> Path:
-    """A database with receipts 1 to 30, of three visitors, every fifth a consent."""
-    receipts = [
-        make_receipt(
-            number,
-            shown_hash=SHOWN.hash,
-            subject=f"{number % 3:032x}",
-            outcome=Outcome.GIVEN if number % 5 == 0 else Outcome.REFUSED,
-        )
-        for number in range(1, 31)
-    ]
-
-    async def run() -> None:
-        store = SQLiteStore(path)
-        for receipt in receipts:
-            await store.append(receipt, [SHOWN])
-        await store.aclose()
-
-    asyncio.run(run())
-    return path
-
-
-def numbers(log: SQLiteReceiptLog, **options: Any) -> list[int]:
-    return [int(logged.receipt.receipt_id[:8], 16) for logged in log.list(**options)]
-
-
-def test_the_log_lists_the_newest_first_and_pages_on(full_path: Path) -> None:
-    """The position of the last one of a page starts the next."""
-    with SQLiteReceiptLog(full_path) as log:
-        first = log.list(limit=4)
-        assert [logged.position for logged in first] == [30, 29, 28, 27]
-        assert numbers(log, limit=4) == [30, 29, 28, 27]
-        assert numbers(log, limit=4, before=27) == [26, 25, 24, 23]
-        assert numbers(log, limit=4, before=3) == [2, 1]
-        assert numbers(log, limit=4, before=1) == []
-
-
-def test_the_log_finds_by_visitor_outcome_and_id(full_path: Path) -> None:
-    """And an id or a visitor that is none finds nothing."""
-    with SQLiteReceiptLog(full_path) as log:
-        assert numbers(log, limit=3, subject=f"{1:032x}") == [28, 25, 22]
-        assert numbers(log, limit=9, outcome=Outcome.GIVEN) == [30, 25, 20, 15, 10, 5]
-        assert numbers(log, limit=9, outcome=Outcome.GIVEN, subject=f"{1:032x}", before=25) == [10]
-        assert numbers(log, limit=9, outcome=Outcome.WITHDRAWN) == []
-        assert numbers(log, limit=9, subject="nobody") == []
-        receipt = log.get(receipt_id(7))
-        assert receipt is not None
-        assert receipt.receipt_id == receipt_id(7)
-        assert [log.get(text) for text in (receipt_id(99), "", "7", "' OR 1=1 --")] == [None] * 4
-        assert log.artefact(SHOWN.hash) == SHOWN
-        assert [log.artefact(text) for text in ("00" * 32, "", "zz")] == [None] * 3
-        with pytest.raises(ValueError, match="limit must be 1 or more"):
-            log.list(limit=0)
-        satisfied: ReceiptLog = log
-        assert satisfied is log
-
-
-@pytest.mark.parametrize(
-    "condition", ["", "WHERE subject = x'00'", "WHERE outcome = 'given'", "WHERE position < 9"]
-)
-def test_no_listing_reads_the_whole_table_or_sorts(full_path: Path, condition: str) -> None:
-    """Every way of listing has an index that is in order already."""
-    with contextlib.closing(sqlite3.connect(full_path)) as connection:
-        plan = connection.execute(
-            f"EXPLAIN QUERY PLAN SELECT body FROM receipt {condition} ORDER BY position DESC LIMIT 20"
-        ).fetchall()
-    (step,) = (row[3] for row in plan)
-    assert step.startswith("SEARCH") or (condition == "" and step.startswith("SCAN receipt"))
-
-
-def test_the_log_reads_while_the_store_writes(path: Path) -> None:
-    """A reader that was open before sees what is recorded after."""
-    store = SQLiteStore(path)
-    append_all(store, make_receipt(1), close=False)
-    with SQLiteReceiptLog(path) as log:
-        assert numbers(log, limit=9) == [1]
-        append_all(store, make_receipt(2), close=False)
-        assert numbers(log, limit=9) == [2, 1]
-        store.close()
-        assert numbers(log, limit=9) == [2, 1]
-
-
-def test_the_log_cannot_write(full_path: Path) -> None:
-    """Its connection is a read-only one."""
-    with (
-        SQLiteReceiptLog(full_path) as log,
-        pytest.raises(sqlite3.OperationalError, match="attempt to write a readonly database"),
-    ):
-        log._connection.execute("DELETE FROM receipt")
-
-
-def test_a_log_without_a_database_says_so(path: Path) -> None:
-    """Neither a missing nor a still empty file is made by looking."""
-    with pytest.raises(StoreUnavailable, match="no receipts yet: there is no database at"):
-        SQLiteReceiptLog(path)
-    assert not path.exists()
-    path.touch()
-    with pytest.raises(StoreUnavailable, match="no receipts yet"):
-        SQLiteReceiptLog(path)
-    assert path.read_bytes() == b""
-
-
-@pytest.mark.parametrize(
-    ("statement", "message"),
-    [
-        (
-            "UPDATE receipt SET body = replace(body, 'Example', 'Exemple') WHERE position = 30",
-            "position 30 was altered: its content does not have the SHA-256 recorded with it",
-        ),
-        ("UPDATE receipt SET body = x'00' WHERE position = 30", "position 30 was altered: not JSON"),
-        (
-            "UPDATE receipt SET receipt_id = x'00112233445566778899aabbccddeeff' WHERE position = 30",
-            "another id",
-        ),
-    ],
-)
-def test_an_altered_receipt_is_not_shown_as_genuine(full_path: Path, statement: str, message: str) -> None:
-    """What was changed behind the store's back is noticed when it is read."""
-    with contextlib.closing(sqlite3.connect(full_path, isolation_level=None)) as connection:
-        assert connection.execute(statement).rowcount == 1
-    with SQLiteReceiptLog(full_path) as log:
-        with pytest.raises(InvalidReceiptError, match=message):
-            log.list(limit=1)
-        assert numbers(log, limit=1, before=30) == [29]
-
-
-def test_an_altered_artefact_is_not_shown_as_genuine(full_path: Path) -> None:
-    """The content must have the SHA-256 that it is kept under."""
-    with contextlib.closing(sqlite3.connect(full_path, isolation_level=None)) as connection:
-        connection.execute("UPDATE artefact SET content = x'00'")
-    with SQLiteReceiptLog(full_path) as log, pytest.raises(InvalidReceiptError, match="was altered"):
-        log.artefact(SHOWN.hash)
 
 
 def test_an_artefact_of_another_media_type_does_not_replace_the_first(path: Path) -> None:

@@ -161,13 +161,20 @@ def test_a_language_file_is_checked_whole(
     assert (caught.value.source, caught.value.key) == (str(folder / "texts" / "fr.toml"), key)
 
 
-@pytest.mark.parametrize("content", ["name = ", 'name = "é"'])
-def test_a_file_that_is_not_toml_in_utf_8_is_refused(tmp_path: Path, content: str) -> None:
-    """What cannot be read is named, not skipped."""
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name = ", "not valid TOML: Invalid value"),
+        ('name = "é"', "this line is not UTF-8: save the file as UTF-8"),
+    ],
+)
+def test_a_file_that_is_not_toml_in_utf_8_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    """What cannot be read is named, with its line, and not skipped."""
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "fr.toml").write_bytes(content.encode("latin-1"))
-    with pytest.raises(ConfigurationError, match="cannot be read"):
+    with pytest.raises(ConfigurationError, match=message) as caught:
         load_texts("fr", folder=tmp_path)
+    assert (caught.value.source, caught.value.line) == (str(tmp_path / "texts" / "fr.toml"), 1)
 
 
 def test_texts_are_a_mapping() -> None:

@@ -7,7 +7,6 @@ import gzip
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import date
 from itertools import count
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -22,18 +21,14 @@ from consent.catalog import Catalog, Cookie, Vendor, load_catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
 from consent.choice_cookie import ChoiceCookie
+from consent.cookie_expiry import MAX_EXPIRY_BYTES
 from consent.decision import decide
 from consent.errors import StoreError, StoreFull, StoreUnavailable
 from consent.policy import OwnCookie, Policy, Regime, own_cookie_vendors
 from consent.receipts import Artefact, CollectionMethod, Outcome, Receipt
 from consent.signals import ChoiceState, Signals
-from consent.visitor import (
-    MAX_BODY_BYTES,
-    MAX_EXPIRY_BYTES,
-    MAX_RETURN_TO,
-    RETRY_AFTER_SECONDS,
-    VisitorEndpoints,
-)
+from consent.submission import MAX_RETURN_TO
+from consent.visitor import MAX_BODY_BYTES, RETRY_AFTER_SECONDS, VisitorEndpoints
 
 NOW = 1_800_000_000
 P, F, T = OPTIONAL
@@ -919,7 +914,7 @@ def test_the_page_of_choices_is_private_and_locked_down() -> None:
     assert answer.headers == {
         "content-type": "text/html; charset=utf-8",
         "cache-control": "no-store",
-        "vary": "Cookie, DNT, Sec-GPC",
+        "vary": "Cookie, Sec-GPC, DNT",
         "content-security-policy": "default-src 'none'; style-src 'self'; form-action 'self'; "
         "frame-ancestors 'none'; base-uri 'none'",
         "referrer-policy": "same-origin",
@@ -1005,10 +1000,10 @@ def test_other_methods_are_named_the_right_ones(method: str, path: str, allow: s
 
 def test_gpc_support_is_declared() -> None:
     """The two members of the draft, the same for every requester."""
-    answer = Site(gpc_since=date(2026, 2, 1)).get("/.well-known/gpc.json", {"sec-gpc": "1"})
+    answer = Site().get("/.well-known/gpc.json", {"sec-gpc": "1"})
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "public, max-age=3600"
-    assert answer.body == b'{"gpc": true, "lastUpdate": "2026-02-01"}'
+    assert answer.body == b'{"gpc": true, "lastUpdate": "2026-11-23"}'
 
 
 def test_a_policy_that_does_not_heed_gpc_does_not_claim_to() -> None:
@@ -1044,7 +1039,7 @@ def test_the_tracking_status_is_this_visitor_s(
         "policy": "/privacy",
     }
     assert answer.headers["content-type"] == "application/tracking-status+json"
-    assert answer.headers["vary"] == "Cookie, DNT, Sec-GPC"
+    assert answer.headers["vary"] == "Cookie, Sec-GPC, DNT"
     assert answer.cookies == []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from consent.catalog.script_text import ScriptText
 from consent.catalog.signatures import PatternError, compile_signature
 from consent.categories import Category
 from consent.errors import ConfigurationError
+from consent.toml_file import TomlFile
 
 _BUILT_IN = Path(__file__).resolve().parent / "vendors"
 _MAX_FILE_BYTES = 1024 * 1024
@@ -26,7 +26,6 @@ _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _HOST = re.compile(rf"(?:{_LABEL}\.)+(?!\d+\Z){_LABEL}")
 _PRINTABLE = re.compile(r"[\x21-\x7e]+")
-_TOML_PLACE = re.compile(r" \(at line (\d+), column \d+\)")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 
 # Suffixes under which strangers register or host names: a rule for one of them would be about everybody
@@ -75,35 +74,18 @@ def _load_folder(folder: Path) -> Catalog:
     except ConfigurationError as error:
         vendor_id = (error.key or "").split(".")[1]
         raise ConfigurationError(
-            str(error).removeprefix(f"[{error.key}]: "),
-            source=str(folder / origins[vendor_id]),
-            key=error.key,
+            error.message, source=str(folder / origins[vendor_id]), key=error.key
         ) from None
 
 
 def _read_file(path: Path) -> tuple[Vendor, ...]:
-    source = str(path)
-    if path.stat().st_size > _MAX_FILE_BYTES:
-        raise ConfigurationError(f"larger than {_MAX_FILE_BYTES} bytes: split the file", source=source)
-    try:
-        data = tomllib.loads(path.read_bytes().decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"not UTF-8 (byte {error.start}): save it as UTF-8", source=source) from None
-    except tomllib.TOMLDecodeError as error:
-        place = _TOML_PLACE.search(str(error))
-        raise ConfigurationError(
-            f"not TOML: {_TOML_PLACE.sub('', str(error))}",
-            source=source,
-            line=int(place[1]) if place else None,
-        ) from None
-    for key in data:
+    document = TomlFile(path, max_bytes=_MAX_FILE_BYTES)
+    for key in document.data:
         if key != "vendor":
-            raise ConfigurationError(
-                "unknown key: a vendor file has [[vendor]] tables only", source=source, key=key
-            )
-    vendors = parse_vendors(data, source)
+            raise document.error((key,), "unknown key: a vendor file has [[vendor]] tables only")
+    vendors = parse_vendors(document.data, document.source)
     if not vendors:
-        raise ConfigurationError("no [[vendor]] table: add one, or remove the file", source=source)
+        raise ConfigurationError("no [[vendor]] table: add one, or remove the file", source=document.source)
     return vendors
 
 

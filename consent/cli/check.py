@@ -51,13 +51,18 @@ def check(urls: tuple[str, ...], policy_file: Path | None, timeout: float, as_js
             else:
                 _print(page)
     except (CheckError, ConfigurationError) as error:
-        raise _Failed(str(error)) from None
+        raise _Failed(_printable(str(error))) from None
     if leaked:
         raise SystemExit(1)
 
 
+def _printable(text: str) -> str:
+    """Return what a site says with nothing in it that a terminal obeys, or that moves or hides other words."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _print(page: PageCheck) -> None:
-    click.secho(page.url, bold=True)
+    click.secho(_printable(page.url), bold=True)
     _section("leaked", page.leaked, fg="red")
     _section("withheld", page.withheld, fg="green")
     _section("allowed", page.left)
@@ -77,5 +82,6 @@ def _print(page: PageCheck) -> None:
 def _section(title: str, items: Iterable[Item], *, fg: str | None = None) -> None:
     for item, count in Counter(items).items():
         times = f" ×{count}" if count > 1 else ""
-        about = f"{item.name} ({item.category})" if item.category else "unknown"
-        click.echo(f"  {click.style(f'{title:<12}', fg=fg)} {about:<44} {item.kind} {item.subject}{times}")
+        about = _printable(f"{item.name} ({item.category})" if item.category else "unknown")
+        what = _printable(f"{item.kind} {item.subject}")
+        click.echo(f"  {click.style(f'{title:<12}', fg=fg)} {about:<44} {what}{times}")

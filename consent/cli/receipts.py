@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from consent.categories import OPTIONAL
-from consent.data_folder import DataFolder
+from consent.data_folder import DEFAULT_FOLDER, DataFolder
 from consent.errors import ConsentError
 from consent.receipts import LoggedReceipt, Outcome, Receipt
-from consent.sqlite_store import SQLiteReceiptLog
+from consent.sqlite_log import SQLiteReceiptLog
 
 _PAGE = 500  # receipts in memory at a time
 _NEWEST = 20
@@ -34,7 +34,7 @@ _data_option = click.option(
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="CONSENT_DATA",
-    default=Path("consent-data"),
+    default=Path(DEFAULT_FOLDER),
     show_default=True,
     show_envvar=True,
     help="The site's data folder.",

@@ -49,6 +49,8 @@ def urls(reader: str, raw: bytes) -> list[str]:
         return [url.partition(quote)[0] if quote else url]
     if reader == "list":
         return value.split()
+    if reader == "values":
+        return value.split(";")
     return [value]
 
 

@@ -38,6 +38,9 @@ LOADS: dict[bytes, tuple[Cut, dict[bytes, str]]] = {
     b"input": (Cut.ATTRIBUTE, {b"src": "url"}),
     b"use": (Cut.ATTRIBUTE, {b"href": "url", b"xlink:href": "url"}),
     b"feimage": (Cut.ATTRIBUTE, {b"href": "url", b"xlink:href": "url"}),
+    # Animations give other elements a URL.
+    b"set": (Cut.ATTRIBUTE, {b"to": "url"}),
+    b"animate": (Cut.ATTRIBUTE, {b"from": "url", b"to": "url", b"by": "url", b"values": "values"}),
 }
 """For each element that loads: what to cut, and how to read the URLs in its attributes."""
 

@@ -126,6 +126,8 @@ class Refusals:
         if element == b"link":
             return css.neutralised(content, lambda url: self.url(b"style", url)) != content
         if kind.endswith(("html", "xml")):
+            if any("utf-16" in parameter or "2022" in parameter for parameter in parameters):
+                return True  # in these a tag is not written in its letters; nobody needs them for a page in a URL
             return self._nested(content, _InnerJudge(self._judge)) != content
         return False
 
@@ -219,9 +221,14 @@ def _loads(tag: Tag) -> bool:
     if tag.name in (b"link", b"input", b"meta", b"param"):
         values = tag.values()
         if tag.name == b"link":
-            return not LOADING_LINK_TYPES.isdisjoint(keyword(values.get(b"rel", b"")).split())
+            # All of them: what looks ahead in a browser takes the last, what builds the page the first.
+            return any(
+                not LOADING_LINK_TYPES.isdisjoint(keyword(attribute.value).split())
+                for attribute in tag.attributes
+                if attribute.name == b"rel"
+            )
         if tag.name == b"input":
-            return keyword(values.get(b"type", b"")) == b"image"
+            return any(a.name == b"type" and keyword(a.value) == b"image" for a in tag.attributes)
         if tag.name == b"meta":
             return keyword(values.get(b"http-equiv", b"")) == b"refresh"
         return keyword(values.get(b"name", b"")) in (b"movie", b"src", b"url", b"data")

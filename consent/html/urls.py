@@ -37,7 +37,10 @@ _DELETED = str.maketrans("", "", "\t\n\r")
 _UNRESERVED = re.compile(r"%(4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|3[0-9]|2[DEde])")
 _FORBIDDEN_HOST = re.compile(r"[\x00-\x20\x7f#/<>?@\\^|%\[\]:]")
 # What UTS 46 drops from a host, and where it begins a new label.
-_IGNORED_IN_HOSTS = re.compile("[\u00ad\u034f\u180b-\u180d\u200b\u2060\u2064\ufe00-\ufe0f\ufeff]")
+_IGNORED_IN_HOSTS = re.compile(
+    "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
 _MAX_HOST = 1024
 _WITHIN = ("about:", "blob:", "data:", "javascript:", "mailto:", "tel:", "#")
 

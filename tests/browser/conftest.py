@@ -19,13 +19,13 @@ from typing import Any
 
 import pytest
 import uvicorn
-from playwright.sync_api import BrowserContext, Page, Playwright, sync_playwright
+from playwright.sync_api import BrowserContext, Locator, Page, Playwright, sync_playwright
 from starlette.types import ASGIApp
 
 from consent import ConsentMiddleware
 from consent.data_folder import DataFolder
 from consent.receipts import Receipt
-from consent.sqlite_store import SQLiteReceiptLog
+from consent.sqlite_log import SQLiteReceiptLog
 from demo_site.site import HERE, site
 from tests.browser.chromium import find_chromium
 from tests.browser.standin import StandIn
@@ -137,9 +137,22 @@ class Visitor:
 
     def press(self, name: str, *, within: str = "body", settled: bool = True) -> None:
         """Press a button by its name, and let the page that follows settle."""
-        self.page.locator(within).get_by_role("button", name=name, exact=True).click()
+        self.click(self.page.locator(within).get_by_role("button", name=name, exact=True))
         if settled:
             self.settle()
+
+    def click(self, button: Locator) -> None:
+        """Press a button. A choice that a script sends has been taken in when this returns."""
+        chooses = """b => (window.before = true) && !!window.consent
+            && b.form?.getAttribute("action") == "/_consent/choice" && !!b.name"""
+        if button.evaluate(chooses):
+            button.click()
+            # It is announced, or the page is loaded anew.
+            self.page.wait_for_function(
+                "!window.before || !!document.querySelector('[data-saved]')?.textContent"
+            )
+        else:
+            button.click()
 
     def visit_everything(self, *, settled: bool = True) -> Iterator[str]:
         """Open every page one after another, through the forms where they lead; give each one's path."""

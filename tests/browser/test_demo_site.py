@@ -227,16 +227,15 @@ def choose(visitor: Visitor, *categories: str) -> None:
     preferences = visitor.page.get_by_role("dialog", name="Your cookie choices")
     for category in EVERYTHING:
         preferences.get_by_role("checkbox", name=category.capitalize()).set_checked(category in categories)
-    preferences.get_by_role("button", name="Save choices").click()
+    visitor.click(preferences.get_by_role("button", name="Save choices"))
     visitor.settle()
 
 
 def withdraw(visitor: Visitor) -> None:
     """Take everything back, as visitors do: by the small control that is on every page."""
     visitor.page.get_by_role("button", name="Cookie choices").click()
-    visitor.page.get_by_role("dialog", name="Your cookie choices").get_by_role(
-        "button", name="Withdraw all"
-    ).click()
+    preferences = visitor.page.get_by_role("dialog", name="Your cookie choices")
+    visitor.click(preferences.get_by_role("button", name="Withdraw all"))
     visitor.settle()
 
 

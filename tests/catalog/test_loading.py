@@ -258,11 +258,11 @@ def test_a_host_has_one_owner_among_files(tmp_path: Path) -> None:
     [
         (b"", None, "no [[vendor]] table: add one, or remove the file"),
         (b"# nothing\n", None, "no [[vendor]] table"),
-        (b"title = 'x'\n", None, "[title]: unknown key: a vendor file has [[vendor]] tables only"),
-        (b"[[vendor]]\nid = \n", 2, "not TOML: Invalid value"),
-        (b"[[vendor]]\nid = 'a'\nid = 'b'\n", 3, "not TOML: Cannot overwrite a value"),
-        (b"id = '\xff'\n", None, "not UTF-8 (byte 6): save it as UTF-8"),
-        (b"#" * (1024 * 1024 + 1), None, "larger than 1048576 bytes: split the file"),
+        (b"title = 'x'\n", 1, "[title]: unknown key: a vendor file has [[vendor]] tables only"),
+        (b"[[vendor]]\nid = \n", 2, "not valid TOML at column 6: Invalid value"),
+        (b"[[vendor]]\nid = 'a'\nid = 'b'\n", 3, "not valid TOML at column 9: Cannot overwrite a value"),
+        (b"id = '\xff'\n", 1, "this line is not UTF-8: save the file as UTF-8"),
+        (b"#" * (1024 * 1024 + 1), None, "larger than 1,048,576 bytes"),
     ],
 )
 def test_mistakes_in_a_file_name_it_and_the_line(

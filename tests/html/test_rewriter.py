@@ -57,6 +57,7 @@ REMOVED = {
     "preconnect": f'<link rel="preconnect" href="{T}">',
     "link by imagesrcset": f'<link rel="preload" as="image" imagesrcset="{T} 1x">',
     "style sheet in a data URL": "<link rel=stylesheet href=\"data:text/css,@import '//tracker.example/'\">",
+    "link whose second rel is what looks ahead in a browser takes": f'<link rel=canonical rel=preload href="{T}">',
     "meta refresh": f'<meta http-equiv="Refresh" content="0; URL={T}">',
     "meta refresh in quotes": f"<meta http-equiv=refresh content=\"0;url='{T}' x\">",
     "entity in a host": '<img src="//tracker&#46;example/t">',
@@ -91,6 +92,10 @@ def test_an_element_that_tracks_is_removed_and_nothing_else(element: str) -> Non
             '<video  controls><source src="own.mp4"></video>',
         ),
         (f"<video poster={T}>", "<video >"),
+        (
+            f'<svg><image><set attributeName="href" to="{T}"/><animate values="a;{T}" from="b"/></image></svg>',
+            '<svg><image><set attributeName="href" /><animate  from="b"/></image></svg>',
+        ),
         (f'<audio src="{T}"></audio>', "<audio ></audio>"),
         (
             f'<input type=" image" src="{T}"><input type="IMAGE" src="{T}">',

@@ -31,6 +31,7 @@ PAGE = PageURL("https", "www.example.com", "/a/b?c")
         ("//\U0001d42dracker.example/t", "tracker.example", "/t"),
         ("//\U0001f143racker.example/t", "tracker.example", "/t"),
         ("//tra\u00adcker\u200b.example/t", "tracker.example", "/t"),
+        ("//tra\u180fcker\u115f.ex\U000e0100ample/t", "tracker.example", "/t"),
         ("//tracker.example/a/../%74?q", "tracker.example", "/t?q"),
         ("//bücher.example", "xn--bcher-kva.example", "/"),
         ("/t", "www.example.com", "/t"),

@@ -1,0 +1,93 @@
+"""Deleting cookies that were set before the visitor refused them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from urllib.parse import quote
+
+from consent import headers as fields
+from consent.enforcement import site_of
+
+MAX_EXPIRY_BYTES = 3000
+"""For all deletions together: common proxies refuse answers whose header section is larger than 4 KiB."""
+
+_MAX_COOKIE_NAMES = 60
+_MAX_PATHS = 4
+_TOKEN = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+_ADDRESS = re.compile(r"[0-9.]+|\[.*")
+
+RequestHeaders = Iterable[tuple[bytes, bytes]]
+
+
+def expire_refused_cookies(
+    headers: RequestHeaders, refuses: Callable[[str], bool], *, return_to: str, secure: bool
+) -> Iterator[bytes]:
+    """Yield ``Set-Cookie`` values that delete the refused cookies this request brought.
+
+    A cookie is deleted only under the very Domain and Path it was set with, which its sender does not
+    tell: so under each that it can have, the likeliest first, within :data:`MAX_EXPIRY_BYTES`.
+
+    Args:
+        headers: The request's raw ASGI pairs with lower-case names.
+        refuses: Tells by its name whether a cookie is refused.
+        return_to: Path and query of the page that the visitor chose on.
+        secure: Whether the site is served over HTTPS.
+    """
+    names = [name for name in _cookie_names(headers) if refuses(name)]
+    budget = MAX_EXPIRY_BYTES
+    for path in _paths(return_to):
+        for domain in _domains(headers):
+            for name in names:
+                prefixed = name.lower().startswith(("__secure-", "__host-"))
+                if prefixed and not secure:
+                    continue
+                line = f"{name}=; Max-Age=0; Path={path}"
+                if domain:
+                    line += f"; Domain={domain}"
+                lines = [f"{line}; Secure" if prefixed else line]
+                if secure and path == "/":
+                    lines.append(f"{line}; Secure; SameSite=None; Partitioned")
+                for expiry in lines:
+                    budget -= len(expiry) + len("set-cookie: \r\n")
+                    if budget < 0:
+                        return
+                    yield expiry.encode("ascii")
+
+
+def _cookie_names(headers: RequestHeaders) -> list[str]:
+    names: dict[str, None] = {}
+    for line in fields.lines(headers, b"cookie"):
+        for pair in line.split(b";"):
+            name = pair.partition(b"=")[0].strip(b" \t")
+            if _TOKEN.fullmatch(name):
+                names[name.decode("ascii")] = None
+                if len(names) == _MAX_COOKIE_NAMES:
+                    return list(names)
+    return list(names)
+
+
+def _domains(headers: RequestHeaders) -> list[str]:
+    """Return the domains a cookie of this host can have, ``""`` for the host alone, the likeliest first."""
+    authority = (fields.only(headers, b"host") or b"").lower()
+    name = re.sub(rb":[0-9]{0,5}$", b"", authority)
+    if not _HOST.fullmatch(name):
+        return [""]
+    host = name.decode("ascii").rstrip(".")
+    if "." not in host or _ADDRESS.fullmatch(host):
+        return [""]
+    site = site_of(host)
+    between: list[str] = []
+    parent = host
+    while parent != site and "." in parent and len(between) < 4:
+        between.append(parent)
+        parent = parent.partition(".")[2]
+    return [site, "", *between]
+
+
+def _paths(return_to: str) -> list[str]:
+    """Return ``/`` and what lies between it and the page the visitor chose on."""
+    segments = quote(return_to.partition("?")[0], safe="/%").strip("/").split("/")
+    parents = ["/" + "/".join(segments[:depth]) for depth in range(1, len(segments) + 1) if segments[0]]
+    return ["/", *(path for path in parents[: _MAX_PATHS - 1] if len(path) <= 200)]

@@ -1,0 +1,254 @@
+"""The guard: the script that keeps in the browser what the server cannot see, and the tag that loads it.
+
+One file for everybody, made at start-up: the code, and a table of what the catalog knows. What one visitor
+allows is written on the tag.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import chain, groupby
+
+from markupsafe import escape
+
+from consent.assets import asset_dir
+from consent.banner import StaticFile
+from consent.catalog import Catalog, Vendor
+from consent.catalog.matching import STEM, UrlPattern
+from consent.categories import OPTIONAL, Category
+from consent.decision import Decision
+from consent.errors import ConfigurationError
+from consent.minify import minified_script
+
+SOURCES = ("guard.js", "client.js")
+"""The files the script is made of, in ``static/``; together they are one block."""
+_MAX_MEMO = 256
+_SEPARATOR = re.compile(r"[\t\n]")
+_CALL = re.compile(r"([A-Za-z_]\w*)\\s\*\+\\\(")
+"""How a signature begins that is the call of a function."""
+_SPECIAL = re.compile(r"[.+?^$(){}|\[\]\\]")
+
+
+class Guard:
+    """The script that guards a page in the browser, and its tag. Safe to share between threads.
+
+    Args:
+        catalog: What is known about vendors, with the site's own.
+        prefix: Where the visitor endpoints are mounted: a path without a trailing slash.
+
+    Raises:
+        ConfigurationError: the installation is incomplete, or a name has a tab or a line break in it.
+    """
+
+    def __init__(self, catalog: Catalog, *, prefix: str = "/_consent") -> None:
+        self._vendors = {
+            vendor.id: vendor.category for vendor in catalog.vendors.values() if vendor.category in OPTIONAL
+        }
+        content = script(guard_table(catalog)).encode()
+        digest = sha256(content).hexdigest()[:16]
+        self.file = StaticFile(
+            name=f"guard.{digest}.js",
+            media_type="text/javascript; charset=utf-8",
+            content=content,
+            etag=f'"{digest}"',
+        )
+        self.url = f"{prefix}/static/{self.file.name}"
+        """Where the script is served, with a hash of its content in the name."""
+        self._memo: dict[str, tuple[bytes, bytes]] = {}
+
+    def markup(self, decision: Decision, *, nonce: str | None) -> bytes:
+        """Return the tag to put first into ``<head>``, before any other script.
+
+        Args:
+            decision: What this visitor allows. Two decisions with the same `Decision.key` get the same tag.
+            nonce: The page's CSP nonce.
+        """
+        start, end = self._memo.get(decision.key) or self._tag(decision)
+        if nonce is None:
+            return start + end
+        return b'%s nonce="%s"%s' % (start, str(escape(nonce)).encode("utf-8", "replace"), end)
+
+    def _tag(self, decision: Decision) -> tuple[bytes, bytes]:
+        allowed = [category for category in OPTIONAL if decision.allows(category)]
+        # Not what the visitor said of each vendor, but what comes of it: a signal may overrule an exception.
+        exceptions = [
+            vendor
+            for vendor in sorted(decision.vendors)
+            if (category := self._vendors.get(vendor)) is not None
+            and decision.allows(category, vendor) is not decision.allows(category)
+        ]
+        start = f'<script src="{escape(self.url)}" data-allowed="{" ".join(allowed)}"'
+        if exceptions:
+            start += f' data-vendors="{escape(" ".join(exceptions))}"'
+        if len(self._memo) >= _MAX_MEMO:  # only vendor exceptions can make so many
+            self._memo.clear()
+        tag = self._memo[decision.key] = start.encode(), b"></script>"
+        return tag
+
+
+def script(table: str) -> str:
+    """Return the whole script around ``table``. Without one it is what the byte budget counts as code."""
+    folder = asset_dir("static")
+    source = "".join((folder / name).read_text(encoding="utf-8") for name in SOURCES)
+    # What JSON writes for a text is also how JavaScript writes it (ECMAScript 2019).
+    code = minified_script(source).replace("TABLE", json.dumps(table), 1)
+    return f"{{{code}}}\n"
+
+
+def guard_table(catalog: Catalog) -> str:
+    """Return what ``catalog`` knows about hosts, URLs, cookies and storage keys, as the guard reads it.
+
+    Every line is about one vendor: the first letter of its category and its id; hosts and URL patterns;
+    first-party cookies; storage keys; functions that its snippet defines and the site's own code may call. What
+    is beside each other is separated by a tab, the five by two. What
+    follows the host of a URL pattern, and each name, is a regular expression for how the text begins, and the
+    first that fits counts. So where vendors compete, their rules come first, in the catalog's order; all
+    others stay together by vendor, which makes the table small when compressed.
+
+    Raises:
+        ConfigurationError: a name has a tab or a line break in it.
+    """
+    rules = [rule for vendor in catalog.vendors.values() for rule in _rules(vendor)]
+    competing = _competing(rules)
+    needed = _near_optional_hosts(rules)
+    # A strictly necessary vendor is never refused: it is of interest only where it keeps a refusal off.
+    rules = [
+        rule
+        for rule in rules
+        if rule.vendor.category in OPTIONAL or (rule.place in needed if rule.kind == 0 else rule in competing)
+    ]
+    first = sorted((rule for rule in rules if rule in competing), key=lambda rule: (rule.kind, rule.rank))
+    order = {category: number for number, category in enumerate(Category)}
+    rest = sorted(
+        (rule for rule in rules if rule not in competing), key=lambda rule: order[rule.vendor.category]
+    )
+    runs = groupby(chain(first, rest), key=lambda rule: rule.vendor.id)
+    return "\n".join(_line(list(run)) for _, run in runs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rule:
+    """One host, URL pattern, cookie name or storage key."""
+
+    vendor: Vendor
+    kind: int
+    """0 for hosts and URL patterns, 1 for cookies, 2 for storage keys, 3 for functions: its place in a line."""
+    place: str
+    """The host; or the literal text that the name begins with."""
+    pattern: str
+    """The regular expression; empty for a bare host."""
+    rank: tuple[int, int]
+    """The order in which the catalog tries the URL patterns of one host, or names: not 0 for a wildcard."""
+
+    @property
+    def text(self) -> str:
+        return self.pattern if self.kind else self.place + self.pattern
+
+
+def _rules(vendor: Vendor) -> Iterator[_Rule]:
+    for host in vendor.hosts:
+        yield _Rule(vendor, 0, host, "", (0, 0))
+    for url in vendor.urls:
+        pattern = UrlPattern(url)
+        yield _Rule(
+            vendor, 0, pattern.host, _url_expression(pattern, url.partition("?")[2]), _url_rank(pattern)
+        )
+    names = [(1, cookie.name) for cookie in vendor.cookies if cookie.party == "first"]
+    # A vendor may keep the same key in several places.
+    names += dict.fromkeys((2, item.key) for item in vendor.storage)
+    for kind, name in names:
+        if _SEPARATOR.search(name):
+            raise ConfigurationError(
+                f"{name!r} must not have a tab or a line break", key=f"vendor.{vendor.id}"
+            )
+        stem, star, _ = name.partition("*")
+        yield _Rule(vendor, kind, stem, _name_expression(name), (1, -len(name)) if star else (0, 0))
+    for function in dict.fromkeys(_called(vendor)):
+        yield _Rule(vendor, 3, function, function, (0, 0))
+
+
+def _called(vendor: Vendor) -> Iterator[str]:
+    """Yield the functions that pages call by their name once the vendor's snippet has run."""
+    for signature in vendor.inline:
+        call = _CALL.match(signature.pattern)
+        if call and re.search(rf"(?<![\w$.]){re.escape(call[1])}\(", signature.example):
+            yield call[1]
+
+
+def _line(rules: Sequence[_Rule]) -> str:
+    vendor = rules[0].vendor
+    lists = [[rule.text for rule in rules if rule.kind == kind] for kind in range(4)]
+    return "\t\t".join((vendor.category[0] + vendor.id, *("\t".join(texts) for texts in lists))).rstrip("\t")
+
+
+def _competing(rules: Sequence[_Rule]) -> frozenset[_Rule]:
+    """Return the rules that may fit the same text as one of another vendor: at least all that do."""
+    claims: dict[str, set[str]] = {}
+    for rule in rules:
+        if rule.kind == 0 and rule.pattern:
+            claims.setdefault(rule.place, set()).add(rule.vendor.id)
+    found = {rule for rule in rules if rule.kind == 0 and rule.pattern and len(claims[rule.place]) > 1}
+    for wild in rules:
+        if wild.kind and wild.rank[0]:
+            for other in rules:
+                if (
+                    other.kind == wild.kind
+                    and other.vendor is not wild.vendor
+                    and (
+                        other.place.startswith(wild.place)
+                        or (other.rank[0] and wild.place.startswith(other.place))
+                    )
+                ):
+                    found |= {wild, other}
+    return frozenset(found)
+
+
+def _near_optional_hosts(rules: Sequence[_Rule]) -> frozenset[str]:
+    """Return the hosts of rules that are, are above, or are below a host of an optional vendor."""
+    hosts = {rule.place for rule in rules if rule.kind == 0}
+    optional = {rule.place for rule in rules if rule.kind == 0 and rule.vendor.category in OPTIONAL}
+    above = {parent for host in optional for parent in _with_parents(host)}
+    return frozenset(host for host in hosts if host in above or not optional.isdisjoint(_with_parents(host)))
+
+
+def _with_parents(host: str) -> Iterator[str]:
+    while host:
+        yield host
+        host = host.partition(".")[2]
+
+
+def _expression(written: str, anything: str) -> str:
+    """Return ``written``, with ``*`` as wildcard, as a regular expression of JavaScript."""
+    return _SPECIAL.sub(r"\\\g<0>", written).replace("*", anything)
+
+
+def _name_expression(name: str) -> str:
+    return _expression(name.removesuffix("*"), "[^]*") + "$" * (not name.endswith("*"))
+
+
+def _url_expression(pattern: UrlPattern, query: str) -> str:
+    path = pattern.path
+    if not query:
+        end = "" if path.endswith("*") else r"(\?|$)"
+        return _expression(path.removesuffix("*"), "[^?]*") + end
+    expression = _expression(path, "[^?]*")
+    for pair in query.split("&"):
+        # A parameter without "=" has an empty value.
+        name = _expression(pair, "[^&]*") + "?" * pair.endswith("=")
+        expression += rf"(?=\?(.*&)?{name}(&|$))"
+    return expression
+
+
+def _url_rank(pattern: UrlPattern) -> tuple[int, int]:
+    """Sort URL patterns as the catalog tries them: with parameters, whole paths, the longest, the loosest."""
+    if pattern.parameters:
+        return 0, -pattern.literals
+    if "*" not in pattern.path:
+        return 1, 0
+    if "*" not in pattern.path[:STEM]:
+        return 2, -len(pattern.path)
+    return 3, -pattern.literals

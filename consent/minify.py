@@ -1,0 +1,170 @@
+"""Makes our own script and stylesheet smaller when they are loaded, without a build step.
+
+Only for what is written in ``static/``: both keep to a style for which a few token rules are enough, and the
+browser tests run what comes out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import chain, product
+from string import ascii_letters
+
+_SCRIPT_TOKEN = re.compile(
+    r"""
+    (?P<gap>(?:\s|//[^\n]*|/\*(?s:.*?)\*/)+)
+    | (?P<word>[A-Za-z_$][\w$]*)
+    | (?P<literal>\d[\w.]* | "(?:[^"\\\n]|\\.)*" | /(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/[a-z]*)
+    | (?P<mark>\.\.\.|=>|\?\.|[^`'/])
+    """,
+    re.VERBOSE,
+)
+_STYLE_GAP = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?:\s|/\*(?s:.*?)\*/)+""")
+_STYLE_MARK = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')| ?([{};,]) ?|(?<=:) """)
+_KEYWORDS = frozenset(
+    (
+        "async", "await", "break", "case", "catch", "const", "continue", "delete", "do", "else", "false",
+        "finally", "for", "if", "in", "instanceof", "let", "new", "null", "of", "return", "this", "throw",
+        "true", "try", "typeof", "undefined", "void", "while", "yield",
+    )
+)  # fmt: skip
+_WORD_CHARACTER = re.compile(r"[\w$]")
+_DEPTH = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
+
+
+def minified_script(source: str) -> str:
+    """Take out comments and white space, and give the names that ``source`` declares short ones.
+
+    The source ends each statement with its semicolon or brace, and has no templates, divisions, single-quoted
+    strings, shorthand properties or destructured objects, and no functions but arrow functions.
+
+    Raises:
+        ValueError: something in it cannot be read by these rules.
+    """
+    tokens = list(_script_tokens(source))
+    texts = [text for _, text in tokens]
+    words = [at for at, (kind, _) in enumerate(tokens) if kind == "word" and not _is_property(texts, at)]
+    short = _short_names(texts, words)
+    pieces: list[str] = []
+    for at, text in enumerate(texts):
+        if _is_needless(texts, at):
+            continue
+        # One word for both is shorter than either.
+        text = short.get(at, "let" if text == "const" else text)
+        if pieces and _WORD_CHARACTER.match(text) and _WORD_CHARACTER.match(pieces[-1][-1]):
+            pieces.append(" ")
+        pieces.append(text)
+    return "".join(pieces)
+
+
+def minified_stylesheet(source: str) -> str:
+    """Take comments, and the white space that separates nothing, out of a stylesheet."""
+    one_line = _STYLE_GAP.sub(lambda match: match[1] or " ", source)
+    return _STYLE_MARK.sub(lambda match: match[1] or match[2] or "", one_line).replace(";}", "}").strip()
+
+
+def _script_tokens(source: str) -> Iterator[tuple[str, str]]:
+    position = 0
+    while position < len(source):
+        match = _SCRIPT_TOKEN.match(source, position)
+        if match is None:
+            raise ValueError(f"the script cannot be read from here on: {source[position : position + 40]!r}")
+        if match.lastgroup != "gap":
+            yield str(match.lastgroup), match[0]
+        position = match.end()
+
+
+def _is_needless(texts: Sequence[str], at: int) -> bool:
+    """Tell whether a mark may be left out: a last separator, or the parentheses of a single parameter."""
+    mark, *after = texts[at : at + 4]
+    if mark == "(":
+        return after[1:] == [")", "=>"] and _is_name(after[0])
+    if mark == ")":
+        return after[:1] == ["=>"] and texts[at - 2] == "(" and _is_name(texts[at - 1])
+    return (mark == "," and after[:1] in (["}"], ["]"], [")"])) or (mark == ";" and after[:1] == ["}"])
+
+
+def _is_property(texts: Sequence[str], at: int) -> bool:
+    before, after = texts[at - 1], texts[at + 1]
+    return before in (".", "?.") or (before in ("{", ",") and after == ":")
+
+
+def _is_name(text: str) -> bool:
+    return text not in _KEYWORDS and text.replace("$", "_").isidentifier()
+
+
+def _short_names(texts: Sequence[str], words: Sequence[int]) -> dict[int, str]:
+    """Return a short name for each of ``words`` (places in ``texts``) that the script itself declares.
+
+    A function's names are taken from the start of the alphabet again, but for those that are used in it.
+    """
+    scopes = [range(len(texts)), *_functions(texts)]  # the outer ones first
+    declared: list[set[str]] = [set() for _ in scopes]
+    for at in _declarations(texts):
+        declared[_innermost(scopes, at)].add(texts[at])
+    homes: dict[int, int] = {}
+    for at in words:
+        inside = [
+            number for number, scope in enumerate(scopes) if at in scope and texts[at] in declared[number]
+        ]
+        if inside:
+            homes[at] = inside[-1]
+    foreign = {texts[at] for at in words if at not in homes}
+    short: dict[int, str] = {}
+    for number, scope in enumerate(scopes):
+        own = [at for at in words if homes.get(at) == number]
+        taken = foreign | _KEYWORDS | {short[at] for at in words if at in scope and at in short}
+        names = (name for name in _names() if name not in taken)
+        by_name: dict[str, str] = {}
+        counts = {
+            text: sum(texts[at] == text for at in own) for text in dict.fromkeys(texts[at] for at in own)
+        }
+        # In the order of appearance, so that alike functions look alike; of the many shared ones, by use.
+        order = sorted(counts, key=lambda text: -counts[text]) if number == 0 else list(counts)
+        for text in order:
+            by_name[text] = next(names)
+        short |= {at: by_name[texts[at]] for at in own}
+    return short
+
+
+def _functions(texts: Sequence[str]) -> Iterator[range]:
+    """Yield where each arrow function is, its parameters included."""
+    for at, text in enumerate(texts):
+        if text != "=>":
+            continue
+        begin = at - 1
+        depth = int(texts[begin] == ")")
+        while depth:
+            begin -= 1
+            depth -= _DEPTH.get(texts[begin], 0)
+        end, depth = at + 1, 0
+        while depth or (texts[end] not in (",", ";") and _DEPTH.get(texts[end]) != -1):
+            depth += _DEPTH.get(texts[end], 0)
+            end += 1
+            if not depth and texts[at + 1] == "{":
+                break
+        yield range(begin, end)
+
+
+def _innermost(scopes: Sequence[range], at: int) -> int:
+    return max(number for number, scope in enumerate(scopes) if at in scope)
+
+
+def _declarations(texts: Sequence[str]) -> Iterator[int]:
+    """Yield where names are declared: after ``const`` and ``let``, and as parameters."""
+    for at, text in enumerate(texts):
+        if text in ("const", "let"):
+            end = texts.index("]", at) if texts[at + 1] == "[" else at + 1
+            yield from (place for place in range(at + 1, end + 1) if _is_name(texts[place]))
+    for function in _functions(texts):
+        arrow = texts.index("=>", function.start)
+        yield from (
+            place
+            for place in range(function.start, arrow)
+            if _is_name(texts[place]) and texts[place - 1] != "="
+        )
+
+
+def _names() -> Iterator[str]:
+    return chain(ascii_letters, map("".join, product(ascii_letters, repeat=2)))

@@ -1,0 +1,183 @@
+"""A choice as a browser sends it: from a form or as JSON, read strictly."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from consent.catalog import Catalog
+from consent.categories import OPTIONAL, Category
+from consent.choice import BrowserSignal
+from consent.receipts import CollectionMethod
+
+MAX_FIELDS = 400
+MAX_RETURN_TO = 2048
+"""Characters of path and query; a longer address leads back to the front page."""
+
+_ACTIONS = frozenset({"accept", "refuse", "save", "withdraw"})
+_LOCAL = re.compile(r"/(?![/\\])[^\x00-\x1f\x7f\\]*")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """What was pressed and switched on, every part of it checked."""
+
+    action: str
+    """``accept``, ``refuse``, ``save`` or ``withdraw``."""
+    categories: frozenset[Category]
+    """The optional categories switched on."""
+    vendors: Mapping[str, bool]
+    """The answers for single vendors, by id; each is one that can be chosen."""
+    told: frozenset[BrowserSignal]
+    """The signals that the form told the visitor of."""
+    shown: str | None
+    """The hash of the text that the visitor saw, by the form's own account."""
+    return_to: str
+    """Where the visitor goes on: a path on this site, with query."""
+    stay: bool
+    """Whether that is by way of the page of choices."""
+    method: CollectionMethod
+
+
+def read_form(body: bytes, catalog: Catalog, *, prefix: str) -> Submission:
+    """Read the body of one of the forms, ``application/x-www-form-urlencoded``.
+
+    Args:
+        body: The whole of it.
+        catalog: Knows the vendors that can be chosen.
+        prefix: Where the visitor endpoints are, to which nobody is led back.
+
+    Raises:
+        ValueError: a field is not known, is given twice, or has no such value.
+    """
+    fields = parse_qsl(
+        body.decode("utf-8"),
+        keep_blank_values=True,
+        strict_parsing=True,
+        errors="strict",
+        max_num_fields=MAX_FIELDS,
+    )
+    single: dict[str, str] = {}
+    told: list[str] = []
+    for name, value in fields:
+        if name == "told":
+            told.append(value)
+        elif name in single:
+            raise ValueError(f"{name} is given twice")
+        else:
+            single[name] = value
+    form = single.pop("form", "banner" if single.get("action") != "save" else "preferences")
+    vendors = {
+        name.removeprefix("vendor."): _switched(single.pop(name))
+        for name in list(single)
+        if name.startswith("vendor.")
+    }
+    return _submission(
+        catalog,
+        prefix,
+        action=single.pop("action", ""),
+        categories=[c for c in OPTIONAL if c in single and _switched(single.pop(c))],
+        vendors=vendors,
+        told=told,
+        shown=single.pop("shown", None),
+        return_to=single.pop("return_to", "/"),
+        stay=_switched(single.pop("stay", "off")),
+        method=CollectionMethod(f"{form}-form"),
+        rest=single,
+    )
+
+
+def read_json(body: bytes, catalog: Catalog, *, prefix: str) -> Submission:
+    """Read the same from JSON, as a page's own script sends it. The arguments are those of :func:`read_form`.
+
+    Raises:
+        ValueError: it is not JSON in UTF-8, or a member is not known, is given twice, or has no such value.
+        RecursionError: it is nested too deeply.
+    """
+    content = json.loads(body.decode("utf-8"), object_pairs_hook=_unique)
+    if not isinstance(content, dict):
+        raise ValueError("not a JSON object")
+    vendors, told = content.pop("vendors", {}), content.pop("told", [])
+    shown, return_to = content.pop("shown", None), content.pop("return_to", "/")
+    categories = [c for c in OPTIONAL if c in content and _boolean(content.pop(c))]
+    if not isinstance(vendors, dict) or not isinstance(told, list):
+        raise ValueError("vendors is an object, told a list")
+    if not (shown is None or isinstance(shown, str)) or not isinstance(return_to, str):
+        raise ValueError("shown and return_to are strings")
+    return _submission(
+        catalog,
+        prefix,
+        action=content.pop("action", ""),
+        categories=categories,
+        vendors={vendor: _boolean(allowed) for vendor, allowed in vendors.items()},
+        told=told,
+        shown=shown,
+        return_to=return_to,
+        stay=False,
+        method=CollectionMethod.API,
+        rest=content,
+    )
+
+
+def local_address(address: str, *, prefix: str) -> str:
+    """Return ``address`` if it is a page of this site, else the front page: nobody is sent elsewhere."""
+    if len(address) > MAX_RETURN_TO or _LOCAL.fullmatch(address) is None:
+        return "/"
+    path = address.partition("?")[0]
+    return "/" if path.startswith(f"{prefix}/") else address
+
+
+def _submission(
+    catalog: Catalog,
+    prefix: str,
+    *,
+    action: object,
+    categories: Iterable[Category],
+    vendors: Mapping[str, bool],
+    told: Iterable[object],
+    shown: str | None,
+    return_to: str,
+    stay: bool,
+    method: CollectionMethod,
+    rest: Mapping[str, object],
+) -> Submission:
+    if not isinstance(action, str) or action not in _ACTIONS:
+        raise ValueError("action is accept, refuse, save or withdraw")
+    if rest:
+        raise ValueError(f"there is no field {min(rest)!r:.80}")
+    for vendor in vendors:
+        known = catalog.vendors.get(vendor)
+        if known is None or known.category not in OPTIONAL:
+            raise ValueError(f"{vendor!r:.80} is not a vendor that can be chosen")
+    return Submission(
+        action=action,
+        categories=frozenset(categories),
+        vendors=vendors,
+        told=frozenset(BrowserSignal(str(signal)) for signal in told),
+        shown=shown,
+        return_to=local_address(return_to, prefix=prefix),
+        stay=stay,
+        method=method,
+    )
+
+
+def _switched(value: str) -> bool:
+    if value not in ("on", "off"):
+        raise ValueError("a switch is on or off")
+    return value == "on"
+
+
+def _boolean(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("an answer is true or false")
+    return value
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a member is given twice")
+    return members

@@ -1,0 +1,1 @@
+"""What the guard and the client do in a real browser."""

@@ -1,0 +1,238 @@
+"""A choice takes effect without a reload, and with one where that is the only way."""
+
+# ruff: noqa: E501 - the long lines are JavaScript and HTML
+from __future__ import annotations
+
+from consent.categories import OPTIONAL, Category
+from tests.guard.conftest import CHOICE, Site, Visit, deciding
+
+BANNER = f"""
+<section class="consent-root consent-asks">
+<form class="consent-banner" method="post" action="{CHOICE}">
+<input type="hidden" name="shown" value="abc"><input type="hidden" name="return_to" value="/page">
+<button name="action" value="accept">Accept</button>
+<button name="action" value="refuse">Refuse</button>
+<button formmethod="get" formaction="/page">Choose</button>
+</form>
+<div class="consent-clearance"></div>
+<div class="consent-control"><button class="consent-pill" type="button" popovertarget="consent-preferences">Privacy</button>
+<span class="consent-status" role="status" data-saved="Saved."></span></div>
+<div class="consent-preferences" id="consent-preferences" popover>
+<form class="consent-form" method="post" action="{CHOICE}">
+<input class="consent-switch" type="checkbox" name="performance" value="on">
+<input class="consent-switch" type="checkbox" name="functional" value="on">
+<input class="consent-switch" type="checkbox" name="targeting" value="on">
+<button name="action" value="save">Save</button>
+<button name="action" value="withdraw">Withdraw</button>
+</form></div>
+</section>
+"""
+EMBED = f"""
+<div class="consent-embed" data-consent="functional/youtube">
+<button type="button" data-consent-once>Show once</button>
+<form method="post" action="{CHOICE}"><input type="hidden" name="vendor.youtube" value="on">
+<button name="action" value="save">Always allow</button></form>
+<template><iframe title="film" src="https://www.youtube.com/embed/x" width="560"></iframe></template>
+</div>
+"""
+LOG = "window.order = (window.order || []).concat"
+
+
+def outcome(*granted: Category, vendors: dict[str, bool] | None = None) -> dict[str, object]:
+    """What the endpoint answers."""
+    categories = {category.value: category in granted for category in OPTIONAL}
+    return {
+        "categories": {"strictly-necessary": True, **categories},
+        "vendors": vendors or {},
+        "recorded": True,
+    }
+
+
+def test_accepting_reloads_where_the_server_kept_things_out(visit: Visit, site: Site) -> None:
+    """What is not in the page, held, comes with the next one."""
+    site.outcome = outcome(*OPTIONAL)
+    visit.open(BANNER)
+    with visit.page.expect_navigation():
+        visit.page.get_by_role("button", name="Accept").click()
+    assert site.submitted == [("json", {"shown": "abc", "return_to": "/page", "action": "accept"})]
+
+
+def test_accepting_takes_effect_without_a_reload_where_all_is_held(visit: Visit, site: Site) -> None:
+    """The banner goes, the control gets the focus, it is announced, and what was refused is not any more."""
+    site.outcome = outcome(*OPTIONAL)
+    visit.open(
+        "<template data-consent='targeting/meta-pixel'></template>"
+        + BANNER
+        + "<script>document.addEventListener('consent:change', () => window.told = consent.allows('targeting'))</script>"
+    )
+    visit.page.evaluate("window.here = true")
+    visit.page.get_by_role("button", name="Accept").click()
+    visit.until("window.told")
+    assert site.submitted == [("json", {"shown": "abc", "return_to": "/page", "action": "accept"})]
+    assert visit.page.evaluate("window.here") is True
+    assert visit.page.locator(".consent-banner, .consent-clearance, .consent-asks").count() == 0
+    assert visit.page.evaluate("document.activeElement.className") == "consent-pill"
+    assert visit.page.get_by_role("status").inner_text() == "Saved."
+    assert (
+        visit.page.evaluate("[...document.querySelectorAll('.consent-switch')].map(s => s.checked)")
+        == [True] * 3
+    )
+    visit.page.evaluate("new Image().src = 'https://snap.licdn.com/x'")
+    visit.wait_for("snap.licdn.com")
+
+
+def test_refusing_what_was_not_allowed_needs_no_reload(visit: Visit, site: Site) -> None:
+    """Nothing ran, so there is nothing to take back; what was held stays held."""
+    site.outcome = outcome()
+    visit.open(f"<template data-consent='targeting/meta-pixel'><script>{LOG}(1)</script></template>{BANNER}")
+    visit.page.evaluate("window.here = true")
+    visit.page.get_by_role("button", name="Refuse").click()
+    visit.until("!document.querySelector('.consent-banner')")
+    assert visit.page.evaluate(
+        "[window.here, window.order, document.querySelectorAll('template').length]"
+    ) == [True, None, 1]
+
+
+def test_withdrawing_reloads(visit: Visit, site: Site) -> None:
+    """What runs cannot be taken back."""
+    site.outcome = outcome(Category.PERFORMANCE)
+    visit.open(BANNER, decision=deciding(Category.PERFORMANCE, Category.TARGETING))
+    visit.page.evaluate("window.here = true")
+    visit.page.evaluate("document.getElementById('consent-preferences').showPopover()")
+    with visit.page.expect_navigation():
+        visit.page.get_by_role("button", name="Withdraw").click()
+    assert visit.page.evaluate("window.here") is None
+    assert site.submitted == [("json", {"action": "withdraw"})]
+
+
+def test_when_the_endpoint_fails_the_form_does_its_work(visit: Visit, site: Site) -> None:
+    """The same fields go as without scripts, and the visitor sees the server's own page."""
+    visit.open(BANNER)
+    with visit.page.expect_navigation():
+        visit.page.get_by_role("button", name="Accept").click()
+    fields = {"shown": "abc", "return_to": "/page", "action": "accept"}
+    assert site.submitted == [("json", fields), ("page", fields)]
+    assert visit.page.get_by_role("heading").inner_text() == "By the form"
+
+
+def test_pressing_twice_submits_once(visit: Visit, site: Site) -> None:
+    """A choice is one receipt."""
+    site.outcome = outcome()
+    visit.open(BANNER)
+    visit.page.get_by_role("button", name="Refuse").dblclick()
+    visit.until("!document.querySelector('.consent-banner')")
+    assert len(site.submitted) == 1
+
+
+def test_other_forms_and_the_button_that_leads_elsewhere_are_left_alone(visit: Visit, site: Site) -> None:
+    """Only a choice is sent by script."""
+    visit.open(BANNER + "<form action='/page'><button name=x value=y>Other</button></form>")
+    with visit.page.expect_navigation():
+        visit.page.get_by_role("button", name="Choose").click()
+    with visit.page.expect_navigation():
+        visit.page.get_by_role("button", name="Other").click()
+    assert site.submitted == []
+
+
+def test_held_scripts_come_back_as_if_they_had_never_gone(visit: Visit, site: Site) -> None:
+    """In document order, external ones in sequence, deferred ones and modules last; attributes and nonces kept."""
+    site.outcome = outcome(*OPTIONAL)
+    held = [
+        f"<script nonce='n1'>{LOG}('inline 1 ' + document.currentScript.nonce)</script>",
+        "<script src='/slow-a.js' id='a' class='x' data-y='z' crossorigin='anonymous'></script>",
+        f"<script nonce='n1'>{LOG}('inline 2 ' + !!document.getElementById('a').isConnected)</script>",
+        "<script defer src='/deferred.js'></script>",
+        f"<script type='module' nonce='n1'>{LOG}('module')</script>",
+        "<script src='/missing.html'></script>",
+        f"<script nonce='n1'>{LOG}('inline 3')</script><p id='text'>held text</p>",
+        "<script src='/b.js'></script><script type='application/json'>{}</script>",
+        f"<script nonce='n1'>{LOG}('inline 4')</script>",
+    ]
+    templates = "".join(f"<template data-consent='performance/hotjar'>{markup}</template>" for markup in held)
+    policy = "script-src 'self' 'nonce-n1'"
+    visit.open(templates + BANNER, headers={"content-security-policy": policy}, nonce="n1")
+    assert visit.page.evaluate("window.order") is None
+    visit.page.get_by_role("button", name="Accept").click()
+    visit.until("(window.order || []).length == 8")
+    assert visit.page.evaluate("order") == [
+        "inline 1 n1", "/slow-a.js", "inline 2 true", "inline 3", "/b.js", "inline 4", "/deferred.js", "module",
+    ]  # fmt: skip
+    assert visit.page.evaluate("[a.className, a.dataset.y, a.crossOrigin, a.async, text.textContent]") == [
+        "x", "z", "anonymous", False, "held text",
+    ]  # fmt: skip
+    assert visit.page.evaluate("document.querySelectorAll('template').length") == 0
+    assert visit.errors == []
+
+
+def test_an_async_script_keeps_nobody_waiting(visit: Visit, site: Site) -> None:
+    """It is asked for, and what follows runs at once."""
+    site.outcome = outcome(*OPTIONAL)
+    visit.open(
+        "<template data-consent='performance/hotjar'><script async src='https://static.hotjar.com/c/hotjar-1.js'></script>"
+        f"<script>{LOG}(performance.getEntriesByType('resource').some(e => /hotjar/.test(e.name)))</script></template>"
+        + BANNER
+    )
+    visit.page.get_by_role("button", name="Accept").click()
+    visit.until("window.order")
+    assert visit.page.evaluate("order") == [False]
+    visit.wait_for("static.hotjar.com")
+
+
+def test_only_what_is_allowed_is_given_back(visit: Visit, site: Site) -> None:
+    """By category and by vendor; what names several needs them all; a category alone will do."""
+    site.outcome = outcome(Category.PERFORMANCE, vendors={"hotjar": False, "meta-pixel": True})
+    specs = [
+        "performance/hotjar", "performance/matomo", "targeting/meta-pixel", "targeting/criteo", "performance",
+        "functional", "performance/matomo targeting/criteo", "performance/matomo targeting/meta-pixel",
+    ]  # fmt: skip
+    visit.open(
+        "".join(
+            f"<template data-consent='{spec}'><script>{LOG}('{spec}')</script></template>" for spec in specs
+        )
+        + BANNER
+    )
+    visit.page.get_by_role("button", name="Accept").click()
+    visit.until("(window.order || []).length == 4")
+    assert visit.page.evaluate("order") == [specs[1], specs[2], specs[4], specs[7]]
+
+
+def test_an_embed_is_shown_once_without_a_choice(visit: Visit, site: Site) -> None:
+    """Only that one, with its vendor let through until the page is left; the focus goes into it."""
+    visit.open(EMBED + EMBED.replace("film", "other") + BANNER)
+    visit.page.get_by_role("button", name="Show once").first.click()
+    visit.wait_for("www.youtube.com")
+    assert visit.page.evaluate("[...document.querySelectorAll('iframe')].map(f => [f.title, f.width])") == [
+        ["film", "560"]
+    ]
+    assert visit.page.evaluate("document.activeElement.title") == "film"
+    assert visit.page.locator(".consent-embed").count() == 1
+    assert site.submitted == []
+    assert "snap.licdn.com" not in visit.standin.hosts()
+    assert visit.page.locator(".consent-banner").count() == 1
+
+
+def test_an_embed_can_always_be_allowed(visit: Visit, site: Site) -> None:
+    """A choice for its vendor, and every embed of the vendor comes back."""
+    site.outcome = outcome(vendors={"youtube": True})
+    visit.open(EMBED + EMBED.replace("film", "other") + BANNER)
+    visit.page.get_by_role("button", name="Always allow").first.click()
+    visit.wait_for("www.youtube.com")
+    assert site.submitted == [("json", {"vendor.youtube": "on", "action": "save"})]
+    assert visit.page.evaluate("[...document.querySelectorAll('iframe')].map(f => f.title)") == [
+        "film",
+        "other",
+    ]
+    assert visit.page.evaluate("document.activeElement.title") == "film"
+    assert visit.page.evaluate("[consent.allows('functional'), consent.allows('functional', 'youtube')]") == [
+        False,
+        True,
+    ]
+
+
+def test_a_page_without_the_banner_works_too(visit: Visit, site: Site) -> None:
+    """As in a frame, or where a site has placed nothing but an embed."""
+    site.outcome = outcome(vendors={"youtube": True})
+    visit.open(EMBED)
+    visit.page.get_by_role("button", name="Always allow").click()
+    visit.wait_for("www.youtube.com")
+    assert visit.errors == []

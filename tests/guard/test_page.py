@@ -1,0 +1,366 @@
+"""What the page's own scripts see of the guard: as little as may be."""
+
+# ruff: noqa: E501 - the long lines are JavaScript and HTML
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consent.categories import OPTIONAL, Category
+from tests.guard.conftest import NAME, Visit, deciding
+
+TRACKER = "https://snap.licdn.com/x.js"
+BENIGN = "https://pictures.example.net/x"
+
+
+def test_a_refused_script_fails_like_a_network_error(visit: Visit) -> None:
+    """Its error event comes later, so that a handler set after insertion hears it; fetch rejects alike."""
+    visit.open()
+    assert visit.page.evaluate(
+        """async url => {
+          const script = document.createElement('script');
+          script.src = url;
+          document.head.append(script);
+          const heard = await new Promise(done => {
+            script.onload = () => done('load');
+            script.onerror = event => done([event.type, event.target === script]);
+          });
+          const image = await new Promise(done => {
+            const image = new Image();
+            image.onerror = () => done('error');
+            image.src = url;
+          });
+          const rejected = await fetch(url).catch(error => [error instanceof TypeError, error.message]);
+          const asked = await new Promise(done => {
+            const request = new XMLHttpRequest();
+            request.onloadend = () => done([request.readyState, request.status]);
+            request.open('GET', url);
+            request.send();
+          });
+          const socket = await new Promise(done => {
+            const socket = new WebSocket('wss://snap.licdn.com/');
+            socket.onclose = event => done([socket instanceof WebSocket, event.code]);
+          });
+          const stream = await new Promise(done => {
+            const stream = new EventSource(url);
+            stream.onerror = () => done(stream.readyState);
+          });
+          return [heard, image, rejected, asked, socket, stream, navigator.sendBeacon(url, 'x')];
+        }""",
+        TRACKER,
+    ) == [["error", True], "error", [True, "Failed to fetch"], [4, 0], [True, 1006], 2, True]
+    assert visit.standin.hosts().isdisjoint({"snap.licdn.com", "localhost"})
+
+
+def test_with_everything_allowed_nothing_is_wrapped(visit: Visit) -> None:
+    """The browser's own functions are where they were; only the client's listeners are there."""
+    visit.open(decision=deciding(*OPTIONAL))
+    assert visit.page.evaluate(
+        "[fetch, Node.prototype.appendChild, Element.prototype.setAttribute].map(f => f.toString().includes(f.name))"
+    ) == [True, True, True]
+    assert visit.page.evaluate("consent.allows('targeting', 'meta-pixel')") is True
+
+
+def test_one_refused_vendor_is_enough_to_guard(visit: Visit) -> None:
+    """Everything but one vendor is allowed."""
+    visit.open(decision=deciding(*OPTIONAL, vendors={"linkedin-insight": False}))
+    assert visit.page.evaluate(
+        """urls => urls.map(url => { const e = new Image(); e.src = url; return e.src; })""",
+        [TRACKER, "https://px.ads.linkedin.com/x", "https://bat.bing.com/x"],
+    ) == ["about:invalid", "about:invalid", "https://bat.bing.com/x"]
+    assert visit.page.evaluate(
+        "[['targeting', 'linkedin-insight'], ['targeting', 'meta-pixel'], ['targeting'], ['strictly-necessary', 'x']]"
+        ".map(names => consent.allows(...names))"
+    ) == [False, True, True, True]
+
+
+ODD = """
+  const thrower = {toString() { throw new RangeError('mine'); }};
+  const calls = {
+    'src thrower': () => { new Image().src = thrower; },
+    'src symbol': () => { new Image().src = Symbol('x'); },
+    'src undefined': () => { const e = new Image(); e.src = undefined; return e.getAttribute('src'); },
+    'src null': () => { const e = new Image(); e.src = null; return e.getAttribute('src'); },
+    'src number': () => { const e = new Image(); e.src = 7; return e.getAttribute('src'); },
+    'setAttribute none': () => document.body.setAttribute(),
+    'setAttribute one': () => document.body.setAttribute('src'),
+    'setAttribute null': () => { const e = new Image(); e.setAttribute(null, null); return e.outerHTML; },
+    'setAttribute bad name': () => document.body.setAttribute('<', 'x'),
+    'setAttribute elsewhere': () => Element.prototype.setAttribute.call({}, 'src', 'x'),
+    'src elsewhere': () => Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, 'src').set.call({}, 'x'),
+    'appendChild null': () => document.body.appendChild(null),
+    'appendChild text': () => document.body.appendChild('x'),
+    'append many': () => { const e = document.createElement('p'); e.append('a', 1, null, undefined); return e.textContent; },
+    'append cycle': () => document.body.appendChild(document.documentElement),
+    'innerHTML null': () => { const e = document.createElement('p'); e.innerHTML = null; return e.innerHTML; },
+    'innerHTML thrower': () => { document.createElement('p').innerHTML = thrower; },
+    'textContent undefined': () => { const e = document.createElement('p'); e.textContent = undefined; return e.textContent; },
+    'insertAdjacentHTML bad place': () => document.body.insertAdjacentHTML('nowhere', 'x'),
+    'open nothing': () => new XMLHttpRequest().open(),
+    'open bad URL': () => new XMLHttpRequest().open('GET', 'http://['),
+    'sendBeacon none': () => navigator.sendBeacon(),
+    'WebSocket none': () => new WebSocket(),
+    'WebSocket called': () => WebSocket('wss://example.com'),
+    'WebSocket bad': () => new WebSocket('http://['),
+    'cookie symbol': () => { document.cookie = Symbol(); },
+    'cookie thrower': () => { document.cookie = thrower; },
+    'cookie null': () => { document.cookie = null; },
+    'setItem none': () => localStorage.setItem(),
+    'setItem thrower': () => localStorage.setItem(thrower, 1),
+    'setItem object': () => { localStorage.setItem({}, {}); return localStorage['[object Object]']; },
+    'insertRule none': () => new CSSStyleSheet().insertRule(),
+    'setProperty null': () => { document.body.style.setProperty('color', null); },
+    'FontFace none': () => new FontFace(),
+    'indexedDB none': () => indexedDB.open(),
+    'Audio none': () => new Audio().src,
+    'statics': () => [WebSocket.OPEN, XMLHttpRequest.DONE, EventSource.CLOSED, WebSocket.name, fetch.length],
+    'prototypes': () => WebSocket.prototype.isPrototypeOf(new (class extends WebSocket {})('wss://localhost:1')),
+    'URL object': () => { const e = new Image(); e.src = new URL('https://pictures.example.net/'); return e.src; },
+  };
+  const results = {};
+  for (const [name, call] of Object.entries(calls)) {
+    try { results[name] = ['returns', call() ?? null]; } catch (error) { results[name] = [error.constructor.name, error.message]; }
+  }
+  const later = [];
+  for (const call of [() => fetch(), () => fetch(thrower), () => fetch('http://['), () => fetch(null)])
+    try { later.push(call().then(r => r.status, e => [e.constructor.name, e.message])); } catch (e) { later.push('threw'); }
+  return Promise.all(later).then(later => ({...results, later}));
+"""
+
+
+def test_odd_arguments_have_the_browsers_own_answers(visit: Visit) -> None:
+    """Every call throws or returns what it does where nothing is wrapped, to the message."""
+    results: list[Any] = []
+    for decision in (deciding(*OPTIONAL), deciding()):
+        visit.open(decision=decision)
+        results.append(visit.page.evaluate(f"() => {{ {ODD} }}"))
+    assert results[0]["src thrower"] == ["RangeError", "mine"]
+    assert results[1] == results[0]
+
+
+def test_pages_that_patch_the_same_functions_still_work(visit: Visit) -> None:
+    """A patch calls through to the guard, a saved function is the guard's, and `this` stays what it was."""
+    visit.open(
+        f"""<script>
+          window.seen = [];
+          const native = window.fetch;
+          window.fetch = function (...args) {{ seen.push('fetch'); return native.apply(this, args); }};
+          const open = XMLHttpRequest.prototype.open;
+          XMLHttpRequest.prototype.open = function () {{ this.mine = arguments[1]; return open.apply(this, arguments); }};
+          const property = Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, 'src');
+          Object.defineProperty(HTMLImageElement.prototype, 'src', {{
+            ...property, set(value) {{ seen.push('src'); property.set.call(this, value); }},
+          }});
+          const Original = window.WebSocket;
+          window.WebSocket = class extends Original {{ mine() {{ return 1; }} }};
+          const append = Node.prototype.appendChild;
+          Node.prototype.appendChild = function (node) {{ seen.push('append'); return append.call(this, node); }};
+          fetch('{TRACKER}').catch(() => seen.push('rejected'));
+          const request = new XMLHttpRequest(); request.open('GET', '{TRACKER}'); seen.push(request.mine);
+          seen.push(new WebSocket('wss://snap.licdn.com/').mine());
+          const image = new Image(); image.src = '{TRACKER}'; document.body.appendChild(image);
+          image.src = '{BENIGN}';
+        </script>"""
+    )
+    visit.wait_for("pictures.example.net")
+    assert visit.page.evaluate("seen") == [
+        "fetch", TRACKER, 1, "src", "append", "src", "rejected",
+    ]  # fmt: skip
+    assert "snap.licdn.com" not in visit.standin.hosts()
+    assert visit.errors == []
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<p>Two &amp; three</p><img alt='a > b' src=/x.png><a href=//snap.licdn.com/>a link</a>",
+        "<td>x<tr><td>https://snap.licdn.com/ in words",
+        "<svg viewBox='0 0 1 1'><clipPath id=a></clipPath><a href='https://snap.licdn.com/'/></svg>",
+        "<template><b>//</b></template><x-player src='https://snap.licdn.com/'></x-player>",
+        "<pre>\n\nhttps://</pre><textarea>\n<img src=https://snap.licdn.com/></textarea><!-- //x -->",
+    ],
+)
+def test_markup_with_nothing_refused_is_not_touched(visit: Visit, html: str) -> None:
+    """The same elements as without the guard: links, words and what only looks like a tracker stay."""
+    made: list[str] = []
+    for decision in (deciding(*OPTIONAL), deciding()):
+        visit.open(decision=decision)
+        made.append(
+            visit.page.evaluate(
+                "html => { const e = document.createElement('table'); e.innerHTML = html; return e.innerHTML; }",
+                html,
+            )
+        )
+    assert made[1] == made[0]
+
+
+def test_markup_with_something_refused_keeps_the_rest(visit: Visit) -> None:
+    """Only the refused address gives way; classes, handlers and structure stay."""
+    visit.open()
+    assert (
+        visit.page.evaluate(
+            """html => { const e = document.createElement('div'); e.innerHTML = html; return e.innerHTML; }""",
+            f'<p class="a">One<img src="{TRACKER}" alt="pixel"><b>two</b></p><i style="background: url({TRACKER})">x</i>',
+        )
+        == '<p class="a">One<img src="about:invalid" alt="pixel"><b>two</b></p>'
+        '<i style="background: url(about:invalid)">x</i>'
+    )
+
+
+def test_srcset_keeps_its_benign_form(visit: Visit) -> None:
+    """Addresses with commas are one address; descriptors are no addresses."""
+    visit.open()
+    values = [
+        "a.jpg 1x, b.jpg 2x", "/w,800/https://pictures.example.net/a.jpg 800w", "a,https://snap.licdn.com/ 1x",
+        f"a.jpg 1x,{TRACKER} 2x", f"{TRACKER}", f"a.jpg, {TRACKER}",
+    ]  # fmt: skip
+    assert visit.page.evaluate(
+        "values => values.map(value => { const e = new Image(); e.srcset = value; return e.srcset == value; })",
+        values,
+    ) == [True, True, True, False, False, False]
+
+
+def test_refused_cookies_and_keys_are_not_stored(visit: Visit) -> None:
+    """By each interface; what belongs to nobody refused is stored as ever."""
+    visit.open()
+    assert visit.page.evaluate(
+        """async () => {
+          document.cookie = '_ga=1; path=/; max-age=1000';
+          document.cookie = ' _fbp =1';
+          document.cookie = 'mine=1';
+          await cookieStore.set('_gid', '1');
+          await cookieStore.set({name: '_uetsid', value: '1'});
+          await cookieStore.set('also', '1');
+          localStorage.setItem('li_adsId', '1');
+          sessionStorage.setItem('_cltk', '1');
+          localStorage.setItem('mine', '1');
+          const opened = name => new Promise(done => {
+            try {
+              const request = indexedDB.open(name, 3);
+              request.onerror = request.onsuccess = event => { done(event.type); request.result?.close(); };
+            } catch (error) { done(error.name); }
+          });
+          return [document.cookie, Object.keys(localStorage), Object.keys(sessionStorage),
+            await opened('ONE_SIGNAL_SDK_DB'), await opened('mine'), (await indexedDB.databases()).map(d => d.name)];
+        }"""
+    ) == ["mine=1; also=1", ["mine"], [], "TypeError", "success", ["mine"]]
+
+
+def test_what_refused_vendors_stored_before_is_cleared(visit: Visit) -> None:
+    """Under every Domain and Path a script can reach, and nothing else."""
+    visit.open(decision=deciding(*OPTIONAL), host=NAME)
+    visit.site.pages["/shop/a/b"] = visit.site.pages["/page"]
+    visit.page.goto(f"http://{NAME}/shop/a/b")
+    before = visit.page.evaluate(
+        """async () => {
+          for (const place of ['', '; path=/', '; path=/shop', '; path=/shop/a', '; path=/shop/a/b'])
+            for (const domain of ['', '; domain=shop.example', '; domain=www.shop.example'])
+              for (const name of ['_ga', '_fbp', 'mine']) document.cookie = name + '=1' + place + domain;
+          localStorage.li_adsId = localStorage.mine = sessionStorage._cltk = '1';
+          await new Promise(done => indexedDB.open('ONE_SIGNAL_SDK_DB').onsuccess = event => {
+            event.target.result.close(); done();
+          });
+          return document.cookie.split('; ').length;
+        }"""
+    )
+    assert before == 36
+    tag = visit.site.guard.markup(deciding(), nonce=None).decode()
+    visit.site.pages["/shop/a/b"] = ({}, f"<!doctype html><head>{tag}</head>")
+    visit.page.goto(f"http://{NAME}/shop/a/b")
+    visit.until("indexedDB.databases().then(found => !found.length)")
+    kept = visit.page.evaluate("[document.cookie, Object.keys(localStorage), Object.keys(sessionStorage)]")
+    assert set(kept[0].split("; ")) == {"mine=1"}
+    assert kept[1:] == [["mine"], []]
+    assert {cookie["name"] for cookie in visit.context.cookies()} == {"mine"}
+
+
+def test_named_properties_of_storage_are_cleared_when_the_page_goes(visit: Visit) -> None:
+    """They cannot be refused at once; nothing of them is there on the next page."""
+    visit.open()
+    visit.page.evaluate("localStorage.li_adsId = localStorage.mine = '1'")
+    visit.site.pages["/bare"] = ({}, "<title>bare</title>")
+    visit.page.goto(f"http://127.0.0.1:{visit.site.port}/bare")
+    assert visit.page.evaluate("Object.keys(localStorage)") == ["mine"]
+
+
+def test_the_privacy_signal_is_left_alone(visit: Visit) -> None:
+    """The guard neither adds nor hides it."""
+    states = []
+    for decision in (deciding(*OPTIONAL), deciding()):
+        visit.open(decision=decision)
+        states.append(visit.page.evaluate("[navigator.globalPrivacyControl ?? null, Object.keys(navigator)]"))
+    assert states[0] == states[1]
+
+
+def test_the_guard_runs_under_a_strict_policy_with_a_nonce(visit: Visit) -> None:
+    """It needs neither inline code nor eval, and the page's own nonced scripts are not disturbed."""
+    policy = "default-src 'none'; script-src 'nonce-r4nd0m' 'strict-dynamic'; img-src *; connect-src 'self'"
+    visit.open(
+        f"""<script nonce="r4nd0m">
+          for (const url of ['{TRACKER}', '{BENIGN}']) new Image().src = url;
+          const script = document.createElement('script');
+          script.src = '/own.js';
+          document.head.append(script);
+        </script>""",
+        headers={"content-security-policy": policy},
+        nonce="r4nd0m",
+    )
+    visit.wait_for("pictures.example.net")
+    visit.until("window.order")
+    assert "snap.licdn.com" not in visit.standin.hosts()
+    assert visit.page.evaluate("document.scripts[0].nonce") == "r4nd0m"
+
+
+def test_without_a_nonce_self_is_enough(visit: Visit) -> None:
+    """The guard is a file of the site's own."""
+    visit.open(headers={"content-security-policy": "default-src 'self'; img-src *"})
+    assert visit.page.evaluate(
+        "(() => { const e = new Image(); e.src = 'https://snap.licdn.com/'; return e.src; })()"
+    ) == ("about:invalid")
+
+
+def test_trusted_types_are_passed_as_they_are(visit: Visit) -> None:
+    """Where a page must use them, what is benign is set as the trusted object it was."""
+    visit.open(
+        f"""<script>
+          const policy = trustedTypes.createPolicy('mine', {{createScriptURL: x => x, createHTML: x => x}});
+          const script = document.createElement('script');
+          script.src = policy.createScriptURL('{BENIGN}.js');
+          document.head.append(script);
+          const box = document.createElement('div');
+          box.innerHTML = policy.createHTML('<b>https://x</b>');
+          window.made = box.innerHTML;
+        </script>""",
+        headers={"content-security-policy": "require-trusted-types-for 'script'"},
+    )
+    visit.wait_for("pictures.example.net")
+    assert visit.page.evaluate("made") == "<b>https://x</b>"
+    assert visit.errors == []
+
+
+def test_categories_are_told_apart(visit: Visit) -> None:
+    """Performance is granted, targeting is not, on the very same host."""
+    visit.open(decision=deciding(Category.PERFORMANCE))
+    urls = [f"https://www.googletagmanager.com/gtag/js?id={name}-1" for name in ("G", "AW", "UA", "DC")]
+    assert visit.page.evaluate(
+        "urls => urls.map(url => { const e = new Image(); e.src = url; return e.src == url; })", urls
+    ) == [True, False, True, False]
+
+
+def test_what_a_refused_snippet_would_define_may_be_called(visit: Visit) -> None:
+    """The site's own code goes on; where the vendor is allowed, the name is left to its snippet."""
+    call = "<script>fbq('track', 'Lead'); window.went = true;</script>"
+    visit.open(call)
+    assert visit.page.evaluate("window.went") is True
+    assert visit.page.evaluate("[typeof gtag, typeof fbq, 'push' in window]") == [
+        "function",
+        "function",
+        False,
+    ]
+    visit.open(
+        "<script>window.found = [typeof fbq, typeof gtag];</script>",
+        decision=deciding(Category.TARGETING),
+    )
+    # Every vendor that defines gtag must be refused, or the one that is allowed would find it taken.
+    assert visit.page.evaluate("window.found") == ["undefined", "undefined"]

@@ -1,0 +1,251 @@
+"""The guard's script and tag, as they are made at start-up."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from consent.assets import asset_dir
+from consent.banner import Banner
+from consent.catalog import Catalog, Cookie, StorageKey, Vendor, load_catalog
+from consent.categories import OPTIONAL, Category
+from consent.choice import Choice
+from consent.decision import Decision, decide
+from consent.errors import ConfigurationError
+from consent.guard import Guard, guard_table, script
+from consent.minify import minified_script, minified_stylesheet
+from consent.policy import Policy
+from consent.signals import ChoiceState, Signals
+
+BUDGET = 6 * 1024
+"""Bytes of gzip -9 for what visitors load of banner, preferences and guard, but for the guard's table."""
+TABLE_BUDGET = 8 * 1024
+
+
+def deciding(*granted: Category, vendors: dict[str, bool] | None = None, gpc: bool = False) -> Decision:
+    """The decision for somebody who granted these categories, with exceptions for single vendors."""
+    policy = Policy()
+    choice = Choice(
+        receipt_id="1f0c6e7e-3c58-4b6e-8f9f-0d3f5d7c2a10",
+        subject="0" * 32,
+        made_at=1,
+        policy_version=policy.version,
+        granted=frozenset(granted),
+        vendors=vendors or {},
+    )
+    return decide(policy, Signals(choice=choice, choice_state=ChoiceState.VALID, gpc=gpc, dnt=None))
+
+
+def vendor(
+    vendor_id: str,
+    category: Category,
+    *,
+    hosts: tuple[str, ...] = (),
+    urls: tuple[str, ...] = (),
+    cookies: tuple[str, ...] = (),
+    keys: tuple[str, ...] = (),
+) -> Vendor:
+    """A vendor of which only the rules matter."""
+    return Vendor(
+        id=vendor_id,
+        name=vendor_id,
+        company="Example",
+        country="DE",
+        privacy_url="https://example.com/",
+        category=category,
+        about="An example.",
+        hosts=hosts,
+        urls=urls,
+        inline=(),
+        cookies=tuple(
+            Cookie(name=name, purpose="x", lifetime="x", party="first", http_only=False) for name in cookies
+        ),
+        storage=tuple(StorageKey(key=key, area="local", purpose="x") for key in keys),
+    )
+
+
+def zipped(content: bytes) -> int:
+    """The bytes a browser loads."""
+    return len(gzip.compress(content, 9, mtime=0))
+
+
+def test_the_code_visitors_load_is_within_the_budget(capsys: pytest.CaptureFixture[str]) -> None:
+    """Stylesheet as served, guard and client; the table is data, and has a budget of its own."""
+    banner = Banner(Policy())
+    sheet = next(
+        file for file in banner.static.values() if file.name == banner.stylesheet_url.rpartition("/")[2]
+    )
+    code, table = script("").encode(), guard_table(load_catalog()).encode()
+    sizes = {
+        "consent.css": zipped(sheet.content),
+        "guard.js and client.js": zipped(code),
+        "the table of the catalog": zipped(table),
+        "the script as served": zipped(Guard(load_catalog()).file.content),
+    }
+    with capsys.disabled():
+        print("", *(f"{size:6} bytes  {name}" for name, size in sizes.items()), sep="\n")
+    assert sizes["the table of the catalog"] <= TABLE_BUDGET
+    assert sizes["consent.css"] + sizes["guard.js and client.js"] <= BUDGET
+
+
+def test_the_file_is_named_after_its_content() -> None:
+    """The same catalog gives the same name on every worker; another catalog another one."""
+    one, same = Guard(load_catalog()), Guard(load_catalog())
+    other = Guard(load_catalog().with_vendors([vendor("own", Category.TARGETING, hosts=("own.example",))]))
+    assert re.fullmatch(r"guard\.[0-9a-f]{16}\.js", one.file.name)
+    assert one.file == same.file
+    assert one.file.name != other.file.name
+    assert one.url == f"/_consent/static/{one.file.name}"
+    assert Guard(load_catalog(), prefix="/own/path").url == f"/own/path/static/{one.file.name}"
+    assert (one.file.media_type, one.file.etag) == (
+        "text/javascript; charset=utf-8",
+        f'"{one.file.name[6:22]}"',
+    )
+
+
+def test_the_tag_says_what_is_allowed() -> None:
+    """Categories by name, and the vendors whose answer differs from their category's."""
+    guard = Guard(load_catalog())
+    start = f'<script src="{guard.url}" data-allowed='.encode()
+    assert guard.markup(deciding(), nonce=None) == start + b'""></script>'
+    assert guard.markup(deciding(*OPTIONAL), nonce=None) == (
+        start + b'"performance functional targeting"></script>'
+    )
+    exceptions = {"hotjar": False, "youtube": True, "meta-pixel": True}
+    assert guard.markup(deciding(Category.PERFORMANCE, vendors=exceptions), nonce="r4nd0m") == (
+        start + b'"performance" data-vendors="hotjar meta-pixel youtube" nonce="r4nd0m"></script>'
+    )
+
+
+def test_a_signal_overrules_an_exception_on_the_tag() -> None:
+    """The tag carries what comes of the choice, not the choice."""
+    guard = Guard(load_catalog())
+    markup = guard.markup(deciding(vendors={"meta-pixel": True, "youtube": True}, gpc=True), nonce=None)
+    assert b'data-vendors="youtube"' in markup
+
+
+def test_a_nonce_cannot_end_the_attribute() -> None:
+    """It comes from the app's own header, but nothing is taken on trust."""
+    markup = Guard(load_catalog()).markup(deciding(), nonce='"><script>')
+    assert markup.endswith(b' nonce="&#34;&gt;&lt;script&gt;"></script>')
+
+
+def test_a_line_of_the_table_is_a_vendor() -> None:
+    """Category and id, hosts and URL patterns, cookies, keys; a key kept in several places is there once."""
+    catalog = Catalog(
+        [
+            vendor(
+                "a", Category.TARGETING, hosts=("a.example",), urls=("b.example/x*y?c=1*",), cookies=("a_*",)
+            ),
+            vendor("b", Category.PERFORMANCE, hosts=("c.example",), keys=("k.v", "q*z", "k.v")),
+            vendor("n", Category.STRICTLY_NECESSARY, hosts=("n.example",), cookies=("n",)),
+        ]
+    )
+    assert guard_table(catalog) == (
+        "pb\t\tc.example\t\t\t\tk\\.v$\tq[^]*z$\n"
+        "ta\t\ta.example\tb.example/x[^?]*y(?=\\?(.*&)?c=1[^&]*(&|$))\t\ta_"
+    )
+
+
+def test_rules_that_compete_come_in_the_catalogs_order() -> None:
+    """With parameters, whole paths, the longest; and whole names before wildcards."""
+    catalog = Catalog(
+        [
+            vendor("a", Category.TARGETING, urls=("x.example/a*",), cookies=("ab_*",)),
+            vendor(
+                "b",
+                Category.PERFORMANCE,
+                urls=("x.example/ab*", "x.example/a?b=c"),
+                cookies=("ab_c", "ab_c_*"),
+            ),
+            vendor("c", Category.STRICTLY_NECESSARY, urls=("x.example/abc",), cookies=("ab_d",)),
+        ]
+    )
+    assert guard_table(catalog).split("\n") == [
+        "pb\t\tx.example/a(?=\\?(.*&)?b=c(&|$))",
+        "sc\t\tx.example/abc(\\?|$)",
+        "pb\t\tx.example/ab",
+        "ta\t\tx.example/a",
+        "pb\t\t\t\tab_c$",
+        "sc\t\t\t\tab_d$",
+        "pb\t\t\t\tab_c_",
+        "ta\t\t\t\tab_",
+    ]
+
+
+def test_a_strictly_necessary_vendor_is_known_where_it_keeps_a_refusal_off() -> None:
+    """Below or above a host of somebody else's, and nowhere else: it is allowed anyhow."""
+    catalog = Catalog(
+        [
+            vendor("t", Category.TARGETING, hosts=("x.example", "deep.y.example")),
+            vendor("n", Category.STRICTLY_NECESSARY, hosts=("pay.x.example", "y.example", "z.example")),
+        ]
+    )
+    assert guard_table(catalog).split("\n") == [
+        "sn\t\tpay.x.example\ty.example",
+        "tt\t\tx.example\tdeep.y.example",
+    ]
+
+
+@pytest.mark.parametrize("key", ["a\tb", "a\nb"])
+def test_a_key_that_the_table_cannot_hold_is_refused_at_the_start(key: str) -> None:
+    """Nothing is left out in silence."""
+    catalog = Catalog([vendor("own", Category.TARGETING, keys=(key,))])
+    with pytest.raises(ConfigurationError, match="tab or a line break") as caught:
+        guard_table(catalog)
+    assert caught.value.key == "vendor.own"
+
+
+def test_the_vectors_are_well_formed() -> None:
+    """What the browser test asks is what the catalog's test asks."""
+    vectors = json.loads((Path(__file__).parent / "guard" / "vectors.json").read_text(encoding="utf-8"))
+    assert set(vectors) == {"about", "page", "urls", "cookies", "keys"}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("const first = (one, two) => one + two;\n", "let a=(a,b)=>a+b;"),
+        ("// note\nconst a = 1; /* b */ use(a, b);", "let a=1;use(a,b);"),
+        ("const x = (value) => { f(value); };", "let a=a=>{f(a)};"),
+        ("const long = 1; call({ long: long }, o.long, [long,],);", "let a=1;call({long:a},o.long,[a]);"),
+        ('const text = "a // b"; g(text, /"[/]"/g, t ? text : text);', 'let a="a // b";g(a,/"[/]"/g,t?a:a);'),
+        ("const [first, ...rest] = f(); g(first, rest);", "let[a,...b]=f();g(a,b);"),
+        ("const one = (a) => (b) => a + b + one;", "let a=b=>c=>b+c+a;"),
+        ("const f = (g) => { const h = g(k); return h; };", "let a=a=>{let b=a(k);return b};"),
+        ("const a = async (b = c) => await b; const c = 2;", "let b=async(b=a)=>await b;let a=2;"),
+        ("for (const item of list) item.f(item);", "for(let a of list)a.f(a);"),
+    ],
+)
+def test_scripts_are_made_smaller(source: str, expected: str) -> None:
+    """Names declared in it become short, properties and the browser's names stay."""
+    assert minified_script(source) == expected
+
+
+@pytest.mark.parametrize("source", ["const a = `x`;", "const a = 'x';"])
+def test_a_script_outside_of_the_rules_is_refused(source: str) -> None:
+    """Rather than made into something else."""
+    with pytest.raises(ValueError, match="cannot be read"):
+        minified_script(source)
+
+
+def test_stylesheets_are_made_smaller() -> None:
+    """Comments and needless white space go; what separates something stays, and strings are text."""
+    sheet = """
+    /* A comment; with { marks } */
+    .a :hover > .b, .c::before { content: "a  ;  b /* c */"; margin: 0 auto; }
+    @media (min-width: 40rem) and (hover: hover) { .d:not(#_) .e { inline-size: calc(1px + 2vw); } }
+    """
+    assert minified_stylesheet(sheet) == (
+        '.a :hover > .b,.c::before{content:"a  ;  b /* c */";margin:0 auto}'
+        "@media (min-width:40rem) and (hover:hover){.d:not(#_) .e{inline-size:calc(1px + 2vw)}}"
+    )
+
+
+def test_the_sources_are_there() -> None:
+    """Two files of one block."""
+    assert {"guard.js", "client.js"} <= {path.name for path in asset_dir("static").iterdir()}
