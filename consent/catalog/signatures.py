@@ -158,7 +158,9 @@ def _is_no_word_character(kind: str | None, piece: str) -> bool:
     )
 
 
-_URL = r"""\s*+\\?["'`](?:(?:http|ws)s?:)?\\?/\\?/(?P<host>[A-Za-z0-9.-]{1,253})(?P<target>[^\s"'`<>]{0,500})"""
+_URL = (
+    r"""\s*+\\?["'`](?:(?:http|ws)s?:)?\\?/\\?/(?P<host>[A-Za-z0-9.-]{1,253})(?P<target>[^\s"'`<>]{0,500})"""
+)
 _LOADING = {
     # By the word it begins with: how scripts load a URL straight away.
     word: re.compile(word + rest + _URL, re.ASCII)

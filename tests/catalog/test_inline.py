@@ -135,7 +135,7 @@ def test_other_kinds_of_identifier_are_found() -> None:
         "import('https://tracker.example/a.js')",
         "importScripts('https://tracker.example/a.js')",
         "import 'https://tracker.example/a.js'",
-        "import a, {b} from \"https://tracker.example/a.js\"",
+        'import a, {b} from "https://tracker.example/a.js"',
         "new EventSource('//tracker.example/a')",
         "new WebSocket('wss://tracker.example/a')",
         "$.getScript('https://tracker.example/a.js')",
