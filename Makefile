@@ -2,6 +2,7 @@
 # make test   every check: lint, types, layers, tests, a real browser
 # make lint   the quick checks alone
 # make fuzz   the rewriter's properties on ever new pages (FUZZ_MINUTES=20)
+# make gallery what of every embedding technique reaches its tracker, in a real browser
 # make bench  the benchmarks (PAGES=folder for your own pages)
 
 PYTHON       ?= python3
@@ -10,7 +11,8 @@ BIN          := $(VENV)/bin
 PAGES        ?=
 FUZZ_MINUTES ?= 20
 
-.PHONY: demo test lint fuzz bench clean
+# The gallery is not part of `make test`: it takes minutes, and names what no layer stops yet.
+.PHONY: demo test lint gallery fuzz bench clean
 
 # The compiled parts are built by the installation: their sources make it stale, too.
 $(VENV)/.demo: pyproject.toml consent/_build.py consent/_speedups.c
@@ -34,7 +36,11 @@ lint: $(VENV)/.dev
 
 test: lint
 	$(BIN)/python -m tests.browser.chromium --install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore=tests/gallery
+
+gallery: $(VENV)/.dev
+	$(BIN)/python -m tests.browser.chromium --install
+	$(BIN)/python -m tests.gallery
 
 # Each round draws pages of its own; a page that fails is printed, and kept in .hypothesis for the next run.
 fuzz: $(VENV)/.dev
