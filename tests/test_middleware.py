@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from consent import middleware as module
+from consent import middleware, response
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal
 from consent.codings import BrokenCoding
@@ -967,7 +967,7 @@ def test_a_remembered_choice_expires_to_the_second() -> None:
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only genuine cookies are, and no more than so many."""
-    monkeypatch.setattr(module, "_MAX_REMEMBERED", 3)
+    monkeypatch.setattr(middleware, "_MAX_REMEMBERED", 3)
     app = around(Recorder())
     for number in range(10):
         ask(app, headers={"cookie": f"consent=forged{number}.x"})
@@ -1208,7 +1208,7 @@ def test_when_the_rewriter_fails_the_rest_is_withheld_or_passes(
     with caplog.at_level(logging.ERROR, "consent"):
         app = around(answering(*chunks, headers=headers), on_error=on_error)
         for _ in range(2):
-            monkeypatch.setattr(module, "Rewriter", _Failing(error))
+            monkeypatch.setattr(response, "Rewriter", _Failing(error))
             answer = ask(app, "/page")
     assert answer.status == 200
     body = gzip.decompress(answer.body) if coding else answer.body
@@ -1226,7 +1226,7 @@ def test_when_the_end_of_a_page_fails_the_answer_still_ends(
     on_error: OnError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the right length."""
-    monkeypatch.setattr(module, "Rewriter", _Failing(RuntimeError("at the end")))
+    monkeypatch.setattr(response, "Rewriter", _Failing(RuntimeError("at the end")))
     answer = ask(around(answering(b"<p>One"), on_error=on_error))
     assert (answer.status, answer.body) == (200, b"<p>One")
     assert answer.header("content-length") == "6"

@@ -1,0 +1,425 @@
+"""One response on its way out: what is kept out of it, and what is put in.
+
+The start of a page is withheld until its header fields are decided; the body streams.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote_to_bytes
+
+from starlette.types import Message, Scope, Send
+
+from consent import codings
+from consent import headers as fields
+from consent.banner import Banner
+from consent.catalog import Catalog
+from consent.categories import OPTIONAL, Category
+from consent.codings import Coded, Sniffed, Stream
+from consent.decision import Decision
+from consent.enforcement import Action, PageEnforcement
+from consent.failures import Failures
+from consent.guard import Guard
+from consent.html import Rewriter, XMLRewriter
+from consent.html.urls import PageURL
+from consent.insertion import BodyEndInsertion
+
+REPORT_HEADER = b"consent-report"
+"""A request that carries it with the value ``1`` gets the account of what was found in the page, as JSON."""
+
+FRAMED = frozenset((b"iframe", b"frame", b"embed", b"object", b"fencedframe"))
+"""Destinations (Fetch Metadata) of pages within a page."""
+# Requests by scripts for pieces of pages: htmx, Turbo, unpoly, jQuery.
+_FRAGMENT_FIELDS = (b"hx-request", b"turbo-frame", b"x-up-version", b"x-requested-with")
+_AUTHORITY = re.compile(rb"[A-Za-z0-9.:\[\]-]{1,255}")
+_LOCAL_URL = re.compile(rb'(?<=\s)(href|action|formaction|src)="/(?![/\\])')
+_BODILESS = frozenset((204, 205, 304))
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """What all responses of one site share."""
+
+    catalog: Catalog
+    banner: Banner
+    guard: Guard | None
+    failures: Failures
+    explain: bool
+    """Whether the developer's explanation goes to the end of every page."""
+
+
+class Ruling:
+    """A decision, and what follows from it for every response."""
+
+    __slots__ = ("allows_everything", "decision", "targeting", "variant")
+
+    def __init__(self, decision: Decision, variant: str) -> None:
+        self.decision = decision
+        self.variant = variant
+        """Names the variant of every page that visitors with this decision get."""
+        self.targeting = decision.allows(Category.TARGETING)
+        self.allows_everything = all(decision.allows(c) for c in OPTIONAL) and all(decision.vendors.values())
+
+
+class GovernedResponse:
+    """One response on its way out."""
+
+    # Most responses are not pages and need no more than the constructor sets.
+    _page: PageEnforcement | None = None
+    _start: Message | None = None
+    """The start of a page, withheld until the first of its body is there."""
+    _unsure = False
+    """... or of something that does not say what it is."""
+    _stream: Stream | None = None
+    _nonce: str | None = None
+    _insertion_is_ascii = False
+
+    def __init__(
+        self,
+        site: Site,
+        scope: Scope,
+        by_name: dict[bytes, bytes],
+        ruling: Ruling,
+        send: Send,
+        now: int,
+    ) -> None:
+        self._site = site
+        self._scope = scope
+        self._by_name = by_name
+        self._ruling = ruling
+        self._send = send
+        self._now = now
+        self._reports = by_name.get(REPORT_HEADER) == b"1"
+        self.variant = ruling.variant + "r" if self._reports else ruling.variant
+
+    async def send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.body":
+            if self._start is not None or self._stream is not None:
+                await self._body(message)
+            else:
+                await self._send(message)
+        elif kind == "http.response.start":
+            await self._begin(message)
+        elif kind == "http.response.early_hint":
+            hints = [(b"link", link) for link in message.get("links", ())]
+            links = [value for key, value in self._governed(hints) if key == b"link"]
+            if links:
+                await self._send({**message, "links": links})
+        elif kind == "http.response.trailers" and self._stream is not None:
+            # A digest in them would be of other bytes; they are no longer announced.
+            return
+        else:
+            await self._send(message)
+
+    # --- the head ---
+
+    async def _begin(self, message: Message) -> None:
+        original = message.get("headers") or ()
+        headers = original if isinstance(original, list) else list(original)
+        named = fields.last_of_each(headers)
+        if not fields.GOVERNED.isdisjoint(named):
+            headers = self._governed(headers)
+        status = message["status"]
+        if status == 304:
+            headers = self._not_modified(headers)
+        elif status in _REDIRECTS and self._by_name.get(b"sec-fetch-dest") not in (None, b"document"):
+            # What a page loads: where visitors go themselves is their own affair.
+            refused = self._enforcement().refuses_url(
+                "redirect", named.get(b"location", b"").decode("latin-1")
+            )
+            if self._enforcement().decided:
+                headers = fields.varying(headers, fields.PAGE_DECIDING_FIELDS)
+            if refused:
+                self._stream = _Swallowed()
+                await self._send({**message, "status": 403, "headers": fields.without_redirect(headers)})
+                return
+        if (
+            status >= 200
+            and status not in _BODILESS
+            and _is_page(named)
+            and await self._begin_page(message, headers, named)
+        ):
+            return
+        await self._send(message if headers is original else {**message, "headers": headers})
+
+    async def _begin_page(self, message: Message, headers: fields.Headers, named: dict[bytes, bytes]) -> bool:
+        """Begin to rewrite; return whether the start has been seen to."""
+        content_type = named.get(b"content-type", b"")
+        kind = fields.media_type_of(content_type)
+        applied: list[bytes] = []
+        if b"content-encoding" in named:
+            coded = b",".join(value for key, value in headers if key.lower() == b"content-encoding")
+            applied = codings.listed(coded)
+        if not codings.readable(applied):
+            self._site.failures.unknown_coding(coded[:80].decode("latin-1"), self._scope["path"])
+            return False
+        if message["status"] == 206:
+            if not kind:
+                return False
+            # Bytes of a page that nobody rewrote, at offsets that would not fit: ask for the whole.
+            kept = [(k, v) for k, v in headers if k.lower() not in (b"content-range", b"content-length")]
+            await self._send({**message, "status": 416, "headers": [*kept, (b"content-length", b"0")]})
+            self._stream = _Swallowed()
+            return True
+        self._start = {**message, "headers": headers}
+        self._unsure = not kind
+        if self._scope["method"] == "HEAD":
+            # What GET would carry, but for the length, which is not known.
+            self._start = None
+            if not kind:
+                return False
+            await self._send({**message, "headers": self._rewritten(headers)})
+            self._stream = _Swallowed()
+            return True
+        if b"content-security-policy" in named:
+            self._nonce = fields.csp_nonce(headers)
+        self._insertion_is_ascii = codings.charset(content_type) not in (b"utf-8", b"utf8")
+        innermost = self._innermost(kind)
+        if innermost is _PASSED:
+            self._stream = innermost
+            return True
+        guarded = _Guarded(innermost, self._meets)
+        stream: Stream = Sniffed(lambda: guarded, content_type)
+        for coding in applied:
+            stream = Coded(stream, coding, self._meets)
+        self._stream = _Guarded(stream, self._meets)
+        return True
+
+    def _not_modified(self, headers: fields.Headers) -> fields.Headers:
+        """Return the fields of a 304: those of the page that it confirms (RFC 9110, section 15.4.5)."""
+        asked = self._by_name.get(b"if-none-match", b"")
+        # The app confirmed the tag it knows; the browser knows the variant's.
+        return self._rewritten(headers) if b"~" + self.variant.encode("ascii") in asked else headers
+
+    def _rewritten(self, headers: fields.Headers) -> fields.Headers:
+        return fields.rewritten(
+            headers, variant=self.variant, targeting=self._ruling.targeting, store=not self._reports
+        )
+
+    def _governed(self, headers: fields.Headers) -> fields.Headers:
+        return fields.governed(headers, self._enforcement(), now=self._now)
+
+    # --- the body ---
+
+    async def _body(self, message: Message) -> None:
+        body = message.get("body", b"")
+        more = message.get("more_body", False)
+        start = self._start
+        if start is not None:
+            if self._unsure:
+                if not body and more:
+                    return
+                self._unsure = False
+                if not _looks_like_html(body):
+                    self._stream = self._start = None
+                    await self._send(start)
+                    await self._send(message)
+                    return
+            self._start = None
+            if not body and not more:
+                # Nothing to rewrite, as in a redirect: the answer stays empty.
+                self._stream = None
+                await self._send(start)
+                await self._send(message)
+                return
+            start["headers"] = self._rewritten(start["headers"])
+            start.pop("trailers", None)
+        stream = self._stream
+        assert stream is not None  # noqa: S101 - made with the start
+        written = stream.write(body) if body else b""
+        if not more:
+            written += stream.end()
+        if start is not None:
+            if not more:
+                start["headers"].append((b"content-length", b"%d" % len(written)))
+            await self._send(start)
+        if written or not more:
+            await self._send({**message, "body": written})
+
+    def _innermost(self, kind: bytes) -> Stream:
+        """Return what does to the decoded page what this visitor's decision asks for."""
+        destination = self._by_name.get(b"sec-fetch-dest")
+        framed = destination in FRAMED or kind in fields.XML_TYPES
+        # What scripts fetch is often a piece of a page, and the page around it has asked already.
+        fragment = (
+            kind in fields.FRAGMENT_TYPES
+            or destination not in (None, b"document")
+            or any(name in self._by_name for name in _FRAGMENT_FIELDS)
+        )
+        if self._ruling.allows_everything and not self._site.explain and not self._reports:
+            if framed:
+                return _PASSED
+            if not fragment:
+                unread = BodyEndInsertion(
+                    lambda: self._anchored(self._guard_tag() + self._insertion(), unread.has_base)
+                )
+                return unread
+        if kind in fields.XML_TYPES:
+            return XMLRewriter(self._enforcement())
+        return Rewriter(
+            self._enforcement(),
+            at_head_start=self._guard_tag,
+            at_body_end=None
+            if framed
+            else lambda: self._anchored(self._insertion(), self._enforcement().leads_away),
+            fragment=fragment,
+        )
+
+    def _guard_tag(self) -> bytes:
+        guard = self._site.guard
+        return b"" if guard is None else guard.markup(self._ruling.decision, nonce=self._nonce)
+
+    def _anchored(self, markup: bytes, leads_away: bool) -> bytes:
+        """Return what is inserted so that a ``<base>`` does not send the visitor's choice to another host."""
+        host = self._by_name.get(b"host", b"")
+        if not leads_away or not _AUTHORITY.fullmatch(host):
+            return markup
+        return _LOCAL_URL.sub(rb'\1="//%b/' % host, markup)
+
+    def _insertion(self) -> bytes:
+        site = self._site
+        decision = self._ruling.decision
+        target = _address(self._scope)
+        if query := self._scope.get("query_string", b""):
+            target += "?" + query.decode("latin-1")
+        pieces = [site.banner.markup(decision, return_to=target, nonce=self._nonce)]
+        if site.explain:
+            pieces.append(site.banner.explanation(decision, self._enforcement().findings))
+        if self._reports:
+            pieces.append(_report(self._enforcement()))
+        markup = b"".join(pieces)
+        if self._insertion_is_ascii and not markup.isascii():
+            # A page that does not say it is in UTF-8 may be in anything.
+            return markup.decode().encode("ascii", "xmlcharrefreplace")
+        return markup
+
+    def _meets(self, error: Exception) -> bool:
+        return self._site.failures.meets(error, self._scope["path"])
+
+    def _enforcement(self) -> PageEnforcement:
+        if self._page is None:
+            scope = self._scope
+            url = PageURL(
+                scope.get("scheme", "http"), _host(self._by_name.get(b"host", b"")), _address(scope)
+            )
+            self._page = PageEnforcement(self._site.catalog, self._ruling.decision, url)
+        return self._page
+
+
+def _is_page(named: dict[bytes, bytes]) -> bool:
+    """Tell by its fields whether a response is, or may be, a page to be rewritten."""
+    kind = fields.media_type_of(named.get(b"content-type", b""))
+    if kind not in fields.REWRITTEN_TYPES and (kind or b"x-content-type-options" in named):
+        return False
+    # What is saved to a file is the file, not a page of this site.
+    return named.get(b"content-disposition", b"").lstrip()[:10].lower() != b"attachment"
+
+
+class _Swallowed:
+    """A body that is not sent."""
+
+    def write(self, chunk: bytes) -> bytes:
+        return b""
+
+    def end(self) -> bytes:
+        return b""
+
+
+class _Passed:
+    """A body that is sent as it is."""
+
+    def write(self, chunk: bytes) -> bytes:
+        return chunk
+
+    def end(self) -> bytes:
+        return b""
+
+
+_PASSED = _Passed()
+
+
+class _Guarded:
+    """A stream whose failure is not the app's: the rest of the page passes or is withheld instead."""
+
+    def __init__(self, stream: Stream, failed: Callable[[Exception], bool]) -> None:
+        self._stream = stream
+        self._failed = failed
+        self._passes: bool | None = None
+
+    def write(self, chunk: bytes) -> bytes:
+        if self._passes is None:
+            try:
+                return self._stream.write(chunk)
+            except Exception as error:
+                self._passes = self._failed(error)
+        return chunk if self._passes else b""
+
+    def end(self) -> bytes:
+        if self._passes is None:
+            try:
+                return self._stream.end()
+            except Exception as error:
+                self._passes = self._failed(error)
+        return b""
+
+
+def _host(value: bytes) -> str:
+    """Return the name in a ``Host`` field as pages are known by: no port, no trailing dot."""
+    host = value.decode("latin-1").strip().lower()
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0].rstrip(".")
+
+
+def _address(scope: Scope) -> str:
+    """Return the request's path as it was asked for, percent-encoded."""
+    path: str = scope["path"]
+    raw: bytes = scope.get("raw_path") or b""
+    raw = raw.partition(b"?")[0]
+    # Routers in front may have changed the one and not the other.
+    if raw.isascii() and unquote_to_bytes(raw) == path.encode("utf-8", "surrogateescape"):
+        return raw.decode("ascii")
+    return quote(path.encode("utf-8", "surrogateescape"), safe="/:@!$&'()*+,;=~")
+
+
+# The beginnings that browsers take for HTML where nothing says what a body is (MIME Sniffing, section 7.1).
+_HTML_BEGINNINGS = tuple(
+    f"<{name}".encode()
+    for name in (
+        *("!doctype html", "html", "head", "script", "iframe", "h1", "div", "font", "table"),
+        *("a", "style", "title", "b", "body", "br", "p", "!--"),
+    )
+)
+
+
+def _looks_like_html(body: bytes) -> bool:
+    begin = body[:1024].lstrip(b"\t\n\f\r ").lower()
+    return any(
+        begin.startswith(name) and begin[len(name) : len(name) + 1] in b" >" for name in _HTML_BEGINNINGS
+    )
+
+
+def _report(page: PageEnforcement) -> bytes:
+    findings: list[dict[str, Any]] = [
+        {
+            "action": finding.action.value,
+            "kind": finding.kind,
+            "subject": finding.subject,
+            "vendor": finding.vendor.id if finding.vendor else None,
+            "name": finding.vendor.name if finding.vendor else None,
+            "category": finding.vendor.category.value if finding.vendor else None,
+            "reason": finding.reason.value if finding.reason else None,
+        }
+        for finding in page.findings
+    ]
+    withheld = sum(finding.action is Action.STRIPPED for finding in page.findings)
+    text = json.dumps({"withheld": withheld, "uncounted": page.uncounted, "findings": findings})
+    # "<" inside a script element could end it.
+    safe = text.replace("<", "\\u003c")
+    return f'<script type="application/json" id="consent-report">{safe}</script>'.encode()
