@@ -47,7 +47,7 @@ def expire_refused_cookies(
                 if domain:
                     line += f"; Domain={domain}"
                 lines = [f"{line}; Secure" if prefixed else line]
-                if secure and path == "/":
+                if secure:
                     lines.append(f"{line}; Secure; SameSite=None; Partitioned")
                 for expiry in lines:
                     budget -= len(expiry) + len("set-cookie: \r\n")

@@ -26,8 +26,12 @@ REWRITTEN_TYPES = frozenset((b"text/html",)) | XML_TYPES | FRAGMENT_TYPES
 
 DECIDING_FIELDS = (b"Cookie", b"Sec-GPC", b"DNT")
 """The request fields that a decision is made from."""
-PAGE_DECIDING_FIELDS = (*DECIDING_FIELDS, b"Sec-Fetch-Dest")
-"""... and the one that says what the answer is for, where that matters: within a frame nobody is asked."""
+REDIRECT_DECIDING_FIELDS = (*DECIDING_FIELDS, b"Sec-Fetch-Dest")
+"""... and the one that says what the answer is for: what a page loads is not led to a refused host."""
+FRAGMENT_FIELDS = (b"HX-Request", b"Turbo-Frame", b"X-Up-Version", b"X-Requested-With")
+"""Requests by scripts for pieces of pages: htmx, Turbo, unpoly, jQuery."""
+PAGE_DECIDING_FIELDS = (*REDIRECT_DECIDING_FIELDS, *FRAGMENT_FIELDS)
+"""... and those that say that it is for a piece of a page: nobody is asked in one, nor within a frame."""
 
 
 def first(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes | None:
@@ -359,6 +363,7 @@ _ABOUT_OLD_BYTES = frozenset(
         b"digest",
         b"content-digest",
         b"repr-digest",
+        b"unencoded-digest",
         b"content-md5",
     )
 )
@@ -406,6 +411,11 @@ def rewritten(headers: Headers, *, variant: str, targeting: bool, store: bool = 
     if not targeting:
         result = without_ad_features(result)
     return varying(result, PAGE_DECIDING_FIELDS)
+
+
+def unsized(headers: Headers) -> Headers:
+    """Return the fields without what is true of certain bytes only, for a ``HEAD`` of nobody knows what."""
+    return [(k, v) for k, v in headers if (name := k.lower()) not in _ABOUT_OLD_BYTES and name != b"etag"]
 
 
 def _cache_control(directives: list[bytes]) -> bytes:

@@ -53,8 +53,8 @@ def _path_may_be_html(path: str) -> bool:
 class EnforcingMiddleware:
     """Keeps what the visitor did not allow out of what ``app`` answers.
 
-    Other scopes than ``http`` pass untouched. Paths under ``prefix`` and the two well-known resources go to
-    ``endpoints``.
+    Of a websocket only the answer to its handshake is looked at; other scopes than ``http`` pass untouched.
+    Paths under ``prefix`` and the two well-known resources go to ``endpoints``.
 
     Args:
         app: the site.
@@ -168,13 +168,18 @@ class EnforcingMiddleware:
         return self._site.failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        kind = scope["type"]
+        if kind not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         now = int(self._clock())
         headers = scope["headers"]
         by_name = fields.combined(headers)
         ruling = self._rule(headers, by_name, now)
+        if kind == "websocket":
+            response = GovernedResponse(self._site, scope, by_name, ruling, send, now)
+            await self.app(scope, receive, response.send_handshake)
+            return
         path: str = scope["path"]
         inner = dict(scope)
         # One dictionary per request, shared by all that handle it.

@@ -33,10 +33,10 @@ REPORT_HEADER = b"consent-report"
 
 FRAMED = frozenset((b"iframe", b"frame", b"embed", b"object", b"fencedframe"))
 """Destinations (Fetch Metadata) of pages within a page."""
-# Requests by scripts for pieces of pages: htmx, Turbo, unpoly, jQuery.
-_FRAGMENT_FIELDS = (b"hx-request", b"turbo-frame", b"x-up-version", b"x-requested-with")
+_FRAGMENT_FIELDS = tuple(name.lower() for name in fields.FRAGMENT_FIELDS)
 _AUTHORITY = re.compile(rb"[A-Za-z0-9.:\[\]-]{1,255}")
 _LOCAL_URL = re.compile(rb'(?<=\s)(href|action|formaction|src)="/(?![/\\])')
+_HANDSHAKE_ANSWERS = ("websocket.accept", "websocket.http.response.start")
 _BODILESS = frozenset((204, 205, 304))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
@@ -117,6 +117,12 @@ class GovernedResponse:
         else:
             await self._send(message)
 
+    async def send_handshake(self, message: Message) -> None:
+        """Send what answers the handshake of a websocket: it is a response, and may set cookies."""
+        if message["type"] in _HANDSHAKE_ANSWERS and message.get("headers"):
+            message = {**message, "headers": self._governed(list(message["headers"]))}
+        await self._send(message)
+
     # --- the head ---
 
     async def _begin(self, message: Message) -> None:
@@ -134,7 +140,7 @@ class GovernedResponse:
                 "redirect", named.get(b"location", b"").decode("latin-1")
             )
             if self._enforcement().decided:
-                headers = fields.varying(headers, fields.PAGE_DECIDING_FIELDS)
+                headers = fields.varying(headers, fields.REDIRECT_DECIDING_FIELDS)
             if refused:
                 self._stream = _Swallowed()
                 await self._send({**message, "status": 403, "headers": fields.without_redirect(headers)})
@@ -172,9 +178,10 @@ class GovernedResponse:
         if self._scope["method"] == "HEAD":
             # What GET would carry, but for the length, which is not known.
             self._start = None
-            if not kind:
+            if named.get(b"content-length") == b"0":
                 return False
-            await self._send({**message, "headers": self._rewritten(headers)})
+            headers = self._rewritten(headers) if kind else fields.unsized(headers)
+            await self._send({**message, "headers": headers})
             self._stream = _Swallowed()
             return True
         if b"content-security-policy" in named:

@@ -18,7 +18,7 @@ from consent.signals import ChoiceState, Signals
 from tests.exchange import CATALOG, NOW, POLICY, REFUSING
 
 VARY = b"Cookie, Sec-GPC, DNT"
-PAGE_VARY = b"Cookie, Sec-GPC, DNT, Sec-Fetch-Dest"
+PAGE_VARY = b"Cookie, Sec-GPC, DNT, Sec-Fetch-Dest, HX-Request, Turbo-Frame, X-Up-Version, X-Requested-With"
 NO_AD_FEATURES = (
     b"browsing-topics=(), join-ad-interest-group=(), run-ad-auction=(), attribution-reporting=(), "
     b"private-aggregation=(), shared-storage=()"
@@ -442,6 +442,7 @@ def test_what_was_true_of_the_old_bytes_is_removed() -> None:
         (b"digest", b"sha-256=x"),
         (b"content-digest", b"sha-256=:x:"),
         (b"repr-digest", b"sha-256=:x:"),
+        (b"unencoded-digest", b"sha-256=:x:"),
         (b"Content-MD5", b"x"),
     ]
     assert rewritten((b"x-one", b"1"), *old, (b"x-two", b"2")) == [

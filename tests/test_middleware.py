@@ -57,7 +57,8 @@ CLEAN = HEAD + BODY + banner(REFUSING) + END
 """What a visitor without a choice gets of it."""
 
 PRIVATE = (b"cache-control", b"private")
-VARY = (b"vary", b"Cookie, Sec-GPC, DNT, Sec-Fetch-Dest")
+FRAGMENT_FIELDS = b"HX-Request, Turbo-Frame, X-Up-Version, X-Requested-With"
+VARY = (b"vary", b"Cookie, Sec-GPC, DNT, Sec-Fetch-Dest, " + FRAGMENT_FIELDS)
 PERMISSIONS = (
     b"permissions-policy",
     b"browsing-topics=(), join-ad-interest-group=(), run-ad-auction=(), attribution-reporting=(), "
@@ -127,7 +128,7 @@ def test_a_page_is_rewritten_with_its_header_fields_put_right() -> None:
         (b"link", b"</a.css>; rel=preload"),
         (b"cache-control", b"private, max-age=60"),
         PERMISSIONS,
-        (b"vary", b"Accept-Language, Cookie, Sec-GPC, DNT, Sec-Fetch-Dest"),
+        (b"vary", b"Accept-Language, " + VARY[1]),
         length(CLEAN),
     ]
 
@@ -382,14 +383,14 @@ def test_what_a_page_loads_is_not_redirected_to_a_refused_host(destination: str)
     assert (answer.status, answer.body) == (403, b"")
     assert answer.headers == [
         (b"x-y", b"z"),
-        VARY,
+        (b"vary", b"Cookie, Sec-GPC, DNT, Sec-Fetch-Dest"),
         (b"content-length", b"0"),
         (b"cache-control", b"no-store"),
     ]
     accepted = ask(app, headers={"sec-fetch-dest": destination, "cookie": chosen()})
     assert accepted.status == 302
     assert accepted.header("location") == "https://t.tracker.example/t.gif"
-    assert accepted.header("vary") == "Cookie, Sec-GPC, DNT, Sec-Fetch-Dest"
+    assert accepted.header("vary") == VARY[1].decode()  # what it says for people is a page
 
 
 @pytest.mark.parametrize(
@@ -432,7 +433,7 @@ def test_a_body_that_says_nothing_is_read_as_browsers_read_it() -> None:
 
 
 def test_other_scopes_pass_untouched() -> None:
-    """Websockets and the lifespan, with the server's own receive and send."""
+    """The lifespan, and what nobody knows yet, with the server's own receive and send."""
     calls: list[tuple[object, ...]] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -444,11 +445,50 @@ def test_other_scopes_pass_untouched() -> None:
     async def send(message: Message) -> None:
         raise AssertionError
 
-    for kind in ("websocket", "lifespan", "other"):
+    for kind in ("lifespan", "other"):
         scope = {"type": kind}
         asyncio.run(around(app)(scope, receive, send))
         assert calls.pop() == ({"type": kind}, receive, send)
         assert scope == {"type": kind}
+
+
+@pytest.mark.parametrize("kind", ["websocket.accept", "websocket.http.response.start"])
+@pytest.mark.parametrize(("cookie", "kept"), [({}, [b"a=1"]), ({"cookie": chosen()}, [b"a=1", b"_track=1"])])
+def test_the_handshake_of_a_websocket_sets_no_refused_cookie(
+    kind: str, cookie: dict[str, str], kept: list[bytes]
+) -> None:
+    """Accepted or denied; the app gets the server's own scope and receive, and all other messages pass."""
+    seen: list[object] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.extend((scope, receive))
+        headers = [(b"set-cookie", b"a=1"), (b"set-cookie", b"_track=1")]
+        await send({"type": kind, "headers": headers, "own": 1})
+        await send(frame)
+        await send({"type": "websocket.accept"})
+
+    frame: Message = {"type": "websocket.send", "text": "hello"}
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {**scope_for(headers=cookie), "type": "websocket", "scheme": "wss"}
+    before = {**scope, "headers": list(scope["headers"])}
+    asyncio.run(_awaited(around(app), scope, receive, send))
+    assert seen[0] is scope
+    assert seen[1] is receive
+    assert scope == before
+    assert sent[0] == {
+        "type": kind,
+        "headers": [*((b"set-cookie", value) for value in kept), (b"vary", b"Cookie, Sec-GPC, DNT")],
+        "own": 1,
+    }
+    assert sent[1] is frame
+    assert sent[2] == {"type": "websocket.accept"}
 
 
 def test_other_messages_and_keys_pass() -> None:
@@ -503,6 +543,22 @@ def test_head_carries_what_get_would_but_for_the_length() -> None:
         assert head.body == b""
         assert head.headers == [pair for pair in get.headers if pair[0] != b"content-length"]
         assert head.messages[-1].get("more_body", False) is False
+
+
+def test_head_of_an_empty_page_is_what_get_carries() -> None:
+    """Such as a redirect, which is not rewritten: its length is known."""
+    headers = [HTML, (b"content-length", b"0"), (b"location", b"/next")]
+    app = around(answering(status=302, headers=headers))
+    get, head = ask(app), ask(app, method="HEAD")
+    assert (get.status, get.headers) == (head.status, head.headers) == (302, headers)
+
+
+def test_head_of_nobody_knows_what_promises_nothing_about_its_bytes() -> None:
+    """GET may turn out to be a page: length, validators and digests are left out (RFC 9110, section 9.3.2)."""
+    headers = [length(PAGE), (b"etag", b'"a"'), (b"x-y", b"z"), (b"repr-digest", b"sha-256=:x:")]
+    assert ask(around(answering(PAGE, headers=headers))).body == CLEAN
+    head = ask(around(answering(headers=headers)), method="HEAD")
+    assert (head.headers, head.body) == ([(b"x-y", b"z")], b"")
 
 
 def test_head_of_other_types_is_left_alone() -> None:
@@ -881,6 +937,10 @@ def _run(app: ASGIApp, scope: Scope) -> Answer:
 
     asyncio.run(run())
     return answer
+
+
+async def _awaited(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)
 
 
 def test_starlette_and_jinja_read_the_decision() -> None:

@@ -848,6 +848,11 @@ def test_over_https_partitioned_cookies_are_deleted_as_well() -> None:
         "__Secure-ads=; Max-Age=0; Path=/; Domain=example.com; Secure",
         "__Secure-ads=; Max-Age=0; Path=/; Domain=example.com; Secure; SameSite=None; Partitioned",
     ]
+    answer = Site().choose("refuse", {"cookie": "_es=1"}, scheme="https", return_to="/shop")
+    assert answer.expiries[-2:] == [
+        "_es=; Max-Age=0; Path=/shop; Domain=shop.example.com",
+        "_es=; Max-Age=0; Path=/shop; Domain=shop.example.com; Secure; SameSite=None; Partitioned",
+    ]
 
 
 def test_cookies_of_granted_vendors_stay() -> None:
