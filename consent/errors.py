@@ -33,6 +33,18 @@ class InvalidReceiptError(ConsentError, ValueError):
     """A receipt or an artefact, or the bytes of one, does not have the form described, or was altered."""
 
 
+class InvalidProofError(ConsentError, ValueError):
+    """A proof, a checkpoint or a tile does not have the form described, or does not prove what it should."""
+
+
+class SealBrokenError(ConsentError):
+    """A sealed record or a wrapped key does not open: it was altered, or the key that opens it is not here."""
+
+
+class LogForkedError(ConsentError):
+    """The log does not continue the checkpoint that was signed last: nothing is signed any more."""
+
+
 class StoreError(ConsentError):
     """A receipt could not be recorded; nothing was."""
 
@@ -43,3 +55,7 @@ class StoreFull(StoreError):
 
 class StoreUnavailable(StoreError):
     """The database cannot be reached or written."""
+
+
+class ErasureHeldError(StoreError):
+    """The visitor's records are held, by law or for a claim: nothing was erased."""

@@ -18,8 +18,8 @@ from consent.errors import ConfigurationError
 from consent.guard import Guard
 from consent.middleware import EnforcingMiddleware, OnError
 from consent.policy import Policy, load_policy, locate_in_policy, own_cookie_vendors
-from consent.receipts import Store
 from consent.sqlite_store import SQLiteStore
+from consent.store import Store
 from consent.visitor import VisitorEndpoints
 
 

@@ -1,27 +1,26 @@
 """Receipts: the durable record of one visitor's choice, as a value with one canonical spelling.
 
 A receipt holds what proves a choice and nothing more: a pseudonym instead of an address, a browser family and
-a device class instead of a user agent. Where receipts are kept is described here as two protocols, so that
-whatever records or reads them needs no store.
+a device class instead of a user agent.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
+from json.encoder import encode_basestring as _quoted
 from types import MappingProxyType
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, TypeVar
 
-import user_agents
-
+from consent.browsers import Device, classify_user_agent
+from consent.canonical_json import parse_canonical
 from consent.categories import OPTIONAL, Category
 from consent.choice import POLICY_VERSION, RECEIPT_ID, SUBJECT, VENDOR_ID, BrowserSignal, Choice
 from consent.errors import InvalidReceiptError
+from consent.moments import format_moment, parse_moment
 from consent.policy import Policy, Regime
 from consent.signals import Signals
 
@@ -32,17 +31,13 @@ MAX_RECEIPT_BYTES = 128 * 1024
 MAX_ARTEFACT_BYTES = 4 * 1024 * 1024
 MAX_VENDORS = 1_000
 """How many vendor exceptions one receipt can hold."""
-MAX_USER_AGENT_CHARS = 256
-"""How much of the ``User-Agent`` field is looked at: the parser's time grows with the length."""
 
-_MAX_SAFE_INTEGER = 2**53 - 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*")
 _TOKEN = re.compile(r"[\x21-\x7e]*")
 _MEDIA_TYPE = re.compile(r"[\x20-\x7e]{3,100}")
 _MAX_TEXT = 1_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_JSON = {True: "true", False: "false", None: "null"}
 
 
 class Outcome(StrEnum):
@@ -64,17 +59,6 @@ class CollectionMethod(StrEnum):
     BANNER_FORM = "banner-form"
     PREFERENCES_FORM = "preferences-form"
     API = "api"
-
-
-class Device(StrEnum):
-    """The class of device that the choice was made on."""
-
-    DESKTOP = "desktop"
-    MOBILE = "mobile"
-    TABLET = "tablet"
-    BOT = "bot"
-    """A crawler, or a program that drives a browser or has none."""
-    OTHER = "other"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +118,7 @@ class Receipt:
                 f"reads {SCHEMA_VERSION}: update it"
             )
         _match("receipt_id", self.receipt_id, RECEIPT_ID, "a UUID4 in lower case")
-        _match("time", self.time, _TIME, "RFC 3339 in UTC with milliseconds")
-        try:
-            datetime.fromisoformat(self.time)
-        except ValueError as error:
-            raise InvalidReceiptError(f"time: there is no such date: {error}") from None
+        parse_moment(self.time)
         _match("site", self.site, _TEXT, f"text without control characters, at most {_MAX_TEXT} characters")
         for name in ("jurisdiction", "language"):
             _match(name, getattr(self, name), _TOKEN, "at most 64 characters of printable ASCII", longest=64)
@@ -207,7 +187,30 @@ class Receipt:
 
     def canonical_bytes(self) -> bytes:
         """Return the one spelling of this receipt: canonical JSON (RFC 8785)."""
-        return canonical_json(self.to_json())
+        # canonical_json(self.to_json()), which every choice would wait for three times as long. All names are
+        # ASCII and in their order, and most values have forms in which there is nothing to escape.
+        answers = self.categories
+        vendors = ",".join(
+            [f'"{name}":{"true" if answer else "false"}' for name, answer in sorted(self.vendors.items())]
+        )
+        signals = self.signals
+        told = ",".join([f'"{signal}"' for signal in sorted(signals.told)])
+        shown = "null" if self.shown_hash is None else f'"{self.shown_hash}"'
+        return (
+            f'{{"browser":{_quoted(self.browser)}'
+            f',"categories":{{"functional":{_JSON[answers[Category.FUNCTIONAL]]}'
+            f',"performance":{_JSON[answers[Category.PERFORMANCE]]}'
+            f',"targeting":{_JSON[answers[Category.TARGETING]]}}}'
+            f',"collection_method":"{self.collection_method}","device":"{self.device}"'
+            f',"jurisdiction":{_quoted(self.jurisdiction)},"language":{_quoted(self.language)}'
+            f',"outcome":"{self.outcome}","policy_version":"{self.policy_version}"'
+            f',"previous":{"null" if self.previous is None else _quoted(self.previous)}'
+            f',"receipt_id":"{self.receipt_id}","regime":"{self.regime}"'
+            f',"schema_version":{self.schema_version},"shown_hash":{shown}'
+            f',"signals":{{"dnt":{_JSON[signals.dnt]},"gpc":{_JSON[signals.gpc]},"told":[{told}]}}'
+            f',"site":{_quoted(self.site)},"subject":"{self.subject}","time":"{self.time}"'
+            f',"vendors":{{{vendors}}}}}'
+        ).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Receipt:
@@ -219,20 +222,7 @@ class Receipt:
         Raises:
             InvalidReceiptError: the bytes are not those of a receipt.
         """
-        if len(data) > MAX_RECEIPT_BYTES:
-            raise InvalidReceiptError(f"{len(data)} bytes are too long: at most {MAX_RECEIPT_BYTES}")
-        try:
-            content: object = json.loads(
-                data.decode("utf-8"),
-                object_pairs_hook=_unique_members,
-                parse_float=_refuse_number,
-                parse_constant=_refuse_number,
-            )
-        except InvalidReceiptError:
-            raise
-        except (ValueError, RecursionError) as error:
-            raise InvalidReceiptError(f"not JSON in UTF-8: {error}") from None
-        receipt = _from_json(content)
+        receipt = _from_json(parse_canonical(data, max_bytes=MAX_RECEIPT_BYTES))
         if receipt.canonical_bytes() != data:
             raise InvalidReceiptError("the bytes are not in canonical form (RFC 8785)")
         return receipt
@@ -271,68 +261,6 @@ class Artefact:
         object.__setattr__(self, "hash", sha256(self.content).hexdigest())
 
 
-class Store(Protocol):
-    """Where receipts are recorded. One object serves any number of tasks, threads and event loops."""
-
-    async def append(self, receipt: Receipt, artefacts: Sequence[Artefact] = ()) -> None:
-        """Record ``receipt``; return only once it is durable.
-
-        Repeating a receipt is safe: the same id with the same content is recorded once and acknowledged each
-        time. Artefacts are kept once per content, together with the first receipt that brings them; the one
-        that ``shown_hash`` names must come along or be there already. A caller that is cancelled while
-        waiting loses nothing: the receipt is recorded, once, or not at all, and it may be appended again.
-        Receipts of concurrent callers are recorded in any order.
-
-        Raises:
-            StoreFull: too many receipts wait; nothing was recorded. Try again shortly.
-            StoreUnavailable: it could not be made durable. Not acknowledged; appending it again is safe.
-            StoreError: another receipt has this id, or the text shown is missing; nothing was recorded.
-        """
-
-    async def aclose(self) -> None:
-        """Record what waits, then let go of everything. May be repeated; a later append starts anew."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoggedReceipt:
-    """A receipt and its place in the log."""
-
-    position: int
-    """1 for the first; later ones are greater."""
-    receipt: Receipt
-
-
-class ReceiptLog(Protocol):
-    """Reads what a store has recorded, also while it is recording.
-
-    Every method raises StoreUnavailable where the log cannot be read, and InvalidReceiptError where it holds
-    something else than what was recorded.
-    """
-
-    def get(self, receipt_id: str) -> Receipt | None:
-        """Return the receipt with this id, or ``None``."""
-
-    def list(
-        self,
-        *,
-        limit: int,
-        before: int | None = None,
-        subject: str | None = None,
-        outcome: Outcome | None = None,
-    ) -> Sequence[LoggedReceipt]:
-        """Return up to ``limit`` receipts, the newest first.
-
-        Args:
-            limit: How many at most, 1 or more.
-            before: Only those before this position: the last one of a page starts the next.
-            subject: Only this visitor's.
-            outcome: Only these.
-        """
-
-    def artefact(self, hash: str) -> Artefact | None:
-        """Return the artefact whose content has this SHA-256, or ``None``."""
-
-
 def build_receipt(
     *,
     policy: Policy,
@@ -363,7 +291,7 @@ def build_receipt(
     browser, device = classify_user_agent(user_agent)
     return Receipt(
         receipt_id=choice.receipt_id,
-        time=_rfc3339(now_ms),
+        time=format_moment(now_ms),
         site=policy.site,
         regime=policy.regime,
         jurisdiction=policy.jurisdiction,
@@ -396,115 +324,6 @@ def outcome_of(choice: Choice, previous: Choice | None) -> Outcome:
 
 def _grants(choice: Choice) -> bool:
     return bool(choice.granted) or any(choice.vendors.values())
-
-
-# The parser takes some families from the visitor's own text: of "jane-doe-bot/1.0" it makes "jane-doe-bot".
-# Only names known beforehand are kept, so that nothing a visitor can write gets into a receipt.
-_BROWSERS = frozenset(
-    {
-        "Android",
-        "Chrome",
-        "Chrome Mobile",
-        "Chrome Mobile WebView",
-        "Chrome Mobile iOS",
-        "Chromium",
-        "DuckDuckGo",
-        "DuckDuckGo Mobile",
-        "Edge",
-        "Edge Mobile",
-        "Facebook",
-        "Firefox",
-        "Firefox Focus",
-        "Firefox Mobile",
-        "Firefox iOS",
-        "HeadlessChrome",
-        "IE",
-        "Instagram",
-        "Mobile Safari",
-        "Mobile Safari UI/WKWebView",
-        "Opera",
-        "Opera Mini",
-        "Opera Mobile",
-        "QQ Browser",
-        "Safari",
-        "Samsung Internet",
-        "UC Browser",
-        "Vivaldi",
-        "Whale",
-        "Yandex Browser",
-    }
-)
-# Programs that the parser does not call bots although no person sits in front of them.
-_PROGRAMS = frozenset(
-    {"Apache-HttpClient", "Go-http-client", "HeadlessChrome", "Python Requests", "Wget", "axios", "curl"}
-)
-
-
-def classify_user_agent(user_agent: str) -> tuple[str, Device]:
-    """Return the browser's family and the class of device that a ``User-Agent`` field names."""
-    parsed = user_agents.parse(user_agent[:MAX_USER_AGENT_CHARS])
-    family = str(parsed.browser.family)
-    browser = family if family in _BROWSERS else "Other"
-    if parsed.is_bot or family in _PROGRAMS:
-        return browser, Device.BOT
-    if parsed.is_tablet:
-        return browser, Device.TABLET
-    if parsed.is_mobile:
-        return browser, Device.MOBILE
-    if parsed.is_pc:
-        return browser, Device.DESKTOP
-    return browser, Device.OTHER
-
-
-# Apart from the order of members and the form of fractions, of which we have none, Python's compact form is
-# the canonical one: the same seven short escapes, lower-case \u00xx for other controls.
-_CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
-def canonical_json(value: object) -> bytes:
-    """Write a JSON value in canonical form (RFC 8785).
-
-    Strings, whole numbers, true, false, null, lists and dictionaries are what receipts are made of, and all
-    that is written: the one hard part of the standard, the spelling of fractions, is left out.
-
-    Raises:
-        InvalidReceiptError: the value holds something else, a number beyond 2**53 - 1, or a lone surrogate.
-    """
-    try:
-        return _CANONICAL.encode(_ordered(value)).encode("utf-8")
-    except UnicodeEncodeError:
-        raise InvalidReceiptError("a lone surrogate cannot be written as UTF-8") from None
-
-
-def _ordered(value: object) -> object:
-    # Every choice passes here. Most values are text: those are told first, and mappings do not call for them.
-    if isinstance(value, str) or value is None or value is True or value is False:
-        return value
-    if isinstance(value, dict):
-        try:
-            names = sorted(value)
-            if not "".join(names).isascii():
-                # RFC 8785, section 3.2.3: the order is that of UTF-16 code units, not of code points.
-                names.sort(key=lambda name: name.encode("utf-16-be", "surrogatepass"))
-        except TypeError:
-            raise InvalidReceiptError("the names of JSON members are strings") from None
-        items = [(name, value[name]) for name in names]
-        return {name: item if type(item) is str else _ordered(item) for name, item in items}
-    if isinstance(value, (list, tuple)):
-        return [_ordered(item) for item in value]
-    if isinstance(value, int):
-        if abs(value) > _MAX_SAFE_INTEGER:
-            raise InvalidReceiptError("a number beyond 2**53 - 1 does not survive every JSON reader")
-        return value
-    raise InvalidReceiptError(f"a {type(value).__name__} has no canonical form here")
-
-
-def _rfc3339(milliseconds: int) -> str:
-    try:
-        moment = _EPOCH + timedelta(milliseconds=milliseconds)
-    except OverflowError:
-        raise InvalidReceiptError(f"{milliseconds} ms since 1970 is no date") from None
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _match(
@@ -561,14 +380,3 @@ def _enum(name: str, value: object, kind: type[_E]) -> _E:
     if isinstance(value, str) and value in kind.__members__.values():
         return kind(value)
     raise InvalidReceiptError(f"{name} must be one of {', '.join(kind)}, not {value!r:.80}")
-
-
-def _unique_members(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise InvalidReceiptError("a member is repeated")
-    return members
-
-
-def _refuse_number(text: str) -> NoReturn:
-    raise InvalidReceiptError(f"a number must be whole, not {text:.40}")

@@ -12,12 +12,13 @@ from types import TracebackType
 from typing import Self
 
 from consent.errors import InvalidReceiptError, StoreUnavailable
-from consent.receipts import Artefact, LoggedReceipt, Outcome, Receipt
+from consent.receipts import Artefact, Outcome, Receipt
 from consent.sqlite_schema import BUSY_SECONDS, is_ours, uuid_bytes
+from consent.store import LoggedReceipt
 
 
 class SQLiteReceiptLog:
-    """Reads what :class:`consent.sqlite_store.SQLiteStore` recorded; implements :class:`consent.receipts.ReceiptLog`.
+    """Reads what :class:`consent.sqlite_store.SQLiteStore` recorded; implements :class:`consent.store.ReceiptLog`.
 
     Never writes, works while others write, and holds nobody up: each call is a read of its own. Safe to share
     between threads; not to be carried across a fork. Close it, or use it as a context manager.
@@ -80,12 +81,12 @@ class SQLiteReceiptLog:
         subject: str | None = None,
         outcome: Outcome | None = None,
     ) -> Sequence[LoggedReceipt]:
-        """Return up to ``limit`` receipts, newest first. See :meth:`consent.receipts.ReceiptLog.list`."""
+        """Return up to ``limit`` receipts, newest first. See :meth:`consent.store.ReceiptLog.list`."""
         if limit < 1:
             raise ValueError("limit must be 1 or more")
         terms: dict[str, object] = {}
         if before is not None:
-            terms["position < ?"] = before
+            terms["position <= ?"] = before
         if subject is not None:
             try:
                 terms["subject = ?"] = bytes.fromhex(subject)
@@ -145,4 +146,4 @@ def _logged(position: int, receipt_id: bytes, content_hash: bytes, body: bytes) 
             raise InvalidReceiptError(f"it is recorded under another id than its own, {receipt.receipt_id}")
     except InvalidReceiptError as error:
         raise InvalidReceiptError(f"the receipt at position {position} was altered: {error}") from None
-    return LoggedReceipt(position, receipt)
+    return LoggedReceipt(position - 1, receipt)

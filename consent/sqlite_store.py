@@ -55,7 +55,7 @@ logger = logging.getLogger("consent")
 
 
 class SQLiteStore:
-    """Records receipts in one SQLite database; implements :class:`consent.receipts.Store`.
+    """Records receipts in one SQLite database; implements :class:`consent.store.Store`.
 
     Safe to share between tasks, event loops and threads, to open in several processes at once, and across a
     fork. Nothing is opened before the first receipt, so that it may be made before workers are forked.
@@ -92,7 +92,7 @@ class SQLiteStore:
             database.close()
 
     async def append(self, receipt: Receipt, artefacts: Sequence[Artefact] = ()) -> None:
-        """Record ``receipt``; return only once it is durable. See :meth:`consent.receipts.Store.append`."""
+        """Record ``receipt``; return only once it is durable. See :meth:`consent.store.Store.append`."""
         loop = asyncio.get_running_loop()
         entry = _Entry(receipt, tuple(artefacts), loop)
         with self._lock:

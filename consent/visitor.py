@@ -30,8 +30,9 @@ from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError
 from consent.cookie_expiry import expire_refused_cookies
 from consent.decision import Decision, Reason, decide
 from consent.policy import Policy
-from consent.receipts import Artefact, CollectionMethod, Store, build_receipt, outcome_of
+from consent.receipts import Artefact, CollectionMethod, build_receipt, outcome_of
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
+from consent.store import Store
 from consent.submission import MAX_RETURN_TO, Submission, local_address, read_form, read_json
 
 logger = logging.getLogger("consent")

@@ -35,11 +35,13 @@ from starlette.testclient import TestClient
 import consent
 from consent import ConfigurationError, ConsentMiddleware, Policy, Reason, Regime, load_catalog, load_policy
 from consent.assets import asset_dir
+from consent.browsers import Device
+from consent.canonical_json import canonical_json
 from consent.categories import Category
 from consent.cli import main
 from consent.headers import GOVERNED, PAGE_DECIDING_FIELDS, REWRITTEN_TYPES
 from consent.policy import _COOKIE_RULES, _FIELDS, _TOP
-from consent.receipts import CollectionMethod, Device, Outcome, Receipt, canonical_json
+from consent.receipts import CollectionMethod, Outcome, Receipt
 from consent.signals import ChoiceState
 from consent.texts import load_texts
 from demo_site import site as demo

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consent.browsers import MAX_USER_AGENT_CHARS, Device, classify_user_agent
+from consent.canonical_json import canonical_json
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
 from consent.errors import InvalidReceiptError
@@ -18,16 +20,12 @@ from consent.policy import Policy, Regime
 from consent.receipts import (
     MAX_ARTEFACT_BYTES,
     MAX_RECEIPT_BYTES,
-    MAX_USER_AGENT_CHARS,
     MAX_VENDORS,
     Artefact,
     CollectionMethod,
-    Device,
     Outcome,
     Receipt,
     build_receipt,
-    canonical_json,
-    classify_user_agent,
     outcome_of,
 )
 from consent.signals import ChoiceState, Signals
@@ -188,6 +186,7 @@ def test_every_receipt_survives_its_bytes(
     except InvalidReceiptError:
         assert any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or c in "\u2028\u2029" for c in site)
         return
+    assert receipt.canonical_bytes() == canonical_json(receipt.to_json())
     assert Receipt.from_bytes(receipt.canonical_bytes()) == receipt
 
 

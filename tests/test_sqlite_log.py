@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from consent.errors import InvalidReceiptError, StoreUnavailable
-from consent.receipts import Outcome, ReceiptLog
+from consent.receipts import Outcome
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
+from consent.store import ReceiptLog
 from tests.test_receipts import SHOWN, make_receipt, receipt_id
 from tests.test_sqlite_store import append_all
 
@@ -54,11 +55,11 @@ def test_the_log_lists_the_newest_first_and_pages_on(full_path: Path) -> None:
     """The position of the last one of a page starts the next."""
     with SQLiteReceiptLog(full_path) as log:
         first = log.list(limit=4)
-        assert [logged.position for logged in first] == [30, 29, 28, 27]
+        assert [logged.leaf for logged in first] == [29, 28, 27, 26]
         assert numbers(log, limit=4) == [30, 29, 28, 27]
-        assert numbers(log, limit=4, before=27) == [26, 25, 24, 23]
-        assert numbers(log, limit=4, before=3) == [2, 1]
-        assert numbers(log, limit=4, before=1) == []
+        assert numbers(log, limit=4, before=26) == [26, 25, 24, 23]
+        assert numbers(log, limit=4, before=2) == [2, 1]
+        assert numbers(log, limit=4, before=0) == []
 
 
 def test_the_log_finds_by_visitor_outcome_and_id(full_path: Path) -> None:
@@ -66,7 +67,7 @@ def test_the_log_finds_by_visitor_outcome_and_id(full_path: Path) -> None:
     with SQLiteReceiptLog(full_path) as log:
         assert numbers(log, limit=3, subject=f"{1:032x}") == [28, 25, 22]
         assert numbers(log, limit=9, outcome=Outcome.GIVEN) == [30, 25, 20, 15, 10, 5]
-        assert numbers(log, limit=9, outcome=Outcome.GIVEN, subject=f"{1:032x}", before=25) == [10]
+        assert numbers(log, limit=9, outcome=Outcome.GIVEN, subject=f"{1:032x}", before=24) == [10]
         assert numbers(log, limit=9, outcome=Outcome.WITHDRAWN) == []
         assert numbers(log, limit=9, subject="nobody") == []
         receipt = log.get(receipt_id(7))
@@ -159,7 +160,7 @@ def test_an_altered_receipt_is_not_shown_as_genuine(full_path: Path, statement: 
     with SQLiteReceiptLog(full_path) as log:
         with pytest.raises(InvalidReceiptError, match=message):
             log.list(limit=1)
-        assert numbers(log, limit=1, before=30) == [29]
+        assert numbers(log, limit=1, before=29) == [29]
 
 
 def test_an_altered_artefact_is_not_shown_as_genuine(full_path: Path) -> None:

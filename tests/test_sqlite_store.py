@@ -22,9 +22,10 @@ import pytest
 
 from consent import sqlite_store
 from consent.errors import StoreError, StoreFull, StoreUnavailable
-from consent.receipts import Artefact, Receipt, Store
+from consent.receipts import Artefact, Receipt
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
+from consent.store import Store
 from tests.test_receipts import SHOWN, make_receipt, receipt_id
 from tests.workers import WORKERS
 
@@ -373,7 +374,7 @@ def test_several_processes_lose_nothing_of_each_others(path: Path) -> None:
     while any(process.poll() is None for process in processes):
         with contextlib.suppress(StoreUnavailable), SQLiteReceiptLog(path) as log:
             newest = log.list(limit=1)
-            now = newest[0].position if newest else 0
+            now = newest[0].leaf if newest else 0
             assert now >= seen
             seen = now
         time.sleep(0.005)

@@ -13,8 +13,9 @@ import click
 from consent.categories import OPTIONAL
 from consent.data_folder import DEFAULT_FOLDER, DataFolder
 from consent.errors import ConsentError
-from consent.receipts import LoggedReceipt, Outcome, Receipt
+from consent.receipts import Outcome, Receipt
 from consent.sqlite_log import SQLiteReceiptLog
+from consent.store import LoggedReceipt
 
 _PAGE = 500  # receipts in memory at a time
 _NEWEST = 20
@@ -138,7 +139,7 @@ def _newest(
             return
         yield from page
         left -= len(page)
-        before = page[-1].position
+        before = page[-1].leaf
 
 
 def _checked_subject(value: Any) -> str | None:

@@ -1,0 +1,79 @@
+"""What is kept of a user agent: the browser's family and the class of device, two words."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import user_agents
+
+MAX_USER_AGENT_CHARS = 256
+"""How much of the ``User-Agent`` field is looked at: the parser's time grows with the length."""
+
+
+class Device(StrEnum):
+    """The class of device that the choice was made on."""
+
+    DESKTOP = "desktop"
+    MOBILE = "mobile"
+    TABLET = "tablet"
+    BOT = "bot"
+    """A crawler, or a program that drives a browser or has none."""
+    OTHER = "other"
+
+
+# The parser takes some families from the visitor's own text: of "jane-doe-bot/1.0" it makes "jane-doe-bot".
+# Only names known beforehand are kept, so that nothing a visitor can write gets into a receipt.
+_BROWSERS = frozenset(
+    {
+        "Android",
+        "Chrome",
+        "Chrome Mobile",
+        "Chrome Mobile WebView",
+        "Chrome Mobile iOS",
+        "Chromium",
+        "DuckDuckGo",
+        "DuckDuckGo Mobile",
+        "Edge",
+        "Edge Mobile",
+        "Facebook",
+        "Firefox",
+        "Firefox Focus",
+        "Firefox Mobile",
+        "Firefox iOS",
+        "HeadlessChrome",
+        "IE",
+        "Instagram",
+        "Mobile Safari",
+        "Mobile Safari UI/WKWebView",
+        "Opera",
+        "Opera Mini",
+        "Opera Mobile",
+        "QQ Browser",
+        "Safari",
+        "Samsung Internet",
+        "UC Browser",
+        "Vivaldi",
+        "Whale",
+        "Yandex Browser",
+    }
+)
+# Programs that the parser does not call bots although no person sits in front of them.
+_PROGRAMS = frozenset(
+    {"Apache-HttpClient", "Go-http-client", "HeadlessChrome", "Python Requests", "Wget", "axios", "curl"}
+)
+
+
+def classify_user_agent(user_agent: str) -> tuple[str, Device]:
+    """Return the browser's family and the class of device that a ``User-Agent`` field names."""
+    parsed = user_agents.parse(user_agent[:MAX_USER_AGENT_CHARS])
+    family = str(parsed.browser.family)
+    browser = family if family in _BROWSERS else "Other"
+    if parsed.is_bot or family in _PROGRAMS:
+        return browser, Device.BOT
+    if parsed.is_tablet:
+        return browser, Device.TABLET
+    if parsed.is_mobile:
+        return browser, Device.MOBILE
+    if parsed.is_pc:
+        return browser, Device.DESKTOP
+    return browser, Device.OTHER

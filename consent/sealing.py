@@ -1,0 +1,142 @@
+"""How records are kept so that they prove, and can still be forgotten.
+
+The log holds a commitment to each record: SHA-256 over a random salt and the record's bytes. Record and salt are kept
+beside the log, sealed under a key of the visitor's own; that key is kept wrapped under a key that is in no database.
+Whoever destroys a visitor's key leaves a commitment that proves nothing about anybody: without the salt, nobody can
+confirm a guess. (RFC 9162 leaves what is logged to the application.)
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from hashlib import blake2b, sha256
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from consent.errors import ConfigurationError, SealBrokenError
+
+KEY_BYTES: Final = 32
+SALT_BYTES: Final = 32
+TAG_BYTES: Final = 16
+
+_NONCE_BYTES = 12
+_KEY_ID_BYTES = 4
+WRAPPED_BYTES: Final = _KEY_ID_BYTES + _NONCE_BYTES + KEY_BYTES + 16
+
+RandomBytes = Callable[[int], bytes]
+
+
+def commitment(salt: bytes, record: bytes) -> bytes:
+    """Return what the log holds of a record: the data of its leaf, 32 bytes."""
+    return sha256(salt + record).digest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerKeys:
+    """The secrets of one log. All processes and machines that record in it have the same.
+
+    Raises:
+        ConfigurationError: a key is missing, or is not 32 bytes long.
+    """
+
+    signing: tuple[bytes, ...] = field(repr=False)
+    """Ed25519 private keys; the first signs checkpoints, what the others signed stays valid."""
+    wrapping: tuple[bytes, ...] = field(repr=False)
+    """AES-256 keys; the first wraps the visitors' keys, the others still unwrap."""
+    index: bytes = field(repr=False)
+    """Finds a visitor's records by the pseudonym. It cannot be rotated."""
+
+    def __post_init__(self) -> None:
+        for name, keys in (("signing", self.signing), ("wrapping", self.wrapping), ("index", (self.index,))):
+            if not keys or any(len(key) != KEY_BYTES for key in keys):
+                raise ConfigurationError(f"one {name} key at least, of {KEY_BYTES} bytes", key=name)
+
+    @classmethod
+    def generate(cls, random_bytes: RandomBytes = os.urandom) -> LedgerKeys:
+        """Return new ones."""
+        return cls(
+            signing=(random_bytes(KEY_BYTES),),
+            wrapping=(random_bytes(KEY_BYTES),),
+            index=random_bytes(KEY_BYTES),
+        )
+
+
+class Sealer:
+    """Seals and opens records under keys that are made, wrapped and unwrapped here. Safe to share between threads.
+
+    Args:
+        keys: the log's.
+        random_bytes: the source of keys, salts and nonces.
+    """
+
+    def __init__(self, keys: LedgerKeys, random_bytes: RandomBytes = os.urandom) -> None:
+        self._wrapping = {
+            sha256(key).digest()[:_KEY_ID_BYTES]: AESGCM(key) for key in reversed(keys.wrapping)
+        }
+        self._current = sha256(keys.wrapping[0]).digest()[:_KEY_ID_BYTES]
+        self._index = keys.index
+        self._random = random_bytes
+
+    def tag(self, subject: bytes) -> bytes:
+        """Return what a visitor's records are found by: 16 bytes that say nothing without the index key."""
+        return blake2b(subject, digest_size=TAG_BYTES, key=self._index, person=b"consent-subject").digest()
+
+    def id_tag(self, record_id: bytes) -> bytes:
+        """Return the same for the id of a record, 16 bytes."""
+        return blake2b(record_id, digest_size=TAG_BYTES, key=self._index, person=b"consent-record").digest()
+
+    def new_key(self, tag: bytes) -> tuple[bytes, bytes]:
+        """Make a key for the visitor with this tag; return it, and as it is kept."""
+        key = self._random(KEY_BYTES)
+        return key, self.wrap(key, tag)
+
+    def wrap(self, key: bytes, tag: bytes) -> bytes:
+        """Return ``key`` as it is kept, ``WRAPPED_BYTES`` long; it opens for this tag only."""
+        nonce = self._random(_NONCE_BYTES)
+        return self._current + nonce + self._wrapping[self._current].encrypt(nonce, key, tag)
+
+    def is_current(self, wrapped: bytes) -> bool:
+        """Tell whether the key that wrapped this is the one in use."""
+        return wrapped[:_KEY_ID_BYTES] == self._current
+
+    def unwrap(self, wrapped: bytes, tag: bytes) -> bytes:
+        """Return the key that :meth:`wrap` was given.
+
+        Raises:
+            SealBrokenError: it was altered, belongs to another visitor, or the wrapping key is not here.
+        """
+        wrapping = self._wrapping.get(wrapped[:_KEY_ID_BYTES])
+        if wrapping is None:
+            raise SealBrokenError(
+                "a visitor's key is wrapped under a key that is not in the key file: put that one back"
+            )
+        return _decrypt(wrapping, wrapped[_KEY_ID_BYTES:], tag)
+
+    def salt(self) -> bytes:
+        """Return a new salt."""
+        return self._random(SALT_BYTES)
+
+    def seal(self, key: bytes, salt: bytes, record: bytes, id_tag: bytes) -> bytes:
+        """Return salt and record, sealed; they open in the place of this record only."""
+        nonce = self._random(_NONCE_BYTES)
+        return nonce + AESGCM(key).encrypt(nonce, salt + record, id_tag)
+
+    def open(self, key: bytes, sealed: bytes, id_tag: bytes) -> tuple[bytes, bytes]:
+        """Return salt and record.
+
+        Raises:
+            SealBrokenError: it was altered, or is another record's, or another visitor's.
+        """
+        plain = _decrypt(AESGCM(key), sealed, id_tag)
+        return plain[:SALT_BYTES], plain[SALT_BYTES:]
+
+
+def _decrypt(cipher: AESGCM, sealed: bytes, context: bytes) -> bytes:
+    try:
+        return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], context)
+    except (InvalidTag, ValueError):
+        raise SealBrokenError("what was sealed was altered, or does not belong here") from None
