@@ -677,6 +677,22 @@ def test_the_number_of_vendors_is_right() -> None:
     assert counted - {500} == {len(load_catalog().vendors)}
 
 
+def test_the_size_of_the_catalog_is_as_documented() -> None:
+    """Every row of the table of counts, and no count is left out."""
+    vendors = list(load_catalog().vendors.values())
+    counted = {"vendors": len(vendors)}
+    counted |= {f"of them `{c}`": sum(v.category is c for v in vendors) for c in Category}
+    counted |= {
+        "hosts": sum(len(vendor.hosts) for vendor in vendors),
+        "URL patterns": sum(len(vendor.urls) for vendor in vendors),
+        "cookies": sum(len(vendor.cookies) for vendor in vendors),
+        "storage keys": sum(len(vendor.storage) for vendor in vendors),
+        "signatures": sum(len(vendor.inline) for vendor in vendors),
+    }
+    documented = {row[0]: int(row[1].replace(",", "")) for row in tables("docs/catalog.md", "what")}
+    assert documented == counted
+
+
 def test_every_catalog_file_has_its_judgement() -> None:
     """The table of judgement calls names each file."""
     files = {path.name for path in (ROOT / "consent" / "catalog" / "vendors").glob("*.toml")}

@@ -25,6 +25,12 @@ MIXED_HOSTS = (
     "wordpress.com", "wp.com", "x.com", "yahoo.com", "yandex.ru", "youtube.com",
 )  # fmt: skip
 
+# ISO 3166-1 alpha-2, as far as companies of the catalog are established there, and their neighbours.
+COUNTRIES = re.compile(
+    "A[DERTU]|B[AEGHRY]|C[AHLNORYZ]|D[EKO]|E[CEGS]|F[IR]|G[BEGIRT]|H[KRU]|I[DELMNST]|J[EOP]|K[ERWZ]|L[ITUV]|"
+    "M[ACDEKTXY]|N[GLOZ]|P[AEHKLT]|QA|R[OSU]|S[AEGIKM]|T[HNRW]|U[ASY]|V[GN]|ZA"
+)
+
 # What a visitor's own words or a site's data may well contain, and no tracker.
 INNOCENT_SCRIPTS = (
     '{"@context": "https://schema.org", "@type": "Article", "url": "https://www.google-analytics.com/ga.js"}',
@@ -58,6 +64,14 @@ def test_what_visitors_read_is_one_plain_sentence(vendor: Vendor) -> None:
     """About and purposes are sentences: a capital letter, a full stop, no markup."""
     for text in (vendor.about, *(c.purpose for c in vendor.cookies), *(s.purpose for s in vendor.storage)):
         assert re.fullmatch(r"[A-Z][^<>&]{10,150}\.", text), text
+
+
+@pytest.mark.parametrize("vendor", VENDORS, ids=vendor_id)
+def test_every_vendor_says_who_it_is(vendor: Vendor) -> None:
+    """A company, a country that exists, and a notice on the web."""
+    assert vendor.company.strip() == vendor.company != ""
+    assert COUNTRIES.fullmatch(vendor.country)
+    assert re.fullmatch(r"https://[a-z0-9.-]+\.[a-z]{2,}/[!-~]*", vendor.privacy_url), vendor.privacy_url
 
 
 @pytest.mark.parametrize("vendor", VENDORS, ids=vendor_id)
