@@ -56,7 +56,7 @@ class PageCheck:
     governed: bool = False
     """Whether the site itself told what it withheld: it runs the middleware."""
     withheld: list[Item] = field(default_factory=list)
-    """Refused trackers that the site kept out, by its own account."""
+    """Refused trackers that the site kept out, by its own account, or holds in the page, inert."""
     leaked: list[Item] = field(default_factory=list)
     """Refused trackers that were delivered all the same."""
     left: list[Item] = field(default_factory=list)
@@ -186,6 +186,10 @@ def _judge(
             result.unclassified.append(item)
         elif finding.action is Action.ALLOWED:
             result.left.append(item)
+        elif finding.action is Action.HELD:
+            # What the site reports as withheld is that already.
+            if not result.governed:
+                result.withheld.append(item)
         else:
             result.leaked.append(item)
     return page if is_page else None
@@ -200,7 +204,7 @@ def _read_report(body: bytes) -> list[Item] | None:
         return None
     try:
         report = json.loads(body[begin + len(_REPORT_BEGIN) : end])
-        return [_item(entry) for entry in report["findings"] if entry["action"] == Action.STRIPPED.value]
+        return [_item(entry) for entry in report["findings"] if entry["action"] != Action.ALLOWED.value]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
 

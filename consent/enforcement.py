@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
@@ -11,6 +11,7 @@ from publicsuffixlist import PublicSuffixList
 from consent.catalog import Catalog, Match, Vendor
 from consent.categories import Category
 from consent.decision import Decision, Reason
+from consent.html.judge import Instead
 from consent.html.urls import PageURL, resolve, resolve_base
 
 MAX_FINDINGS = 1000
@@ -25,6 +26,8 @@ class Action(StrEnum):
 
     ALLOWED = "allowed"
     STRIPPED = "stripped"
+    HELD = "held"
+    """It is in the page, inert, until it is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,10 @@ class PageEnforcement:
         self.findings: list[Finding] = []
         self.uncounted = 0
         """Findings past :data:`MAX_FINDINGS`."""
+        self._body = 0  # the first finding of the body
+        self._element = 0  # ... and of the element at hand
+        self._refused_by: set[str] = set()
+        self._undecided = False
         self.decided = False
         """Whether anything was found whose fate depends on the decision."""
 
@@ -94,6 +101,39 @@ class PageEnforcement:
         match = self._catalog.match_cookie(name)
         return match is not None and self._refuses(match, "cookie", name)
 
+    def begin_body(self) -> None:
+        """From here on, what is found is in the page itself, not in header fields."""
+        self._body = len(self.findings)
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """What is neither in the page nor held in it, each ``category/vendor``; empty where nothing is held."""
+        found = self.findings[self._body :]
+        if all(finding.action in (Action.ALLOWED, Action.STRIPPED) for finding in found):
+            return frozenset()
+        return frozenset(
+            _spec(finding.vendor) for finding in found if finding.vendor and finding.action is Action.STRIPPED
+        )
+
+    def begin_element(self) -> None:
+        """From here on, what is refused belongs to an element that may stay, inert."""
+        self._element = len(self.findings)
+        self._refused_by.clear()
+        self._undecided = False
+
+    def refused_by(self) -> frozenset[str]:
+        """Return whose consent that element waits for: each ``category/vendor``.
+
+        Empty where that is not all that is wrong with it.
+        """
+        return frozenset() if self._undecided else frozenset(self._refused_by)
+
+    def note_instead(self, action: Instead) -> None:
+        """Take note that the element stays in the page like that, and was not taken out."""
+        for index, finding in enumerate(self.findings[self._element :], self._element):
+            if finding.action is Action.STRIPPED:
+                self.findings[index] = replace(finding, action=Action(action))
+
     def set_base(self, url: str) -> None:
         """From here on relative references are resolved against ``url``."""
         self._base = resolve_base(url, self._page)
@@ -105,6 +145,7 @@ class PageEnforcement:
 
     def note_undecided(self, element: str) -> None:
         """Take note that an ``element`` was taken out because it could not be read to its end."""
+        self._undecided = True
         self._note(Action.STRIPPED, element, "could not be read to its end", None)
 
     def _refuses(self, match: Match, kind: str, subject: str) -> bool:
@@ -112,6 +153,8 @@ class PageEnforcement:
         self.decided = self.decided or vendor.category is not Category.STRICTLY_NECESSARY
         allowed = self._decision.allows(vendor.category, vendor.id)
         self._note(Action.ALLOWED if allowed else Action.STRIPPED, kind, subject, vendor)
+        if not allowed:
+            self._refused_by.add(_spec(vendor))
         return not allowed
 
     def _note(self, action: Action, kind: str, subject: str, vendor: Vendor | None) -> None:
@@ -125,3 +168,7 @@ class PageEnforcement:
             if (action is Action.ALLOWED) != self._decision.allows(vendor.category):
                 reason = Reason.GRANTED if action is Action.ALLOWED else Reason.REFUSED
         self.findings.append(Finding(action, kind, subject[:_MAX_SUBJECT], vendor, reason))
+
+
+def _spec(vendor: Vendor) -> str:
+    return f"{vendor.category}/{vendor.id}"

@@ -91,6 +91,7 @@ class EnforcingMiddleware:
             banner=banner,
             guard=guard,
             failures=Failures(on_error),
+            refused=policy.refused,
             explain=explain,
         )
         self._endpoints = endpoints
@@ -159,6 +160,7 @@ class EnforcingMiddleware:
             self._site.banner.stylesheet_url,
             self._site.guard and self._site.guard.url,
             self._site.explain,
+            self._site.refused,
         )
         return Ruling(decision, "c-" + sha256(repr(seen).encode()).hexdigest()[:12])
 

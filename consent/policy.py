@@ -36,6 +36,15 @@ class Regime(StrEnum):
     """Allowed until objected to; the visitor is only informed."""
 
 
+class Refused(StrEnum):
+    """What becomes of an element that is refused."""
+
+    STRIP = "strip"
+    """It is taken out; after a yes the page is loaded anew."""
+    HOLD = "hold"
+    """It stays, inert, and comes back without a reload."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnCookie(Cookie):
     """A cookie that the site itself sets, with the category it is sorted into."""
@@ -70,6 +79,7 @@ class Policy:
     dnt_refuses: frozenset[Category] = frozenset({Category.PERFORMANCE, Category.TARGETING})
     choice_days: int = 180
     """How many days a yes and a no alike are remembered, 1 to 400."""
+    refused: Refused = Refused.STRIP
     vendors: tuple[Vendor, ...] = ()
     """The vendors that the site declares: listed to visitors."""
     own_cookies: tuple[OwnCookie, ...] = ()
@@ -203,6 +213,17 @@ def _regime(value: object) -> Regime:
         raise _Wrong(f"there is no such regime: {_suggestion(name, list(Regime))}") from None
 
 
+def _one_of(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
+    def rule(value: object) -> StrEnum:
+        name = _line(value)
+        try:
+            return kind(name)
+        except ValueError:
+            raise _Wrong(f"must be one of {_listed(list(kind))}") from None
+
+    return rule
+
+
 def _category(value: object) -> Category:
     name = _line(value)
     try:
@@ -290,6 +311,7 @@ _RULES: Mapping[str, Callable[[object], object]] = {
     "gpc_refuses": _refusable,
     "dnt_refuses": _refusable,
     "choice_days": _days,
+    "refused": _one_of(Refused),
     "vendors": _vendors,
     "own_cookies": _own_cookies,
     "texts": _texts,
@@ -337,6 +359,7 @@ _FIELDS: Mapping[Place, str] = {
     ("signals", "gpc_refuses"): "gpc_refuses",
     ("signals", "dnt_refuses"): "dnt_refuses",
     ("choice", "days"): "choice_days",
+    ("enforcement", "refused"): "refused",
 }
 _COOKIE_RULES: Mapping[str, Callable[[object], object]] = {
     "name": _cookie_name,
@@ -351,7 +374,8 @@ _COOKIE_NEEDS = {
     "lifetime": 'a lifetime, such as "session" or "30 days"',
     "category": f"a category, one of {_listed(Category)}",
 }
-_TOP = ("regime", "jurisdiction", "declare", "site", "signals", "choice", "cookie", "vendor", "texts")
+_SECTIONS = ("site", "signals", "choice", "enforcement")
+_TOP = ("regime", "jurisdiction", "declare", *_SECTIONS, "cookie", "vendor", "texts")
 _PLACES: tuple[Place, ...] = (("declare",), *_FIELDS)
 
 
@@ -378,6 +402,9 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         [choice]
         days = 180                        # how long a yes and a no alike are remembered, 1 to 400
 
+        [enforcement]
+        refused = "strip"                 # or "hold": refused elements stay, inert, and come back without a reload
+
         [[cookie]]                        # one for each cookie that the site itself sets
         name = "basket"
         purpose = "Remembers what you put into the basket."
@@ -401,7 +428,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
     """
     document = _PolicyFile(path, max_bytes=MAX_POLICY_BYTES)
     document.check_keys((), _TOP)
-    for section in ("site", "signals", "choice"):
+    for section in _SECTIONS:
         document.check_keys((section,), [str(where[1]) for where in _FIELDS if where[0] == section])
     values: dict[str, Any] = {}
     for where, name in _FIELDS.items():

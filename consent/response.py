@@ -24,9 +24,10 @@ from consent.decision import Decision
 from consent.enforcement import Action, PageEnforcement
 from consent.failures import Failures
 from consent.guard import Guard
-from consent.html import Rewriter, XMLRewriter
+from consent.html import Rewriter, Withholding, XMLRewriter
 from consent.html.urls import PageURL
 from consent.insertion import BodyEndInsertion
+from consent.policy import Refused
 
 REPORT_HEADER = b"consent-report"
 """A request that carries it with the value ``1`` gets the account of what was found in the page, as JSON."""
@@ -49,6 +50,7 @@ class Site:
     banner: Banner
     guard: Guard | None
     failures: Failures
+    refused: Refused
     explain: bool
     """Whether the developer's explanation goes to the end of every page."""
 
@@ -269,12 +271,13 @@ class GovernedResponse:
                 return unread
         if kind in fields.XML_TYPES:
             return XMLRewriter(self._enforcement())
+        page = self._enforcement()
+        page.begin_body()
         return Rewriter(
-            self._enforcement(),
+            page,
+            withholding=Withholding(page, hold=self._site.refused is Refused.HOLD),
             at_head_start=self._guard_tag,
-            at_body_end=None
-            if framed
-            else lambda: self._anchored(self._insertion(), self._enforcement().leads_away),
+            at_body_end=None if framed else lambda: self._anchored(self._insertion(), page.leads_away),
             fragment=fragment,
         )
 
@@ -296,6 +299,10 @@ class GovernedResponse:
         if query := self._scope.get("query_string", b""):
             target += "?" + query.decode("latin-1")
         pieces = [site.banner.markup(decision, return_to=target, nonce=self._nonce)]
+        if missing := self._enforcement().missing:
+            # With what is held in the page, the client does without a new page. This here needs one.
+            names = " ".join(sorted(missing))
+            pieces.append(f'<template class="consent-missing" data-consent="{names}"></template>'.encode())
         if site.explain:
             pieces.append(site.banner.explanation(decision, self._enforcement().findings))
         if self._reports:
@@ -425,7 +432,7 @@ def _report(page: PageEnforcement) -> bytes:
         }
         for finding in page.findings
     ]
-    withheld = sum(finding.action is Action.STRIPPED for finding in page.findings)
+    withheld = sum(finding.action is not Action.ALLOWED for finding in page.findings)
     text = json.dumps({"withheld": withheld, "uncounted": page.uncounted, "findings": findings})
     # "<" inside a script element could end it.
     safe = text.replace("<", "\\u003c")

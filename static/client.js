@@ -75,8 +75,14 @@ addEventListener("submit", async (event) => {
     if ((outcome.vendors[id] ?? allows(vendor)) != allows(vendor)) exceptions.add(id);
   }
   // What runs cannot be taken back, and what the server kept out is not here to be put back.
-  const gained = [...vendors].some((vendor) => !refuses(vendor) && !before.includes(vendor));
-  if (before.some(refuses) || (gained && !document.querySelector("[data-consent]"))) return location.reload();
+  const after = [...vendors].filter((vendor) => !refuses(vendor));
+  const missing = document.querySelector(".consent-missing");
+  if (
+    before.some(refuses) ||
+    (after[before.length] && !document.querySelector("[data-consent]")) ||
+    (missing && specs(missing).some((spec) => allows(...spec)))
+  )
+    return location.reload();
   /** @type {any} */
   const root = document.querySelector(".consent-root");
   if (root) {

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from consent import ConsentMiddleware
 from consent.cli import main
+from consent.policy import Policy, Refused
 from tests.live import served
 
 TRACKED = """<!doctype html><html><head>
@@ -45,6 +46,15 @@ async def moved(request: Request) -> Response:
 
 async def loop(request: Request) -> Response:
     return RedirectResponse("/loop")
+
+
+async def holding(request: Request) -> Response:
+    """Hold a tracker for the right consent, and for the wrong one."""
+    script = '<script src="https://connect.facebook.net/en_US/fbevents.js"></script>'
+    return HTMLResponse(
+        f'<template data-consent="targeting/meta-pixel">{script}</template>'
+        f'<template data-consent="functional/youtube">{script}</template>'
+    )
 
 
 async def text(request: Request) -> Response:
@@ -98,6 +108,7 @@ SITE = Starlette(
         Route("/clean", clean),
         Route("/moved", moved),
         Route("/loop", loop),
+        Route("/holding", holding),
         Route("/text", text),
         Route("/missing", missing),
         Route("/failing", failing),
@@ -199,6 +210,22 @@ def test_a_page_cannot_speak_to_the_terminal(bare: str) -> None:
     assert r"n (\x9b1m)" in output
     assert r"k\x1b[2J s\n\u202e\ud800" in output
     assert r"img pictures.example.net/\x1b]0;x\x07" in output
+
+
+def test_what_a_page_holds_until_it_is_allowed_is_withheld(bare: str) -> None:
+    """Where it waits for the consent of the one whose it is."""
+    code, output = run(f"{bare}/holding")
+    assert code == 1
+    assert "2 trackers found, 1 withheld, 1 leaked, 0 unclassified" in output
+
+
+def test_what_a_governed_site_holds_is_counted_once(tmp_path: Path) -> None:
+    """It is in the site's account, and in the page."""
+    policy = Policy(refused=Refused.HOLD)
+    with served(ConsentMiddleware(SITE, policy=policy, data=tmp_path)) as address:
+        code, output = run(f"{address}/")
+    assert code == 0, output
+    assert "4 trackers found, 4 withheld, 0 leaked, 1 unclassified" in output
 
 
 @pytest.mark.parametrize("path", ["/nested", "/begun"])

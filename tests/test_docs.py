@@ -39,8 +39,9 @@ from consent.browsers import Device
 from consent.canonical_json import canonical_json
 from consent.categories import Category
 from consent.cli import main
+from consent.enforcement import Action
 from consent.headers import GOVERNED, PAGE_DECIDING_FIELDS, REWRITTEN_TYPES
-from consent.policy import _COOKIE_RULES, _FIELDS, _TOP
+from consent.policy import _COOKIE_RULES, _FIELDS, _TOP, Refused
 from consent.receipts import CollectionMethod, Outcome, Receipt
 from consent.signals import ChoiceState
 from consent.texts import load_texts
@@ -254,19 +255,24 @@ def test_the_answers_shown_have_the_shape_of_the_real_ones(site: Starlette) -> N
     assert json.dumps({**status, "policy": "/privacy"}) in api
 
 
-def test_the_report_shown_is_one(site: Starlette) -> None:
-    """``Consent-Report: 1`` brings what the documentation shows."""
+@pytest.mark.parametrize(
+    ("page", "script", "refused"),
+    [
+        ("docs/http-api.md", "https://www.googletagmanager.com/gtag/js?id=G-1", Refused.STRIP),
+        ("docs/page.md", "https://static.hotjar.com/c/hotjar-1.js", Refused.HOLD),
+    ],
+)
+def test_the_markup_shown_is_real(page: str, script: str, refused: Refused, site: Starlette) -> None:
+    """The account that ``Consent-Report: 1`` asks for; an element that is held."""
 
     async def tracked(request: Request) -> Response:
-        return HTMLResponse(
-            '<!doctype html><body><script src="https://www.googletagmanager.com/gtag/js?id=G-1">'
-        )
+        return HTMLResponse(f'<!doctype html><body><script src="{script}"></script>')
 
-    (parameter,) = snippets("html")
-    app = ConsentMiddleware(Starlette(routes=[Route("/", tracked)]))
+    (shown,) = [p.values[0].text.strip() for p in snippets("html") if p.values[0].page == page]
+    app = ConsentMiddleware(Starlette(routes=[Route("/", tracked)]), policy=Policy(refused=refused))
     with TestClient(app) as client:
         response = client.get("/", headers={"consent-report": "1"})
-    assert parameter.values[0].text.strip() in response.text
+    assert shown in response.text
     assert response.headers["cache-control"] == "no-store"
 
 
@@ -597,6 +603,7 @@ def test_every_form_field_is_documented() -> None:
     [
         ("docs/page.md", "state", list(ChoiceState)),
         ("docs/page.md", "reason", list(Reason)),
+        ("docs/http-api.md", "action", list(Action)),
         ("docs/receipt.md", "outcome", list(Outcome)),
         ("docs/receipt.md", "collection method", list(CollectionMethod)),
         ("docs/receipt.md", "action", ["accept", "refuse", "save", "withdraw"]),

@@ -105,6 +105,40 @@ def test_what_is_found_is_accounted_for() -> None:
     ]
 
 
+def test_an_element_is_held_for_all_who_refuse_it() -> None:
+    """The account says so, of that element alone; what is allowed in it needs nobody's consent."""
+    enforcement = page(decided(Category.PERFORMANCE))
+    enforcement.refuses_url("img", "https://t.tracker.example/1")
+    enforcement.begin_element()
+    assert enforcement.refused_by() == frozenset()
+    enforcement.refuses_url("img", "https://counter.example/c.gif")
+    enforcement.refuses_url("img", "https://t.tracker.example/2")
+    assert enforcement.refused_by() == {"targeting/tracker"}
+    enforcement.note_instead("held")
+    assert [(finding.action, finding.subject) for finding in enforcement.findings] == [
+        (Action.STRIPPED, "t.tracker.example/1"),
+        (Action.ALLOWED, "counter.example/c.gif"),
+        (Action.HELD, "t.tracker.example/2"),
+    ]
+    enforcement.begin_element()
+    enforcement.refuses_url("script", "https://t.tracker.example/3")
+    enforcement.note_undecided("page within a page")
+    assert enforcement.refused_by() == frozenset()
+
+
+def test_what_is_missing_from_a_page_is_told_where_something_is_held_in_it() -> None:
+    """Header fields apart, which come with any answer."""
+    enforcement = page()
+    enforcement.refuses_cookie("_count")
+    enforcement.begin_body()
+    enforcement.refuses_url("img", "https://t.tracker.example/1")
+    assert enforcement.missing == frozenset()
+    enforcement.begin_element()
+    enforcement.refuses_url("script", "https://counter.example/2")
+    enforcement.note_instead("held")
+    assert enforcement.missing == {"targeting/tracker"}
+
+
 @pytest.mark.parametrize(
     ("decision", "refused", "reason"),
     [

@@ -17,6 +17,7 @@ from consent.policy import (
     MAX_POLICY_BYTES,
     OwnCookie,
     Policy,
+    Refused,
     Regime,
     load_policy,
     locate_in_policy,
@@ -102,6 +103,9 @@ party = "first"
 
 [texts]
 accept = "Yes, all of them"
+
+[enforcement]
+refused = "hold"
 """
 
 
@@ -132,6 +136,7 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
     assert policy.gpc_refuses == {Category.TARGETING}
     assert policy.dnt_refuses == {Category.PERFORMANCE, Category.TARGETING}
     assert policy.choice_days == 180
+    assert policy.refused is Refused.STRIP
     assert (policy.site, policy.language, policy.jurisdiction) == ("this site", "en", "")
     assert (policy.vendors, policy.own_cookies, dict(policy.texts)) == ((), (), {})
 
@@ -170,6 +175,8 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
         ("choice_days", 401, "must be a whole number of days, 1 to 400"),
         ("choice_days", True, "must be a whole number of days, 1 to 400"),
         ("choice_days", 1.5, "must be a whole number of days, 1 to 400"),
+        ("refused", "held", 'must be one of "strip", "hold"'),
+        ("refused", True, "must be a text in quotes, not true or false"),
         ("vendors", [STATS, STATS], 'the vendor "example-stats" is listed twice: remove one'),
         ("own_cookies", [BASKET, BASKET], 'the cookie "basket" is listed twice: remove one'),
         ("texts", {"accept": 1}, "must be a text in quotes, not a whole number"),
@@ -264,6 +271,7 @@ def test_a_change_that_matters_to_a_visitor_makes_another_version(change: dict[s
         {"language": "de"},
         {"jurisdiction": "EU"},
         {"choice_days": 90},
+        {"refused": Refused.HOLD},
         {"texts": {"accept": "Yes"}},
         {"vendors": (ADS, STATS)},
         {
@@ -296,6 +304,7 @@ def test_every_key_of_the_file_reaches_the_policy(tmp_path: Path) -> None:
         gpc_refuses=frozenset({Category.TARGETING, Category.PERFORMANCE}),
         dnt_refuses=frozenset(),
         choice_days=365,
+        refused=Refused.HOLD,
         vendors=(ADS, chat),
         own_cookies=(BASKET, dataclasses.replace(THEME, http_only=True)),
         texts={"accept": "Yes, all of them"},

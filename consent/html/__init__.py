@@ -2,6 +2,7 @@
 
 from consent.html.judge import Judge
 from consent.html.rewriter import Rewriter, RewriterLimitExceeded
+from consent.html.withholding import Withholding
 from consent.html.xml import XMLRewriter
 
-__all__ = ["Judge", "Rewriter", "RewriterLimitExceeded", "XMLRewriter"]
+__all__ = ["Judge", "Rewriter", "RewriterLimitExceeded", "Withholding", "XMLRewriter"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
+
+Instead = Literal["held"]
+"""What may become of a refused element other than that it is taken out."""
 
 
 class Judge(Protocol):
@@ -16,6 +19,18 @@ class Judge(Protocol):
 
     def refuses_script(self, code: str) -> bool:
         """Tell whether the inline script ``code`` must not run."""
+
+    def begin_element(self) -> None:
+        """From here on, what is refused belongs to an element that may stay, inert."""
+
+    def refused_by(self) -> frozenset[str]:
+        """Return whose consent that element waits for: each ``category/vendor``.
+
+        Empty where that is not all that is wrong with it: then nobody's consent can bring it back.
+        """
+
+    def note_instead(self, action: Instead) -> None:
+        """Take note that the element stays in the page like that, and was not taken out."""
 
     def set_base(self, url: str) -> None:
         """From here on relative references are resolved against ``url``."""

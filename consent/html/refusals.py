@@ -23,7 +23,7 @@ from consent.html.elements import (
     URL_TABLE_TYPES,
     Cut,
 )
-from consent.html.judge import Judge
+from consent.html.judge import Instead, Judge
 from consent.html.tokenizer import Attribute, Tag
 from consent.html.urls import PageURL, resolve, resolve_base
 
@@ -68,6 +68,15 @@ class _InnerJudge:
         base = resolve_base(url, _NO_PAGE)
         # One on the page's own host decides nothing: that host is never refused.
         self._base = base if base.host else None
+
+    def begin_element(self) -> None:
+        self._judge.begin_element()
+
+    def refused_by(self) -> frozenset[str]:
+        return self._judge.refused_by()
+
+    def note_instead(self, action: Instead) -> None:
+        self._judge.note_instead(action)
 
     def note_undecided(self, element: str) -> None:
         self._judge.note_undecided(element)
@@ -127,7 +136,9 @@ class Refusals:
             return css.neutralised(content, lambda url: self.url(b"style", url)) != content
         if kind.endswith(("html", "xml")):
             if any("utf-16" in parameter or "2022" in parameter for parameter in parameters):
-                return True  # in these a tag is not written in its letters; nobody needs them for a page in a URL
+                # In these a tag is not written in its letters, and nobody needs them for a page in a URL.
+                self._judge.note_undecided("page within a page")
+                return True
             return self._nested(content, _InnerJudge(self._judge)) != content
         return False
 

@@ -20,7 +20,7 @@ from consent.html.buffers import KeptBack, Output
 from consent.html.elements import ESCAPABLE_RAW_TEXT, RAW_TEXT
 from consent.html.foreign import ForeignContent, Reading
 from consent.html.judge import Judge
-from consent.html.refusals import Refusals, ScriptKind, is_inline, script_kind
+from consent.html.refusals import Edit, Refusals, ScriptKind, is_inline, script_kind
 from consent.html.scanning import end_tag, next_stop, next_stop_at_home, start_tag
 from consent.html.script_text import ScriptText
 from consent.html.tokenizer import (
@@ -33,6 +33,7 @@ from consent.html.tokenizer import (
     foreign_text_end,
     next_stop_in_drawing,
 )
+from consent.html.withholding import Withholding
 
 DEFAULT_MAX_BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_NESTING = 8
@@ -79,7 +80,8 @@ class Rewriter:
             none, before the first element that could load or run anything.
         at_body_end: makes the bytes to put before ``</body>``, once; where a page has none, at its end. It is
             called when all before that place has been judged.
-        fragment: the page may be a piece of one; without ``<body>`` or ``<html>`` nothing is inserted.
+        withholding: decides what takes the place of a refused element; by default, nothing does.
+        fragment: the page may be a piece of one; without ``<body>`` or ``<html>`` nothing is inserted or held.
         scripting: read ``noscript`` as browsers with JavaScript do; ``False`` within one.
         max_buffer_bytes: how much may be kept back undecided. A script, style sheet or ``noscript`` that is
             longer is taken out, and told to the judge; a longer tag raises :class:`RewriterLimitExceeded`.
@@ -91,6 +93,7 @@ class Rewriter:
         *,
         at_head_start: Callable[[], bytes] | None = None,
         at_body_end: Callable[[], bytes] | None = None,
+        withholding: Withholding | None = None,
         fragment: bool = False,
         scripting: bool = True,
         max_buffer_bytes: int = DEFAULT_MAX_BUFFER_BYTES,
@@ -100,6 +103,7 @@ class Rewriter:
         self._judge = judge
         self._head_insertion = at_head_start
         self._insertion = at_body_end
+        self._withholding = withholding or Withholding(judge)
         self._is_document = not fragment
         self._scripting = scripting
         self._max_buffer_bytes = max_buffer_bytes
@@ -108,6 +112,7 @@ class Rewriter:
         self._mode = _Mode.DATA
         self._raw_name = b""
         self._dropping = False
+        self._awaits_refused = False
         self._script_text = ScriptText()
         self._foreign = ForeignContent()
         self._templates = 0
@@ -369,8 +374,10 @@ class Rewriter:
         if name == b"body":
             if not self._templates and not self._foreign.following and self._foreign.reading is Reading.HTML:
                 self._insert(data, start)
-        elif name == b"template" and not self._foreign.following:
-            self._templates = max(0, self._templates - 1)
+        elif name == b"template":
+            self._withholding.lose_template()
+            if not self._foreign.following:
+                self._templates = max(0, self._templates - 1)
         self._foreign.end_tag(name)
         return rest.end()
 
@@ -398,25 +405,25 @@ class Rewriter:
                 if reading is not Reading.FOREIGN:
                     self._insert_at_end(data, start)
                 content = _Content(len(data), len(data), is_finished=False)
-        # In foreign content a start tag may end it, and an end tag elsewhere may rely on it: it must stay.
-        cut, edits = self._refusals.attributes(data, tag, keep=reading is not Reading.HTML)
-        if name == b"script":
-            if content is not None and self._refuses_script(data, tag, content, reading):
-                self._out.replace(data, start, content.after)
-                return self._follow(tag, content.after)
-            if content is None and script_kind(tag) is ScriptKind.CODE:
-                cut = self._refusals.script_sources(tag, foreign=reading is Reading.FOREIGN)
-        if cut and (reading is not Reading.HTML or not (name in RAW_TEXT or name == b"script")):
-            self._out.replace(data, start, tag.end)
-            return self._follow(tag, tag.end)
-        if not cut:
-            for edit in edits:
-                self._out.replace_within_tag(data, *edit)
+        refused_before, self._awaits_refused = self._awaits_refused, False
+        replaceable = refused_before or self._begin_element(tag)
+        cut, edits = True, list[Edit]()
+        if not refused_before:
+            # In foreign content a start tag may end it, and an end tag elsewhere may rely on it: it must stay.
+            cut, edits = self._refusals.attributes(data, tag, keep=reading is not Reading.HTML)
+            if name == b"script":
+                cut = self._refuses_script(data, tag, content, reading)
+            if (cut or edits) and self._withholding.waits_anyway():
+                cut, edits = False, []
+        if cut:
+            return self._take_out(data, tag, content, reading, replaceable=replaceable, final=final)
+        for edit in edits:
+            self._out.replace_within_tag(data, *edit)
         after = tag.end
         if content is not None:
             after = self._held_content(data, tag, content, reading)
         elif reading is Reading.HTML and (name in RAW_TEXT or name == b"script"):
-            after = self._begin_raw_text(data, tag, drop=cut)
+            after = self._begin_raw_text(data, tag, drop=False)
         elif name == b"plaintext" and reading is Reading.HTML:
             self._mode = _Mode.PLAINTEXT
         elif name == b"template" and reading is not Reading.FOREIGN:
@@ -424,6 +431,44 @@ class Rewriter:
         elif name in (b"body", b"html"):
             self._is_document = True
         return self._follow(tag, after)
+
+    def _begin_element(self, tag: Tag) -> bool:
+        """Begin to judge an element; return whether anything may take its place."""
+        if self._nesting or not self._is_document:
+            return False
+        if self._foreign.following or self._foreign.reading is not Reading.HTML:
+            self._withholding.lose_template()
+            return False
+        return self._withholding.begin(tag, in_template=self._templates > 0)
+
+    def _take_out(
+        self,
+        data: bytes,
+        tag: Tag,
+        content: _Content | None,
+        reading: Reading,
+        *,
+        replaceable: bool,
+        final: bool,
+    ) -> int:
+        """Take a refused element out, or put something in its place; return where to go on."""
+        if content is None and reading is Reading.HTML and (tag.name in RAW_TEXT or tag.name == b"script"):
+            if replaceable:
+                content = self._content(data, tag, reading)
+                if (len(data) if content is None else content.after) - tag.start > self._max_buffer_bytes:
+                    content = None
+                elif content is None and not final:
+                    self._awaits_refused = True
+                    return _INCOMPLETE
+            if content is None:
+                return self._follow(tag, self._begin_raw_text(data, tag, drop=True))
+        end = tag.end if content is None else content.after
+        is_complete = content is None or content.is_finished
+        instead = (
+            self._withholding.instead(tag, data[tag.start : end]) if replaceable and is_complete else b""
+        )
+        self._out.replace(data, tag.start, end, instead)
+        return self._follow(tag, end)
 
     def _follow(self, tag: Tag, after: int) -> int:
         """Tell who follows the open elements about ``tag``, and what was read with it."""
@@ -472,9 +517,12 @@ class Rewriter:
             return None
         return _Content(begin, rest.end(), is_finished=True)
 
-    def _refuses_script(self, data: bytes, tag: Tag, content: _Content, reading: Reading) -> bool:
+    def _refuses_script(self, data: bytes, tag: Tag, content: _Content | None, reading: Reading) -> bool:
         """Judge a script with all that it consists of, as every reader sees it."""
         kind = script_kind(tag)
+        if content is None:
+            foreign = reading is Reading.FOREIGN
+            return kind is ScriptKind.CODE and self._refusals.script_sources(tag, foreign=foreign)
         raw = data[tag.end : content.close]
         if kind is ScriptKind.DATA:
             return False
@@ -498,7 +546,7 @@ class Rewriter:
             # In SVG it is text with character references.
             sheet = embedded(raw, escape="\\%x ") if reading is Reading.FOREIGN and b"<" not in raw else raw
             clean = self._refusals.style(sheet)
-            if clean != sheet:
+            if clean != sheet and not self._withholding.waits_anyway():
                 if sheet is not raw:
                     clean = clean.replace(b"&", b"&amp;")
                 elif reading is Reading.UNCERTAIN and b"<" in clean:

@@ -81,6 +81,24 @@ def test_accepting_takes_effect_without_a_reload_where_all_is_held(visit: Visit,
     visit.wait_for("snap.licdn.com")
 
 
+def test_a_page_that_misses_what_was_granted_is_loaded_anew(visit: Visit, site: Site) -> None:
+    """What is held in it does not make up for what the server took out, if that is allowed now."""
+    held = f"<template data-consent='functional/youtube'><script>{LOG}(1)</script></template>"
+    missing = (
+        "<template class='consent-missing' data-consent='performance/hotjar targeting/criteo'></template>"
+    )
+    site.outcome = outcome(Category.FUNCTIONAL)
+    visit.open(held + BANNER + missing)
+    visit.page.evaluate("window.here = true")
+    visit.page.get_by_role("button", name="Accept").click()
+    visit.until("window.order")
+    assert visit.page.evaluate("window.here") is True
+    site.outcome = outcome(Category.TARGETING)
+    visit.open(held + BANNER + missing)
+    with visit.page.expect_navigation():
+        visit.page.get_by_role("button", name="Accept").click()
+
+
 def test_refusing_what_was_not_allowed_needs_no_reload(visit: Visit, site: Site) -> None:
     """Nothing ran, so there is nothing to take back; what was held stays held."""
     site.outcome = outcome()

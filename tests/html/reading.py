@@ -11,8 +11,11 @@ from consent.html import rewriter as rewriter_module
 from consent.html.charrefs import decode_attribute
 from consent.html.rewriter import Rewriter
 from consent.html.tokenizer import Tag, start_tag
+from consent.html.withholding import Withholding
 
 TRACKER = "tracker.example"
+SPEC = "performance/tracker"
+"""Whose consent the tracker's elements wait for."""
 
 
 class Judging:
@@ -25,6 +28,8 @@ class Judging:
         self.bases: list[str] = []
         self.undecided: list[str] = []
         self.refused = 0
+        self._before = (0, 0)
+        self.instead: list[str] = []
 
     def refuses_url(self, element: str, url: str) -> bool:
         self.urls.append((element, url))
@@ -37,6 +42,16 @@ class Judging:
     def _answer(self, tracks: bool) -> bool:
         self.refused += tracks
         return tracks and self._refuses
+
+    def begin_element(self) -> None:
+        self._before = (self.refused, len(self.undecided))
+
+    def refused_by(self) -> frozenset[str]:
+        refused, undecided = self._before
+        return frozenset([SPEC] if self.refused > refused and len(self.undecided) == undecided else [])
+
+    def note_instead(self, action: str) -> None:
+        self.instead.append(action)
 
     def set_base(self, url: str) -> None:
         self.bases.append(url)
@@ -63,11 +78,14 @@ def rewritten(
     sizes: Iterable[int] | None = None,
     insertion: bytes | None = None,
     fragment: bool = False,
+    hold: bool = False,
     max_buffer_bytes: int = 1 << 22,
 ) -> bytes:
     """Return a page as the rewriter leaves it."""
+    judge = judge or Judging()
     rewriter = Rewriter(
-        judge or Judging(),
+        judge,
+        withholding=Withholding(judge, hold=hold),
         at_body_end=None if insertion is None else lambda: insertion,
         fragment=fragment,
         max_buffer_bytes=max_buffer_bytes,

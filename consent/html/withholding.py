@@ -1,0 +1,103 @@
+"""What takes the place of a refused element: nothing, or the element itself, held inert in a ``template``.
+
+A template's content is parsed into a document of its own that loads and runs nothing (HTML Standard, 4.12.3).
+An element is held only where every reader agrees that this is so, and that the template ends where it is meant
+to: on a page, in plain HTML, complete. What is within it cannot end it, since it is either a single tag, or raw
+text up to its own end tag, in which ``</template>`` is text.
+"""
+
+from __future__ import annotations
+
+import re
+
+from consent.html.attribute_values import keyword, text
+from consent.html.elements import FOREIGN_ROOTS, LOADS, Cut
+from consent.html.judge import Judge
+from consent.html.tokenizer import Tag
+
+_NOBODY: frozenset[str] = frozenset()
+_HELD = frozenset(
+    # A base, a refresh and a parameter would mean something else by the time they come back, and a frame
+    # stands where no template may.
+    name
+    for name, (cut, _) in LOADS.items()
+    if cut is Cut.ELEMENT and name not in (b"base", b"meta", b"param", b"frame")
+)
+_HINTS = frozenset(b"preload modulepreload prefetch prerender preconnect dns-prefetch".split())
+_WRITES = re.compile(rb"\bwrite(?:ln)?\b")
+_HIDES_ENDS = frozenset((*FOREIGN_ROOTS, b"select", b"frameset"))
+"""What may hide from the rewriter that a template has ended."""
+
+
+class Withholding:
+    """Decides for one page what takes the place of its refused elements, and makes it.
+
+    Args:
+        judge: knows who refuses them.
+        hold: hold them; otherwise they are taken out.
+    """
+
+    def __init__(self, judge: Judge, *, hold: bool = False) -> None:
+        self._judge = judge
+        self._hold = hold
+        self._held_by = _NOBODY
+
+    def begin(self, tag: Tag, *, in_template: bool) -> bool:
+        """Begin with an element in plain HTML; return whether anything may take its place if it is refused."""
+        if in_template:
+            if tag.name in _HIDES_ENDS:
+                self.lose_template()
+            elif self._held_by:
+                self._judge.begin_element()
+            return False
+        self._held_by = _waits_for(tag) if tag.name == b"template" else _NOBODY
+        if not self._hold or tag.name not in _HELD or _is_hint(tag):
+            return False
+        self._judge.begin_element()
+        return True
+
+    def lose_template(self) -> None:
+        """From here on, no template is certain to be open."""
+        self._held_by = _NOBODY
+
+    def waits_anyway(self) -> bool:
+        """Tell whether the element begun with is refused by none but those whose consent it waits for anyway.
+
+        So it is with what the app itself holds in a template with ``data-consent``.
+        """
+        refused_by = self._held_by and self._judge.refused_by()
+        if not refused_by or not self._held_by.issuperset(refused_by):
+            return False
+        self._judge.note_instead("held")
+        return True
+
+    def instead(self, tag: Tag, element: bytes) -> bytes:
+        """Return what takes the place of the element begun with, which is refused.
+
+        Args:
+            tag: its start tag.
+            element: all of it, as it is in the page.
+        """
+        refused_by = self._judge.refused_by()
+        # A script that writes into the page as it is parsed would, later, replace the page.
+        if not refused_by or (tag.name == b"script" and _WRITES.search(element, tag.end - tag.start)):
+            return b""
+        self._judge.note_instead("held")
+        names = " ".join(sorted(refused_by)).encode("ascii")
+        return b'<template data-consent="%b">%b</template>' % (names, element)
+
+
+def _waits_for(tag: Tag) -> frozenset[str]:
+    """Return whose consent the content of a template waits for."""
+    values = tag.values()
+    if b"shadowrootmode" in values:
+        return _NOBODY  # it is no template: its content is shown
+    return frozenset(text(values.get(b"data-consent", b"")).split())
+
+
+def _is_hint(tag: Tag) -> bool:
+    return tag.name == b"link" and any(
+        not _HINTS.isdisjoint(keyword(attribute.value).split())
+        for attribute in tag.attributes
+        if attribute.name == b"rel"
+    )
