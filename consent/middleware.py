@@ -10,22 +10,24 @@ from __future__ import annotations
 import logging
 import mimetypes
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from consent import headers as fields
 from consent.banner import Banner
+from consent.caching import UniformResponse, VariantResponse, uniform_decision
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL
 from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie
-from consent.decision import decide
+from consent.decision import Decision, decide
 from consent.failures import Failures, OnError
 from consent.guard import Guard
-from consent.policy import Policy
+from consent.policy import CacheMode, Policy, Refused
 from consent.response import FRAMED, GovernedResponse, Ruling, Site
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
+from consent.variant_cookie import VariantCookie
 
 __all__ = ["EnforcingMiddleware", "OnError"]
 
@@ -91,7 +93,8 @@ class EnforcingMiddleware:
             banner=banner,
             guard=guard,
             failures=Failures(on_error),
-            refused=policy.refused,
+            # What is given back to some has to be in everybody's page.
+            refused=Refused.HOLD if policy.cache is CacheMode.UNIFORM else policy.refused,
             explain=explain,
         )
         self._endpoints = endpoints
@@ -99,6 +102,7 @@ class EnforcingMiddleware:
         self._policy_version = policy.version
         self._cookie = cookie
         self._cookie_name = cookie.name.encode()
+        self._companion_name = VariantCookie.name_beside(cookie).encode()
         self._max_age = policy.choice_days * _DAY
         self._clock = clock
         self._prefix = prefix + "/"
@@ -107,6 +111,13 @@ class EnforcingMiddleware:
         self._silent: dict[tuple[bool, bool | None], Ruling] = {}
         self._chosen: dict[tuple[bytes, bool, bool | None], tuple[int, Ruling]] = {}
         self._misplaced = False
+        self._respond: Callable[..., GovernedResponse] = GovernedResponse
+        self._uniform: Ruling | None = None
+        if policy.cache is CacheMode.VARIANT:
+            self._respond = partial(VariantResponse, cookie=VariantCookie(cookie, policy, catalog))
+        elif policy.cache is CacheMode.UNIFORM:
+            self._uniform = self._ruling(uniform_decision(policy))
+            self._respond = partial(UniformResponse, uniform=self._uniform)
 
     def _rule(self, headers: fields.Headers, by_name: dict[bytes, bytes], now: int) -> Ruling:
         """Return the ruling for a request, from memory where that is the same as deciding again."""
@@ -130,7 +141,7 @@ class EnforcingMiddleware:
         if (
             choice is not None
             and single
-            and line.count(self._cookie_name) == 1
+            and line.count(self._cookie_name) - line.count(self._companion_name) == 1
             and len(line) <= _MAX_REMEMBERED_BYTES
         ):
             if len(self._chosen) >= _MAX_REMEMBERED:
@@ -145,7 +156,10 @@ class EnforcingMiddleware:
         return ruling
 
     def _decide(self, signals: Signals) -> Ruling:
-        decision = decide(self._policy, signals)
+        return self._ruling(decide(self._policy, signals))
+
+    def _ruling(self, decision: Decision) -> Ruling:
+        signals = decision.signals
         # All that shows in what is inserted, or decides what is removed.
         seen = (
             decision.key,
@@ -185,13 +199,13 @@ class EnforcingMiddleware:
         path: str = scope["path"]
         inner = dict(scope)
         # One dictionary per request, shared by all that handle it.
-        inner.setdefault("state", {})["consent"] = ruling.decision
+        inner.setdefault("state", {})["consent"] = (self._uniform or ruling).decision
         if path.startswith(self._own_folders) or path == "/.well-known/gpc.json":
             await self._endpoints(inner, receive, send)
             return
         if scope.get("root_path"):
             self._check_place(scope)
-        response = GovernedResponse(self._site, scope, by_name, ruling, send, now)
+        response = self._respond(self._site, scope, by_name, ruling, send, now)
         may_be_page = by_name.get(b"sec-fetch-dest") in _PAGES and _path_may_be_html(path)
         inner["headers"] = fields.request_headers(
             headers,

@@ -45,6 +45,17 @@ class Refused(StrEnum):
     """It stays, inert, and comes back without a reload."""
 
 
+class CacheMode(StrEnum):
+    """Who may be given a page that was made for somebody else."""
+
+    PER_VISITOR = "per-visitor"
+    """Nobody."""
+    VARIANT = "variant"
+    """Visitors with the same answers, by a key that the cache makes of them."""
+    UNIFORM = "uniform"
+    """Everybody: the page is that of somebody who has not chosen, and the guard does the rest."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnCookie(Cookie):
     """A cookie that the site itself sets, with the category it is sorted into."""
@@ -80,6 +91,7 @@ class Policy:
     choice_days: int = 180
     """How many days a yes and a no alike are remembered, 1 to 400."""
     refused: Refused = Refused.STRIP
+    cache: CacheMode = CacheMode.PER_VISITOR
     vendors: tuple[Vendor, ...] = ()
     """The vendors that the site declares: listed to visitors."""
     own_cookies: tuple[OwnCookie, ...] = ()
@@ -312,6 +324,7 @@ _RULES: Mapping[str, Callable[[object], object]] = {
     "dnt_refuses": _refusable,
     "choice_days": _days,
     "refused": _one_of(Refused),
+    "cache": _one_of(CacheMode),
     "vendors": _vendors,
     "own_cookies": _own_cookies,
     "texts": _texts,
@@ -360,6 +373,7 @@ _FIELDS: Mapping[Place, str] = {
     ("signals", "dnt_refuses"): "dnt_refuses",
     ("choice", "days"): "choice_days",
     ("enforcement", "refused"): "refused",
+    ("enforcement", "cache"): "cache",
 }
 _COOKIE_RULES: Mapping[str, Callable[[object], object]] = {
     "name": _cookie_name,
@@ -404,6 +418,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
 
         [enforcement]
         refused = "strip"                 # or "hold": refused elements stay, inert, and come back without a reload
+        cache = "per-visitor"             # or "variant", "uniform": who may be given a page made for somebody else
 
         [[cookie]]                        # one for each cookie that the site itself sets
         name = "basket"

@@ -34,6 +34,7 @@ from consent.receipts import Artefact, CollectionMethod, build_receipt, outcome_
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
 from consent.store import Store
 from consent.submission import MAX_RETURN_TO, Submission, local_address, read_form, read_json
+from consent.variant_cookie import VariantCookie
 
 logger = logging.getLogger("consent")
 
@@ -93,6 +94,7 @@ class VisitorEndpoints:
         cookie: Signs the choice.
         store: Where receipts are recorded.
         static: Files to serve beside the banner's.
+        companion: What tells caches and the guard of the choice; set together with it.
         clock: Returns seconds since 1970-01-01T00:00:00Z.
         random_bytes: The source of receipt ids and pseudonyms.
     """
@@ -106,6 +108,7 @@ class VisitorEndpoints:
         store: Store,
         *,
         static: Iterable[StaticFile] = (),
+        companion: VariantCookie | None = None,
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
@@ -114,6 +117,7 @@ class VisitorEndpoints:
         self._banner = banner
         self._cookie = cookie
         self._store = store
+        self._companion = companion
         self._clock = clock
         self._random_bytes = random_bytes
         self._prefix = banner.prefix
@@ -284,7 +288,8 @@ class VisitorEndpoints:
             expiries = expire_refused_cookies(
                 headers, self._refuses_cookie(after), return_to=submission.return_to, secure=secure
             )
-            cookies = [(b"set-cookie", line) for line in (stored, *expiries)]
+            told = [self._companion.header(effective, secure=secure, now=now)] if self._companion else []
+            cookies = [(b"set-cookie", line) for line in (stored, *told, *expiries)]
         if refused is not None:
             refused.headers = (*refused.headers, *cookies)
             raise refused
