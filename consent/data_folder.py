@@ -45,6 +45,11 @@ class DataFolder:
         return self.path / "receipts.sqlite3"
 
     @property
+    def inventory_path(self) -> Path:
+        """Where the inventory is, whether or not there is one yet."""
+        return self.path / "inventory.sqlite3"
+
+    @property
     def keys_path(self) -> Path:
         """Where the keys are, whether or not there are any yet."""
         return self.path / _KEYS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -13,14 +14,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from consent.banner import Banner
 from consent.catalog import load_catalog
 from consent.choice_cookie import ChoiceCookie
+from consent.csp import ClosedWorld
 from consent.data_folder import DEFAULT_FOLDER, DataFolder
 from consent.errors import ConfigurationError
 from consent.guard import Guard
 from consent.middleware import EnforcingMiddleware, OnError
-from consent.policy import CacheMode, Policy, load_policy, locate_in_policy, own_cookie_vendors
+from consent.policy import CspMode, Policy, load_policy, locate_in_policy, own_cookie_vendors
+from consent.reports import Reports
+from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
 from consent.sqlite_store import SQLiteStore
 from consent.store import Store
-from consent.variant_cookie import VariantCookie
 from consent.visitor import VisitorEndpoints
 
 
@@ -93,20 +96,10 @@ class ConsentMiddleware:
             # A database that cannot be written is to stop the start, not the first visitor's choice.
             store.prepare()
         self._store = store
-        companion = None
-        if policy.cache is not CacheMode.PER_VISITOR:
-            companion = VariantCookie(cookie, policy, catalog)
-        uniform = companion is not None and policy.cache is CacheMode.UNIFORM
-        guarding = None
-        if _switch("CONSENT_GUARD", guard, default=True):
-            attributes = companion.guard_attributes(policy) if companion and uniform else None
-            guarding = Guard(catalog, prefix=prefix, uniform=attributes)
-        elif uniform:
-            raise ConfigurationError(
-                "where everybody gets the same page, only the guard knows what a visitor allows: do not turn it off, "
-                "or choose another cache mode",
-                key="cache",
-            )
+        guarding = Guard(catalog, prefix=prefix) if _switch("CONSENT_GUARD", guard, default=True) else None
+        self._inventory = InventoryWriter(SQLiteInventory(folder.inventory_path))
+        inventory = self._inventory.inventory
+        csp = None if policy.csp is CspMode.OFF else ClosedWorld(catalog, policy, prefix=prefix)
         endpoints = VisitorEndpoints(
             policy,
             catalog,
@@ -114,7 +107,7 @@ class ConsentMiddleware:
             cookie,
             self._store,
             static=[guarding.file] if guarding else [],
-            companion=companion,
+            reports=Reports(inventory, catalog) if csp else None,
             clock=clock,
         )
         self._enforcing = EnforcingMiddleware(
@@ -125,6 +118,8 @@ class ConsentMiddleware:
             cookie=cookie,
             banner=banner,
             guard=guarding,
+            csp=csp,
+            inventory=inventory,
             clock=clock,
             prefix=prefix,
             explain=_switch("CONSENT_EXPLAIN", explain, default=False),
@@ -153,7 +148,7 @@ class ConsentMiddleware:
             nonlocal answered
             answered = True
             if message["type"].startswith("lifespan.shutdown."):
-                await self._store.aclose()
+                await self._close()
             await send(message)
 
         try:
@@ -168,8 +163,12 @@ class ConsentMiddleware:
             await receive()
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self._store.aclose()
+        await self._close()
         await send({"type": "lifespan.shutdown.complete"})
+
+    async def _close(self) -> None:
+        await asyncio.to_thread(self._inventory.close)
+        await self._store.aclose()
 
 
 def _switch(variable: str, given: bool | None, *, default: bool) -> bool:

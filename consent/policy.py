@@ -21,6 +21,7 @@ from consent.toml_file import Place, TomlFile, dotted, undotted
 MAX_POLICY_BYTES = 1 << 20
 """A longer policy file is not read: a real one has a few kilobytes."""
 _MAX_LISTED = 500  # vendors and own cookies each; nobody would read more
+_MAX_PLACES = 100
 _MAX_LINE = 200  # characters of a name, purpose or address
 _OWN_PREFIX = "this-site-"  # of the vendor ids that stand for the site's own cookies
 
@@ -45,15 +46,15 @@ class Refused(StrEnum):
     """It stays, inert, and comes back without a reload."""
 
 
-class CacheMode(StrEnum):
-    """Who may be given a page that was made for somebody else."""
+class CspMode(StrEnum):
+    """What becomes of our own Content-Security-Policy."""
 
-    PER_VISITOR = "per-visitor"
-    """Nobody."""
-    VARIANT = "variant"
-    """Visitors with the same answers, by a key that the cache makes of them."""
-    UNIFORM = "uniform"
-    """Everybody: the page is that of somebody who has not chosen, and the guard does the rest."""
+    OFF = "off"
+    """There is none."""
+    REPORT = "report"
+    """Browsers report what it would stop."""
+    ENFORCE = "enforce"
+    """Browsers stop it, and report."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,9 @@ class Policy:
     choice_days: int = 180
     """How many days a yes and a no alike are remembered, 1 to 400."""
     refused: Refused = Refused.STRIP
-    cache: CacheMode = CacheMode.PER_VISITOR
+    csp: CspMode = CspMode.REPORT
+    csp_allow: tuple[str, ...] = ()
+    """What our Content-Security-Policy allows besides: hosts as its sources write them, ``*.`` and path included."""
     vendors: tuple[Vendor, ...] = ()
     """The vendors that the site declares: listed to visitors."""
     own_cookies: tuple[OwnCookie, ...] = ()
@@ -174,6 +177,7 @@ LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 _JURISDICTION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
 _LOCAL_PATH = re.compile(r"/(?![/\\])[!-~]*")
 _WEB_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?#][!-~]*)?")
+_PLACE = re.compile(r"(https?://)?(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+(:[0-9]{1,5})?(/[!#-+./-:<-~-]*)?")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COOKIE_NAME = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]{1,100}")
 _WILDCARD_NAME = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]{3,99}\*[!#$%&'+.^_`|~0-9A-Za-z-]{0,96}")
@@ -234,6 +238,23 @@ def _one_of(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
             raise _Wrong(f"must be one of {_listed(list(kind))}") from None
 
     return rule
+
+
+def _places(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise _Wrong(f"must be a list of hosts, not {_kind(value)}")
+    if len(value) > _MAX_PLACES:
+        raise _Wrong(f"there are {len(value)} of them; at most {_MAX_PLACES} fit into a header field")
+    for index, item in enumerate(value):
+        try:
+            place = _line(item)
+        except _Wrong as error:
+            raise _Wrong(str(error), index) from None
+        if _PLACE.fullmatch(place) is None:
+            raise _Wrong(
+                'must be a host such as "img.example.com" or "*.example.com", or one with a path', index
+            )
+    return tuple(value)
 
 
 def _category(value: object) -> Category:
@@ -324,7 +345,8 @@ _RULES: Mapping[str, Callable[[object], object]] = {
     "dnt_refuses": _refusable,
     "choice_days": _days,
     "refused": _one_of(Refused),
-    "cache": _one_of(CacheMode),
+    "csp": _one_of(CspMode),
+    "csp_allow": _places,
     "vendors": _vendors,
     "own_cookies": _own_cookies,
     "texts": _texts,
@@ -373,7 +395,8 @@ _FIELDS: Mapping[Place, str] = {
     ("signals", "dnt_refuses"): "dnt_refuses",
     ("choice", "days"): "choice_days",
     ("enforcement", "refused"): "refused",
-    ("enforcement", "cache"): "cache",
+    ("enforcement", "csp"): "csp",
+    ("enforcement", "csp_allow"): "csp_allow",
 }
 _COOKIE_RULES: Mapping[str, Callable[[object], object]] = {
     "name": _cookie_name,
@@ -418,7 +441,8 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
 
         [enforcement]
         refused = "strip"                 # or "hold": refused elements stay, inert, and come back without a reload
-        cache = "per-visitor"             # or "variant", "uniform": who may be given a page made for somebody else
+        csp = "report"                    # or "enforce", "off": a Content-Security-Policy beside the site's own
+        csp_allow = ["img.example.com"]   # what it allows besides
 
         [[cookie]]                        # one for each cookie that the site itself sets
         name = "basket"

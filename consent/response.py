@@ -20,6 +20,8 @@ from consent.banner import Banner
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.codings import Coded, Sniffed, Stream
+from consent.csp import FIELDS as CSP_FIELDS
+from consent.csp import ClosedWorld
 from consent.decision import Decision
 from consent.enforcement import Action, PageEnforcement
 from consent.failures import Failures
@@ -27,6 +29,7 @@ from consent.guard import Guard
 from consent.html import Rewriter, Withholding, XMLRewriter
 from consent.html.urls import PageURL
 from consent.insertion import BodyEndInsertion
+from consent.inventory import Inventory, Source, seen_in
 from consent.policy import Refused
 
 REPORT_HEADER = b"consent-report"
@@ -35,6 +38,9 @@ REPORT_HEADER = b"consent-report"
 FRAMED = frozenset((b"iframe", b"frame", b"embed", b"object", b"fencedframe"))
 """Destinations (Fetch Metadata) of pages within a page."""
 _FRAGMENT_FIELDS = tuple(name.lower() for name in fields.FRAGMENT_FIELDS)
+WORKERS = frozenset((b"worker", b"sharedworker", b"serviceworker"))
+"""Destinations of what runs beside pages."""
+_OBEYING = FRAMED | WORKERS | {b"document", None}
 _AUTHORITY = re.compile(rb"[A-Za-z0-9.:\[\]-]{1,255}")
 _LOCAL_URL = re.compile(rb'(?<=\s)(href|action|formaction|src)="/(?![/\\])')
 _HANDSHAKE_ANSWERS = ("websocket.accept", "websocket.http.response.start")
@@ -51,6 +57,9 @@ class Site:
     guard: Guard | None
     failures: Failures
     refused: Refused
+    csp: ClosedWorld | None
+    """Writes the policy that pages and workers get besides their own."""
+    inventory: Inventory
     explain: bool
     """Whether the developer's explanation goes to the end of every page."""
 
@@ -70,6 +79,11 @@ class Ruling:
 
 class GovernedResponse:
     """One response on its way out."""
+
+    _noted: frozenset[tuple[str, str, str]] = frozenset()
+    """What is in the inventory already."""
+    _plain = False
+    """Whether the page has no policy of its own."""
 
     # Most responses are not pages and need no more than the constructor sets.
     _page: PageEnforcement | None = None
@@ -125,6 +139,16 @@ class GovernedResponse:
             message = {**message, "headers": self._governed(list(message["headers"]))}
         await self._send(message)
 
+    async def send_worker(self, message: Message) -> None:
+        """Send what a worker is made of: it obeys the policy that it comes with, not the page's."""
+        if message["type"] == "http.response.start" and message["status"] != 304 and self._site.csp:
+            headers = list(message.get("headers") or ())
+            named = fields.last_of_each(headers)
+            if not _is_page(named):
+                kept = [pair for pair in headers if pair[0].lower() == b"content-length"]
+                message = {**message, "headers": [*self._secured(self._rewritten(headers)), *kept]}
+        await self.send(message)
+
     # --- the head ---
 
     async def _begin(self, message: Message) -> None:
@@ -136,8 +160,13 @@ class GovernedResponse:
         status = message["status"]
         if status == 304:
             headers = self._not_modified(headers)
-        elif status in _REDIRECTS:
-            headers, refused = self._redirect(headers, named.get(b"location", b"").decode("latin-1"))
+        elif status in _REDIRECTS and self._by_name.get(b"sec-fetch-dest") not in (None, b"document"):
+            # What a page loads: where visitors go themselves is their own affair.
+            refused = self._enforcement().refuses_url(
+                "redirect", named.get(b"location", b"").decode("latin-1")
+            )
+            if self._enforcement().decided:
+                headers = fields.varying(headers, fields.REDIRECT_DECIDING_FIELDS)
             if refused:
                 self._stream = _Swallowed()
                 await self._send({**message, "status": 403, "headers": fields.without_redirect(headers)})
@@ -149,11 +178,7 @@ class GovernedResponse:
             and await self._begin_page(message, headers, named)
         ):
             return
-        await self._send(self._passing(message if headers is original else {**message, "headers": headers}))
-
-    def _passing(self, message: Message) -> Message:
-        """Return the start of what is no page."""
-        return message
+        await self._send(message if headers is original else {**message, "headers": headers})
 
     async def _begin_page(self, message: Message, headers: fields.Headers, named: dict[bytes, bytes]) -> bool:
         """Begin to rewrite; return whether the start has been seen to."""
@@ -165,7 +190,11 @@ class GovernedResponse:
             applied = codings.listed(coded)
         if not codings.readable(applied):
             self._site.failures.unknown_coding(coded[:80].decode("latin-1"), self._scope["path"])
-            return False
+            if (secured := self._secured(headers)) is headers:
+                return False
+            secured = fields.varying(secured, fields.PAGE_DECIDING_FIELDS)
+            await self._send({**message, "headers": secured})
+            return True
         if message["status"] == 206:
             if not kind:
                 return False
@@ -176,12 +205,13 @@ class GovernedResponse:
             return True
         self._start = {**message, "headers": headers}
         self._unsure = not kind
+        self._plain = CSP_FIELDS.isdisjoint(named)
         if self._scope["method"] == "HEAD":
             # What GET would carry, but for the length, which is not known.
             self._start = None
             if named.get(b"content-length") == b"0":
                 return False
-            headers = self._rewritten(headers) if kind else fields.unsized(headers)
+            headers = self._secured(self._rewritten(headers)) if kind else fields.unsized(headers)
             await self._send({**message, "headers": headers})
             self._stream = _Swallowed()
             return True
@@ -199,21 +229,6 @@ class GovernedResponse:
         self._stream = _Guarded(stream, self._meets)
         return True
 
-    def _redirect(self, headers: fields.Headers, location: str) -> tuple[fields.Headers, bool]:
-        """Return the fields of a redirect, and whether it is refused."""
-        if not self._loads:
-            return headers, False
-        page = self._enforcement()
-        refused = page.refuses_url("redirect", location)
-        if page.decided:
-            headers = fields.varying(headers, fields.REDIRECT_DECIDING_FIELDS)
-        return headers, refused
-
-    @property
-    def _loads(self) -> bool:
-        """Whether a page loads the answer; where visitors go themselves is their own affair."""
-        return self._by_name.get(b"sec-fetch-dest") not in (None, b"document")
-
     def _not_modified(self, headers: fields.Headers) -> fields.Headers:
         """Return the fields of a 304: those of the page that it confirms (RFC 9110, section 15.4.5)."""
         asked = self._by_name.get(b"if-none-match", b"")
@@ -222,15 +237,30 @@ class GovernedResponse:
 
     def _rewritten(self, headers: fields.Headers) -> fields.Headers:
         return fields.rewritten(
-            headers,
-            variant=self.variant,
-            targeting=self._ruling.targeting,
-            caching=fields.BY_NOBODY if self._reports else self._caching(headers),
+            headers, variant=self.variant, targeting=self._ruling.targeting, store=not self._reports
         )
 
-    def _caching(self, headers: fields.Headers) -> fields.Caching:
-        """Say who may keep a page with these fields."""
-        return fields.BY_VISITOR
+    def _secured(self, headers: fields.Headers) -> fields.Headers:
+        """Return the fields with our Content-Security-Policy, where the browser makes something that obeys one."""
+        site = self._site
+        destination = self._by_name.get(b"sec-fetch-dest")
+        if site.csp is None or destination not in _OBEYING:
+            return headers
+        ruling = self._ruling
+        return site.csp.added(
+            headers,
+            ruling.decision,
+            variant=ruling.variant,
+            seen=site.inventory.seen,
+            secure=self._scope.get("scheme") == "https" and destination not in WORKERS,
+            plain=self._plain,
+        )
+
+    def _note(self) -> None:
+        """Put what was found since the last time into the inventory."""
+        if self._page is not None and (found := seen_in(self._page.findings) - self._noted):
+            self._site.inventory.note(Source.RESPONSE, found, _address(self._scope), self._now)
+            self._noted |= found
 
     def _governed(self, headers: fields.Headers) -> fields.Headers:
         return fields.governed(headers, self._enforcement(), now=self._now)
@@ -248,14 +278,14 @@ class GovernedResponse:
                 self._unsure = False
                 if not _looks_like_html(body):
                     self._stream = self._start = None
-                    await self._send(self._passing(start))
+                    await self._send(start)
                     await self._send(message)
                     return
             self._start = None
             if not body and not more:
                 # Nothing to rewrite, as in a redirect: the answer stays empty.
                 self._stream = None
-                await self._send(self._passing(start))
+                await self._send(start)
                 await self._send(message)
                 return
             start["headers"] = self._rewritten(start["headers"])
@@ -265,7 +295,11 @@ class GovernedResponse:
         written = stream.write(body) if body else b""
         if not more:
             written += stream.end()
+        if start is not None or not more:
+            self._note()
         if start is not None:
+            # Now that its beginning was read: what the page itself brings is known.
+            start["headers"] = self._secured(start["headers"])
             if not more:
                 start["headers"].append((b"content-length", b"%d" % len(written)))
             await self._send(start)
@@ -274,8 +308,14 @@ class GovernedResponse:
 
     def _innermost(self, kind: bytes) -> Stream:
         """Return what does to the decoded page what this visitor's decision asks for."""
-        framed = kind in fields.XML_TYPES or self._is_framed()
-        fragment = kind in fields.FRAGMENT_TYPES or self._may_be_fragment()
+        destination = self._by_name.get(b"sec-fetch-dest")
+        framed = destination in FRAMED or kind in fields.XML_TYPES
+        # What scripts fetch is often a piece of a page, and the page around it has asked already.
+        fragment = (
+            kind in fields.FRAGMENT_TYPES
+            or destination not in (None, b"document")
+            or any(name in self._by_name for name in _FRAGMENT_FIELDS)
+        )
         if self._ruling.allows_everything and not self._site.explain and not self._reports:
             if framed:
                 return _PASSED
@@ -295,14 +335,6 @@ class GovernedResponse:
             at_body_end=None if framed else lambda: self._anchored(self._insertion(), page.leads_away),
             fragment=fragment,
         )
-
-    def _is_framed(self) -> bool:
-        """Tell whether the page is within another, which asks."""
-        return self._by_name.get(b"sec-fetch-dest") in FRAMED
-
-    def _may_be_fragment(self) -> bool:
-        """Tell whether the page may be a piece of one: scripts fetch such, and the page around it has asked."""
-        return self._loads or any(name in self._by_name for name in _FRAGMENT_FIELDS)
 
     def _guard_tag(self) -> bytes:
         guard = self._site.guard
@@ -341,13 +373,14 @@ class GovernedResponse:
 
     def _enforcement(self) -> PageEnforcement:
         if self._page is None:
-            self._page = self._judge(self._ruling.decision)
+            scope = self._scope
+            url = PageURL(
+                scope.get("scheme", "http"),
+                fields.host_name(self._by_name.get(b"host", b"")),
+                _address(scope),
+            )
+            self._page = PageEnforcement(self._site.catalog, self._ruling.decision, url)
         return self._page
-
-    def _judge(self, decision: Decision) -> PageEnforcement:
-        scope = self._scope
-        url = PageURL(scope.get("scheme", "http"), _host(self._by_name.get(b"host", b"")), _address(scope))
-        return PageEnforcement(self._site.catalog, decision, url)
 
 
 def _is_page(named: dict[bytes, bytes]) -> bool:
@@ -405,14 +438,6 @@ class _Guarded:
             except Exception as error:
                 self._passes = self._failed(error)
         return b""
-
-
-def _host(value: bytes) -> str:
-    """Return the name in a ``Host`` field as pages are known by: no port, no trailing dot."""
-    host = value.decode("latin-1").strip().lower()
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0].rstrip(".")
 
 
 def _address(scope: Scope) -> str:

@@ -31,10 +31,10 @@ from consent.cookie_expiry import expire_refused_cookies
 from consent.decision import Decision, Reason, decide
 from consent.policy import Policy
 from consent.receipts import Artefact, CollectionMethod, build_receipt, outcome_of
+from consent.reports import MAX_REPORT_BYTES, Reports, read_reports
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
 from consent.store import Store
 from consent.submission import MAX_RETURN_TO, Submission, local_address, read_form, read_json
-from consent.variant_cookie import VariantCookie
 
 logger = logging.getLogger("consent")
 
@@ -94,7 +94,7 @@ class VisitorEndpoints:
         cookie: Signs the choice.
         store: Where receipts are recorded.
         static: Files to serve beside the banner's.
-        companion: What tells caches and the guard of the choice; set together with it.
+        reports: Takes what browsers report of our Content-Security-Policy; ``None``: nobody does.
         clock: Returns seconds since 1970-01-01T00:00:00Z.
         random_bytes: The source of receipt ids and pseudonyms.
     """
@@ -108,7 +108,7 @@ class VisitorEndpoints:
         store: Store,
         *,
         static: Iterable[StaticFile] = (),
-        companion: VariantCookie | None = None,
+        reports: Reports | None = None,
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
@@ -117,7 +117,7 @@ class VisitorEndpoints:
         self._banner = banner
         self._cookie = cookie
         self._store = store
-        self._companion = companion
+        self._reports = reports
         self._clock = clock
         self._random_bytes = random_bytes
         self._prefix = banner.prefix
@@ -136,12 +136,13 @@ class VisitorEndpoints:
         try:
             answer = await self._answer(scope, headers, receive)
         except _Refused as refused:
-            answer = self._refusal(refused, as_json=_wants_json(headers))
+            reporting = scope["path"] == f"{self._prefix}/report"
+            answer = self._refusal(refused, as_json=reporting or _wants_json(headers))
         if answer is None:
             return  # the browser has gone
         body = answer.body
         sent = list(answer.headers)
-        if answer.status != 304:
+        if answer.status not in (204, 304):
             sent.append((b"content-length", b"%d" % len(body)))
         if scope["method"] == "HEAD":
             body = b""
@@ -153,6 +154,9 @@ class VisitorEndpoints:
         if path == f"{self._prefix}/choice":
             _allow(method, "POST")
             return await self._choose(scope, headers, receive)
+        if path == f"{self._prefix}/report" and self._reports is not None:
+            _allow(method, "POST")
+            return await self._take_report(self._reports, headers, receive)
         resource = self._resource(path)
         if resource is None:
             raise _Refused(404, "not-found", "error_not_found")
@@ -185,6 +189,23 @@ class VisitorEndpoints:
             return _Answer(refused.status, (*_JSON_HEADERS, *refused.headers), _json(error))
         page = self._banner.error_page(refused.text)
         return _Answer(refused.status, (*_PAGE_HEADERS, *refused.headers), page)
+
+    async def _take_report(self, reports: Reports, headers: Headers, receive: Receive) -> _Answer | None:
+        if fields.lines(headers, b"sec-fetch-site") not in ([], [b"same-origin"]):
+            raise _Refused(403, "cross-origin", "error_cross_origin")
+        now = self._clock()
+        if reports.admits(now):
+            body = await _read_body(headers, receive, max_bytes=MAX_REPORT_BYTES)
+            if body is None:
+                return None
+            media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
+            try:
+                violations = read_reports(body, media_type)
+            except (ValueError, RecursionError) as error:
+                raise _Refused(400, "bad-request", "error_bad_request") from error
+            host = fields.host_name(fields.only(headers, b"host") or b"")
+            reports.take(violations, host=host, now=int(now))
+        return _Answer(204)
 
     # ---- the page of choices, and the well-known resources
 
@@ -288,8 +309,7 @@ class VisitorEndpoints:
             expiries = expire_refused_cookies(
                 headers, self._refuses_cookie(after), return_to=submission.return_to, secure=secure
             )
-            told = [self._companion.header(effective, secure=secure, now=now)] if self._companion else []
-            cookies = [(b"set-cookie", line) for line in (stored, *told, *expiries)]
+            cookies = [(b"set-cookie", line) for line in (stored, *expiries)]
         if refused is not None:
             refused.headers = (*refused.headers, *cookies)
             raise refused
@@ -470,11 +490,11 @@ def _without_port(authority: bytes) -> bytes:
     return authority.lower().removesuffix(b":443").removesuffix(b":80")
 
 
-async def _read_body(headers: Headers, receive: Receive) -> bytes | None:
+async def _read_body(headers: Headers, receive: Receive, *, max_bytes: int = MAX_BODY_BYTES) -> bytes | None:
     """Return the request's body; ``None`` if the browser went away."""
     too_large = _Refused(413, "too-large", "error_too_large", ((b"connection", b"close"),))
     declared = fields.only(headers, b"content-length")
-    if declared is not None and declared.isdigit() and (len(declared) > 9 or int(declared) > MAX_BODY_BYTES):
+    if declared is not None and declared.isdigit() and (len(declared) > 9 or int(declared) > max_bytes):
         raise too_large
     body = bytearray()
     while True:
@@ -482,7 +502,7 @@ async def _read_body(headers: Headers, receive: Receive) -> bytes | None:
         if message["type"] == "http.disconnect":
             return None
         body += message.get("body", b"")
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > max_bytes:
             raise too_large
         if not message.get("more_body", False):
             return bytes(body)

@@ -19,7 +19,10 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from consent import ConfigurationError, ConsentMiddleware, Policy
-from consent.policy import CacheMode
+from consent.data_folder import DataFolder
+from consent.inventory import Sighting, Source
+from consent.policy import CspMode, Regime
+from consent.sqlite_inventory import SQLiteInventory
 
 PAGE = (
     "<!doctype html><html><head><title>Hello</title>"
@@ -55,6 +58,7 @@ def test_with_no_configuration_at_all_the_first_response_asks_and_withholds(tmp_
     assert "googletagmanager" not in response.text
     assert '<form class="consent-banner"' in response.text
     assert response.headers["content-length"] == str(len(response.content))
+    assert response.headers["content-security-policy-report-only"].startswith("default-src 'self'")
     keys = tmp_path / "consent-data" / "keys"
     assert stat.S_IMODE(keys.stat().st_mode) == 0o600
 
@@ -242,24 +246,39 @@ def test_a_failed_start_of_the_app_is_its_own() -> None:
         asyncio.run(run_lifespan(ConsentMiddleware(broken, store=RecordingStore())))
 
 
-@pytest.mark.parametrize("mode", list(CacheMode))
-def test_a_choice_is_readable_where_pages_are_shared(mode: CacheMode) -> None:
-    """By caches and by the guard, which is told how to read it where there is one page for everybody."""
-    app = ConsentMiddleware(Starlette(routes=routes()), policy=Policy(cache=mode))
+def test_what_was_seen_is_in_the_inventory_when_the_site_has_stopped(tmp_path: Path) -> None:
+    """From pages and from reports, in the data folder; the next start knows the vendors."""
+    report = {
+        "csp-report": {
+            "document-uri": "http://testserver/",
+            "effective-directive": "img-src",
+            "blocked-uri": "https://pics.example/x",
+        }
+    }
+    kind = {"content-type": "application/csp-report"}
+    with TestClient(ConsentMiddleware(Starlette(routes=routes()))) as client:
+        client.get("/")
+        assert client.post("/_consent/report", json=report, headers=kind).status_code == 204
+    path = DataFolder(tmp_path / "consent-data").inventory_path
+    assert SQLiteInventory(path).sightings().keys() == {
+        Sighting(Source.RESPONSE, "script", "www.googletagmanager.com", "google-analytics"),
+        Sighting(Source.REPORT, "img-src", "pics.example", ""),
+    }
+    again = ConsentMiddleware(
+        Starlette(routes=routes()), policy=Policy(csp=CspMode.ENFORCE, regime=Regime.NOTICE)
+    )
+    with TestClient(again) as client:
+        policy = client.get("/allowed", headers={"sec-fetch-dest": "worker"}).headers[
+            "content-security-policy"
+        ]
+    assert "*.googletagmanager.com/gtag/js" in policy
+
+
+def test_switched_off_there_is_no_policy_and_nobody_to_report_to(tmp_path: Path) -> None:
+    """The page is as without the setting."""
+    app = ConsentMiddleware(Starlette(routes=routes()), policy=Policy(csp=CspMode.OFF))
     with TestClient(app) as client:
-        page = client.get("/").text
-        answer = client.post(
-            "/_consent/choice", json={"action": "accept"}, headers={"origin": "http://testserver"}
-        )
-        names = [line.partition("=")[0] for line in answer.headers.get_list("set-cookie")]
-    assert names == (["consent"] if mode is CacheMode.PER_VISITOR else ["consent", "consent_variant"])
-    assert ("data-uniform" in page) is (mode is CacheMode.UNIFORM)
-    if mode is CacheMode.UNIFORM:
-        tag = answer.cookies["consent_variant"].partition(".")[0]
-        assert f' data-uniform="{tag}" data-g="t" data-d="pt" data-silence=""></script>' in page
-
-
-def test_one_page_for_everybody_needs_the_guard() -> None:
-    """Nobody else would give back what the visitor allows."""
-    with pytest.raises(ConfigurationError, match="only the guard knows what a visitor allows"):
-        ConsentMiddleware(Starlette(), policy=Policy(cache=CacheMode.UNIFORM), guard=False)
+        assert {name for name in client.get("/").headers if "policy" in name or "report" in name} == {
+            "permissions-policy"
+        }
+        assert client.post("/_consent/report").status_code == 404

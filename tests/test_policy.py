@@ -15,7 +15,7 @@ from consent.categories import OPTIONAL, Category
 from consent.errors import ConfigurationError
 from consent.policy import (
     MAX_POLICY_BYTES,
-    CacheMode,
+    CspMode,
     OwnCookie,
     Policy,
     Refused,
@@ -107,6 +107,8 @@ accept = "Yes, all of them"
 
 [enforcement]
 refused = "hold"
+csp = "enforce"
+csp_allow = ["img.example.com", "*.pictures.example/x/"]
 """
 
 
@@ -178,8 +180,22 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
         ("choice_days", 1.5, "must be a whole number of days, 1 to 400"),
         ("refused", "held", 'must be one of "strip", "hold"'),
         ("refused", True, "must be a text in quotes, not true or false"),
-        ("cache", "shared", 'must be one of "per-visitor", "variant", "uniform"'),
-        ("cache", True, "must be a text in quotes, not true or false"),
+        ("csp", "on", 'must be one of "off", "report", "enforce"'),
+        ("csp_allow", "img.example.com", "must be a list of hosts, not a text"),
+        ("csp_allow", ["a.example"] * 101, "there are 101 of them; at most 100 fit into a header field"),
+        *(
+            ("csp_allow", ["a.example", wrong], "must be a host such as")
+            for wrong in (
+                "*",
+                "example",
+                "*.com; x",
+                "a.example b.example",
+                "'self'",
+                "https:",
+                "a.example/;",
+                "",
+            )
+        ),
         ("vendors", [STATS, STATS], 'the vendor "example-stats" is listed twice: remove one'),
         ("own_cookies", [BASKET, BASKET], 'the cookie "basket" is listed twice: remove one'),
         ("texts", {"accept": 1}, "must be a text in quotes, not a whole number"),
@@ -217,8 +233,7 @@ def test_a_policy_cannot_be_changed_not_even_through_what_it_was_made_of() -> No
 
 
 def test_categories_and_regimes_written_as_text_become_members() -> None:
-    policy = Policy(regime="notice", dnt_refuses=["functional"], cache="variant")  # type: ignore[arg-type]
-    assert policy.cache is CacheMode.VARIANT
+    policy = Policy(regime="notice", dnt_refuses=["functional"])  # type: ignore[arg-type]
     assert policy.regime is Regime.NOTICE
     assert policy.dnt_refuses == frozenset({Category.FUNCTIONAL})
 
@@ -276,7 +291,8 @@ def test_a_change_that_matters_to_a_visitor_makes_another_version(change: dict[s
         {"jurisdiction": "EU"},
         {"choice_days": 90},
         {"refused": Refused.HOLD},
-        {"cache": CacheMode.UNIFORM},
+        {"csp": CspMode.OFF},
+        {"csp_allow": ("img.example.com",)},
         {"texts": {"accept": "Yes"}},
         {"vendors": (ADS, STATS)},
         {
@@ -310,6 +326,8 @@ def test_every_key_of_the_file_reaches_the_policy(tmp_path: Path) -> None:
         dnt_refuses=frozenset(),
         choice_days=365,
         refused=Refused.HOLD,
+        csp=CspMode.ENFORCE,
+        csp_allow=("img.example.com", "*.pictures.example/x/"),
         vendors=(ADS, chat),
         own_cookies=(BASKET, dataclasses.replace(THEME, http_only=True)),
         texts={"accept": "Yes, all of them"},
@@ -617,6 +635,14 @@ def test_a_hostile_document_is_a_configuration_error_too(tmp_path: Path, text: s
             26,
             "cookie[1].name",
             'must be a cookie name; one "*" may stand after at least three other characters',
+        ),
+        ('"enforce"', '"enforced"', 53, "enforcement.csp", 'must be one of "off", "report", "enforce"'),
+        (
+            '"*.pictures.example/x/"',
+            '"https:"',
+            54,
+            "enforcement.csp_allow[1]",
+            'must be a host such as "img.example.com" or "*.example.com", or one with a path',
         ),
         ('"Yes, all of them"', "7", 49, "texts.accept", "must be a text in quotes, not a whole number"),
         (

@@ -6,6 +6,7 @@ import click
 
 from consent import __version__
 from consent.cli.check import check
+from consent.cli.inventory import inventory
 from consent.cli.receipts import receipts
 
 
@@ -17,6 +18,8 @@ def main() -> None:
     \b
     Look at a site as a visitor without consent gets it:
         consent check http://127.0.0.1:8000/
+    List the third-party content that was seen on the site:
+        consent inventory
     Read the receipts of the choices that visitors made:
         consent receipts
 
@@ -25,4 +28,5 @@ def main() -> None:
 
 
 main.add_command(check)
+main.add_command(inventory)
 main.add_command(receipts)

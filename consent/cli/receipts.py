@@ -30,7 +30,7 @@ class _ListByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-_data_option = click.option(
+data_option = click.option(
     "--data",
     "folder",
     type=click.Path(path_type=Path, file_okay=False),
@@ -56,7 +56,7 @@ def receipts() -> None:
 
 
 @receipts.command("list")
-@_data_option
+@data_option
 @click.option(
     "--limit", type=click.IntRange(min=0), default=_NEWEST, show_default=True, help="0: all of them."
 )
@@ -87,7 +87,7 @@ def list_(folder: Path, limit: int, subject: str | None, outcome: str | None, as
 
 
 @receipts.command()
-@_data_option
+@data_option
 @click.option("--json", "as_json", is_flag=True, help="The canonical bytes: their SHA-256 is the receipt's.")
 @click.option("--text", is_flag=True, help="The exact text that the visitor was shown, and nothing else.")
 @click.argument("receipt_id", metavar="ID")
@@ -189,7 +189,7 @@ def _print_receipt(receipt: Receipt, shown: str | None) -> None:
     }
     width = max(map(len, rows))
     for name, value in rows.items():
-        click.echo(f"{name:{width}}  {_printable(value)}")
+        click.echo(f"{name:{width}}  {printable(value)}")
 
 
 def _agreed_to(receipt: Receipt) -> str:
@@ -203,7 +203,7 @@ def _utc(receipt: Receipt) -> str:
     return receipt.time.replace("T", " ").removesuffix("Z")
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Keep what could confuse a terminal, such as a change of writing direction, out of it."""
     return "".join(
         character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text

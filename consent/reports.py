@@ -1,0 +1,210 @@
+"""Reports of violations of our Content-Security-Policy: what browsers send, read strictly, and what it says.
+
+Two forms: ``application/csp-report`` (CSP Level 2, section 4.4) and ``application/reports+json`` (Reporting API,
+CSP Level 3, section 5.3). Anybody can send one, so nothing is believed that matters: a report adds to the
+inventory, and only what it says of places. Query, fragment, user names, code samples and everything else that
+may be about a person are not looked at.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from consent.catalog import Catalog
+from consent.html.urls import PageURL, resolve
+from consent.inventory import Inventory, Source
+
+logger = logging.getLogger("consent")
+
+MAX_REPORT_BYTES = 256 * 1024
+"""Of one request: browsers repeat the whole policy in each of several reports."""
+MAX_REPORTS = 100
+"""Of one request; more are not looked at."""
+PER_SECOND = 10
+"""So many requests a second are read in the long run, in each process."""
+BURST = 50
+"""... and so many at once. The others are answered alike and not read."""
+
+_DIRECTIVE = re.compile(
+    r"(?:script|style)-src(?:-elem|-attr)?|(?:default|img|font|connect|media|frame|child|worker|object|manifest"
+    r"|prefetch|fenced-frame)-src"
+)
+_EXTENSION = re.compile(r"[a-z-]*extension:|(?:moz|chrome)(?:-[a-z]+)?$", re.IGNORECASE)
+_WORDS = frozenset({"inline", "eval", "wasm-eval", "trusted-types-policy", "trusted-types-sink"})
+_LOCAL = frozenset({"about", "blob", "data"})
+_SCHEME = re.compile(r"https?:|wss?:", re.IGNORECASE)
+
+
+class Dropped(StrEnum):
+    """Why a violation says nothing about the site's third-party content."""
+
+    CODE = "code"
+    """Inline code, or code made of text: our policy allows it, so that it was another policy's report."""
+    EXTENSION = "extension"
+    """It was a browser's extension."""
+    NO_HOST = "no-host"
+    """Nothing was to be fetched from anywhere, as with ``about:`` or ``data:``."""
+    OWN_HOST = "own-host"
+    """It was the page's own host."""
+    OTHER_SITE = "other-site"
+    """The page is not one of this host."""
+    DIRECTIVE = "directive"
+    """It is about something that our policy does not restrict."""
+
+
+class Violation(NamedTuple):
+    """What a browser reported, as far as it is looked at."""
+
+    page: str
+    blocked: str
+    directive: str
+    source_file: str
+
+
+class Violated(NamedTuple):
+    """What was stopped, or would have been."""
+
+    host: str
+    path: str
+    """With query, to tell whose it is; it is not kept."""
+    directive: str
+    page: str
+    """The page's path; empty where it has none."""
+
+
+def read_reports(body: bytes, media_type: bytes) -> list[Violation]:
+    """Return the violations in the body of a report; reports of other kinds are passed over.
+
+    Raises:
+        ValueError: it is of another media type, or does not have the form that this one has.
+        RecursionError: it is nested too deeply.
+    """
+    content = json.loads(body.decode("utf-8"), object_pairs_hook=_unique)
+    if media_type == b"application/csp-report":
+        report = _object(_object(content).get("csp-report"))
+        directive = _text(report, "effective-directive") or _text(report, "violated-directive")
+        return [
+            Violation(
+                _text(report, "document-uri"),
+                _text(report, "blocked-uri"),
+                # Browsers before CSP Level 3 repeat the whole directive.
+                directive.partition(" ")[0],
+                _text(report, "source-file"),
+            )
+        ]
+    if media_type != b"application/reports+json":
+        raise ValueError("neither application/csp-report nor application/reports+json")
+    if not isinstance(content, list):
+        raise ValueError("not a list of reports")
+    found = []
+    for item in content[:MAX_REPORTS]:
+        report = _object(item)
+        if _text(report, "type") != "csp-violation":
+            continue
+        about = _object(report.get("body"))
+        found.append(
+            Violation(
+                _text(about, "documentURL") or _text(report, "url"),
+                _text(about, "blockedURL"),
+                _text(about, "effectiveDirective"),
+                _text(about, "sourceFile"),
+            )
+        )
+    return found
+
+
+def judged(violation: Violation, host: str) -> Violated | Dropped:
+    """Return what a violation says about the third-party content of the site on ``host``, or why nothing.
+
+    Args:
+        host: as in `consent.html.urls.PageURL`.
+    """
+    nowhere = PageURL("https", "", "/")
+    page = resolve(violation.page, nowhere) if _SCHEME.match(violation.page) else None
+    # What a page makes itself, such as a worker of a blob: URL, has no address to tell.
+    if page.host != host if page else violation.page.partition(":")[0] not in _LOCAL:
+        return Dropped.OTHER_SITE
+    if _EXTENSION.match(violation.blocked) or _EXTENSION.match(violation.source_file):
+        return Dropped.EXTENSION
+    if violation.blocked in _WORDS:
+        return Dropped.CODE
+    if _DIRECTIVE.fullmatch(violation.directive) is None:
+        return Dropped.DIRECTIVE
+    if violation.blocked == "self":
+        return Dropped.OWN_HOST
+    target = resolve(violation.blocked, nowhere) if _SCHEME.match(violation.blocked) else None
+    if target is None:
+        return Dropped.NO_HOST
+    if target.host == host:
+        return Dropped.OWN_HOST
+    path = page.path.partition("?")[0] if page else ""
+    return Violated(target.host, target.path, violation.directive, path)
+
+
+class Reports:
+    """Takes reports into an inventory, no more of them than costs nothing.
+
+    Args:
+        inventory: What they are noted in.
+        catalog: Says whose a place is.
+    """
+
+    def __init__(self, inventory: Inventory, catalog: Catalog) -> None:
+        self._inventory = inventory
+        self._catalog = catalog
+        self._left = float(BURST)
+        self._at = 0.0
+        self.dropped: Counter[Dropped] = Counter()
+        """How many violations said nothing, and why."""
+        self.unread = 0
+        """Requests that were too many."""
+
+    def admits(self, now: float) -> bool:
+        """Tell whether one more request is to be read at ``now``, in seconds; it counts as read then."""
+        self._left = min(self._left + max(now - self._at, 0.0) * PER_SECOND, BURST)
+        self._at = now
+        if self._left < 1:
+            self.unread += 1
+            return False
+        self._left -= 1
+        return True
+
+    def take(self, violations: Sequence[Violation], *, host: str, now: int) -> None:
+        """Note what was reported by a browser that asked ``host``; what is said twice counts once."""
+        for violation in dict.fromkeys(violations):
+            said = judged(violation, host)
+            if isinstance(said, Dropped):
+                self.dropped[said] += 1
+                logger.debug("a report says nothing (%s)", said)
+                continue
+            match = self._catalog.match_url(said.host, said.path)
+            sighting = (said.directive, said.host, match.vendor.id if match else "")
+            self._inventory.note(Source.REPORT, (sighting,), said.page, now)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a member is given twice")
+    return found
+
+
+def _object(value: object) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError("not an object")
+    return value
+
+
+def _text(report: Mapping[str, Any], key: str) -> str:
+    value = report.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError(f"{key} is not a string")
+    return value
