@@ -141,9 +141,22 @@ class ChoiceCookie:
                 f"{len(choice.vendors)} vendor exceptions do not fit into a cookie: store only those that "
                 "differ from the answer for their category"
             )
-        max_age = max(0, min(choice.made_at - now, 0) + self._max_age)
-        header = b"%s=%s; Max-Age=%d; Path=/; HttpOnly; SameSite=Lax" % (self._name, value, max_age)
+        header = b"%s=%s; Max-Age=%d; Path=/; HttpOnly; SameSite=Lax" % (
+            self._name,
+            value,
+            self.seconds_left(choice, now=now),
+        )
         return header + b"; Secure" if secure else header
+
+    def seconds_left(self, choice: Choice, *, now: int) -> int:
+        """Return how long ``choice`` is still to be remembered."""
+        return max(0, min(choice.made_at - now, 0) + self._max_age)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """What tells the present signing key from others, and nothing about it."""
+        # No choice has these bytes: they are not Base64.
+        return self._signer.get_signature(b"(fingerprint)")
 
     def _candidates(self, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
         name = self._name

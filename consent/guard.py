@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, groupby
@@ -26,6 +26,8 @@ from consent.minify import minified_script
 
 SOURCES = ("guard.js", "client.js")
 """The files the script is made of, in ``static/``; together they are one block."""
+UNIFORM_SOURCES = ("uniform.js", *SOURCES)
+"""... where everybody gets the same page."""
 _MAX_MEMO = 256
 _SEPARATOR = re.compile(r"[\t\n]")
 _CALL = re.compile(r"([A-Za-z_]\w*)\\s\*\+\\\(")
@@ -39,16 +41,22 @@ class Guard:
     Args:
         catalog: What is known about vendors, with the site's own.
         prefix: Where the visitor endpoints are mounted: a path without a trailing slash.
+        uniform: Where everybody gets the same page: what the tag tells the script, to find out by itself what a
+            visitor allows.
 
     Raises:
         ConfigurationError: the installation is incomplete, or a name has a tab or a line break in it.
     """
 
-    def __init__(self, catalog: Catalog, *, prefix: str = "/_consent") -> None:
+    def __init__(
+        self, catalog: Catalog, *, prefix: str = "/_consent", uniform: Mapping[str, str] | None = None
+    ) -> None:
         self._vendors = {
             vendor.id: vendor.category for vendor in catalog.vendors.values() if vendor.category in OPTIONAL
         }
-        content = script(guard_table(catalog)).encode()
+        self._uniform = "".join(f' data-{name}="{escape(value)}"' for name, value in (uniform or {}).items())
+        sources = UNIFORM_SOURCES if uniform else SOURCES
+        content = script(guard_table(catalog), sources).encode()
         digest = sha256(content).hexdigest()[:16]
         self.file = StaticFile(
             name=f"guard.{digest}.js",
@@ -84,16 +92,17 @@ class Guard:
         start = f'<script src="{escape(self.url)}" data-allowed="{" ".join(allowed)}"'
         if exceptions:
             start += f' data-vendors="{escape(" ".join(exceptions))}"'
+        start += self._uniform
         if len(self._memo) >= _MAX_MEMO:  # only vendor exceptions can make so many
             self._memo.clear()
         tag = self._memo[decision.key] = start.encode(), b"></script>"
         return tag
 
 
-def script(table: str) -> str:
+def script(table: str, sources: Sequence[str] = SOURCES) -> str:
     """Return the whole script around ``table``. Without one it is what the byte budget counts as code."""
     folder = asset_dir("static")
-    source = "".join((folder / name).read_text(encoding="utf-8") for name in SOURCES)
+    source = "".join((folder / name).read_text(encoding="utf-8") for name in sources)
     # What JSON writes for a text is also how JavaScript writes it (ECMAScript 2019).
     code = minified_script(source).replace("TABLE", json.dumps(table), 1)
     return f"{{{code}}}\n"

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from consent import codings
 from consent.enforcement import PageEnforcement
@@ -211,14 +212,23 @@ GOVERNED = frozenset(
 """The fields that :func:`governed` looks at."""
 
 
-def governed(headers: Headers, page: PageEnforcement, *, now: int) -> Headers:
-    """Return a response's fields without what sets or fetches a refused tracker. For every response."""
+def governed(
+    headers: Headers, page: PageEnforcement, *, now: int, cookies: PageEnforcement | None = None
+) -> Headers:
+    """Return a response's fields without what sets or fetches a refused tracker. For every response.
+
+    Args:
+        page: judges what is fetched, and cookies too unless ``cookies`` does.
+        now: seconds since 1970.
+        cookies: judges cookies. With it, what decides is not written into ``Vary``: that is up to the caller.
+    """
     result: Headers = []
     decided, page.decided = page.decided, False
     lost_groups: set[str] = set()
     for key, value in headers:
         name = key.lower()
-        new = _governed_value(name, value, page, now, lost_groups) if name in GOVERNED else value
+        judge = cookies if cookies is not None and name == b"set-cookie" else page
+        new = _governed_value(name, value, judge, now, lost_groups) if name in GOVERNED else value
         if new is not None:
             result.append((key, new))
     if lost_groups:
@@ -227,7 +237,7 @@ def governed(headers: Headers, page: PageEnforcement, *, now: int) -> Headers:
         ]
     depends = page.decided
     page.decided |= decided
-    return varying(result) if depends else result
+    return varying(result) if depends and cookies is None else result
 
 
 def _governed_value(
@@ -391,7 +401,47 @@ _AD_FEATURES = (
 _NO_AD_FEATURES = ", ".join(f"{feature}=()" for feature in _AD_FEATURES).encode("ascii")
 
 
-def rewritten(headers: Headers, *, variant: str, targeting: bool, store: bool = True) -> Headers:
+class Caching(NamedTuple):
+    """Who may keep a page, and for whom: what becomes of the fields that say so."""
+
+    vary: tuple[bytes, ...]
+    """The request fields that a cache has to compare."""
+    shared: bool
+    """Whether shared caches may; what the app says to them goes otherwise."""
+    control: Callable[[list[bytes]], list[bytes]]
+    """Makes the directives of ``Cache-Control`` from the app's."""
+
+    def drops(self, name: bytes) -> bool:
+        """Tell whether the field ``name`` (lower case) goes, to be written anew or not at all."""
+        return name == b"cache-control" or (
+            not self.shared and (name in _FOR_SHARED_CACHES or name.endswith(b"-cdn-cache-control"))
+        )
+
+
+def _private(directives: list[bytes]) -> list[bytes]:
+    kept = [d for d in directives if directive(d) not in _SHARED_DIRECTIVES]
+    if not {b"private", b"no-store"}.intersection(d.lower() for d in kept):
+        kept.insert(0, b"private")
+    return kept
+
+
+def directive(text: bytes) -> bytes:
+    """Return the name of one directive of ``Cache-Control``, lower case."""
+    return text.partition(b"=")[0].strip().lower()
+
+
+def directives(headers: Headers) -> list[bytes]:
+    """Return the directives of ``Cache-Control``, of all its lines."""
+    lines = [value for key, value in headers if key.lower() == b"cache-control"]
+    return [part.strip() for line in lines for part in line.split(b",") if part.strip()]
+
+
+BY_VISITOR = Caching(PAGE_DECIDING_FIELDS, False, _private)
+"""The visitor's own browser keeps it, for this visitor's present answer."""
+BY_NOBODY = Caching(PAGE_DECIDING_FIELDS, False, lambda _: [b"private", b"no-store"])
+
+
+def rewritten(headers: Headers, *, variant: str, targeting: bool, caching: Caching = BY_VISITOR) -> Headers:
     """Return the fields of a page whose bytes change and depend on the visitor, or of its 304.
 
     ``Content-Length`` is left out: it is known when the page is.
@@ -399,38 +449,35 @@ def rewritten(headers: Headers, *, variant: str, targeting: bool, store: bool = 
     Args:
         variant: names what decided the bytes.
         targeting: ``False`` also switches the browser's own features for advertising off.
-        store: ``False`` where the answer is for one reader only.
+        caching: who may keep it.
     """
     result: Headers = []
-    directives: list[bytes] = []
     for key, value in headers:
         name = key.lower()
-        if name in _ABOUT_OLD_BYTES or name in _FOR_SHARED_CACHES or name.endswith(b"-cdn-cache-control"):
+        if name in _ABOUT_OLD_BYTES or caching.drops(name):
             continue
         if name == b"etag":
             value = variant_etag(value, variant)
             if not value:
                 continue
-        elif name == b"cache-control":
-            directives += [part.strip() for part in value.split(b",") if part.strip()]
-            continue
         result.append((key, value))
-    result.append((b"cache-control", _cache_control(directives) if store else b"no-store"))
+    if control := caching.control(directives(headers)):
+        result.append((b"cache-control", b", ".join(control)))
     if not targeting:
         result = without_ad_features(result)
-    return varying(result, PAGE_DECIDING_FIELDS)
+    return varying(result, caching.vary) if caching.vary else result
+
+
+def personal(headers: Headers, *, names: tuple[bytes, ...] = DECIDING_FIELDS) -> Headers:
+    """Return the fields of what is no page, but is for one visitor only."""
+    kept = [(key, value) for key, value in headers if not BY_VISITOR.drops(key.lower())]
+    control = b", ".join(BY_VISITOR.control(directives(headers)))
+    return varying([*kept, (b"cache-control", control)], names)
 
 
 def unsized(headers: Headers) -> Headers:
     """Return the fields without what is true of certain bytes only, for a ``HEAD`` of nobody knows what."""
     return [(k, v) for k, v in headers if (name := k.lower()) not in _ABOUT_OLD_BYTES and name != b"etag"]
-
-
-def _cache_control(directives: list[bytes]) -> bytes:
-    kept = [d for d in directives if d.partition(b"=")[0].strip().lower() not in _SHARED_DIRECTIVES]
-    if not {b"private", b"no-store"}.intersection(d.lower() for d in kept):
-        kept.insert(0, b"private")
-    return b", ".join(kept)
 
 
 def variant_etag(tag: bytes, variant: str) -> bytes:

@@ -10,24 +10,26 @@ from __future__ import annotations
 import logging
 import mimetypes
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from consent import headers as fields
 from consent.banner import Banner
+from consent.caching import UniformResponse, VariantResponse, uniform_decision
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL
 from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie
 from consent.csp import ClosedWorld
-from consent.decision import decide
+from consent.decision import Decision, decide
 from consent.failures import Failures, OnError
 from consent.guard import Guard
 from consent.inventory import Inventory
-from consent.policy import Policy
+from consent.policy import CacheMode, Policy, Refused
 from consent.response import FRAMED, WORKERS, GovernedResponse, Ruling, Site
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
+from consent.variant_cookie import VariantCookie
 
 __all__ = ["EnforcingMiddleware", "OnError"]
 
@@ -97,7 +99,8 @@ class EnforcingMiddleware:
             banner=banner,
             guard=guard,
             failures=Failures(on_error),
-            refused=policy.refused,
+            # What is given back to some has to be in everybody's page.
+            refused=Refused.HOLD if policy.cache is CacheMode.UNIFORM else policy.refused,
             csp=csp,
             inventory=inventory or Inventory(),
             explain=explain,
@@ -107,6 +110,7 @@ class EnforcingMiddleware:
         self._policy_version = policy.version
         self._cookie = cookie
         self._cookie_name = cookie.name.encode()
+        self._companion_name = VariantCookie.name_beside(cookie).encode()
         self._max_age = policy.choice_days * _DAY
         self._clock = clock
         self._prefix = prefix + "/"
@@ -115,6 +119,13 @@ class EnforcingMiddleware:
         self._silent: dict[tuple[bool, bool | None], Ruling] = {}
         self._chosen: dict[tuple[bytes, bool, bool | None], tuple[int, Ruling]] = {}
         self._misplaced = False
+        self._respond: Callable[..., GovernedResponse] = GovernedResponse
+        self._uniform: Ruling | None = None
+        if policy.cache is CacheMode.VARIANT:
+            self._respond = partial(VariantResponse, cookie=VariantCookie(cookie, policy, catalog))
+        elif policy.cache is CacheMode.UNIFORM:
+            self._uniform = self._ruling(uniform_decision(policy))
+            self._respond = partial(UniformResponse, uniform=self._uniform)
 
     def _rule(self, headers: fields.Headers, by_name: dict[bytes, bytes], now: int) -> Ruling:
         """Return the ruling for a request, from memory where that is the same as deciding again."""
@@ -138,7 +149,7 @@ class EnforcingMiddleware:
         if (
             choice is not None
             and single
-            and line.count(self._cookie_name) == 1
+            and line.count(self._cookie_name) - line.count(self._companion_name) == 1
             and len(line) <= _MAX_REMEMBERED_BYTES
         ):
             if len(self._chosen) >= _MAX_REMEMBERED:
@@ -153,7 +164,10 @@ class EnforcingMiddleware:
         return ruling
 
     def _decide(self, signals: Signals) -> Ruling:
-        decision = decide(self._policy, signals)
+        return self._ruling(decide(self._policy, signals))
+
+    def _ruling(self, decision: Decision) -> Ruling:
+        signals = decision.signals
         # All that shows in what is inserted, or decides what is removed.
         seen = (
             decision.key,
@@ -194,13 +208,13 @@ class EnforcingMiddleware:
         path: str = scope["path"]
         inner = dict(scope)
         # One dictionary per request, shared by all that handle it.
-        inner.setdefault("state", {})["consent"] = ruling.decision
+        inner.setdefault("state", {})["consent"] = (self._uniform or ruling).decision
         if path.startswith(self._own_folders) or path == "/.well-known/gpc.json":
             await self._endpoints(inner, receive, send)
             return
         if scope.get("root_path"):
             self._check_place(scope)
-        response = GovernedResponse(self._site, scope, by_name, ruling, send, now)
+        response = self._respond(self._site, scope, by_name, ruling, send, now)
         destination = by_name.get(b"sec-fetch-dest")
         may_be_page = destination in _PAGES and _path_may_be_html(path)
         inner["headers"] = fields.request_headers(

@@ -19,11 +19,12 @@ from consent.data_folder import DEFAULT_FOLDER, DataFolder
 from consent.errors import ConfigurationError
 from consent.guard import Guard
 from consent.middleware import EnforcingMiddleware, OnError
-from consent.policy import CspMode, Policy, load_policy, locate_in_policy, own_cookie_vendors
+from consent.policy import CacheMode, CspMode, Policy, load_policy, locate_in_policy, own_cookie_vendors
 from consent.reports import Reports
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
 from consent.sqlite_store import SQLiteStore
 from consent.store import Store
+from consent.variant_cookie import VariantCookie
 from consent.visitor import VisitorEndpoints
 
 
@@ -96,7 +97,20 @@ class ConsentMiddleware:
             # A database that cannot be written is to stop the start, not the first visitor's choice.
             store.prepare()
         self._store = store
-        guarding = Guard(catalog, prefix=prefix) if _switch("CONSENT_GUARD", guard, default=True) else None
+        companion = None
+        if policy.cache is not CacheMode.PER_VISITOR:
+            companion = VariantCookie(cookie, policy, catalog)
+        uniform = companion is not None and policy.cache is CacheMode.UNIFORM
+        guarding = None
+        if _switch("CONSENT_GUARD", guard, default=True):
+            attributes = companion.guard_attributes(policy) if companion and uniform else None
+            guarding = Guard(catalog, prefix=prefix, uniform=attributes)
+        elif uniform:
+            raise ConfigurationError(
+                "where everybody gets the same page, only the guard knows what a visitor allows: do not turn it off, "
+                "or choose another cache mode",
+                key="cache",
+            )
         self._inventory = InventoryWriter(SQLiteInventory(folder.inventory_path))
         inventory = self._inventory.inventory
         csp = None if policy.csp is CspMode.OFF else ClosedWorld(catalog, policy, prefix=prefix)
@@ -107,6 +121,7 @@ class ConsentMiddleware:
             cookie,
             self._store,
             static=[guarding.file] if guarding else [],
+            companion=companion,
             reports=Reports(inventory, catalog) if csp else None,
             clock=clock,
         )

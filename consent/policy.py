@@ -46,6 +46,17 @@ class Refused(StrEnum):
     """It stays, inert, and comes back without a reload."""
 
 
+class CacheMode(StrEnum):
+    """Who may be given a page that was made for somebody else."""
+
+    PER_VISITOR = "per-visitor"
+    """Nobody."""
+    VARIANT = "variant"
+    """Visitors with the same answers, by a key that the cache makes of them."""
+    UNIFORM = "uniform"
+    """Everybody: the page is that of somebody who has not chosen, and the guard does the rest."""
+
+
 class CspMode(StrEnum):
     """What becomes of our own Content-Security-Policy."""
 
@@ -92,6 +103,7 @@ class Policy:
     choice_days: int = 180
     """How many days a yes and a no alike are remembered, 1 to 400."""
     refused: Refused = Refused.STRIP
+    cache: CacheMode = CacheMode.PER_VISITOR
     csp: CspMode = CspMode.REPORT
     csp_allow: tuple[str, ...] = ()
     """What our Content-Security-Policy allows besides: hosts as its sources write them, ``*.`` and path included."""
@@ -345,6 +357,7 @@ _RULES: Mapping[str, Callable[[object], object]] = {
     "dnt_refuses": _refusable,
     "choice_days": _days,
     "refused": _one_of(Refused),
+    "cache": _one_of(CacheMode),
     "csp": _one_of(CspMode),
     "csp_allow": _places,
     "vendors": _vendors,
@@ -395,6 +408,7 @@ _FIELDS: Mapping[Place, str] = {
     ("signals", "dnt_refuses"): "dnt_refuses",
     ("choice", "days"): "choice_days",
     ("enforcement", "refused"): "refused",
+    ("enforcement", "cache"): "cache",
     ("enforcement", "csp"): "csp",
     ("enforcement", "csp_allow"): "csp_allow",
 }
@@ -441,6 +455,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
 
         [enforcement]
         refused = "strip"                 # or "hold": refused elements stay, inert, and come back without a reload
+        cache = "per-visitor"             # or "variant", "uniform": who may be given a page made for somebody else
         csp = "report"                    # or "enforce", "off": a Content-Security-Policy beside the site's own
         csp_allow = ["img.example.com"]   # what it allows besides
 

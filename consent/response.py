@@ -160,13 +160,8 @@ class GovernedResponse:
         status = message["status"]
         if status == 304:
             headers = self._not_modified(headers)
-        elif status in _REDIRECTS and self._by_name.get(b"sec-fetch-dest") not in (None, b"document"):
-            # What a page loads: where visitors go themselves is their own affair.
-            refused = self._enforcement().refuses_url(
-                "redirect", named.get(b"location", b"").decode("latin-1")
-            )
-            if self._enforcement().decided:
-                headers = fields.varying(headers, fields.REDIRECT_DECIDING_FIELDS)
+        elif status in _REDIRECTS:
+            headers, refused = self._redirect(headers, named.get(b"location", b"").decode("latin-1"))
             if refused:
                 self._stream = _Swallowed()
                 await self._send({**message, "status": 403, "headers": fields.without_redirect(headers)})
@@ -178,7 +173,11 @@ class GovernedResponse:
             and await self._begin_page(message, headers, named)
         ):
             return
-        await self._send(message if headers is original else {**message, "headers": headers})
+        await self._send(self._passing(message if headers is original else {**message, "headers": headers}))
+
+    def _passing(self, message: Message) -> Message:
+        """Return the start of what is no page."""
+        return message
 
     async def _begin_page(self, message: Message, headers: fields.Headers, named: dict[bytes, bytes]) -> bool:
         """Begin to rewrite; return whether the start has been seen to."""
@@ -229,6 +228,21 @@ class GovernedResponse:
         self._stream = _Guarded(stream, self._meets)
         return True
 
+    def _redirect(self, headers: fields.Headers, location: str) -> tuple[fields.Headers, bool]:
+        """Return the fields of a redirect, and whether it is refused."""
+        if not self._loads:
+            return headers, False
+        page = self._enforcement()
+        refused = page.refuses_url("redirect", location)
+        if page.decided:
+            headers = fields.varying(headers, fields.REDIRECT_DECIDING_FIELDS)
+        return headers, refused
+
+    @property
+    def _loads(self) -> bool:
+        """Whether a page loads the answer; where visitors go themselves is their own affair."""
+        return self._by_name.get(b"sec-fetch-dest") not in (None, b"document")
+
     def _not_modified(self, headers: fields.Headers) -> fields.Headers:
         """Return the fields of a 304: those of the page that it confirms (RFC 9110, section 15.4.5)."""
         asked = self._by_name.get(b"if-none-match", b"")
@@ -237,8 +251,15 @@ class GovernedResponse:
 
     def _rewritten(self, headers: fields.Headers) -> fields.Headers:
         return fields.rewritten(
-            headers, variant=self.variant, targeting=self._ruling.targeting, store=not self._reports
+            headers,
+            variant=self.variant,
+            targeting=self._ruling.targeting,
+            caching=fields.BY_NOBODY if self._reports else self._caching(headers),
         )
+
+    def _caching(self, headers: fields.Headers) -> fields.Caching:
+        """Say who may keep a page with these fields."""
+        return fields.BY_VISITOR
 
     def _secured(self, headers: fields.Headers) -> fields.Headers:
         """Return the fields with our Content-Security-Policy, where the browser makes something that obeys one."""
@@ -278,14 +299,14 @@ class GovernedResponse:
                 self._unsure = False
                 if not _looks_like_html(body):
                     self._stream = self._start = None
-                    await self._send(start)
+                    await self._send(self._passing(start))
                     await self._send(message)
                     return
             self._start = None
             if not body and not more:
                 # Nothing to rewrite, as in a redirect: the answer stays empty.
                 self._stream = None
-                await self._send(start)
+                await self._send(self._passing(start))
                 await self._send(message)
                 return
             start["headers"] = self._rewritten(start["headers"])
@@ -308,14 +329,8 @@ class GovernedResponse:
 
     def _innermost(self, kind: bytes) -> Stream:
         """Return what does to the decoded page what this visitor's decision asks for."""
-        destination = self._by_name.get(b"sec-fetch-dest")
-        framed = destination in FRAMED or kind in fields.XML_TYPES
-        # What scripts fetch is often a piece of a page, and the page around it has asked already.
-        fragment = (
-            kind in fields.FRAGMENT_TYPES
-            or destination not in (None, b"document")
-            or any(name in self._by_name for name in _FRAGMENT_FIELDS)
-        )
+        framed = kind in fields.XML_TYPES or self._is_framed()
+        fragment = kind in fields.FRAGMENT_TYPES or self._may_be_fragment()
         if self._ruling.allows_everything and not self._site.explain and not self._reports:
             if framed:
                 return _PASSED
@@ -335,6 +350,14 @@ class GovernedResponse:
             at_body_end=None if framed else lambda: self._anchored(self._insertion(), page.leads_away),
             fragment=fragment,
         )
+
+    def _is_framed(self) -> bool:
+        """Tell whether the page is within another, which asks."""
+        return self._by_name.get(b"sec-fetch-dest") in FRAMED
+
+    def _may_be_fragment(self) -> bool:
+        """Tell whether the page may be a piece of one: scripts fetch such, and the page around it has asked."""
+        return self._loads or any(name in self._by_name for name in _FRAGMENT_FIELDS)
 
     def _guard_tag(self) -> bytes:
         guard = self._site.guard
@@ -373,14 +396,15 @@ class GovernedResponse:
 
     def _enforcement(self) -> PageEnforcement:
         if self._page is None:
-            scope = self._scope
-            url = PageURL(
-                scope.get("scheme", "http"),
-                fields.host_name(self._by_name.get(b"host", b"")),
-                _address(scope),
-            )
-            self._page = PageEnforcement(self._site.catalog, self._ruling.decision, url)
+            self._page = self._judge(self._ruling.decision)
         return self._page
+
+    def _judge(self, decision: Decision) -> PageEnforcement:
+        scope = self._scope
+        url = PageURL(
+            scope.get("scheme", "http"), fields.host_name(self._by_name.get(b"host", b"")), _address(scope)
+        )
+        return PageEnforcement(self._site.catalog, decision, url)
 
 
 def _is_page(named: dict[bytes, bytes]) -> bool:

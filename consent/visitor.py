@@ -35,6 +35,7 @@ from consent.reports import MAX_REPORT_BYTES, Reports, read_reports
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
 from consent.store import Store
 from consent.submission import MAX_RETURN_TO, Submission, local_address, read_form, read_json
+from consent.variant_cookie import VariantCookie
 
 logger = logging.getLogger("consent")
 
@@ -94,6 +95,7 @@ class VisitorEndpoints:
         cookie: Signs the choice.
         store: Where receipts are recorded.
         static: Files to serve beside the banner's.
+        companion: What tells caches and the guard of the choice; set together with it.
         reports: Takes what browsers report of our Content-Security-Policy; ``None``: nobody does.
         clock: Returns seconds since 1970-01-01T00:00:00Z.
         random_bytes: The source of receipt ids and pseudonyms.
@@ -108,6 +110,7 @@ class VisitorEndpoints:
         store: Store,
         *,
         static: Iterable[StaticFile] = (),
+        companion: VariantCookie | None = None,
         reports: Reports | None = None,
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
@@ -117,6 +120,7 @@ class VisitorEndpoints:
         self._banner = banner
         self._cookie = cookie
         self._store = store
+        self._companion = companion
         self._reports = reports
         self._clock = clock
         self._random_bytes = random_bytes
@@ -309,7 +313,8 @@ class VisitorEndpoints:
             expiries = expire_refused_cookies(
                 headers, self._refuses_cookie(after), return_to=submission.return_to, secure=secure
             )
-            cookies = [(b"set-cookie", line) for line in (stored, *expiries)]
+            told = [self._companion.header(effective, secure=secure, now=now)] if self._companion else []
+            cookies = [(b"set-cookie", line) for line in (stored, *told, *expiries)]
         if refused is not None:
             refused.headers = (*refused.headers, *cookies)
             raise refused

@@ -22,7 +22,7 @@ let categories = " " + tag.dataset.allowed;
 let exceptions = new Set(words(tag.dataset.vendors));
 
 /** @param {string} category @param {string} [id] */
-const allows = (category, id = "") =>
+const allows = (category, id = " ") =>
   category[0] == "s" || categories.includes(" " + category[0]) != exceptions.has(id);
 /** @param {Vendor} [vendor] */
 const refuses = (vendor) => vendor && !allows(vendor, vendor.slice(1));

@@ -274,7 +274,7 @@ def test_the_markup_shown_is_real(page: str, script: str, refused: Refused, site
     with TestClient(app) as client:
         response = client.get("/", headers={"consent-report": "1"})
     assert shown in response.text
-    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["cache-control"] == "private, no-store"
 
 
 # --- commands ---

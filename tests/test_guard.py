@@ -16,7 +16,7 @@ from consent.categories import OPTIONAL, Category
 from consent.choice import Choice
 from consent.decision import Decision, decide
 from consent.errors import ConfigurationError
-from consent.guard import Guard, guard_table, script
+from consent.guard import UNIFORM_SOURCES, Guard, guard_table, script
 from consent.minify import minified_script, minified_stylesheet
 from consent.policy import Policy
 from consent.signals import ChoiceState, Signals
@@ -24,6 +24,7 @@ from consent.signals import ChoiceState, Signals
 BUDGET = 6 * 1024
 """Bytes of gzip -9 for what visitors load of banner, preferences and guard, but for the guard's table."""
 TABLE_BUDGET = 8 * 1024
+UNIFORM_BUDGET = 400
 
 
 def deciding(*granted: Category, vendors: dict[str, bool] | None = None, gpc: bool = False) -> Decision:
@@ -90,6 +91,23 @@ def test_the_code_visitors_load_is_within_the_budget(capsys: pytest.CaptureFixtu
         print("", *(f"{size:6} bytes  {name}" for name, size in sizes.items()), sep="\n")
     assert sizes["the table of the catalog"] <= TABLE_BUDGET
     assert sizes["consent.css"] + sizes["guard.js and client.js"] <= BUDGET
+
+
+def test_one_page_for_everybody_costs_little_more() -> None:
+    """And nothing where each visitor gets their own."""
+    code = script("", UNIFORM_SOURCES).encode()
+    assert zipped(code) - zipped(script("").encode()) <= UNIFORM_BUDGET
+    assert b"consent_variant" not in script("").encode()
+
+
+def test_the_tag_tells_what_everybodys_page_needs() -> None:
+    """Behind what is allowed there: nothing."""
+    guard = Guard(load_catalog(), uniform={"uniform": "0123", "g": "t", "silence": ""})
+    tag = (
+        f'<script src="{guard.url}" data-allowed="" data-uniform="0123" data-g="t" data-silence=""></script>'
+    )
+    assert guard.markup(decide(Policy(), Signals()), nonce=None).decode() == tag
+    assert guard.file != Guard(load_catalog()).file
 
 
 def test_the_file_is_named_after_its_content() -> None:

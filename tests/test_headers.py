@@ -422,9 +422,9 @@ def test_a_request_that_needs_no_change_is_not_copied() -> None:
 
 
 def rewritten(
-    *headers: tuple[bytes, bytes], targeting: bool = True, store: bool = True
+    *headers: tuple[bytes, bytes], targeting: bool = True, caching: fields.Caching = fields.BY_VISITOR
 ) -> list[tuple[bytes, bytes]]:
-    return fields.rewritten(list(headers), variant="c-1", targeting=targeting, store=store)
+    return fields.rewritten(list(headers), variant="c-1", targeting=targeting, caching=caching)
 
 
 PRIVATE = (b"cache-control", b"private")
@@ -511,7 +511,10 @@ def test_what_would_overrule_cache_control_is_removed(name: str) -> None:
 
 def test_an_answer_for_one_reader_is_stored_by_nobody() -> None:
     """The account of what was found is no page for visitors."""
-    assert rewritten((b"cache-control", b"max-age=60"), store=False)[0] == (b"cache-control", b"no-store")
+    assert rewritten((b"cache-control", b"max-age=60"), caching=fields.BY_NOBODY) == [
+        (b"cache-control", b"private, no-store"),
+        (b"vary", PAGE_VARY),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1358,7 +1358,7 @@ def test_the_account_is_given_to_who_asks_and_stored_by_nobody() -> None:
     """JSON that no markup can end, behind everything else."""
     page = b"<body>" + SCRIPT + b"<img src='//x.example/&lt;/script>'></body>"
     answer = ask(around(answering(page)), headers={"consent-report": "1"})
-    assert answer.header("cache-control") == "no-store"
+    assert answer.header("cache-control") == "private, no-store"
     start, end = b'<script type="application/json" id="consent-report">', b"</script></body>"
     assert answer.body.count(b"</script>") == 1
     report = json.loads(answer.body.partition(start)[2].removesuffix(end))

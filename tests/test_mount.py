@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from consent import ConfigurationError, ConsentMiddleware, Policy
 from consent.data_folder import DataFolder
 from consent.inventory import Sighting, Source
-from consent.policy import CspMode, Regime
+from consent.policy import CacheMode, CspMode, Regime
 from consent.sqlite_inventory import SQLiteInventory
 
 PAGE = (
@@ -244,6 +244,29 @@ def test_a_failed_start_of_the_app_is_its_own() -> None:
 
     with pytest.raises(RuntimeError, match="no database"):
         asyncio.run(run_lifespan(ConsentMiddleware(broken, store=RecordingStore())))
+
+
+@pytest.mark.parametrize("mode", list(CacheMode))
+def test_a_choice_is_readable_where_pages_are_shared(mode: CacheMode) -> None:
+    """By caches and by the guard, which is told how to read it where there is one page for everybody."""
+    app = ConsentMiddleware(Starlette(routes=routes()), policy=Policy(cache=mode))
+    with TestClient(app) as client:
+        page = client.get("/").text
+        answer = client.post(
+            "/_consent/choice", json={"action": "accept"}, headers={"origin": "http://testserver"}
+        )
+        names = [line.partition("=")[0] for line in answer.headers.get_list("set-cookie")]
+    assert names == (["consent"] if mode is CacheMode.PER_VISITOR else ["consent", "consent_variant"])
+    assert ("data-uniform" in page) is (mode is CacheMode.UNIFORM)
+    if mode is CacheMode.UNIFORM:
+        tag = answer.cookies["consent_variant"].partition(".")[0]
+        assert f' data-uniform="{tag}" data-g="t" data-d="pt" data-silence=""></script>' in page
+
+
+def test_one_page_for_everybody_needs_the_guard() -> None:
+    """Nobody else would give back what the visitor allows."""
+    with pytest.raises(ConfigurationError, match="only the guard knows what a visitor allows"):
+        ConsentMiddleware(Starlette(), policy=Policy(cache=CacheMode.UNIFORM), guard=False)
 
 
 def test_what_was_seen_is_in_the_inventory_when_the_site_has_stopped(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from consent.categories import OPTIONAL, Category
 from consent.errors import ConfigurationError
 from consent.policy import (
     MAX_POLICY_BYTES,
+    CacheMode,
     CspMode,
     OwnCookie,
     Policy,
@@ -180,6 +181,8 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
         ("choice_days", 1.5, "must be a whole number of days, 1 to 400"),
         ("refused", "held", 'must be one of "strip", "hold"'),
         ("refused", True, "must be a text in quotes, not true or false"),
+        ("cache", "shared", 'must be one of "per-visitor", "variant", "uniform"'),
+        ("cache", True, "must be a text in quotes, not true or false"),
         ("csp", "on", 'must be one of "off", "report", "enforce"'),
         ("csp_allow", "img.example.com", "must be a list of hosts, not a text"),
         ("csp_allow", ["a.example"] * 101, "there are 101 of them; at most 100 fit into a header field"),
@@ -233,7 +236,8 @@ def test_a_policy_cannot_be_changed_not_even_through_what_it_was_made_of() -> No
 
 
 def test_categories_and_regimes_written_as_text_become_members() -> None:
-    policy = Policy(regime="notice", dnt_refuses=["functional"])  # type: ignore[arg-type]
+    policy = Policy(regime="notice", dnt_refuses=["functional"], cache="variant")  # type: ignore[arg-type]
+    assert policy.cache is CacheMode.VARIANT
     assert policy.regime is Regime.NOTICE
     assert policy.dnt_refuses == frozenset({Category.FUNCTIONAL})
 
@@ -291,6 +295,7 @@ def test_a_change_that_matters_to_a_visitor_makes_another_version(change: dict[s
         {"jurisdiction": "EU"},
         {"choice_days": 90},
         {"refused": Refused.HOLD},
+        {"cache": CacheMode.UNIFORM},
         {"csp": CspMode.OFF},
         {"csp_allow": ("img.example.com",)},
         {"texts": {"accept": "Yes"}},

@@ -28,6 +28,7 @@ from consent.policy import OwnCookie, Policy, Regime, own_cookie_vendors
 from consent.receipts import Artefact, CollectionMethod, Outcome, Receipt
 from consent.signals import ChoiceState, Signals
 from consent.submission import MAX_RETURN_TO
+from consent.variant_cookie import VariantCookie
 from consent.visitor import MAX_BODY_BYTES, RETRY_AFTER_SECONDS, VisitorEndpoints
 
 NOW = 1_800_000_000
@@ -821,6 +822,23 @@ def test_a_no_to_what_a_signal_hides_is_honoured_without_a_receipt() -> None:
     answer = site.choose("save", {"sec-gpc": "1"}, on=["performance"], vendors={"example-ads": "on"})
     assert answer.status == 503
     assert site.granted == {P}
+
+
+def test_the_companion_goes_with_the_choice() -> None:
+    """Where there is one: behind the signed cookie, saying what it says; of what was not recorded, what holds."""
+    cookie = ChoiceCookie([b"0123456789abcdef" * 2])
+    companion = VariantCookie(cookie, POLICY, CATALOG)
+    site = Site(companion=companion)
+    answer = site.choose("save", performance="on", vendors={"example-ads": "on"})
+    assert [line.partition(";")[0] for line in answer.cookies][1:] == [
+        f"consent_variant={companion.tag}.p..texample-ads"
+    ]
+    site.store.failure = StoreFull("full")
+    answer = site.choose("refuse")
+    assert answer.cookies[1:] == [
+        f"consent_variant={companion.tag}..; Max-Age={180 * 86_400}; Path=/; SameSite=Lax"
+    ]
+    assert all("consent_variant" not in line for line in Site().choose("refuse").cookies)
 
 
 # ---- cookies of refused vendors

@@ -1,0 +1,126 @@
+"""The readable companion of the choice cookie, for those who cannot read that one: shared caches, and the guard.
+
+The server never trusts it. It says which page a visitor is to be given from a cache, and to the guard, which
+can read no HttpOnly cookie, what the visitor chose.
+
+The value is ``tag.granted.told``, and ``.others`` where single vendors were excepted: ``3f08c1a95b27.pf.g``. The
+tag names the policy and the key that signs; granted are the first letters of categories, told those of signals
+that the visitor was told of; others are vendors whose answer differs from their category's, each with the first
+letter of its category before its id, joined by ``_``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+from consent.catalog import Catalog
+from consent.categories import OPTIONAL
+from consent.choice import BrowserSignal, Choice
+from consent.choice_cookie import ChoiceCookie
+from consent.decision import Decision
+from consent.policy import Policy, Regime
+from consent.signals import ChoiceState
+
+KEY_HEADER = b"consent-variant"
+"""The request field by which a cache says under which key it will store the answer."""
+
+
+class VariantCookie:
+    """Writes the cookie, and the key under which a page may be kept. Immutable, safe to share between threads.
+
+    Args:
+        cookie: The choice cookie. The companion has its name with ``_variant`` behind it, and lives as long.
+        policy, catalog: The site's rules, and what is known about vendors.
+    """
+
+    def __init__(self, cookie: ChoiceCookie, policy: Policy, catalog: Catalog) -> None:
+        self.name = self.name_beside(cookie)
+        # With another key, what was chosen before may not be believed any more, but would still be in this cookie.
+        self.tag = sha256(policy.version.encode() + cookie.fingerprint).hexdigest()[:12]
+        self._cookie = cookie
+        self._policy_version = policy.version
+        self._categories = {vendor.id: vendor.category for vendor in catalog.vendors.values()}
+
+    @staticmethod
+    def name_beside(cookie: ChoiceCookie) -> str:
+        """Return the name that the companion of ``cookie`` has."""
+        return f"{cookie.name}_variant"
+
+    def value(self, choice: Choice) -> str:
+        """Return what the cookie says of ``choice``, made under the present policy."""
+        granted = "".join(category[0] for category in OPTIONAL if category in choice.granted)
+        told = "".join(signal[0] for signal in BrowserSignal if signal in choice.told)
+        others = "_".join(
+            category[0] + vendor
+            for vendor, allowed in sorted(choice.vendors.items())
+            if (category := self._categories.get(vendor)) in OPTIONAL
+            and allowed != (category in choice.granted)
+        )
+        return f"{self.tag}.{granted}.{told}" + (f".{others}" if others else "")
+
+    def header(self, choice: Choice | None, *, secure: bool, now: int) -> bytes:
+        """Return the value of the ``Set-Cookie`` field that stores it; without a choice, that deletes it.
+
+        Args:
+            choice: What was chosen.
+            secure: Whether the site is served over HTTPS.
+            now: Seconds since 1970-01-01T00:00:00Z.
+        """
+        value = self.value(choice) if choice else ""
+        max_age = self._cookie.seconds_left(choice, now=now) if choice else 0
+        header = f"{self.name}={value}; Max-Age={max_age}; Path=/; SameSite=Lax" + "; Secure" * secure
+        return header.encode("ascii")
+
+    def guard_attributes(self, policy: Policy) -> dict[str, str]:
+        """Return what the guard needs to decide from the cookie as the server does: attributes of its tag."""
+        return {
+            "uniform": self.tag,
+            "g": "".join(category[0] for category in OPTIONAL if category in policy.gpc_refuses),
+            "d": "".join(category[0] for category in OPTIONAL if category in policy.dnt_refuses),
+            # Anything: silence allows.
+            "silence": "" if policy.regime is Regime.OPT_IN else "1",
+        }
+
+    def key(self, decision: Decision) -> str | None:
+        """Return the key of the page for ``decision``; ``None``: it is for this one visitor.
+
+        It is ``choice:signals``. The choice is ``none``, or the cookie's value; there is no key for exceptions,
+        which few visitors share, nor for a stored answer that does not count. The signals are ``g`` for ``Sec-GPC``
+        and ``d`` for ``DNT``.
+        """
+        signals = decision.signals
+        if signals.dnt is False:  # sent by hardly anybody, and the app may make something of it
+            return None
+        choice = "none"
+        if signals.choice_state is not ChoiceState.ABSENT:
+            if signals.choice_state is not ChoiceState.VALID or signals.choice is None:
+                return None
+            choice = self.value(signals.choice)
+            if signals.choice.vendors:
+                return None
+        return f"{choice}:{'g' * signals.gpc}{'d' * bool(signals.dnt)}"
+
+    def correction(
+        self, decision: Decision, cookies: Iterable[bytes], *, secure: bool, now: int
+    ) -> bytes | None:
+        """Return the ``Set-Cookie`` value that puts a visitor's cookie right; ``None`` where it is right.
+
+        Args:
+            decision: Made from the signed cookie.
+            cookies: The request's ``Cookie`` lines.
+            secure: Whether the site is served over HTTPS.
+            now: Seconds since 1970-01-01T00:00:00Z.
+        """
+        signals = decision.signals
+        choice = signals.choice if signals.choice_state is ChoiceState.VALID else None
+        name = self.name.encode()
+        found = [
+            value.strip(b" \t")
+            for line in cookies
+            for pair in line.split(b";")
+            for key, _, value in (pair.partition(b"="),)
+            if key.strip(b" \t") == name
+        ]
+        wanted = [self.value(choice).encode()] if choice else []
+        return None if found == wanted else self.header(choice, secure=secure, now=now)

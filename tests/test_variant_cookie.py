@@ -1,0 +1,140 @@
+"""The readable companion of the choice cookie, and the key of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+import pytest
+
+from consent.categories import OPTIONAL, Category
+from consent.choice import BrowserSignal, Choice
+from consent.choice_cookie import ChoiceCookie
+from consent.decision import decide
+from consent.policy import Policy, Regime
+from consent.signals import ChoiceState, Signals
+from consent.variant_cookie import VariantCookie
+from tests.exchange import CATALOG, COOKIE, NOW, POLICY
+
+OLD_KEY, NEW_KEY = b"0123456789abcdef0123456789abcdef", b"fedcba9876543210fedcba9876543210"
+VARIANT = VariantCookie(COOKIE, POLICY, CATALOG)
+TAG = VARIANT.tag
+P, F, T = OPTIONAL
+
+
+def choice(
+    granted: Iterable[Category] = (),
+    *,
+    vendors: Mapping[str, bool] = MappingProxyType({}),
+    told: Iterable[BrowserSignal] = (),
+) -> Choice:
+    return Choice(
+        receipt_id="1f0c6e7e-3c58-4b6e-8f9f-0d3f5d7c2a10",
+        subject="0" * 32,
+        made_at=NOW - 100,
+        policy_version=POLICY.version,
+        granted=frozenset(granted),
+        vendors=vendors,
+        told=frozenset(told),
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "value"),
+    [
+        (choice(), f"{TAG}.."),
+        (choice(OPTIONAL), f"{TAG}.pft."),
+        (choice([T, P], told=BrowserSignal), f"{TAG}.pt.gd"),
+        (choice([P], vendors={"counter": False, "tracker": True}), f"{TAG}.p..pcounter_ttracker"),
+        (choice([P], vendors={"counter": True, "cdn": False, "unknown": True}), f"{TAG}.p."),
+    ],
+)
+def test_it_says_what_was_chosen_in_letters(made: Choice, value: str) -> None:
+    """Of single vendors, those whose answer is another than their category's, and that anybody knows."""
+    assert VARIANT.value(made) == value
+
+
+def test_it_is_readable_and_lives_as_long_as_the_choice() -> None:
+    """The same attributes, but for HttpOnly; an old choice is not prolonged."""
+    made = choice([P])
+    signed = COOKIE.header(made, secure=True, now=NOW).decode().partition("; ")[2]
+    assert signed == f"Max-Age={180 * 86_400 - 100}; Path=/; HttpOnly; SameSite=Lax; Secure"
+    expected = f"consent_variant={TAG}.p.; {signed.replace('HttpOnly; ', '')}"
+    assert VARIANT.header(made, secure=True, now=NOW).decode() == expected
+    assert VARIANT.header(made, secure=False, now=NOW).decode() == expected.removesuffix("; Secure")
+    deletion = b"consent_variant=; Max-Age=0; Path=/; SameSite=Lax"
+    assert VARIANT.header(None, secure=False, now=NOW) == deletion
+
+
+def test_another_policy_or_signing_key_is_another_tag() -> None:
+    """What was chosen under it may not count any more; a key that only verifies changes nothing."""
+    rotated = ChoiceCookie([NEW_KEY, OLD_KEY])
+    assert VariantCookie(ChoiceCookie([OLD_KEY, NEW_KEY]), POLICY, CATALOG).tag == TAG
+    assert VariantCookie(ChoiceCookie([OLD_KEY]), Policy(site="Renamed"), CATALOG).tag == TAG
+    tags = {
+        TAG,
+        VariantCookie(rotated, POLICY, CATALOG).tag,
+        VariantCookie(COOKIE, Policy(controller="Other"), CATALOG).tag,
+    }
+    assert len(tags) == 3
+    assert all(len(tag) == 12 and int(tag, 16) >= 0 for tag in tags)
+
+
+@pytest.mark.parametrize(
+    ("signals", "key"),
+    [
+        (Signals(), "none:"),
+        (Signals(gpc=True), "none:g"),
+        (Signals(dnt=True), "none:d"),
+        (Signals(gpc=True, dnt=True), "none:gd"),
+        (Signals(dnt=False), None),
+        (Signals(choice=choice(), choice_state=ChoiceState.VALID), f"{TAG}..:"),
+        (Signals(choice=choice([P, F]), choice_state=ChoiceState.VALID, gpc=True), f"{TAG}.pf.:g"),
+        (
+            Signals(choice=choice([T], told=[BrowserSignal.GPC]), choice_state=ChoiceState.VALID, gpc=True),
+            f"{TAG}.t.g:g",
+        ),
+        (Signals(choice=choice([P], vendors={"tracker": True}), choice_state=ChoiceState.VALID), None),
+        (Signals(choice=choice([P]), choice_state=ChoiceState.OUTDATED), None),
+        (Signals(choice_state=ChoiceState.EXPIRED), None),
+        (Signals(choice_state=ChoiceState.FORGED), None),
+    ],
+)
+def test_a_page_has_a_key_where_others_may_share_it(signals: Signals, key: str | None) -> None:
+    """No key for exceptions, nor for a stored answer that does not count."""
+    assert VARIANT.key(decide(POLICY, signals)) == key
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], "set"),
+        ([b"a=1; consent_variant=" + TAG.encode() + b".p."], None),
+        ([b"a=1", b" consent_variant = " + TAG.encode() + b".p. "], None),
+        ([b"consent_variant=" + TAG.encode() + b".pft."], "set"),
+        ([b"xconsent_variant=" + TAG.encode() + b".p."], "set"),
+        ([b"consent_variant=" + TAG.encode() + b".p.; consent_variant=x"], "set"),
+    ],
+)
+def test_a_cookie_that_says_something_else_is_put_right(lines: list[bytes], expected: str | None) -> None:
+    """By the signed one."""
+    decision = decide(POLICY, Signals(choice=choice([P]), choice_state=ChoiceState.VALID))
+    correct = VARIANT.header(choice([P]), secure=True, now=NOW)
+    found = VARIANT.correction(decision, lines, secure=True, now=NOW)
+    assert found == (correct if expected else None)
+
+
+@pytest.mark.parametrize("state", [ChoiceState.ABSENT, ChoiceState.EXPIRED, ChoiceState.FORGED])
+def test_a_cookie_without_a_choice_is_deleted(state: ChoiceState) -> None:
+    """And none is set where there is none."""
+    decision = decide(POLICY, Signals(choice_state=state))
+    assert VARIANT.correction(decision, [b"a=1"], secure=False, now=NOW) is None
+    found = VARIANT.correction(decision, [b"consent_variant=x"], secure=False, now=NOW)
+    assert found == b"consent_variant=; Max-Age=0; Path=/; SameSite=Lax"
+
+
+def test_the_guard_is_told_what_silence_and_signals_mean() -> None:
+    """As the policy has it."""
+    assert VARIANT.guard_attributes(POLICY) == {"uniform": TAG, "g": "t", "d": "pt", "silence": ""}
+    policy = Policy(regime=Regime.NOTICE, gpc_refuses=frozenset(OPTIONAL), dnt_refuses=frozenset())
+    assert VARIANT.guard_attributes(policy) == {"uniform": TAG, "g": "pft", "d": "", "silence": "1"}
