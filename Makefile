@@ -36,6 +36,7 @@ lint: $(VENV)/.dev
 
 test: lint
 	$(BIN)/python -m tests.browser.chromium --install
+	$(BIN)/python -m tests.caching.nginx --install
 	$(BIN)/python -m pytest --ignore=tests/gallery
 
 gallery: $(VENV)/.dev

@@ -10,8 +10,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from playwright.sync_api import Playwright, sync_playwright
 
@@ -69,12 +70,13 @@ def find_chromium(playwright: Playwright) -> tuple[Path, str]:
     raise NoChromiumError(REMEDY)
 
 
-def _run(*command: str) -> bool:
+def run(*command: str, environment: Mapping[str, str] = MappingProxyType({})) -> bool:
+    """Run a command before everybody's eyes; return whether it succeeded."""
     print("  " + " ".join(command), flush=True)
-    return subprocess.run(command, check=False).returncode == 0
+    return subprocess.run(command, check=False, env={**os.environ, **environment}).returncode == 0
 
 
-def _as_root() -> tuple[str, ...] | None:
+def as_root() -> tuple[str, ...] | None:
     """Return what to put before a command to run it as root; ``None`` where that is not possible."""
     if os.geteuid() == 0:
         return ()
@@ -88,11 +90,11 @@ def _as_root() -> tuple[str, ...] | None:
 
 def install_chromium() -> None:
     """Install one: the distribution's package where that is possible, otherwise Playwright's own build."""
-    root = _as_root()
+    root = as_root()
     if shutil.which("apt-get") and root is not None:
         print("Installing the distribution's Chromium:")
         package = (*root, "apt-get", "install", "--yes", "--no-install-recommends", "chromium")
-        if _run(*package) or (_run(*root, "apt-get", "update") and _run(*package)):
+        if run(*package) or (run(*root, "apt-get", "update") and run(*package)):
             with sync_playwright() as playwright:
                 if any(_version(candidate) for candidate in _candidates(playwright)):
                     return
@@ -100,8 +102,8 @@ def install_chromium() -> None:
     print("Installing Playwright's Chromium:")
     # Its libraries come with it only as root.
     with_libraries = ("--with-deps",) if root is not None and shutil.which("apt-get") else ()
-    if not _run(sys.executable, "-m", "playwright", "install", *with_libraries, "chromium"):
-        _run(sys.executable, "-m", "playwright", "install", "chromium")
+    if not run(sys.executable, "-m", "playwright", "install", *with_libraries, "chromium"):
+        run(sys.executable, "-m", "playwright", "install", "chromium")
 
 
 def main() -> int:

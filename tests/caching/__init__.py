@@ -1,0 +1,1 @@
+"""Caches in front: nginx with the configuration of the documentation."""
