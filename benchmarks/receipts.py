@@ -33,9 +33,12 @@ from consent.categories import OPTIONAL
 from consent.choice import Choice
 from consent.policy import Policy
 from consent.receipts import Artefact, CollectionMethod, Receipt, build_receipt
+from consent.sealing import LedgerKeys
 from consent.signals import Signals
-from consent.sqlite_store import CHECKPOINT_COMMITS, CHECKPOINT_ROWS, SQLiteStore
+from consent.sqlite_database import WAL_COMMITS, WAL_ROWS
+from consent.sqlite_store import SQLiteStore
 
+KEYS = LedgerKeys.generate()
 CLIENTS = (1, 10, 100, 1_000)
 SHOWN = Artefact(content=b"<form>May we count visits?</form>" * 200, media_type="text/html; charset=utf-8")
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -73,7 +76,7 @@ async def measure_store(
     path: Path, receipts: list[Receipt], clients: int, seconds: float
 ) -> dict[str, float]:
     """Return receipts per second and how long their clients waited, in milliseconds."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     await store.append(receipts[0], [SHOWN])
     waiting = iter(receipts[1:])
     waits: list[float] = []
@@ -100,7 +103,7 @@ async def measure_store(
 
 def measure_ceiling(path: Path, receipts: list[Receipt], batch: int, seconds: float) -> float:
     """Return rows per second of a bare loop, ``batch`` to a transaction, with the store's checkpoints."""
-    SQLiteStore(path).prepare()
+    SQLiteStore(path, KEYS).prepare()
     rows = []
     for receipt in receipts:
         body = receipt.canonical_bytes()
@@ -129,7 +132,7 @@ def measure_ceiling(path: Path, receipts: list[Receipt], batch: int, seconds: fl
         done += len(part)
         commits += 1
         rows_since += len(part)
-        if commits >= CHECKPOINT_COMMITS or rows_since >= CHECKPOINT_ROWS:
+        if commits >= WAL_COMMITS or rows_since >= WAL_ROWS:
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
             commits = rows_since = 0
     elapsed = time.perf_counter() - start

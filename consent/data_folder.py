@@ -7,11 +7,12 @@ import fcntl
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from secrets import token_hex
 
 from consent.errors import ConfigurationError
+from consent.sealing import LedgerKeys
 
 DEFAULT_FOLDER = "consent-data"
 """Where a site's data folder is unless it says otherwise, in the working directory."""
@@ -23,6 +24,15 @@ _MAX_KEYS = 100
 _KEYS_HEADING = b"""\
 # Keys that sign what this site gives its visitors, each 64 hexadecimal digits. Keep them secret.
 # The first line signs, all of them verify. To rotate: put a new one first, restart, drop the old one later.
+"""
+_LEDGER_KEYS = ("sign", "wrap", "index")
+_LEDGER_KEYS_HEADING = b"""\
+# Keys of the log of receipts, each 64 hexadecimal digits. Keep them secret, and keep a copy away from the
+# database: without the wrap and index keys no receipt can be read, and with them a copy of the database can.
+#   sign   signs checkpoints. The first one signs, all of them are believed.
+#   wrap   keeps the keys under which receipts are sealed. The first one is used for new ones. To rotate: put a new
+#          one first, restart, run "consent db rewrap", drop the old one.
+#   index  finds a visitor's receipts. There is one, and it stays.
 """
 
 
@@ -50,6 +60,11 @@ class DataFolder:
         return self.path / "inventory.sqlite3"
 
     @property
+    def ledger_keys_path(self) -> Path:
+        """Where the keys of the log of receipts are, whether or not there are any yet."""
+        return self.path / "ledger-keys"
+
+    @property
     def keys_path(self) -> Path:
         """Where the keys are, whether or not there are any yet."""
         return self.path / _KEYS
@@ -63,20 +78,46 @@ class DataFolder:
             ConfigurationError: the folder or the key file cannot be made or read, others may read the keys or
                 put their own in the place of them, or the file does not hold keys.
         """
+        return tuple(key for _, key in self._lines(self.keys_path, _parse_keys, _new_keys))
+
+    def ledger_keys(self, *, create: bool = True) -> LedgerKeys:
+        """Return the keys of the log of receipts; make folder and key file where they are missing.
+
+        Every process gets the same ones, those that start together too.
+
+        Args:
+            create: whether to make them.
+
+        Raises:
+            ConfigurationError: as for :meth:`keys`; or there are none, and none are to be made.
+        """
+        if not create and not self.ledger_keys_path.exists():
+            raise ConfigurationError(
+                "no receipts can be read without their keys, and there is no such file: it is made when the site "
+                "starts; if it was lost, restore it from a backup",
+                source=str(self.ledger_keys_path),
+            )
+        lines = self._lines(self.ledger_keys_path, _parse_ledger_keys, _new_ledger_keys)
+        return LedgerKeys(
+            signing=tuple(key for kind, key in lines if kind == "sign"),
+            wrapping=tuple(key for kind, key in lines if kind == "wrap"),
+            index=next(key for kind, key in lines if kind == "index"),
+        )
+
+    def _lines(self, path: Path, parse: _Parse, new: Callable[[], bytes]) -> Sequence[tuple[str, bytes]]:
+        """Return the keys in a file; make folder and file where they are missing."""
         with self._explained():
-            keys = self._read_keys()
-            if keys is None:
+            lines = self._read_keys(path, parse)
+            if lines is None:
                 self._create()
                 with self._locked() as folder:
                     # Another process may have been faster.
-                    if self._read_keys() is None:
-                        _write_new(folder, _KEYS, _KEYS_HEADING + token_hex(32).encode() + b"\n")
-                keys = self._read_keys()
-            if keys is None:
-                raise ConfigurationError(
-                    "it vanished while it was being made: start again", source=str(self.keys_path)
-                )
-        return keys
+                    if self._read_keys(path, parse) is None:
+                        _write_new(folder, path.name, new())
+                lines = self._read_keys(path, parse)
+            if lines is None:
+                raise ConfigurationError("it vanished while it was being made: start again", source=str(path))
+        return lines
 
     def _create(self) -> None:
         try:
@@ -91,11 +132,11 @@ class DataFolder:
         else:
             _sync_folder(self.path.parent)
 
-    def _read_keys(self) -> tuple[bytes, ...] | None:
+    def _read_keys(self, path: Path, parse: _Parse) -> Sequence[tuple[str, bytes]] | None:
         """Return the keys, or ``None`` where there is no file."""
         try:
             # O_NONBLOCK: a named pipe in the place of the file must not make the start hang.
-            file = os.open(self.keys_path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return None
         except NotADirectoryError:
@@ -105,23 +146,16 @@ class DataFolder:
             ) from None
         try:
             # Asked of the open file, so that it is the one that is read.
-            self._check_keys_file(os.fstat(file).st_mode)
+            _check_keys_file(path, os.fstat(file).st_mode)
             self._refuse_shared_folder()
             content = os.read(file, _MAX_KEYS_BYTES + 1)
         finally:
             os.close(file)
-        return self._parse_keys(content)
-
-    def _check_keys_file(self, mode: int) -> None:
-        source = str(self.keys_path)
-        if not stat.S_ISREG(mode):
-            raise ConfigurationError("this must be a file: remove it", source=source)
-        if mode & 0o077:
+        if len(content) > _MAX_KEYS_BYTES:
             raise ConfigurationError(
-                f"other users may read or change the keys (mode {stat.S_IMODE(mode):04o}): "
-                f"run chmod 600 {self.keys_path}; if they may have been read, also put a new key first",
-                source=source,
+                f"more than {_MAX_KEYS_BYTES} bytes: this holds no keys", source=str(path)
             )
+        return parse(content, str(path))
 
     def _refuse_shared_folder(self) -> None:
         mode = self.path.stat().st_mode
@@ -131,37 +165,6 @@ class DataFolder:
                 f"run chmod 700 {self.path}, or name a folder inside it",
                 source=str(self.path),
             )
-
-    def _parse_keys(self, content: bytes) -> tuple[bytes, ...]:
-        source = str(self.keys_path)
-        if len(content) > _MAX_KEYS_BYTES:
-            raise ConfigurationError(f"more than {_MAX_KEYS_BYTES} bytes: this holds no keys", source=source)
-        keys: list[bytes] = []
-        for number, line in enumerate(content.split(b"\n"), start=1):
-            text = line.strip(b" \t\r")
-            if not text or text.startswith(b"#"):
-                continue
-            # What the line says is not repeated: it may be a key, and messages end up in logs.
-            if _KEY.fullmatch(text) is None:
-                raise ConfigurationError(
-                    "a key is 64 hexadecimal digits in lower case: make one with "
-                    "python -c 'import secrets; print(secrets.token_hex(32))'",
-                    source=source,
-                    line=number,
-                )
-            key = bytes.fromhex(text.decode())
-            if key in keys:
-                raise ConfigurationError(
-                    "this key is in the file twice: remove one", source=source, line=number
-                )
-            keys.append(key)
-        if not keys:
-            raise ConfigurationError(
-                "no key in it: restore it, or remove it and a new one is made", source=source
-            )
-        if len(keys) > _MAX_KEYS:
-            raise ConfigurationError(f"{len(keys)} keys: drop old ones, {_MAX_KEYS} at most", source=source)
-        return tuple(keys)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
@@ -187,6 +190,78 @@ class DataFolder:
                 "must be able to read and write the data folder; choose another one if it cannot",
                 source=str(self.path),
             ) from error
+
+
+def _check_keys_file(path: Path, mode: int) -> None:
+    source = str(path)
+    if not stat.S_ISREG(mode):
+        raise ConfigurationError("this must be a file: remove it", source=source)
+    if mode & 0o077:
+        raise ConfigurationError(
+            f"other users may read or change the keys (mode {stat.S_IMODE(mode):04o}): "
+            f"run chmod 600 {path}; if they may have been read, also put a new key first",
+            source=source,
+        )
+
+
+_Parse = Callable[[bytes, str], Sequence[tuple[str, bytes]]]
+
+
+def _parse_keys(content: bytes, source: str) -> Sequence[tuple[str, bytes]]:
+    """Read the keys that sign cookies: one a line."""
+    keys = _parse_lines(content, source, [""])
+    if not keys:
+        raise ConfigurationError(
+            "no key in it: restore it, or remove it and a new one is made", source=source
+        )
+    if len(keys) > _MAX_KEYS:
+        raise ConfigurationError(f"{len(keys)} keys: drop old ones, {_MAX_KEYS} at most", source=source)
+    return keys
+
+
+def _parse_ledger_keys(content: bytes, source: str) -> Sequence[tuple[str, bytes]]:
+    """Read the keys of the log: a word and a key a line."""
+    keys = _parse_lines(content, source, _LEDGER_KEYS)
+    kinds = [kind for kind, _ in keys]
+    missing = [kind for kind in _LEDGER_KEYS if kind not in kinds]
+    if missing or kinds.count("index") > 1:
+        raise ConfigurationError(
+            f"there must be one {missing[0] if missing else 'index'} key"
+            f"{' at least' if missing else ' only'}: restore the file, for without its keys no receipt can be read",
+            source=source,
+        )
+    return keys
+
+
+def _parse_lines(content: bytes, source: str, kinds: Sequence[str]) -> Sequence[tuple[str, bytes]]:
+    keys: list[tuple[str, bytes]] = []
+    for number, line in enumerate(content.split(b"\n"), start=1):
+        text = line.strip(b" \t\r")
+        if not text or text.startswith(b"#"):
+            continue
+        kind, _, digits = text.rpartition(b" ")
+        # What the line says is not repeated: it may be a key, and messages end up in logs.
+        if kind.decode("latin-1") not in kinds or _KEY.fullmatch(digits) is None:
+            before = f"{', '.join(kinds)}, a blank and " if kinds != [""] else ""
+            raise ConfigurationError(
+                f"a key is {before}64 hexadecimal digits in lower case: make one with "
+                "python -c 'import secrets; print(secrets.token_hex(32))'",
+                source=source,
+                line=number,
+            )
+        key = bytes.fromhex(digits.decode())
+        if key in [other for _, other in keys]:
+            raise ConfigurationError("this key is in the file twice: remove one", source=source, line=number)
+        keys.append((kind.decode(), key))
+    return keys
+
+
+def _new_keys() -> bytes:
+    return _KEYS_HEADING + token_hex(32).encode() + b"\n"
+
+
+def _new_ledger_keys() -> bytes:
+    return _LEDGER_KEYS_HEADING + "".join(f"{kind} {token_hex(32)}\n" for kind in _LEDGER_KEYS).encode()
 
 
 def _write_new(folder: int, name: str, content: bytes) -> None:

@@ -93,7 +93,7 @@ class ConsentMiddleware:
             # A text of the policy file is checked where it is used: say where it stands.
             raise (locate_in_policy(error, path) if path else error) from None
         if store is None:
-            store = SQLiteStore(folder.receipts_path)
+            store = SQLiteStore(folder.receipts_path, folder.ledger_keys(), clock=clock)
             # A database that cannot be written is to stop the start, not the first visitor's choice.
             store.prepare()
         self._store = store

@@ -79,7 +79,7 @@ class Sealer:
         }
         self._current = sha256(keys.wrapping[0]).digest()[:_KEY_ID_BYTES]
         self._index = keys.index
-        self._random = random_bytes
+        self.random_bytes = random_bytes
 
     def tag(self, subject: bytes) -> bytes:
         """Return what a visitor's records are found by: 16 bytes that say nothing without the index key."""
@@ -91,12 +91,12 @@ class Sealer:
 
     def new_key(self, tag: bytes) -> tuple[bytes, bytes]:
         """Make a key for the visitor with this tag; return it, and as it is kept."""
-        key = self._random(KEY_BYTES)
+        key = self.random_bytes(KEY_BYTES)
         return key, self.wrap(key, tag)
 
     def wrap(self, key: bytes, tag: bytes) -> bytes:
         """Return ``key`` as it is kept, ``WRAPPED_BYTES`` long; it opens for this tag only."""
-        nonce = self._random(_NONCE_BYTES)
+        nonce = self.random_bytes(_NONCE_BYTES)
         return self._current + nonce + self._wrapping[self._current].encrypt(nonce, key, tag)
 
     def is_current(self, wrapped: bytes) -> bool:
@@ -118,11 +118,11 @@ class Sealer:
 
     def salt(self) -> bytes:
         """Return a new salt."""
-        return self._random(SALT_BYTES)
+        return self.random_bytes(SALT_BYTES)
 
     def seal(self, key: bytes, salt: bytes, record: bytes, id_tag: bytes) -> bytes:
         """Return salt and record, sealed; they open in the place of this record only."""
-        nonce = self._random(_NONCE_BYTES)
+        nonce = self.random_bytes(_NONCE_BYTES)
         return nonce + AESGCM(key).encrypt(nonce, salt + record, id_tag)
 
     def open(self, key: bytes, sealed: bytes, id_tag: bytes) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""Reading the receipts that are kept in SQLite, also while others record there."""
+"""Reading the log that is kept in SQLite, also while others record there."""
 
 from __future__ import annotations
 
@@ -6,50 +6,50 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from consent.errors import InvalidReceiptError, StoreUnavailable
+from consent.checkpoint import Checkpoint, InclusionProof
+from consent.errors import InvalidReceiptError, SealBrokenError, StoreUnavailable
+from consent.merkle import inclusion_proof
 from consent.receipts import Artefact, Outcome, Receipt
-from consent.sqlite_schema import BUSY_SECONDS, is_ours, uuid_bytes
-from consent.store import LoggedReceipt
+from consent.sealed_receipt import DailyCount, DailyKey
+from consent.sealing import SALT_BYTES, LedgerKeys, Sealer
+from consent.sqlite_schema import BUSY_SECONDS, SCHEMA_VERSION, schema_of, uuid_bytes
+from consent.sqlite_tree import checkpoints, last_checkpoint, log_size, origin_of, read_tile, tiles_at
+from consent.store import Evidence, Leaf, LoggedReceipt
+
+
+def check_log(path: str | Path) -> None:
+    """Check that there is a log to read.
+
+    Raises:
+        StoreUnavailable: there is no database yet, it cannot be read, or it is not one of ours.
+    """
+    _connect(Path(path).absolute()).close()
 
 
 class SQLiteReceiptLog:
-    """Reads what :class:`consent.sqlite_store.SQLiteStore` recorded; implements :class:`consent.store.ReceiptLog`.
+    """Reads what :class:`consent.sqlite_store.SQLiteStore` recorded.
 
-    Never writes, works while others write, and holds nobody up: each call is a read of its own. Safe to share
-    between threads; not to be carried across a fork. Close it, or use it as a context manager.
+    Implements :class:`consent.store.ReceiptLog` and :class:`consent.store.Ledger`. Never writes, works while others
+    write, and holds nobody up: each call is a read of its own. Safe to share between threads; not to be carried
+    across a fork. Close it, or use it as a context manager.
+
+    Args:
+        path: the database file.
+        keys: the log's secrets.
 
     Raises:
         StoreUnavailable: there is no database yet, it cannot be read, or it is not one of ours.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, keys: LedgerKeys) -> None:
         self._path = Path(path).absolute()
+        self._sealer = Sealer(keys)
         self._lock = threading.Lock()
-        nothing_yet = (
-            f"no receipts yet: there is no database at {self._path}; "
-            "it is made when the site starts or the first visitor chooses"
-        )
-        if not self._path.exists():
-            raise StoreUnavailable(nothing_yet)
-        with self._reading():
-            self._connection = sqlite3.connect(
-                f"{self._path.as_uri()}?mode=ro",
-                uri=True,
-                timeout=BUSY_SECONDS,
-                isolation_level=None,
-                check_same_thread=False,
-            )
-            try:
-                if not is_ours(self._connection, self._path):
-                    raise StoreUnavailable(nothing_yet)
-            except BaseException:
-                self._connection.close()
-                raise
+        self._connection = _connect(self._path)
 
     def __enter__(self) -> Self:
         return self
@@ -70,7 +70,7 @@ class SQLiteReceiptLog:
             key = uuid_bytes(receipt_id)
         except ValueError:
             return None
-        rows = self._select("WHERE receipt_id = ?", (key,))
+        rows = self._select("AND id_tag = ?", (self._sealer.id_tag(key),))
         return rows[0].receipt if rows else None
 
     def list(
@@ -86,16 +86,16 @@ class SQLiteReceiptLog:
             raise ValueError("limit must be 1 or more")
         terms: dict[str, object] = {}
         if before is not None:
-            terms["position <= ?"] = before
+            terms["AND leaf < ?"] = before
         if subject is not None:
             try:
-                terms["subject = ?"] = bytes.fromhex(subject)
+                tag = self._sealer.tag(bytes.fromhex(subject))
             except ValueError:
                 return []
+            terms["AND subject = (SELECT number FROM subject WHERE tag = ?)"] = tag
         if outcome is not None:
-            terms["outcome = ?"] = str(outcome)
-        where = "WHERE " + " AND ".join(terms) if terms else ""
-        return self._select(f"{where} ORDER BY position DESC LIMIT ?", (*terms.values(), limit))
+            terms["AND outcome = ?"] = str(outcome)
+        return self._select(f"{' '.join(terms)} ORDER BY leaf DESC LIMIT ?", (*terms.values(), limit))
 
     def artefact(self, hash: str) -> Artefact | None:
         """Return the artefact whose content has this SHA-256, or ``None``."""
@@ -116,34 +116,168 @@ class SQLiteReceiptLog:
             )
         return artefact
 
-    def _select(self, clause: str, values: tuple[object, ...]) -> Sequence[LoggedReceipt]:
+    def daily(self, first_day: str, last_day: str) -> Sequence[DailyCount]:
+        """Return how many choices of which kind there were on the days from first to last, in order.
+
+        Args:
+            first_day: UTC, ``2026-03-01``.
+            last_day: the same, included.
+        """
         with self._reading():
             rows = self._connection.execute(
-                # Whoever alters a row can alter its type, too.
-                f"SELECT position, receipt_id, content_hash, CAST(body AS BLOB) FROM receipt {clause}",  # noqa: S608 - ours
-                values,
+                "SELECT * FROM daily WHERE day >= ? AND day <= ? ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10",
+                (first_day, last_day),
             ).fetchall()
-        return [_logged(*row) for row in rows]
+        return [DailyCount(DailyKey._make([*row[:5], *map(bool, row[5:9]), row[9]]), row[10]) for row in rows]
+
+    # ---- the tree
+
+    def origin(self) -> str:
+        """Return the log's name."""
+        with self._reading():
+            return origin_of(self._connection)
+
+    def checkpoint(self) -> str | None:
+        """Return the checkpoint signed last. See :meth:`consent.store.Ledger.checkpoint`."""
+        with self._reading():
+            return last_checkpoint(self._connection)
+
+    def checkpoints(self) -> Sequence[tuple[str, str]]:
+        """Return the last checkpoint of each day, the earliest first: day and signed note."""
+        with self._reading():
+            return checkpoints(self._connection)
+
+    def tile(self, level: int, index: int, width: int) -> bytes | None:
+        """Return hashes of a tile. See :meth:`consent.store.Ledger.tile`."""
+        with self._reading():
+            hashes = read_tile(self._connection, level, index, width)
+        return hashes if len(hashes) == 32 * width else None
+
+    def leaves(self, first: int, limit: int) -> Sequence[Leaf]:
+        """Return leaves in order. See :meth:`consent.store.Ledger.leaves`."""
+        with self._reading():
+            rows = self._connection.execute(f"{_ROWS} WHERE leaf >= ? ORDER BY leaf LIMIT ?", (first, limit))
+            return [self._leaf(*row) for row in rows]
+
+    def size(self) -> int:
+        """Return how many leaves the log has."""
+        with self._reading():
+            return log_size(self._connection)
+
+    def evidence(self, receipt_id: str) -> Evidence | None:
+        """Return a receipt with its proof. See :meth:`consent.store.Ledger.evidence`."""
+        try:
+            id_tag = self._sealer.id_tag(uuid_bytes(receipt_id))
+        except ValueError:
+            return None
+        with self._reading(), self._one_moment():
+            row = self._connection.execute(f"{_ROWS} WHERE id_tag = ?", (id_tag,)).fetchone()
+            note = last_checkpoint(self._connection)
+            if row is None or note is None:
+                return None
+            leaf = self._leaf(*row)
+            size = Checkpoint.parse(note.rpartition("\n\n")[0] + "\n").size
+            if leaf.record is None or leaf.salt is None or leaf.number >= size:
+                return None
+            hashes = inclusion_proof(leaf.number, size, tiles_at(self._connection, size).subtree)
+        return Evidence(leaf.record, leaf.salt, InclusionProof(leaf.number, tuple(hashes), note))
+
+    def _select(self, clause: str, values: tuple[object, ...]) -> Sequence[LoggedReceipt]:
+        with self._reading():
+            rows = self._connection.execute(f"{_ROWS} WHERE outcome IS NOT NULL {clause}", values).fetchall()
+        logged = []
+        for row in rows:
+            leaf = self._leaf(*row)
+            try:
+                if leaf.record is None or not leaf.proves_record:
+                    raise InvalidReceiptError("it is not the one that the log commits to")
+                receipt = Receipt.from_bytes(leaf.record)
+                if self._sealer.id_tag(uuid_bytes(receipt.receipt_id)) != row[1]:
+                    raise InvalidReceiptError(
+                        f"it is recorded under another id than its own, {receipt.receipt_id}"
+                    )
+            except InvalidReceiptError as error:
+                raise InvalidReceiptError(f"the receipt at leaf {leaf.number} was altered: {error}") from None
+            logged.append(LoggedReceipt(leaf.number, receipt))
+        return logged
+
+    def _leaf(
+        self,
+        number: int,
+        id_tag: bytes,
+        committed: bytes,
+        body: bytes | None,
+        outcome: str | None,
+        tag: bytes | None,
+        wrapped_key: bytes | None,
+    ) -> Leaf:
+        if body is None:
+            return Leaf(number, committed, None, None)
+        if outcome is None:
+            return Leaf(number, committed, body[:SALT_BYTES], body[SALT_BYTES:])
+        try:
+            if tag is None or wrapped_key is None:
+                raise SealBrokenError("its visitor's key is missing")
+            salt, record = self._sealer.open(self._sealer.unwrap(wrapped_key, tag), body, id_tag)
+        except SealBrokenError as error:
+            raise SealBrokenError(f"the receipt at leaf {number} does not open: {error}") from None
+        return Leaf(number, committed, salt, record)
+
+    @contextlib.contextmanager
+    def _one_moment(self) -> Iterator[None]:
+        """Let everything in between read the same state of the database."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[None]:
-        with self._lock:
-            try:
-                yield
-            except sqlite3.Error as error:
+        with self._lock, _explained(self._path):
+            yield
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    nothing_yet = (
+        f"no receipts yet: there is no database at {path}; "
+        "it is made when the site starts or the first visitor chooses"
+    )
+    if not path.exists():
+        raise StoreUnavailable(nothing_yet)
+    with _explained(path):
+        connection = sqlite3.connect(
+            f"{path.as_uri()}?mode=ro",
+            uri=True,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            version = schema_of(connection, path)
+            if version == 0:
+                raise StoreUnavailable(nothing_yet)
+            if version < SCHEMA_VERSION:
                 raise StoreUnavailable(
-                    f"{self._path} cannot be read: {error}; run this as the user that the site runs as"
-                ) from error
+                    f"{path} has schema {version}, an earlier release's: start the site, or run consent db upgrade"
+                )
+        except BaseException:
+            connection.close()
+            raise
+    return connection
 
 
-def _logged(position: int, receipt_id: bytes, content_hash: bytes, body: bytes) -> LoggedReceipt:
-    """Make a receipt of a row, unless the row is not what was recorded."""
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        receipt = Receipt.from_bytes(body)
-        if content_hash != sha256(body).digest():
-            raise InvalidReceiptError("its content does not have the SHA-256 recorded with it")
-        if receipt_id != uuid_bytes(receipt.receipt_id):
-            raise InvalidReceiptError(f"it is recorded under another id than its own, {receipt.receipt_id}")
-    except InvalidReceiptError as error:
-        raise InvalidReceiptError(f"the receipt at position {position} was altered: {error}") from None
-    return LoggedReceipt(position - 1, receipt)
+        yield
+    except sqlite3.Error as error:
+        raise StoreUnavailable(
+            f"{path} cannot be read: {error}; run this as the user that the site runs as"
+        ) from error
+
+
+# Whoever alters a row can alter its type, too.
+_ROWS = """SELECT leaf, CAST(id_tag AS BLOB), CAST(commitment AS BLOB), CAST(body AS BLOB), outcome,
+    CAST(subject.tag AS BLOB), CAST(subject.wrapped_key AS BLOB)
+    FROM record LEFT JOIN subject ON subject.number = record.subject"""

@@ -1,4 +1,4 @@
-"""The database that receipts are kept in: its tables, and how it is told from other programs' databases."""
+"""The database that a log is kept in: its tables, and how it is told from other programs' databases."""
 
 from __future__ import annotations
 
@@ -10,37 +10,79 @@ from consent.errors import StoreUnavailable
 
 APPLICATION_ID: Final = 0x434E5354
 """``CNST``: tells our databases from other programs' (``PRAGMA application_id``)."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Version of the tables (``PRAGMA user_version``)."""
 BUSY_SECONDS: Final = 5.0
 """How long to wait for programs that use the database without our lock."""
 
-# A receipt's position is the order of recording; no row is ever deleted, so none is given twice. The body is
-# the receipt's canonical bytes. The indexes end in the position by themselves: they list newest first, too.
+# The order of `record` is that of the log: no row is ever deleted, and the numbers have no gaps. A receipt's body is
+# sealed under its visitor's key; an erasure's is its salt and its bytes as they are, and it has no outcome. What was
+# erased keeps its place, its commitment, and the tag of its id, so that it is not recorded a second time.
+#
+# Level 0 has a tile once it is full; until then it is the last rows of `record`. The higher levels have theirs from
+# the first hash on.
 SCHEMA: Final = """
-CREATE TABLE receipt (
-    position INTEGER PRIMARY KEY,
-    receipt_id BLOB NOT NULL UNIQUE CHECK (length(receipt_id) = 16),
-    subject BLOB NOT NULL CHECK (length(subject) = 16),
-    outcome TEXT NOT NULL,
-    content_hash BLOB NOT NULL CHECK (length(content_hash) = 32),
-    body BLOB NOT NULL
+CREATE TABLE subject (
+    number INTEGER PRIMARY KEY,
+    tag BLOB NOT NULL UNIQUE CHECK (length(tag) = 16),
+    wrapped_key BLOB NOT NULL CHECK (length(wrapped_key) = 64),
+    held TEXT
 );
-CREATE INDEX receipt_by_subject ON receipt (subject);
-CREATE INDEX receipt_by_outcome ON receipt (outcome);
+CREATE TABLE record (
+    leaf INTEGER PRIMARY KEY CHECK (leaf >= 0),
+    id_tag BLOB NOT NULL UNIQUE CHECK (length(id_tag) = 16),
+    commitment BLOB NOT NULL CHECK (length(commitment) = 32),
+    subject INTEGER,
+    outcome TEXT,
+    site TEXT,
+    time_ms INTEGER,
+    body BLOB
+);
+CREATE INDEX record_by_subject ON record (subject) WHERE subject IS NOT NULL;
+CREATE INDEX record_by_outcome ON record (outcome) WHERE outcome IS NOT NULL;
+CREATE INDEX record_by_time ON record (time_ms) WHERE time_ms IS NOT NULL;
+CREATE TABLE tile (
+    level INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    hashes BLOB NOT NULL,
+    PRIMARY KEY (level, number)
+);
+CREATE TABLE checkpoint (
+    day TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    note TEXT NOT NULL
+);
+CREATE TABLE daily (
+    day TEXT NOT NULL,
+    site TEXT NOT NULL,
+    jurisdiction TEXT NOT NULL,
+    policy_version TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    performance INTEGER NOT NULL,
+    functional INTEGER NOT NULL,
+    targeting INTEGER NOT NULL,
+    gpc INTEGER NOT NULL,
+    collection_method TEXT NOT NULL,
+    choices INTEGER NOT NULL,
+    PRIMARY KEY (day, site, jurisdiction, policy_version, outcome, performance, functional, targeting, gpc,
+        collection_method)
+) WITHOUT ROWID;
 CREATE TABLE artefact (
     hash BLOB NOT NULL PRIMARY KEY CHECK (length(hash) = 32),
     media_type TEXT NOT NULL,
     content BLOB NOT NULL
 );
+CREATE TABLE log (
+    origin TEXT NOT NULL
+);
 """
 
 
-def is_ours(connection: sqlite3.Connection, path: Path) -> bool:
-    """Tell a database of ours from an empty one; refuse any other, before anything in it is changed.
+def schema_of(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of the tables, 0 for an empty database; refuse any that is not ours, before it is changed.
 
     Raises:
-        StoreUnavailable: it is no database, another program's, or of another version of this package.
+        StoreUnavailable: it is no database, another program's, or of a later version of this package.
     """
     try:
         application, version = (pragma(connection, name) for name in ("application_id", "user_version"))
@@ -50,14 +92,14 @@ def is_ours(connection: sqlite3.Connection, path: Path) -> bool:
             raise StoreUnavailable(f"{path} is no SQLite database: choose another place") from None
         raise
     if (application, version, tables) == (0, 0, 0):
-        return False
+        return 0
     if application != APPLICATION_ID:
         raise StoreUnavailable(f"{path} is the database of another program: choose another place")
-    if version != SCHEMA_VERSION:
+    if not isinstance(version, int) or not 1 <= version <= SCHEMA_VERSION:
         raise StoreUnavailable(
             f"{path} has schema {version}, and this version of asgi-consent knows {SCHEMA_VERSION}: update it"
         )
-    return True
+    return version
 
 
 def pragma(connection: sqlite3.Connection, statement: str) -> object:
@@ -67,7 +109,7 @@ def pragma(connection: sqlite3.Connection, statement: str) -> object:
 
 
 def uuid_bytes(text: str) -> bytes:
-    """Return a receipt's id as the tables have it.
+    """Return the 16 bytes of an id.
 
     Raises:
         ValueError: it is no UUID.

@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def record(folder: Path, *receipts: Receipt) -> None:
     async def run() -> None:
-        store = SQLiteStore(DataFolder(folder).receipts_path)
+        data = DataFolder(folder)
+        store = SQLiteStore(data.receipts_path, data.ledger_keys())
         for receipt in receipts:
             await store.append(receipt, [SHOWN])
         await store.aclose()
@@ -255,7 +256,8 @@ def test_receipts_are_read_while_a_store_writes(tmp_path: Path) -> None:
     """The command needs no pause of the site."""
 
     async def run() -> tuple[bytes, bytes]:
-        store = SQLiteStore(DataFolder(tmp_path).receipts_path)
+        data = DataFolder(tmp_path)
+        store = SQLiteStore(data.receipts_path, data.ledger_keys())
         await store.append(make_receipt(0))
         process = consent_receipts("--data", str(tmp_path), "--limit", "0")
         number = 0

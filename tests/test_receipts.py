@@ -28,6 +28,7 @@ from consent.receipts import (
     build_receipt,
     outcome_of,
 )
+from consent.sealing import LedgerKeys
 from consent.signals import ChoiceState, Signals
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -38,6 +39,7 @@ IPHONE = (
 IPAD = IPHONE.replace("iPhone; CPU iPhone OS", "iPad; CPU OS")
 HEADLESS = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/140.0.0.0"
 SHOWN = Artefact(content=b"<form>May we count your visits?</form>", media_type="text/html; charset=utf-8")
+KEYS = LedgerKeys(signing=(b"s" * 32,), wrapping=(b"w" * 32,), index=b"i" * 32)
 
 
 def receipt_id(number: int) -> str:

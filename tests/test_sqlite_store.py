@@ -20,13 +20,14 @@ from typing import Any
 
 import pytest
 
-from consent import sqlite_store
+from consent import sqlite_database, sqlite_recording, sqlite_store
 from consent.errors import StoreError, StoreFull, StoreUnavailable
 from consent.receipts import Artefact, Receipt
+from consent.sealing import Sealer
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
 from consent.store import Store
-from tests.test_receipts import SHOWN, make_receipt, receipt_id
+from tests.test_receipts import KEYS, SHOWN, make_receipt, receipt_id
 from tests.workers import WORKERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,7 +57,7 @@ def recorded(path: Path) -> dict[str, Receipt]:
     """Read every receipt, checked against its hash; fail if SQLite finds the database damaged."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    with SQLiteReceiptLog(path) as log:
+    with SQLiteReceiptLog(path, KEYS) as log:
         logged = log.list(limit=1_000_000)
     receipts = {entry.receipt.receipt_id: entry.receipt for entry in logged}
     assert len(receipts) == len(logged)
@@ -93,7 +94,7 @@ _connect = sqlite3.connect
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> Connections:
     opened = Connections()
-    monkeypatch.setattr("consent.sqlite_store.sqlite3.connect", opened.connect)
+    monkeypatch.setattr("consent.sqlite_database.sqlite3.connect", opened.connect)
     return opened
 
 
@@ -103,7 +104,7 @@ def start(script: str, *arguments: str | Path) -> subprocess.Popen[str]:
 import asyncio, os, resource, signal, sys, time
 from consent.errors import *
 from consent.sqlite_store import SQLiteStore
-from tests.test_receipts import SHOWN, make_receipt
+from tests.test_receipts import KEYS, SHOWN, make_receipt
 """
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", names + script, *map(str, arguments)],
@@ -123,24 +124,27 @@ def run(script: str, *arguments: str | Path) -> list[str]:
 
 
 def test_a_receipt_is_committed_when_append_returns(path: Path) -> None:
-    """Another connection sees it at once, in canonical bytes beside their SHA-256."""
+    """Another connection sees it at once, sealed."""
     receipt = make_receipt(1, shown_hash=SHOWN.hash)
 
-    async def append_and_look() -> list[tuple[bytes, bytes]]:
-        store: Store = SQLiteStore(path)
+    async def append_and_look() -> list[tuple[bytes, int]]:
+        store: Store = SQLiteStore(path, KEYS)
         await store.append(receipt, [SHOWN])
         with contextlib.closing(sqlite3.connect(path)) as other:
-            rows = other.execute("SELECT body, content_hash FROM receipt").fetchall()
+            rows = other.execute("SELECT body, length(body) FROM record").fetchall()
         await store.aclose()
         return rows
 
     rows = asyncio.run(append_and_look())
-    assert rows == [(receipt.canonical_bytes(), bytes.fromhex(receipt.content_hash))]
+    ((body, length),) = rows
+    record = receipt.canonical_bytes()
+    assert length == 12 + 32 + len(record) + 16  # nonce, salt, receipt, tag
+    assert record[:20] not in body
 
 
 def test_the_writers_connection_syncs_every_commit(path: Path, connections: Connections) -> None:
     """FULL is 2, the log is write-ahead, checkpoints are left to us, and what is erased is overwritten."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     append_all(store, make_receipt(1), close=False)
     (connection,) = connections.opened
     answers = {
@@ -155,7 +159,7 @@ def test_writing_and_checkpointing_happen_under_the_lock(
     path: Path, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While either runs, no other process can: that is what keeps older SQLite from corrupting the file."""
-    monkeypatch.setattr(sqlite_store, "CHECKPOINT_COMMITS", 1)
+    monkeypatch.setattr(sqlite_database, "WAL_COMMITS", 1)
     free: dict[str, bool] = {}
 
     def try_lock(statement: str) -> None:
@@ -169,7 +173,7 @@ def test_writing_and_checkpointing_happen_under_the_lock(
             else:
                 free[statement] = True
 
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     append_all(store, make_receipt(1), close=False)
     connections.on_statement = try_lock
     append_all(store, make_receipt(2))
@@ -182,7 +186,7 @@ def test_writing_and_checkpointing_happen_under_the_lock(
 
 def test_receipts_that_gather_share_one_transaction(path: Path, connections: Connections) -> None:
     """500 concurrent clients cost two commits, not 500, when the disk is busy at first."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     store.prepare()
     connections.statements.clear()
     receipts = [make_receipt(number) for number in range(500)]
@@ -195,7 +199,8 @@ def test_receipts_that_gather_share_one_transaction(path: Path, connections: Con
         await store.aclose()
 
     asyncio.run(run())
-    assert connections.statements.count("COMMIT") in (1, 2)
+    # One more is that of the checkpoint.
+    assert connections.statements.count("COMMIT") - 1 in (1, 2)
     assert recorded(path) == {receipt.receipt_id: receipt for receipt in receipts}
 
 
@@ -203,8 +208,8 @@ def test_checkpoints_keep_the_log_short(
     path: Path, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The write-ahead log is moved into the database every so many commits, and then begins anew."""
-    monkeypatch.setattr(sqlite_store, "CHECKPOINT_COMMITS", 5)
-    store = SQLiteStore(path)
+    monkeypatch.setattr(sqlite_database, "WAL_COMMITS", 5)
+    store = SQLiteStore(path, KEYS)
 
     async def run() -> int:
         for number in range(50):
@@ -221,7 +226,7 @@ def test_checkpoints_keep_the_log_short(
 
 def test_appending_again_is_acknowledged_and_recorded_once(path: Path) -> None:
     """The same id with the same content, later or at the same moment, is the same receipt."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     receipt = make_receipt(1)
     assert append_all(store, receipt, receipt, make_receipt(2), close=False) == [None, None, None]
     assert append_all(store, make_receipt(3), receipt) == [None, None]
@@ -230,7 +235,7 @@ def test_appending_again_is_acknowledged_and_recorded_once(path: Path) -> None:
 
 def test_another_receipt_under_the_same_id_is_refused(path: Path) -> None:
     """The first one stays as it is; the others of its transaction are recorded."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     first, other = make_receipt(1), make_receipt(1, site="Another shop")
     append_all(store, first, close=False)
     raised = append_all(store, make_receipt(2), other, make_receipt(3))
@@ -242,14 +247,14 @@ def test_another_receipt_under_the_same_id_is_refused(path: Path) -> None:
 def test_two_receipts_under_one_id_at_the_same_moment_leave_one(path: Path) -> None:
     """One of them is acknowledged, and that one is there."""
     candidates = [make_receipt(1), make_receipt(1, site="Another shop")]
-    raised = append_all(SQLiteStore(path), *candidates)
+    raised = append_all(SQLiteStore(path, KEYS), *candidates)
     assert sorted(type(error).__name__ for error in raised) == ["NoneType", "StoreError"]
     assert recorded(path) == {receipt_id(1): candidates[raised.index(None)]}
 
 
 def test_a_cancelled_caller_neither_loses_nor_doubles(path: Path) -> None:
     """What was handed over is recorded although nobody waits for it, and appending it again is fine."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     store.prepare()
 
     async def run() -> None:
@@ -268,7 +273,7 @@ def test_a_cancelled_caller_neither_loses_nor_doubles(path: Path) -> None:
 
 def test_a_loop_that_ended_takes_nothing_with_it(path: Path) -> None:
     """The receipts of a closed event loop are recorded, and the writer goes on for others."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     store.prepare()
 
     async def leave() -> None:
@@ -284,7 +289,7 @@ def test_a_loop_that_ended_takes_nothing_with_it(path: Path) -> None:
 
 def test_a_full_queue_turns_callers_away_and_forgets_none(path: Path) -> None:
     """Those turned away are told at once; all others are recorded."""
-    store = SQLiteStore(path, max_waiting=3)
+    store = SQLiteStore(path, KEYS, max_waiting=3)
     store.prepare()
     receipts = [make_receipt(number) for number in range(10)]
 
@@ -310,21 +315,21 @@ def test_a_full_queue_turns_callers_away_and_forgets_none(path: Path) -> None:
 def test_a_full_queue_is_also_one_of_too_many_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded whatever the receipts weigh."""
     monkeypatch.setattr(sqlite_store, "_MAX_WAITING_BYTES", 100)
-    assert [type(error) for error in append_all(SQLiteStore(path), make_receipt(1))] == [StoreFull]
+    assert [type(error) for error in append_all(SQLiteStore(path, KEYS), make_receipt(1))] == [StoreFull]
 
 
 def test_the_text_shown_is_stored_once_and_must_be_there(path: Path) -> None:
     """A receipt without the text it refers to would prove nothing; one text serves any number of receipts."""
 
     async def run() -> None:
-        store = SQLiteStore(path)
+        store = SQLiteStore(path, KEYS)
         with pytest.raises(StoreError, match="the text shown is not in the store and not with the receipt"):
             await store.append(make_receipt(1, shown_hash=SHOWN.hash))
         await store.append(make_receipt(2, shown_hash=SHOWN.hash), [SHOWN])
         await store.append(make_receipt(3, shown_hash=SHOWN.hash), [SHOWN])
         await store.append(make_receipt(4, shown_hash=SHOWN.hash))
         await store.aclose()
-        again = SQLiteStore(path)
+        again = SQLiteStore(path, KEYS)
         await again.append(make_receipt(5, shown_hash=SHOWN.hash))
         await again.append(make_receipt(6, shown_hash=SHOWN.hash), [SHOWN])
         await again.aclose()
@@ -338,7 +343,7 @@ def test_the_text_shown_is_stored_once_and_must_be_there(path: Path) -> None:
 
 def test_several_threads_and_loops_share_one_store(path: Path) -> None:
     """Each caller is answered in his own loop."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     raised: list[BaseException | None] = []
 
     def append_fifty(first: int) -> None:
@@ -357,7 +362,7 @@ def test_several_threads_and_loops_share_one_store(path: Path) -> None:
 
 WRITE_MANY = """
 async def main(path, first, count):
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     async def client(numbers):
         for number in numbers:
             await store.append(make_receipt(number, shown_hash=SHOWN.hash), [SHOWN])
@@ -372,7 +377,7 @@ def test_several_processes_lose_nothing_of_each_others(path: Path) -> None:
     processes = [start(WRITE_MANY, path, first, "300") for first in ("0", "1000", "2000")]
     seen = 0
     while any(process.poll() is None for process in processes):
-        with contextlib.suppress(StoreUnavailable), SQLiteReceiptLog(path) as log:
+        with contextlib.suppress(StoreUnavailable), SQLiteReceiptLog(path, KEYS) as log:
             newest = log.list(limit=1)
             now = newest[0].leaf if newest else 0
             assert now >= seen
@@ -387,7 +392,7 @@ def test_several_processes_lose_nothing_of_each_others(path: Path) -> None:
 
 def _write_until_killed(path: Path, first: int, acknowledged: Connection) -> None:
     async def main() -> None:
-        store = SQLiteStore(path)
+        store = SQLiteStore(path, KEYS)
 
         async def client(number: int) -> None:
             while True:
@@ -432,7 +437,7 @@ def test_whatever_was_acknowledged_survives_kill_9(path: Path, monkeypatch: pyte
 DISK_FULL = """
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 async def main(path):
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     for number in range(5):
         await store.append(make_receipt(number))
     resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, resource.RLIM_INFINITY))
@@ -460,7 +465,7 @@ async def append(store, number):
     await store.append(make_receipt(number))
 async def close(store):
     await store.aclose()
-store = SQLiteStore(sys.argv[1])
+store = SQLiteStore(sys.argv[1], KEYS)
 asyncio.run(append(store, 1))
 child = os.fork()
 if child == 0:
@@ -483,7 +488,7 @@ def test_a_store_in_use_may_be_forked(path: Path) -> None:
 
 FORK_WHILE_WRITING = """
 import threading
-store = SQLiteStore(sys.argv[1])
+store = SQLiteStore(sys.argv[1], KEYS)
 async def many():
     for number in range(400):
         await store.append(make_receipt(number))
@@ -513,7 +518,7 @@ def test_a_store_may_be_forked_while_it_writes(path: Path) -> None:
 
 LEAVE = """
 async def main(path):
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     await store.append(make_receipt(1))
     task = asyncio.ensure_future(store.append(make_receipt(2)))
     await asyncio.sleep(0)
@@ -531,7 +536,7 @@ def test_what_waits_at_exit_is_recorded(path: Path) -> None:
 
 def test_closing_leaves_one_whole_file_and_may_be_repeated(path: Path) -> None:
     """The log is moved into the database; a later append opens it again."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
 
     async def run() -> None:
         await store.aclose()
@@ -540,14 +545,18 @@ def test_closing_leaves_one_whole_file_and_may_be_repeated(path: Path) -> None:
         await store.aclose()
 
     asyncio.run(run())
-    assert sorted(file.name for file in path.parent.iterdir()) == [path.name, path.name + ".lock"]
+    assert sorted(file.name for file in path.parent.iterdir()) == [
+        path.name,
+        path.name + ".checkpoint",
+        path.name + ".lock",
+    ]
     assert append_all(store, make_receipt(2)) == [None]
     assert list(recorded(path)) == [receipt_id(2), receipt_id(1)]
 
 
 def test_a_store_nobody_holds_ends_its_thread(path: Path) -> None:
     """A forgotten store costs no thread and no open file."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     append_all(store, make_receipt(1), close=False)
     (thread,) = (thread for thread in threading.enumerate() if thread.name == "consent-receipts")
     del store
@@ -559,7 +568,7 @@ def test_the_files_are_the_owners_only(path: Path) -> None:
     """Nobody else can read the receipts, whatever the umask says."""
     old = os.umask(0)
     try:
-        store = SQLiteStore(path)
+        store = SQLiteStore(path, KEYS)
         append_all(store, make_receipt(1), close=False)
         modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
         store.close()
@@ -571,14 +580,14 @@ def test_the_files_are_the_owners_only(path: Path) -> None:
 
 def test_nothing_is_opened_before_the_first_receipt(path: Path) -> None:
     """A store may be made before workers are forked, and for an app that records nothing."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     store.close()
     assert list(path.parent.iterdir()) == []
 
 
 def test_another_process_that_holds_the_lock_too_long_is_reported(path: Path) -> None:
     """Callers get an answer that names the lock file instead of waiting for ever; then it works again."""
-    store = SQLiteStore(path, lock_timeout_seconds=0.05)
+    store = SQLiteStore(path, KEYS, lock_timeout_seconds=0.05)
     with locked(path):
         (error,) = append_all(store, make_receipt(1), close=False)
     assert isinstance(error, StoreUnavailable)
@@ -591,7 +600,7 @@ def test_another_process_that_holds_the_lock_too_long_is_reported(path: Path) ->
 
 def test_a_removed_lock_file_does_not_let_two_write(path: Path) -> None:
     """The lock counts only as long as it is the file that others find."""
-    store = SQLiteStore(path, lock_timeout_seconds=0.05)
+    store = SQLiteStore(path, KEYS, lock_timeout_seconds=0.05)
     append_all(store, make_receipt(1), close=False)
     path.with_name(path.name + ".lock").unlink()
     with locked(path):
@@ -602,7 +611,7 @@ def test_a_removed_lock_file_does_not_let_two_write(path: Path) -> None:
 
 def test_a_missing_folder_is_answered_and_found_when_it_is_there(path: Path) -> None:
     """The message names the file and what to check; the next receipt finds the folder."""
-    store = SQLiteStore(path.parent / "data" / "receipts.sqlite3")
+    store = SQLiteStore(path.parent / "data" / "receipts.sqlite3", KEYS)
     (error,) = append_all(store, make_receipt(1), close=False)
     assert isinstance(error, StoreUnavailable)
     assert "check that its folder exists" in str(error)
@@ -612,7 +621,7 @@ def test_a_missing_folder_is_answered_and_found_when_it_is_there(path: Path) -> 
 
 def test_a_database_that_was_moved_away_is_not_written_on(path: Path) -> None:
     """Receipts go where the next reader will look for them, not into a file without a name."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     append_all(store, make_receipt(1), close=False)
     for suffix in ("", "-wal", "-shm"):
         Path(f"{path}{suffix}").rename(f"{path}.old{suffix}")
@@ -625,9 +634,9 @@ def test_a_defect_in_the_writer_acknowledges_nothing_and_ends_nothing(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An unforeseen exception becomes an answer; the thread goes on."""
-    store = SQLiteStore(path)
+    store = SQLiteStore(path, KEYS)
     with monkeypatch.context() as patched:
-        patched.setattr(sqlite_store, "_insert_rows", lambda *_: 1 // 0)
+        patched.setattr(sqlite_recording, "_insert", lambda *_: 1 // 0)
         (error,) = append_all(store, make_receipt(1), close=False)
     assert isinstance(error, StoreUnavailable)
     assert "1 receipts not recorded" in caplog.text
@@ -636,7 +645,7 @@ def test_a_defect_in_the_writer_acknowledges_nothing_and_ends_nothing(
 
 
 def _newer(path: Path) -> None:
-    SQLiteStore(path).prepare()
+    SQLiteStore(path, KEYS).prepare()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
 
@@ -649,7 +658,7 @@ def _foreign(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (_newer, "has schema 99, and this version of asgi-consent knows 1: update it"),
+        (_newer, "has schema 99, and this version of asgi-consent knows 2: update it"),
         (_foreign, "is the database of another program: choose another place"),
         (lambda path: path.write_text("Dear diary, " * 100), "is no SQLite database: choose another place"),
         (lambda path: path.mkdir(), "cannot be"),
@@ -662,22 +671,22 @@ def test_a_file_that_is_not_ours_is_refused_and_left_alone(
     """By the store, by its preparation at start-up and by the reader, and not a byte of it changes."""
     make(path)
     before = path.read_bytes() if path.is_file() else None
-    (error,) = append_all(SQLiteStore(path), make_receipt(1))
+    (error,) = append_all(SQLiteStore(path, KEYS), make_receipt(1))
     assert isinstance(error, StoreUnavailable)
     assert f"{path} {message}" in str(error)
     with pytest.raises(StoreUnavailable, match=message):
-        SQLiteStore(path).prepare()
+        SQLiteStore(path, KEYS).prepare()
     with pytest.raises(StoreUnavailable, match=message):
-        SQLiteReceiptLog(path)
+        SQLiteReceiptLog(path, KEYS)
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
 def test_preparing_makes_an_empty_database_and_leaves_a_full_one(path: Path) -> None:
     """Start-up can find out that receipts will be recorded, before a visitor comes."""
-    SQLiteStore(path).prepare()
+    SQLiteStore(path, KEYS).prepare()
     assert recorded(path) == {}
-    append_all(SQLiteStore(path), make_receipt(1))
-    SQLiteStore(path).prepare()
+    append_all(SQLiteStore(path, KEYS), make_receipt(1))
+    SQLiteStore(path, KEYS).prepare()
     assert list(recorded(path)) == [receipt_id(1)]
 
 
@@ -687,21 +696,21 @@ def test_a_place_without_write_ahead_log_is_refused() -> None:
         contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection,
         pytest.raises(StoreUnavailable, match="SQLite answers journal mode 'memory' where WAL was asked for"),
     ):
-        sqlite_store._set_up(connection, Path("receipts.sqlite3"))
+        sqlite_database.set_up(connection, Path("receipts.sqlite3"), Sealer(KEYS))
 
 
 def test_an_artefact_of_another_media_type_does_not_replace_the_first(path: Path) -> None:
     """The content is what counts, and it is there already."""
 
     async def run() -> None:
-        store = SQLiteStore(path)
+        store = SQLiteStore(path, KEYS)
         for number, media_type in ((1, "text/html"), (2, "text/plain")):
             artefact = Artefact(content=b"abc", media_type=media_type)
             await store.append(make_receipt(number, shown_hash=artefact.hash), [artefact])
         await store.aclose()
 
     asyncio.run(run())
-    with SQLiteReceiptLog(path) as log:
+    with SQLiteReceiptLog(path, KEYS) as log:
         assert log.artefact(Artefact(content=b"abc", media_type="text/html").hash) == Artefact(
             content=b"abc", media_type="text/html"
         )

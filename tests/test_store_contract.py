@@ -3,30 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
 
-from consent.errors import StoreError
+from consent.checkpoint import Checkpoint, InclusionProof, Signer, Verifier, open_checkpoint
+from consent.erasure import Erasure, ErasureReason
+from consent.errors import ErasureHeldError, StoreError
+from consent.merkle import Tiles, consistency_proof, leaf_hash, tree_root, verify_consistency
+from consent.moments import parse_moment
 from consent.receipts import Artefact, Outcome, Receipt
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
-from consent.store import ReceiptLog, Store
-from tests.test_receipts import SHOWN, make_receipt, receipt_id
+from consent.store import CHECKPOINT_SECONDS, Erasing, Evidence, Leaf, Ledger, ReceiptLog, Store
+from tests.test_receipts import KEYS, SHOWN, make_receipt, receipt_id
 
 T = TypeVar("T")
 
 
-class Backend(Protocol):
-    """One kind of store, on an empty database."""
+class WholeStore(Store, Erasing, Protocol):
+    """Records and forgets."""
 
-    def store(self) -> Store:
+
+class WholeLog(ReceiptLog, Ledger, Protocol):
+    """Reads receipts and the tree."""
+
+
+class Backend(Protocol):
+    """One kind of store, on an empty database, with the keys ``KEYS``."""
+
+    def store(self) -> WholeStore:
         """Return another store on the database."""
 
-    def log(self) -> ReceiptLog:
-        """Return what reads it. What was appended before is found."""
+    def log(self) -> WholeLog:
+        """Return what reads it. What was appended before is found, and a checkpoint covers it."""
 
 
 class SQLiteBackend:
@@ -36,10 +50,10 @@ class SQLiteBackend:
         self.path = folder / "receipts.sqlite3"
 
     def store(self) -> SQLiteStore:
-        return SQLiteStore(self.path)
+        return SQLiteStore(self.path, KEYS)
 
     def log(self) -> SQLiteReceiptLog:
-        return SQLiteReceiptLog(self.path)
+        return SQLiteReceiptLog(self.path, KEYS)
 
 
 @pytest.fixture(params=[SQLiteBackend], ids=["sqlite"])
@@ -48,7 +62,7 @@ def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     return make(tmp_path)
 
 
-def using(backend: Backend, work: Callable[[Store], Coroutine[Any, Any, T]]) -> T:
+def using(backend: Backend, work: Callable[[WholeStore], Coroutine[Any, Any, T]]) -> T:
     """Run ``work`` with a store, and close it."""
 
     async def run() -> T:
@@ -64,7 +78,7 @@ def using(backend: Backend, work: Callable[[Store], Coroutine[Any, Any, T]]) -> 
 def append_all(backend: Backend, *receipts: Receipt) -> list[BaseException | None]:
     """Append concurrently; return what each append raised, or ``None``."""
 
-    async def work(store: Store) -> list[BaseException | None]:
+    async def work(store: WholeStore) -> list[BaseException | None]:
         appends = (store.append(receipt, [SHOWN]) for receipt in receipts)
         return await asyncio.gather(*appends, return_exceptions=True)
 
@@ -141,7 +155,7 @@ def test_two_receipts_under_one_id_at_the_same_moment_leave_one(backend: Backend
 def test_a_receipt_needs_the_text_that_it_names(backend: Backend) -> None:
     """With it or before it; once it is there, it serves any number of receipts."""
 
-    async def work(store: Store) -> None:
+    async def work(store: WholeStore) -> None:
         with pytest.raises(StoreError, match="the text shown is not in the store and not with the receipt"):
             await store.append(make_receipt(1, shown_hash=SHOWN.hash))
         await store.append(make_receipt(2, shown_hash=SHOWN.hash), [SHOWN])
@@ -162,7 +176,7 @@ def test_a_receipt_needs_the_text_that_it_names(backend: Backend) -> None:
 def test_a_cancelled_caller_neither_loses_nor_doubles(backend: Backend) -> None:
     """Recorded once or not at all; appending again makes it once."""
 
-    async def work(store: Store) -> None:
+    async def work(store: WholeStore) -> None:
         for number in range(20):
             task = asyncio.ensure_future(store.append(make_receipt(number)))
             await asyncio.sleep(0.0001 * number)
@@ -199,7 +213,7 @@ def test_several_stores_write_at_the_same_time(backend: Backend) -> None:
 def test_closing_may_be_repeated_and_a_later_append_starts_anew(backend: Backend) -> None:
     """A store that was closed is not lost."""
 
-    async def work(store: Store) -> None:
+    async def work(store: WholeStore) -> None:
         await store.aclose()
         await store.append(make_receipt(1))
         await store.aclose()
@@ -208,3 +222,250 @@ def test_closing_may_be_repeated_and_a_later_append_starts_anew(backend: Backend
 
     using(backend, work)
     assert len(backend.log().list(limit=9)) == 2
+
+
+# ---- the tree
+
+
+def opened(note: str | None) -> Checkpoint:
+    """Check the signature of a checkpoint, and return it."""
+    assert note is not None
+    return open_checkpoint(note, verifiers(note))
+
+
+def verifiers(note: str) -> list[Verifier]:
+    """Return the key of the log that a note is of: all that an offline verifier has."""
+    return [Signer(note.partition("\n")[0], KEYS.signing[0]).verifier]
+
+
+def check_evidence(evidence: Evidence | None, receipt: Receipt) -> int:
+    """Check a receipt's proof as somebody does who has nothing else; return its leaf."""
+    assert evidence is not None
+    assert evidence.record == receipt.canonical_bytes()
+    leaf = leaf_hash(sha256(evidence.salt + evidence.record).digest())
+    proof = InclusionProof.parse(evidence.proof.text())
+    proof.verify(leaf, verifiers(proof.checkpoint))
+    return proof.index
+
+
+def test_every_receipt_is_proven_by_a_checkpoint(backend: Backend) -> None:
+    """Offline, from the receipt, its salt, the proof and the log's key."""
+    receipts = [make_receipt(number) for number in range(300)]
+    append_all(backend, *receipts)
+    log = backend.log()
+    assert opened(log.checkpoint()).size == 300
+    leaves = {check_evidence(log.evidence(receipt.receipt_id), receipt) for receipt in receipts}
+    assert leaves == set(range(300))
+    assert log.evidence(receipt_id(999)) is None
+    assert log.evidence("no id") is None
+
+
+def test_a_checkpoint_follows_within_about_a_second(backend: Backend) -> None:
+    """While the store goes on, without another receipt; one that no checkpoint covers has no proof yet."""
+
+    async def work(store: WholeStore) -> float:
+        await store.append(make_receipt(1))
+        start = time.monotonic()
+        log = backend.log()
+        while log.checkpoint() is None:
+            assert log.evidence(receipt_id(1)) is None
+            await asyncio.sleep(0.02)
+        return time.monotonic() - start
+
+    assert using(backend, work) < 4 * CHECKPOINT_SECONDS
+    assert opened(backend.log().checkpoint()).size == 1
+
+
+def test_tiles_and_leaves_are_those_of_one_tree(backend: Backend) -> None:
+    """The hashes of the leaves give the tiles, and the tiles the root that was signed."""
+    append_all(backend, *(make_receipt(number) for number in range(600)))
+    log = backend.log()
+    leaves = [*log.leaves(0, 250), *log.leaves(250, 1_000)]
+    assert [leaf.number for leaf in leaves] == list(range(600))
+    assert all(leaf.proves_record for leaf in leaves)
+    hashes = [leaf.hash for leaf in leaves]
+    checkpoint = opened(log.checkpoint())
+    assert checkpoint.root == tree_root(hashes)
+    assert log.tile(0, 0, 256) == b"".join(hashes[:256])
+    assert log.tile(0, 1, 17) == b"".join(hashes[256:273])
+    assert log.tile(0, 2, 88) == b"".join(hashes[512:])
+    assert log.tile(1, 0, 2) == tree_root(hashes[:256]) + tree_root(hashes[256:512])
+    for level, index, width in ((0, 2, 89), (0, 3, 1), (1, 0, 3), (1, 1, 1), (2, 0, 1), (63, 0, 1)):
+        assert log.tile(level, index, width) is None
+    assert log.leaves(600, 10) == []
+
+    def read(level: int, index: int, width: int) -> bytes:
+        return log.tile(level, index, width) or b""
+
+    assert Tiles(600, read).root() == checkpoint.root
+
+
+def test_no_two_checkpoints_contradict_each_other(backend: Backend) -> None:
+    """Whichever store signed them, and however many wrote: from each there is a proof to every later one."""
+    notes = []
+    for first in range(0, 100, 10):
+        append_all(backend, *(make_receipt(number) for number in range(first, first + 10)))
+        notes.append(backend.log().checkpoint())
+    checkpoints = [opened(note) for note in notes]
+    assert [checkpoint.size for checkpoint in checkpoints] == list(range(10, 101, 10))
+    log = backend.log()
+    for number, old in enumerate(checkpoints):
+        for new in checkpoints[number:]:
+            tiles = Tiles(new.size, lambda level, index, width: log.tile(level, index, width) or b"")
+            proof = consistency_proof(old.size, new.size, tiles.subtree)
+            verify_consistency(old.size, new.size, proof, old.root, new.root)
+
+
+# ---- forgetting
+
+
+def of_visitor(number: int, visitor: int, **fields: Any) -> Receipt:
+    """Return a receipt of one of several visitors."""
+    return make_receipt(number, subject=f"{visitor:032x}", **fields)
+
+
+def test_erasing_a_visitor_leaves_leaves_and_proofs(backend: Backend) -> None:
+    """The records are gone, a leaf says so, all others and all earlier proofs still verify."""
+    receipts = [of_visitor(number, number % 3) for number in range(30)]
+    append_all(backend, *receipts)
+    log = backend.log()
+    before = {leaf.number: leaf for leaf in log.leaves(0, 99)}
+    proofs = [log.evidence(receipt.receipt_id) for receipt in receipts]
+    mine = sorted(entry.leaf for entry in log.list(limit=99, subject=receipts[1].subject))
+    assert len(mine) == 10
+
+    erasures = using(backend, lambda store: store.erase(receipts[1].subject))
+    (erasure,) = erasures
+    assert erasure.reason is ErasureReason.REQUEST
+    assert list(erasure.erased) == mine
+
+    log = backend.log()
+    assert log.list(limit=99, subject=receipts[1].subject) == []
+    assert len(log.list(limit=99)) == 20
+    after = {leaf.number: leaf for leaf in log.leaves(0, 99)}
+    assert len(after) == 31
+    assert after[30].record == erasure.canonical_bytes()
+    assert after[30].proves_record
+    for number, leaf in before.items():
+        assert after[number].commitment == leaf.commitment
+        assert (after[number].record is None) == (after[number].salt is None) == (number in mine)
+    for receipt, proof in zip(receipts, proofs, strict=True):
+        check_evidence(proof, receipt)  # what somebody kept of it is still proven
+        if receipt.subject == receipts[1].subject:
+            assert log.get(receipt.receipt_id) is None
+            assert log.evidence(receipt.receipt_id) is None
+        else:
+            assert log.get(receipt.receipt_id) == receipt
+            check_evidence(log.evidence(receipt.receipt_id), receipt)
+
+
+def test_erasing_again_finds_nothing(backend: Backend) -> None:
+    """Nor does erasing a visitor who was never there; no leaf is appended."""
+    append_all(backend, of_visitor(1, 1))
+
+    async def work(store: WholeStore) -> list[int]:
+        subjects = (of_visitor(1, 1).subject, of_visitor(1, 1).subject, "ab" * 16)
+        return [len(await store.erase(subject)) for subject in subjects]
+
+    assert using(backend, work) == [1, 0, 0]
+    assert len(backend.log().leaves(0, 9)) == 2
+
+
+def test_an_erased_receipt_does_not_come_back(backend: Backend) -> None:
+    """Appending it again is acknowledged, and changes nothing; the visitor's next choice starts anew."""
+    receipt = of_visitor(1, 1)
+    append_all(backend, receipt)
+
+    async def work(store: WholeStore) -> None:
+        await store.erase(receipt.subject)
+        await store.append(receipt)
+        await store.append(of_visitor(2, 1, previous=receipt.receipt_id))
+
+    using(backend, work)
+    log = backend.log()
+    assert log.get(receipt.receipt_id) is None
+    assert [leaf.record is None for leaf in log.leaves(0, 9)] == [True, False, False]
+    assert [entry.leaf for entry in log.list(limit=9, subject=receipt.subject)] == [2]
+
+
+def test_a_visitors_choices_while_he_is_erased(backend: Backend) -> None:
+    """Each is recorded under the old key and erased, or under a new one and there: none is unreadable."""
+
+    async def work(store: WholeStore) -> None:
+        other = backend.store()
+        for number in range(0, 60, 6):
+            receipts = [of_visitor(number + offset, 7, previous=receipt_id(0)) for offset in range(6)]
+            await asyncio.gather(
+                *(
+                    stored.append(receipt)
+                    for receipt, stored in zip(receipts, [store, other] * 3, strict=True)
+                ),
+                store.erase(receipts[0].subject),
+            )
+        await other.aclose()
+
+    using(backend, work)
+    log = backend.log()
+    leaves = log.leaves(0, 999)
+    assert all(leaf.proves_record for leaf in leaves)
+    erased = {leaf.number for leaf in leaves if leaf.record is None}
+    listed = {entry.leaf for entry in log.list(limit=999)}
+    erasures = {leaf.number for leaf in leaves} - erased - listed
+    named = [number for leaf in leaves if leaf.number in erasures for number in erased_by(leaf)]
+    assert sorted(named) == sorted(erased)
+    assert len(erased) + len(listed) == 60
+
+
+def erased_by(leaf: Leaf) -> Sequence[int]:
+    """Return the leaves that an erasure names."""
+    assert leaf.record is not None
+    return Erasure.from_bytes(leaf.record).erased
+
+
+def test_what_is_held_is_not_erased(backend: Backend) -> None:
+    """Neither on request nor by its age, until it is let go."""
+    append_all(backend, of_visitor(1, 1), of_visitor(2, 2))
+    held = of_visitor(1, 1).subject
+    later = 2_000_000_000_000
+
+    async def work(store: WholeStore) -> None:
+        assert await store.hold(held, reason="claim 17") is True
+        assert await store.hold("ab" * 16, reason="claim 18") is False
+        with pytest.raises(ErasureHeldError, match="held \\(claim 17\\)"):
+            await store.erase(held)
+        assert await store.expire(site="Example shop", before_ms=later) == 1
+        await store.hold(held, reason=None)
+        assert len(await store.erase(held)) == 1
+
+    using(backend, work)
+    assert backend.log().list(limit=9) == []
+
+
+def test_what_is_past_its_time_is_erased(backend: Backend) -> None:
+    """Of one site, older than a moment; a dry run only counts; visitors with younger receipts keep those."""
+    old = [of_visitor(number, number % 4, time=f"2025-01-01T00:00:{number:02}.000Z") for number in range(20)]
+    young = [of_visitor(number, 1, time="2026-01-01T00:00:00.000Z") for number in (20, 21)]
+    other = of_visitor(30, 1, time="2025-01-01T00:00:00.000Z", site="Another shop")
+    append_all(backend, *old, *young, other)
+    before = parse_moment("2025-06-01T00:00:00.000Z")
+
+    async def work(store: WholeStore) -> list[int]:
+        return [
+            await store.expire(site="Example shop", before_ms=before, dry_run=True),
+            await store.expire(site="Example shop", before_ms=parse_moment(old[5].time)),
+            await store.expire(site="Example shop", before_ms=before),
+            await store.expire(site="Example shop", before_ms=before),
+        ]
+
+    assert using(backend, work) == [20, 5, 15, 0]
+    log = backend.log()
+    assert {entry.receipt.receipt_id for entry in log.list(limit=99)} == {
+        receipt.receipt_id for receipt in (*young, other)
+    }
+    leaves = log.leaves(0, 99)
+    assert sum(leaf.record is None for leaf in leaves) == 20
+    erasures = [Erasure.from_bytes(leaf.record) for leaf in leaves[23:] if leaf.record]
+    assert {erasure.reason for erasure in erasures} == {ErasureReason.RETENTION}
+    assert sorted(number for erasure in erasures for number in erasure.erased) == [
+        leaf.number for leaf in leaves if leaf.record is None
+    ]

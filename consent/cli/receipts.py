@@ -14,7 +14,7 @@ from consent.categories import OPTIONAL
 from consent.data_folder import DEFAULT_FOLDER, DataFolder
 from consent.errors import ConsentError
 from consent.receipts import Outcome, Receipt
-from consent.sqlite_log import SQLiteReceiptLog
+from consent.sqlite_log import SQLiteReceiptLog, check_log
 from consent.store import LoggedReceipt
 
 _PAGE = 500  # receipts in memory at a time
@@ -121,7 +121,9 @@ def show(folder: Path, as_json: bool, text: bool, receipt_id: str) -> None:
 def _open(folder: Path) -> Iterator[SQLiteReceiptLog]:
     """Open the log of ``folder``; say what is wrong with it in one line and exit with 1."""
     try:
-        with SQLiteReceiptLog(DataFolder(folder).receipts_path) as log:
+        data = DataFolder(folder)
+        check_log(data.receipts_path)
+        with SQLiteReceiptLog(data.receipts_path, data.ledger_keys(create=False)) as log:
             yield log
     except ConsentError as error:
         raise click.ClickException(f"{error} (data folder: {folder}; --data names another)") from None

@@ -91,7 +91,8 @@ class Demo:
         assert self.receipts_path is not None
         if not self.receipts_path.exists():
             return []
-        with SQLiteReceiptLog(self.receipts_path) as log:
+        keys = DataFolder(self.receipts_path.parent).ledger_keys(create=False)
+        with SQLiteReceiptLog(self.receipts_path, keys) as log:
             return [entry.receipt for entry in reversed(log.list(limit=100))]
 
 

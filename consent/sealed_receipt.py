@@ -1,0 +1,82 @@
+"""A receipt made ready for a store: what its row holds, and what it adds to the day's counts."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from consent.categories import Category
+from consent.merkle import leaf_hash
+from consent.moments import parse_moment
+from consent.receipts import Receipt
+from consent.sealing import Sealer, commitment
+
+
+class DailyKey(NamedTuple):
+    """What choices are counted by: no person is told by it."""
+
+    day: str
+    """UTC, ``2026-03-01``."""
+    site: str
+    jurisdiction: str
+    policy_version: str
+    outcome: str
+    performance: bool
+    functional: bool
+    targeting: bool
+    gpc: bool
+    collection_method: str
+
+
+class DailyCount(NamedTuple):
+    """How many choices there were of one kind on one day. Erasing a visitor does not change it."""
+
+    kind: DailyKey
+    choices: int
+
+
+class SealedReceipt:
+    """A receipt sealed under a key made for its visitor, until the store finds that he has one already."""
+
+    __slots__ = (
+        "commitment", "daily", "id_tag", "leaf_hash", "outcome", "previous", "record", "salt", "sealed", "site",
+        "tag", "time_ms", "wrapped_key",
+    )  # fmt: skip
+
+    def __init__(self, receipt: Receipt, sealer: Sealer) -> None:
+        self.record = receipt.canonical_bytes()
+        self.id_tag = sealer.id_tag(bytes.fromhex(receipt.receipt_id.replace("-", "")))
+        self.tag = sealer.tag(bytes.fromhex(receipt.subject))
+        self.outcome = str(receipt.outcome)
+        self.site = receipt.site
+        self.time_ms = parse_moment(receipt.time)
+        self.previous = receipt.previous is not None
+        self.salt = sealer.salt()
+        self.commitment = commitment(self.salt, self.record)
+        self.leaf_hash = leaf_hash(self.commitment)
+        key, self.wrapped_key = sealer.new_key(self.tag)
+        self.sealed = sealer.seal(key, self.salt, self.record, self.id_tag)
+        answers = receipt.categories
+        self.daily = DailyKey(
+            receipt.time[:10],
+            receipt.site,
+            receipt.jurisdiction,
+            receipt.policy_version,
+            self.outcome,
+            answers[Category.PERFORMANCE],
+            answers[Category.FUNCTIONAL],
+            answers[Category.TARGETING],
+            receipt.signals.gpc,
+            str(receipt.collection_method),
+        )
+
+    def seal_under(self, sealer: Sealer, wrapped_key: bytes) -> None:
+        """Seal it under the key that the visitor has.
+
+        Raises:
+            SealBrokenError: that key does not open.
+        """
+        if wrapped_key != self.wrapped_key:
+            self.wrapped_key = wrapped_key
+            self.sealed = sealer.seal(
+                sealer.unwrap(wrapped_key, self.tag), self.salt, self.record, self.id_tag
+            )

@@ -1,0 +1,95 @@
+"""The tree of a log in SQLite: tiles read and written, checkpoints kept. Functions of a connection."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from consent.errors import InvalidProofError
+from consent.merkle import TILE_WIDTH, Edge, Tile, Tiles, edge_widths, leaf_hash, tile_path
+
+
+def log_size(connection: sqlite3.Connection) -> int:
+    """Return how many leaves the log has."""
+    (last,) = connection.execute("SELECT max(leaf) FROM record").fetchone()
+    return 0 if last is None else int(last) + 1
+
+
+def read_tile(connection: sqlite3.Connection, level: int, index: int, width: int) -> bytes:
+    """Return the first ``width`` hashes of a tile, or as many as there are. See :data:`consent.merkle.ReadTile`.
+
+    Raises:
+        InvalidProofError: what is kept is not hashes.
+    """
+    row = connection.execute(
+        # Whoever alters a row can alter its type, too.
+        "SELECT CAST(hashes AS BLOB) FROM tile WHERE level = ? AND number = ?",
+        (level, index),
+    ).fetchone()
+    if row is not None:
+        hashes: bytes = row[0]
+        if len(hashes) % 32 or len(hashes) > 32 * TILE_WIDTH:
+            raise InvalidProofError(f"{tile_path(level, index)} was altered: it has {len(hashes)} bytes")
+        return hashes[: 32 * width]
+    if level > 0:
+        return b""
+    first = index * TILE_WIDTH
+    rows = connection.execute(
+        "SELECT CAST(commitment AS BLOB) FROM record WHERE leaf >= ? AND leaf < ? ORDER BY leaf",
+        (first, first + width),
+    )
+    return b"".join([leaf_hash(commitment) for (commitment,) in rows])
+
+
+def load_edge(connection: sqlite3.Connection) -> Edge:
+    """Return the edge of the tree as it is kept.
+
+    Raises:
+        InvalidProofError: a tile of it is missing or was altered.
+    """
+    size = log_size(connection)
+    partial = []
+    for level, width in enumerate(edge_widths(size)):
+        index = (size >> (8 * level)) // TILE_WIDTH
+        hashes = read_tile(connection, level, index, width) if width else b""
+        if len(hashes) != 32 * width:
+            raise InvalidProofError(
+                f"{tile_path(level, index)} was altered: it has {len(hashes) // 32} hashes, not {width}"
+            )
+        partial.append(hashes)
+    return Edge(size, partial)
+
+
+def write_tiles(connection: sqlite3.Connection, tiles: Iterable[Tile]) -> None:
+    """Keep tiles; one that has grown replaces what it was."""
+    for tile in tiles:
+        connection.execute(
+            "INSERT INTO tile VALUES (?, ?, ?) ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes",
+            (tile.level, tile.index, tile.hashes),
+        )
+
+
+def tiles_at(connection: sqlite3.Connection, size: int) -> Tiles:
+    """Return the tree of the first ``size`` leaves."""
+    return Tiles(size, lambda level, index, width: read_tile(connection, level, index, width))
+
+
+def last_checkpoint(connection: sqlite3.Connection) -> str | None:
+    """Return the checkpoint of the most leaves."""
+    row = connection.execute(
+        "SELECT CAST(note AS TEXT) FROM checkpoint ORDER BY size DESC LIMIT 1"
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
+def checkpoints(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the last checkpoint of each day, the earliest first: day and note."""
+    return list(
+        connection.execute("SELECT CAST(day AS TEXT), CAST(note AS TEXT) FROM checkpoint ORDER BY size, day")
+    )
+
+
+def origin_of(connection: sqlite3.Connection) -> str:
+    """Return the log's name."""
+    (origin,) = connection.execute("SELECT CAST(origin AS TEXT) FROM log").fetchone()
+    return str(origin)
