@@ -35,8 +35,12 @@ OWN_NAME = "www.fernwell.example"
 
 BROWSERS_OWN_HOSTS = (
     "accounts.google.com",
+    "android.clients.google.com",
     "clients2.google.com",
+    "clientservices.googleapis.com",
     "content-autofill.googleapis.com",
+    "edgedl.me.gvt1.com",
+    "mtalk.google.com",
     "optimizationguide-pa.googleapis.com",
     "redirector.gvt1.com",
     "safebrowsing.googleapis.com",
