@@ -56,14 +56,13 @@ class _SharedResponse(GovernedResponse):
         self,
         site: Site,
         scope: Scope,
-        by_name: dict[bytes, bytes],
+        headers: fields.Headers,
         ruling: Ruling,
         send: Send,
-        now: int,
         *,
         decision: Decision,
     ) -> None:
-        super().__init__(site, scope, by_name, ruling, send, now)
+        super().__init__(site, scope, headers, ruling, send)
         self._decision = decision
 
     @cached_property
@@ -99,7 +98,7 @@ class _SharedResponse(GovernedResponse):
         return (
             self._sets_cookie
             or not _NOT_SHARED.isdisjoint(directives)
-            or (b"authorization" in self._by_name and _PUBLIC.isdisjoint(directives))
+            or (b"authorization" in self.by_name and _PUBLIC.isdisjoint(directives))
             or any(key.lower() in _POLICIES and b"'nonce-" in value.lower() for key, value in headers)
         )
 
@@ -111,14 +110,13 @@ class VariantResponse(_SharedResponse):
         self,
         site: Site,
         scope: Scope,
-        by_name: dict[bytes, bytes],
+        headers: fields.Headers,
         ruling: Ruling,
         send: Send,
-        now: int,
         *,
         cookie: VariantCookie,
     ) -> None:
-        super().__init__(site, scope, by_name, ruling, send, now, decision=ruling.decision)
+        super().__init__(site, scope, headers, ruling, send, decision=ruling.decision)
         self._cookie = cookie
 
     def _rewritten(self, headers: fields.Headers) -> fields.Headers:
@@ -136,13 +134,13 @@ class VariantResponse(_SharedResponse):
     def _caching(self, headers: fields.Headers) -> fields.Caching:
         if self._is_misfiled:
             return fields.BY_NOBODY
-        asked = KEY_HEADER in self._by_name
+        asked = KEY_HEADER in self.by_name
         return BY_VARIANT if asked and not self._is_personal(headers) else fields.BY_VISITOR
 
     @cached_property
     def _is_misfiled(self) -> bool:
         """Whether a cache would keep the answer under a key that is not that of the decision."""
-        asked = self._by_name.get(KEY_HEADER)
+        asked = self.by_name.get(KEY_HEADER)
         return asked is not None and asked.decode("latin-1") != self._cookie.key(self._decision)
 
 
@@ -157,14 +155,13 @@ class UniformResponse(_SharedResponse):
         self,
         site: Site,
         scope: Scope,
-        by_name: dict[bytes, bytes],
+        headers: fields.Headers,
         ruling: Ruling,
         send: Send,
-        now: int,
         *,
         uniform: Ruling,
     ) -> None:
-        super().__init__(site, scope, by_name, uniform, send, now, decision=ruling.decision)
+        super().__init__(site, scope, headers, uniform, send, decision=ruling.decision)
 
     def _caching(self, headers: fields.Headers) -> fields.Caching:
         return fields.BY_VISITOR if self._is_personal(headers) else BY_ALL

@@ -371,6 +371,7 @@ _UNLIKE_ASCII: dict[bytes, str] = {
 }
 
 
+@lru_cache(maxsize=256)
 def charset(content_type: bytes) -> bytes | None:
     """Return the label of the character encoding that a ``Content-Type`` names, lower case."""
     match = _CHARSET.search(content_type)

@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 from consent import codings
 from consent.enforcement import PageEnforcement
+from consent.field_finder import field_finder
+from consent.speedups import compiled
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -62,19 +64,9 @@ def combined(headers: Headers) -> dict[bytes, bytes]:
     return by_name
 
 
-def last_of_each(headers: Headers) -> dict[bytes, bytes]:
-    """Return a response's fields by name, lower case: of several lines the last, of ``Content-Type`` all."""
-    found = {key.lower(): value for key, value in headers}
-    if len(found) != len(headers):
-        types = [value for key, value in headers if key.lower() == b"content-type"]
-        if len(types) > 1:
-            found[b"content-type"] = b", ".join(types)
-    return found
-
-
 def media_type(headers: Headers) -> bytes:
     """Return the response's media type, lower case, without parameters."""
-    return media_type_of(last_of_each(headers).get(b"content-type", b""))
+    return media_type_of(RESPONSE.find(headers).get(b"content-type", b""))
 
 
 _LISTED_TYPE = re.compile(rb'(?:[^",]|"(?:[^"\\]|\\.)*+"?)++', re.DOTALL)
@@ -119,8 +111,51 @@ def csp_nonce(headers: Headers) -> str | None:
 
 # --- requests ---
 
-_NOT_FOR_PAGES = (b"if-modified-since", b"range", b"if-range")
+_NOT_FOR_PAGES = frozenset((b"if-modified-since", b"range", b"if-range"))
 _ENTITY_TAG = re.compile(rb'(?:W/)?"([^"]*)"')
+
+
+HAS_SIGNAL = 1
+"""In a :func:`glance`: there is a browser signal ..."""
+HAS_CHOICE = 2
+"""... something like the choice cookie ..."""
+MAY_NEED_CHANGES = 4
+"""... something that :func:`request_headers` may change ..."""
+FOR_WORKER = 8
+"""... the answer is what a worker is made of."""
+_plain_codings: set[bytes] = set()
+_MAX_PLAIN_CODINGS = 256
+_LONGEST_PLAIN_CODING = 128
+
+
+Glance = tuple[int, bytes | None]
+
+
+def _python_glance(headers: Headers, cookie_name: bytes, plain_codings: set[bytes]) -> Glance:
+    seen = 0
+    line = None
+    for name, value in headers:
+        if name == b"cookie":
+            if cookie_name in value:
+                line = None if seen & HAS_CHOICE else value
+                seen |= HAS_CHOICE
+        elif name in (b"sec-gpc", b"dnt"):
+            seen |= HAS_SIGNAL
+        elif name == b"sec-fetch-dest":
+            seen |= FOR_WORKER * value.endswith(b"worker")
+        elif name == b"accept-encoding":
+            seen |= MAY_NEED_CHANGES * (value not in plain_codings)
+        elif name == b"if-none-match" or name in _NOT_FOR_PAGES:
+            seen |= MAY_NEED_CHANGES
+    return seen, line
+
+
+_glance: Callable[[Headers, bytes, set[bytes]], Glance] = compiled.glance if compiled else _python_glance
+
+
+def glance(headers: Headers, cookie_name: bytes) -> Glance:
+    """Return what of a request needs a closer look, which is nothing of most, and the one line with the cookie."""
+    return _glance(headers, cookie_name, _plain_codings)
 
 
 def request_headers(
@@ -148,6 +183,8 @@ def request_headers(
         acceptable = codings.acceptable(asked)
         if acceptable != asked:
             changes[b"accept-encoding"] = acceptable
+        elif len(_plain_codings) < _MAX_PLAIN_CODINGS and len(asked) <= _LONGEST_PLAIN_CODING:
+            _plain_codings.add(asked)
     if method in ("GET", "HEAD"):
         if (asked := by_name.get(b"if-none-match")) is not None:
             tags = _own_validators(asked, variant, keep_foreign=not asks_for_page)
@@ -210,6 +247,17 @@ GOVERNED = frozenset(
     (b"set-cookie", b"link", b"refresh", b"speculation-rules", b"report-to", b"reporting-endpoints", b"nel")
 )
 """The fields that :func:`governed` looks at."""
+RESPONSE = field_finder(
+    (
+        *GOVERNED,
+        b"content-disposition",
+        b"content-encoding",
+        b"content-security-policy",
+        b"content-type",
+        b"x-content-type-options",
+    )
+)
+"""Finds them, and what tells whether a response is a page, and how it is to be read."""
 
 
 def governed(

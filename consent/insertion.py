@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from consent.html.scanning import find_tag
+
 _MAX_TAIL_BYTES = 4096
 # All that may follow the end of the body. Within a script or a comment more would follow.
 _TAIL = re.compile(
     rb"</body[^<>]*+>(?:\s++|</html[^<>]*+>|<!--(?:(?!-->).)*+-->)*+", re.IGNORECASE | re.DOTALL
 )
-_BASE = re.compile(rb"<[bB][aA][sS][eE][\t\n\f\r />]")
-_BEGINS_BASE = 5
+_BEGINS_BASE = len(b"<base")
 
 
 class BodyEndInsertion:
@@ -31,7 +32,7 @@ class BodyEndInsertion:
         """Take the next bytes; return what is not kept back."""
         if not self.has_base:
             seam = self._last + chunk[:_BEGINS_BASE]
-            self.has_base = (_BASE.search(seam) or _BASE.search(chunk)) is not None
+            self.has_base = find_tag(chunk, 0, b"base") >= 0 or find_tag(seam, 0, b"base") >= 0
             self._last = (self._last + chunk[-_BEGINS_BASE:])[-_BEGINS_BASE:]
         data = self._held + chunk if self._held else chunk
         # What is not found in these two spellings is missed, and the end of the page serves as well.

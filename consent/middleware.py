@@ -27,7 +27,7 @@ from consent.failures import Failures, OnError
 from consent.guard import Guard
 from consent.inventory import Inventory
 from consent.policy import CacheMode, Policy, Refused
-from consent.response import FRAMED, WORKERS, GovernedResponse, Ruling, Site
+from consent.response import FRAMED, GovernedResponse, Ruling, Site
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
 from consent.variant_cookie import VariantCookie
 
@@ -36,6 +36,7 @@ __all__ = ["EnforcingMiddleware", "OnError"]
 logger = logging.getLogger("consent")
 
 _DAY = 86_400
+_DECIDES = fields.HAS_SIGNAL | fields.HAS_CHOICE
 _MAX_REMEMBERED = 1024
 _MAX_REMEMBERED_BYTES = 4096
 _PAGES = FRAMED | {b"document", b"empty", None}
@@ -52,6 +53,17 @@ def _may_be_html(extension: str) -> bool:
 def _path_may_be_html(path: str) -> bool:
     name, dot, extension = path.rpartition("/")[2].rpartition(".")
     return not dot or not name or _may_be_html(extension[:16].lower())
+
+
+class _Known:
+    """The ruling about one genuine cookie, and when it holds, in seconds since 1970."""
+
+    __slots__ = ("begins", "ends", "ruling")
+
+    def __init__(self, begins: float, ends: float, ruling: Ruling) -> None:
+        self.begins = begins
+        self.ends = ends
+        self.ruling = ruling
 
 
 class EnforcingMiddleware:
@@ -103,6 +115,7 @@ class EnforcingMiddleware:
             refused=Refused.HOLD if policy.cache is CacheMode.UNIFORM else policy.refused,
             csp=csp,
             inventory=inventory or Inventory(),
+            clock=clock,
             explain=explain,
         )
         self._endpoints = endpoints
@@ -112,12 +125,12 @@ class EnforcingMiddleware:
         self._cookie_name = cookie.name.encode()
         self._companion_name = VariantCookie.name_beside(cookie).encode()
         self._max_age = policy.choice_days * _DAY
-        self._clock = clock
         self._prefix = prefix + "/"
         self._own_folders = (self._prefix, "/.well-known/dnt/")
         # Without a choice there are few decisions; with one, each visitor has their own.
         self._silent: dict[tuple[bool, bool | None], Ruling] = {}
-        self._chosen: dict[tuple[bytes, bool, bool | None], tuple[int, Ruling]] = {}
+        self._unasked = self._silence(gpc=False, dnt=None)
+        self._chosen: dict[bytes | tuple[bytes | None, bool, bool | None] | None, _Known] = {}
         self._misplaced = False
         self._respond: Callable[..., GovernedResponse] = GovernedResponse
         self._uniform: Ruling | None = None
@@ -127,20 +140,19 @@ class EnforcingMiddleware:
             self._uniform = self._ruling(uniform_decision(policy))
             self._respond = partial(UniformResponse, uniform=self._uniform)
 
-    def _rule(self, headers: fields.Headers, by_name: dict[bytes, bytes], now: int) -> Ruling:
-        """Return the ruling for a request, from memory where that is the same as deciding again."""
-        single = len(by_name) == len(headers)
-        gpc = read_gpc(headers) if b"sec-gpc" in by_name else False
-        dnt = read_dnt(headers) if b"dnt" in by_name else None
-        line = by_name.get(b"cookie", b"")
-        if single and self._cookie_name not in line:
-            return self._silence(gpc, dnt)
-        key = (line, gpc, dnt)
-        if single and (found := self._chosen.get(key)):
-            made_at, ruling = found
-            if made_at - CLOCK_SKEW_SECONDS <= now < made_at + self._max_age:
-                return ruling
-        choice, state = self._cookie.read(headers, now=now, policy_version=self._policy_version)
+    def _rule(self, headers: fields.Headers, line: bytes | None, *, has_signal: bool) -> Ruling:
+        """Return the ruling for a request, from memory where that is the same as deciding again.
+
+        Args:
+            line: the one line that may hold the choice; ``None`` where there are several, or none.
+        """
+        gpc = has_signal and read_gpc(headers)
+        dnt = read_dnt(headers) if has_signal else None
+        now = self._site.clock()
+        key = (line, gpc, dnt) if has_signal else line
+        if (known := self._chosen.get(key)) and known.begins <= now < known.ends:
+            return known.ruling
+        choice, state = self._cookie.read(headers, now=int(now), policy_version=self._policy_version)
         if state is ChoiceState.ABSENT:
             return self._silence(gpc, dnt)
         ruling = self._decide(Signals(choice=choice, choice_state=state, gpc=gpc, dnt=dnt))
@@ -148,13 +160,15 @@ class EnforcingMiddleware:
         # says the same until it expires; of several, another may be the newest by then.
         if (
             choice is not None
-            and single
+            and line is not None
             and line.count(self._cookie_name) - line.count(self._companion_name) == 1
             and len(line) <= _MAX_REMEMBERED_BYTES
         ):
             if len(self._chosen) >= _MAX_REMEMBERED:
                 self._chosen.clear()
-            self._chosen[key] = (choice.made_at, ruling)
+            self._chosen[key] = _Known(
+                choice.made_at - CLOCK_SKEW_SECONDS, choice.made_at + self._max_age, ruling
+            )
         return ruling
 
     def _silence(self, gpc: bool, dnt: bool | None) -> Ruling:
@@ -193,41 +207,54 @@ class EnforcingMiddleware:
         return self._site.failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app, scope, send = self.govern(scope, send)
+        await app(scope, receive, send)
+
+    def govern(self, scope: Scope, send: Send) -> tuple[ASGIApp, Scope, Send]:
+        """Return who answers, with the scope and the ``send`` that it is to be called with."""
         kind = scope["type"]
         if kind not in ("http", "websocket"):
-            await self.app(scope, receive, send)
-            return
-        now = int(self._clock())
+            return self.app, scope, send
         headers = scope["headers"]
-        by_name = fields.combined(headers)
-        ruling = self._rule(headers, by_name, now)
+        if type(headers) is not list:
+            headers = list(headers)
+        seen, line = fields.glance(headers, self._cookie_name)
+        decides = seen & _DECIDES
+        if not decides:
+            ruling = self._unasked
+        elif (
+            decides == fields.HAS_CHOICE
+            and (known := self._chosen.get(line))
+            and known.begins <= self._site.clock() < known.ends
+        ):
+            ruling = known.ruling
+        else:
+            ruling = self._rule(headers, line, has_signal=decides != fields.HAS_CHOICE)
         if kind == "websocket":
-            response = GovernedResponse(self._site, scope, by_name, ruling, send, now)
-            await self.app(scope, receive, response.send_handshake)
-            return
+            return self.app, scope, GovernedResponse(self._site, scope, headers, ruling, send).send_handshake
         path: str = scope["path"]
         inner = dict(scope)
         # One dictionary per request, shared by all that handle it.
         inner.setdefault("state", {})["consent"] = (self._uniform or ruling).decision
         if path.startswith(self._own_folders) or path == "/.well-known/gpc.json":
-            await self._endpoints(inner, receive, send)
-            return
+            return self._endpoints, inner, send
         if scope.get("root_path"):
             self._check_place(scope)
-        response = self._respond(self._site, scope, by_name, ruling, send, now)
-        destination = by_name.get(b"sec-fetch-dest")
-        may_be_page = destination in _PAGES and _path_may_be_html(path)
-        inner["headers"] = fields.request_headers(
-            headers,
-            by_name,
-            method=scope["method"],
-            variant=response.variant,
-            may_be_page=may_be_page,
-            asks_for_page=may_be_page and b"html" in by_name.get(b"accept", b""),
-        )
+        response = self._respond(self._site, scope, headers, ruling, send)
+        if seen & fields.MAY_NEED_CHANGES:
+            by_name = response.by_name
+            may_be_page = by_name.get(b"sec-fetch-dest") in _PAGES and _path_may_be_html(path)
+            inner["headers"] = fields.request_headers(
+                headers,
+                by_name,
+                method=scope["method"],
+                variant=response.variant,
+                may_be_page=may_be_page,
+                asks_for_page=may_be_page and b"html" in by_name.get(b"accept", b""),
+            )
         if extensions := scope.get("extensions"):
             inner["extensions"] = {name: value for name, value in extensions.items() if name not in _BYPASSES}
-        await self.app(inner, receive, response.send_worker if destination in WORKERS else response.send)
+        return self.app, inner, response.send_worker if seen & fields.FOR_WORKER else response.send
 
     def _check_place(self, scope: Scope) -> None:
         """Warn once where the banner's addresses lead past this middleware."""

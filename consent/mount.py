@@ -146,7 +146,8 @@ class ConsentMiddleware:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
-            await self._enforcing(scope, receive, send)
+            app, scope, send = self._enforcing.govern(scope, send)
+            await app(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Close the store when the server stops, whether or not the app takes part in the lifespan itself."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
@@ -60,6 +61,8 @@ class Site:
     csp: ClosedWorld | None
     """Writes the policy that pages and workers get besides their own."""
     inventory: Inventory
+    clock: Callable[[], float]
+    """Returns seconds since 1970."""
     explain: bool
     """Whether the developer's explanation goes to the end of every page."""
 
@@ -99,39 +102,55 @@ class GovernedResponse:
         self,
         site: Site,
         scope: Scope,
-        by_name: dict[bytes, bytes],
+        headers: fields.Headers,
         ruling: Ruling,
         send: Send,
-        now: int,
     ) -> None:
         self._site = site
         self._scope = scope
-        self._by_name = by_name
+        self._request_headers = headers
         self._ruling = ruling
         self._send = send
-        self._now = now
-        self._reports = by_name.get(REPORT_HEADER) == b"1"
-        self.variant = ruling.variant + "r" if self._reports else ruling.variant
 
-    async def send(self, message: Message) -> None:
+    @cached_property
+    def by_name(self) -> dict[bytes, bytes]:
+        """The request's fields by name: see :func:`consent.headers.combined`."""
+        return fields.combined(self._request_headers)
+
+    @cached_property
+    def _now(self) -> int:
+        return int(self._site.clock())
+
+    @property
+    def _reports(self) -> bool:
+        """Whether the account of what is found goes into the page."""
+        return self.by_name.get(REPORT_HEADER) == b"1"
+
+    @property
+    def variant(self) -> str:
+        """Names what decides the bytes of a page."""
+        return self._ruling.variant + "r" if self._reports else self._ruling.variant
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """Send what the app answers, as it may reach the visitor."""
+        # No coroutine of its own: most messages go on as they are, and each coroutine would cost them as much as
+        # all the rest.
         kind = message["type"]
         if kind == "http.response.body":
-            if self._start is not None or self._stream is not None:
-                await self._body(message)
-            else:
-                await self._send(message)
-        elif kind == "http.response.start":
-            await self._begin(message)
-        elif kind == "http.response.early_hint":
+            if self._start is None and self._stream is None:
+                return self._send(message)
+            return self._body(message)
+        if kind == "http.response.start":
+            start = self._begin(message)
+            return _nothing() if start is None else self._send(start)
+        if kind == "http.response.early_hint":
             hints = [(b"link", link) for link in message.get("links", ())]
             links = [value for key, value in self._governed(hints) if key == b"link"]
-            if links:
-                await self._send({**message, "links": links})
-        elif kind == "http.response.trailers" and self._stream is not None:
+            return self._send({**message, "links": links}) if links else _nothing()
+        if kind == "http.response.trailers" and self._stream is not None:
             # A digest in them would be of other bytes; they are no longer announced.
-            return
-        else:
-            await self._send(message)
+            return _nothing()
+        return self._send(message)
 
     async def send_handshake(self, message: Message) -> None:
         """Send what answers the handshake of a websocket: it is a response, and may set cookies."""
@@ -143,7 +162,7 @@ class GovernedResponse:
         """Send what a worker is made of: it obeys the policy that it comes with, not the page's."""
         if message["type"] == "http.response.start" and message["status"] != 304 and self._site.csp:
             headers = list(message.get("headers") or ())
-            named = fields.last_of_each(headers)
+            named = fields.RESPONSE.find(headers)
             if not _is_page(named):
                 kept = [pair for pair in headers if pair[0].lower() == b"content-length"]
                 message = {**message, "headers": [*self._secured(self._rewritten(headers)), *kept]}
@@ -151,36 +170,38 @@ class GovernedResponse:
 
     # --- the head ---
 
-    async def _begin(self, message: Message) -> None:
+    def _begin(self, message: Message) -> Message | None:
+        """Return the start to send at once; ``None`` where it depends on the body."""
         original = message.get("headers") or ()
         headers = original if isinstance(original, list) else list(original)
-        named = fields.last_of_each(headers)
+        named = fields.RESPONSE.find(headers)
+        if message["status"] == 200 and len(named) == 1 and not _may_be_page(named.get(b"content-type", b"")):
+            return message
         if not fields.GOVERNED.isdisjoint(named):
             headers = self._governed(headers)
         status = message["status"]
         if status == 304:
             headers = self._not_modified(headers)
         elif status in _REDIRECTS:
-            headers, refused = self._redirect(headers, named.get(b"location", b"").decode("latin-1"))
+            location = fields.first(headers, b"location") or b""
+            headers, refused = self._redirect(headers, location.decode("latin-1"))
             if refused:
                 self._stream = _Swallowed()
-                await self._send({**message, "status": 403, "headers": fields.without_redirect(headers)})
-                return
-        if (
-            status >= 200
-            and status not in _BODILESS
-            and _is_page(named)
-            and await self._begin_page(message, headers, named)
-        ):
-            return
-        await self._send(self._passing(message if headers is original else {**message, "headers": headers}))
+                return {**message, "status": 403, "headers": fields.without_redirect(headers)}
+        if headers is not original:
+            message = {**message, "headers": headers}
+        if status >= 200 and status not in _BODILESS and _is_page(named):
+            return self._begin_page(message, headers, named)
+        return self._passing(message)
 
     def _passing(self, message: Message) -> Message:
         """Return the start of what is no page."""
         return message
 
-    async def _begin_page(self, message: Message, headers: fields.Headers, named: dict[bytes, bytes]) -> bool:
-        """Begin to rewrite; return whether the start has been seen to."""
+    def _begin_page(
+        self, message: Message, headers: fields.Headers, named: dict[bytes, bytes]
+    ) -> Message | None:
+        """Begin to rewrite what may be a page."""
         content_type = named.get(b"content-type", b"")
         kind = fields.media_type_of(content_type)
         applied: list[bytes] = []
@@ -190,43 +211,40 @@ class GovernedResponse:
         if not codings.readable(applied):
             self._site.failures.unknown_coding(coded[:80].decode("latin-1"), self._scope["path"])
             if (secured := self._secured(headers)) is headers:
-                return False
+                return message
             secured = fields.varying(secured, fields.PAGE_DECIDING_FIELDS)
-            await self._send({**message, "headers": secured})
-            return True
+            return {**message, "headers": secured}
         if message["status"] == 206:
             if not kind:
-                return False
+                return message
             # Bytes of a page that nobody rewrote, at offsets that would not fit: ask for the whole.
             kept = [(k, v) for k, v in headers if k.lower() not in (b"content-range", b"content-length")]
-            await self._send({**message, "status": 416, "headers": [*kept, (b"content-length", b"0")]})
             self._stream = _Swallowed()
-            return True
+            return {**message, "status": 416, "headers": [*kept, (b"content-length", b"0")]}
         self._start = {**message, "headers": headers}
         self._unsure = not kind
         self._plain = CSP_FIELDS.isdisjoint(named)
         if self._scope["method"] == "HEAD":
             # What GET would carry, but for the length, which is not known.
             self._start = None
-            if named.get(b"content-length") == b"0":
-                return False
-            headers = self._secured(self._rewritten(headers)) if kind else fields.unsized(headers)
-            await self._send({**message, "headers": headers})
+            if fields.first(headers, b"content-length") == b"0":
+                return message
             self._stream = _Swallowed()
-            return True
+            headers = self._secured(self._rewritten(headers)) if kind else fields.unsized(headers)
+            return {**message, "headers": headers}
         if b"content-security-policy" in named:
             self._nonce = fields.csp_nonce(headers)
         self._insertion_is_ascii = codings.charset(content_type) not in (b"utf-8", b"utf8")
         innermost = self._innermost(kind)
         if innermost is _PASSED:
             self._stream = innermost
-            return True
+            return None
         guarded = _Guarded(innermost, self._meets)
         stream: Stream = Sniffed(lambda: guarded, content_type)
         for coding in applied:
             stream = Coded(stream, coding, self._meets)
         self._stream = _Guarded(stream, self._meets)
-        return True
+        return None
 
     def _redirect(self, headers: fields.Headers, location: str) -> tuple[fields.Headers, bool]:
         """Return the fields of a redirect, and whether it is refused."""
@@ -241,11 +259,11 @@ class GovernedResponse:
     @property
     def _loads(self) -> bool:
         """Whether a page loads the answer; where visitors go themselves is their own affair."""
-        return self._by_name.get(b"sec-fetch-dest") not in (None, b"document")
+        return self.by_name.get(b"sec-fetch-dest") not in (None, b"document")
 
     def _not_modified(self, headers: fields.Headers) -> fields.Headers:
         """Return the fields of a 304: those of the page that it confirms (RFC 9110, section 15.4.5)."""
-        asked = self._by_name.get(b"if-none-match", b"")
+        asked = self.by_name.get(b"if-none-match", b"")
         # The app confirmed the tag it knows; the browser knows the variant's.
         return self._rewritten(headers) if b"~" + self.variant.encode("ascii") in asked else headers
 
@@ -264,7 +282,7 @@ class GovernedResponse:
     def _secured(self, headers: fields.Headers) -> fields.Headers:
         """Return the fields with our Content-Security-Policy, where the browser makes something that obeys one."""
         site = self._site
-        destination = self._by_name.get(b"sec-fetch-dest")
+        destination = self.by_name.get(b"sec-fetch-dest")
         if site.csp is None or destination not in _OBEYING:
             return headers
         ruling = self._ruling
@@ -353,11 +371,11 @@ class GovernedResponse:
 
     def _is_framed(self) -> bool:
         """Tell whether the page is within another, which asks."""
-        return self._by_name.get(b"sec-fetch-dest") in FRAMED
+        return self.by_name.get(b"sec-fetch-dest") in FRAMED
 
     def _may_be_fragment(self) -> bool:
         """Tell whether the page may be a piece of one: scripts fetch such, and the page around it has asked."""
-        return self._loads or any(name in self._by_name for name in _FRAGMENT_FIELDS)
+        return self._loads or any(name in self.by_name for name in _FRAGMENT_FIELDS)
 
     def _guard_tag(self) -> bytes:
         guard = self._site.guard
@@ -365,7 +383,7 @@ class GovernedResponse:
 
     def _anchored(self, markup: bytes, leads_away: bool) -> bytes:
         """Return what is inserted so that a ``<base>`` does not send the visitor's choice to another host."""
-        host = self._by_name.get(b"host", b"")
+        host = self.by_name.get(b"host", b"")
         if not leads_away or not _AUTHORITY.fullmatch(host):
             return markup
         return _LOCAL_URL.sub(rb'\1="//%b/' % host, markup)
@@ -402,18 +420,31 @@ class GovernedResponse:
     def _judge(self, decision: Decision) -> PageEnforcement:
         scope = self._scope
         url = PageURL(
-            scope.get("scheme", "http"), fields.host_name(self._by_name.get(b"host", b"")), _address(scope)
+            scope.get("scheme", "http"), fields.host_name(self.by_name.get(b"host", b"")), _address(scope)
         )
         return PageEnforcement(self._site.catalog, decision, url)
 
 
+@lru_cache(maxsize=256)
+def _may_be_page(content_type: bytes) -> bool:
+    """Tell whether what is so called is a page to be rewritten, or says nothing of what it is."""
+    kind = fields.media_type_of(content_type)
+    return not kind or kind in fields.REWRITTEN_TYPES
+
+
 def _is_page(named: dict[bytes, bytes]) -> bool:
     """Tell by its fields whether a response is, or may be, a page to be rewritten."""
-    kind = fields.media_type_of(named.get(b"content-type", b""))
-    if kind not in fields.REWRITTEN_TYPES and (kind or b"x-content-type-options" in named):
+    content_type = named.get(b"content-type", b"")
+    if not _may_be_page(content_type):
+        return False
+    if b"x-content-type-options" in named and not fields.media_type_of(content_type):
         return False
     # What is saved to a file is the file, not a page of this site.
     return named.get(b"content-disposition", b"").lstrip()[:10].lower() != b"attachment"
+
+
+async def _nothing() -> None:
+    """Send nothing."""
 
 
 class _Swallowed:

@@ -141,7 +141,7 @@ def test_an_allowed_cookie_is_set_and_varies_all_the_same() -> None:
 def test_without_anything_that_depends_on_the_visitor_nothing_changes() -> None:
     """Not even Vary."""
     headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
-    assert fields.GOVERNED.isdisjoint(fields.last_of_each(headers))
+    assert fields.GOVERNED.isdisjoint(fields.RESPONSE.find(headers))
     assert fields.governed(headers, page(), now=NOW) == headers
 
 
@@ -594,3 +594,57 @@ def test_the_nonce_of_the_pages_own_policy_is_used(policy: bytes, nonce: str | N
 def test_the_media_type_is_the_browsers(headers: list[tuple[bytes, bytes]], kind: bytes) -> None:
     """The last line counts (Fetch, "extract a MIME type")."""
     assert fields.media_type(headers) == kind
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(
+                b"cookie cooki sec-gpc dnt accept-encoding if-none-match sec-fetch-dest if-range range host".split()
+            ),
+            st.sampled_from(
+                [b"", b"1", b"consent=x", b"a=1; consent=x; b=2", b"consen", b"gzip", b"sharedworker"]
+            ),
+        )
+    )
+)
+def test_both_ways_to_glance_agree(headers: list[tuple[bytes, bytes]]) -> None:
+    """Whatever a request says, the compiled glance sees what the Python one sees."""
+    arguments = (headers, b"consent", {b"gzip"})
+    assert fields._glance(*arguments) == fields._python_glance(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seen", "line"),
+    [
+        ([(b"host", b"x"), (b"cookie", b"a=1")], 0, None),
+        ([(b"cookie", b"a=1"), (b"cookie", b"consent=x")], fields.HAS_CHOICE, b"consent=x"),
+        ([(b"cookie", b"consent=x"), (b"cookie", b"consent=y")], fields.HAS_CHOICE, None),
+        ([(b"dnt", b"0")], fields.HAS_SIGNAL, None),
+        ([(b"sec-gpc", b"?")], fields.HAS_SIGNAL, None),
+        ([(b"range", b"bytes=0-")], fields.MAY_NEED_CHANGES, None),
+        ([(b"if-none-match", b"*")], fields.MAY_NEED_CHANGES, None),
+        ([(b"accept-encoding", b"sdch")], fields.MAY_NEED_CHANGES, None),
+        ([(b"sec-fetch-dest", b"serviceworker")], fields.FOR_WORKER, None),
+        ([(b"sec-fetch-dest", b"work")], 0, None),
+    ],
+)
+def test_a_glance_tells_what_needs_a_closer_look(
+    headers: list[tuple[bytes, bytes]], seen: int, line: bytes | None
+) -> None:
+    """Signals, the choice if it is in one line, and what may have to change; nothing else does."""
+    assert fields.glance(headers, b"consent") == (seen, line)
+
+
+def test_codings_that_need_no_changes_are_remembered_up_to_a_bound() -> None:
+    """What was looked at and left alone is passed at a glance next time; nobody can fill the memory."""
+    for number in range(1000):
+        value = b"gzip;q=0.%d" % number
+        by_name = {b"accept-encoding": value}
+        asked = [(b"accept-encoding", value)]
+        fields.request_headers(
+            asked, by_name, method="GET", variant="c-1", may_be_page=True, asks_for_page=True
+        )
+    assert len(fields._plain_codings) == 256
+    known = next(iter(fields._plain_codings))
+    assert fields.glance([(b"accept-encoding", known)], b"consent") == (0, None)

@@ -21,17 +21,17 @@ from consent.html.elements import ESCAPABLE_RAW_TEXT, RAW_TEXT
 from consent.html.foreign import ForeignContent, Reading
 from consent.html.judge import Judge
 from consent.html.refusals import Edit, Refusals, ScriptKind, is_inline, script_kind
-from consent.html.scanning import end_tag, next_stop, next_stop_at_home, start_tag
+from consent.html.scanning import find_tag, next_stop, next_stop_at_home, start_tag
 from consent.html.script_text import ScriptText
 from consent.html.tokenizer import (
     COMMENT_END,
-    RAW_TEXT_END,
     REST_OF_TAG,
     TAG_NAME,
     Tag,
     comment_end,
     foreign_text_end,
     next_stop_in_drawing,
+    tag_named,
 )
 from consent.html.withholding import Withholding
 
@@ -272,7 +272,7 @@ class Rewriter:
             if begin < 0 and after <= position:
                 after = self._await(_ANY_BYTE)
         else:
-            begin = end_tag(data, position, self._raw_name)
+            begin = find_tag(data, position, b"/" + self._raw_name)
             after = begin if begin >= 0 else self._all_but(position, len(data), 10)
         if begin >= 0:
             match = REST_OF_TAG.match(data, begin + 2 + len(self._raw_name))
@@ -506,10 +506,10 @@ class Rewriter:
         elif tag.name == b"script":
             begin, _ = ScriptText().end(data, tag.end)
         else:
-            begin = end_tag(data, tag.end, tag.name)
+            begin = find_tag(data, tag.end, b"/" + tag.name)
         if begin < 0:
             # A CDATA section may have to end first.
-            self._kept_back.awaited = _TAG_END if reading is Reading.FOREIGN else RAW_TEXT_END[tag.name]
+            self._kept_back.awaited = _TAG_END if reading is Reading.FOREIGN else tag_named(b"/" + tag.name)
             return None
         rest = REST_OF_TAG.match(data, begin + 2 + len(tag.name))
         if rest is None:

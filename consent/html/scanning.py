@@ -14,7 +14,6 @@ from consent.html.tokenizer import (
     CLOSING,
     LOADING,
     LOADING_ATTRIBUTES,
-    RAW_TEXT_END,
     STRUCTURAL,
     Attribute,
     Tag,
@@ -31,9 +30,15 @@ start_tag: Callable[[bytes, int], Tag | None] = tokenizer.start_tag
 """See :func:`consent.html.tokenizer.start_tag`."""
 
 
-def end_tag(data: bytes, position: int, name: bytes) -> int:
-    """Return where the end tag ``name`` of raw text begins, from ``position`` on; -1 where it is not there."""
-    found = RAW_TEXT_END[name].search(data, position)
+def find_tag(data: bytes, position: int, name: bytes) -> int:
+    """Return where a tag of that name begins, from ``position`` on; -1 where there is none, or not all of its name.
+
+    Comments and raw text are not told from markup.
+
+    Args:
+        name: lower case; an end tag's begins with ``/``.
+    """
+    found = tokenizer.tag_named(name).search(data, position)
     return found.start() if found else -1
 
 
@@ -59,4 +64,4 @@ if compiled is not None:
     def start_tag(data: bytes, start: int) -> Tag | None:
         return cast("Tag | None", _c.start_tag(data, start, Tag, Attribute))
 
-    end_tag = _c.end_tag
+    find_tag = _c.find_tag

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from consent.html.scanning import end_tag
+from consent.html.scanning import find_tag
 
 _TURN = re.compile(rb"<!--|-->|<(/?)(?i:script)(?=[\t\n\f\r />])")
 
@@ -23,7 +23,7 @@ class ScriptText:
     def end(self, data: bytes, position: int) -> tuple[int, int]:
         """Return where the script's end tag begins, or -1, and up to where ``data`` has been understood."""
         if not self._escaped:
-            first = end_tag(data, position, b"script")
+            first = find_tag(data, position, b"/script")
             limit = first if first >= 0 else len(data)
             if data.find(b"<!--", position, limit) < 0:
                 return (limit, limit) if first >= 0 else (-1, max(position, limit - 8))

@@ -9,6 +9,7 @@ into line feeds before it tokenizes.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 # White space as the tokenizer means it. (Python's \s would count the vertical tab too.)
@@ -109,13 +110,14 @@ _ATTRIBUTE_PARTS = re.compile(
     + rb"*+(?:\"([^\"]*+)\"|'([^']*+)'|([^\t\n\f\r \"'>][^\t\n\f\r >]*+)|(?=>)))?+"
 )
 
-RAW_TEXT_END = {
-    name: re.compile(rb"</(?:" + _either_case(name.decode("ascii")) + rb")(?=[\t\n\f\r />])")
-    for name in (
-        b"script", b"style", b"title", b"textarea", b"xmp", b"iframe", b"noembed", b"noframes", b"noscript",
-    )
-}  # fmt: skip
-"""For each element whose content is no markup, where its end tag begins."""
+
+@lru_cache(maxsize=64)
+def tag_named(name: bytes) -> re.Pattern[bytes]:
+    """Return a pattern for where a tag of that name begins: lower case; an end tag's name begins with ``/``."""
+    slash = b"/" * name.startswith(b"/")
+    word = _either_case(name.removeprefix(b"/").decode("ascii"))
+    return re.compile(b"<" + slash + b"(?:" + word + rb")(?=[\t\n\f\r />])")
+
 
 COMMENT_END = re.compile(rb"--!?>")
 
@@ -183,7 +185,7 @@ def comment_end(data: bytes, start: int) -> int:
 
 
 _FOREIGN_TURN = {
-    name: re.compile(rb"<!\[CDATA\[|<!--|" + RAW_TEXT_END[name].pattern) for name in (b"script", b"style")
+    name: re.compile(rb"<!\[CDATA\[|<!--|" + tag_named(b"/" + name).pattern) for name in (b"script", b"style")
 }
 
 
