@@ -169,6 +169,9 @@ class UniformResponse(_SharedResponse):
     def _is_framed(self) -> bool:
         return False
 
+    def _obeys(self, destination: bytes | None) -> bool:
+        return True
+
 
 def _with_expiry_as_age(headers: fields.Headers, *, now: int) -> fields.Headers:
     """Return the fields with ``Expires`` as a ``max-age``, where it counts (RFC 9111, section 4.2.1)."""

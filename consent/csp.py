@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple
@@ -130,7 +130,7 @@ class ClosedWorld:
         policy: Says whether it is enforced or only reported, which vendors are declared, and which places the site
             allows besides. Its mode is not `CspMode.OFF`.
         prefix: Where the visitor endpoints are mounted.
-        allows: Tells whether a decision allows a vendor.
+        for_all: Every visitor gets the same policy, with what any of them may allow.
     """
 
     def __init__(
@@ -139,12 +139,10 @@ class ClosedWorld:
         policy: Policy,
         *,
         prefix: str = "/_consent",
-        allows: Callable[[Decision, Vendor], bool] = lambda decision, vendor: decision.allows(
-            vendor.category, vendor.id
-        ),
+        for_all: bool = False,
     ) -> None:
         self._catalog = catalog
-        self._allows = allows
+        self._for_all = for_all
         self._declared = [vendor.id for vendor in policy.vendors]
         self._own = tuple(filter(None, map(source, policy.csp_allow)))
         self._field = _MODE_FIELDS[policy.csp]
@@ -209,7 +207,11 @@ class ClosedWorld:
 
     def _policy(self, decision: Decision, named: Sequence[Source], seen: Iterable[str]) -> bytes:
         vendors = self._catalog.vendors
-        allowed = {vendor.id for vendor in vendors.values() if self._allows(decision, vendor)}
+        allowed = {
+            vendor.id
+            for vendor in vendors.values()
+            if self._for_all or decision.allows(vendor.category, vendor.id)
+        }
         texts: list[str] = []
         listed = dict.fromkeys(self._declared)
         for place in (*self._own, *named):

@@ -113,7 +113,11 @@ class ConsentMiddleware:
             )
         self._inventory = InventoryWriter(SQLiteInventory(folder.inventory_path))
         inventory = self._inventory.inventory
-        csp = None if policy.csp is CspMode.OFF else ClosedWorld(catalog, policy, prefix=prefix)
+        csp = (
+            None
+            if policy.csp is CspMode.OFF
+            else ClosedWorld(catalog, policy, prefix=prefix, for_all=uniform)
+        )
         endpoints = VisitorEndpoints(
             policy,
             catalog,

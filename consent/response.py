@@ -213,7 +213,7 @@ class GovernedResponse:
             if (secured := self._secured(headers)) is headers:
                 return message
             secured = fields.varying(secured, fields.PAGE_DECIDING_FIELDS)
-            return {**message, "headers": secured}
+            return self._passing({**message, "headers": secured})
         if message["status"] == 206:
             if not kind:
                 return message
@@ -283,7 +283,7 @@ class GovernedResponse:
         """Return the fields with our Content-Security-Policy, where the browser makes something that obeys one."""
         site = self._site
         destination = self.by_name.get(b"sec-fetch-dest")
-        if site.csp is None or destination not in _OBEYING:
+        if site.csp is None or not self._obeys(destination):
             return headers
         ruling = self._ruling
         return site.csp.added(
@@ -295,8 +295,14 @@ class GovernedResponse:
             plain=self._plain,
         )
 
+    def _obeys(self, destination: bytes | None) -> bool:
+        """Tell whether the browser makes something of the answer that obeys a policy."""
+        return destination in _OBEYING
+
     def _note(self) -> None:
-        """Put what was found since the last time into the inventory."""
+        """Put what was found since the last time into the inventory; of what is only prefetched, nothing."""
+        if b"prefetch" in self.by_name.get(b"sec-purpose", b""):
+            return
         if self._page is not None and (found := seen_in(self._page.findings) - self._noted):
             self._site.inventory.note(Source.RESPONSE, found, _address(self._scope), self._now)
             self._noted |= found

@@ -9,9 +9,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal
+from consent.csp import ClosedWorld
 from consent.decision import Reason
 from consent.middleware import EnforcingMiddleware
-from consent.policy import CacheMode, Policy, Regime
+from consent.policy import CacheMode, CspMode, Policy, Regime
 from consent.variant_cookie import VariantCookie
 from tests.exchange import (
     CATALOG,
@@ -53,6 +54,12 @@ VISITORS: list[tuple[dict[str, str], str | None]] = [
     ({"cookie": "consent=forged"}, None),
 ]
 """What browsers send, and the key that the page for it has."""
+DESTINATIONS: list[dict[str, str]] = [
+    {},
+    {"accept": "text/html", "sec-fetch-dest": "document"},
+    {"sec-fetch-dest": "iframe"},
+    {"hx-request": "true", "sec-fetch-dest": "empty"},
+]
 
 
 def shared(app: ASGIApp, mode: CacheMode, **policy: Any) -> EnforcingMiddleware:
@@ -304,6 +311,20 @@ def test_the_app_is_told_that_nothing_optional_is_allowed(regime: Regime) -> Non
     assert seen[0].reason(P) is Reason.NO_CHOICE
     assert seen[0].asks is (regime is Regime.OPT_IN)
     assert seen[0].policy_version == Policy(site="Example", regime=regime).version
+
+
+def test_the_policy_is_everybodys_too() -> None:
+    """With what any of them may allow, or it would stop what the guard gives back; whatever it is asked for."""
+    policy = Policy(
+        site="Example", cache=CacheMode.UNIFORM, csp=CspMode.ENFORCE, vendors=(CATALOG.vendors["tracker"],)
+    )
+    app = around(answering(PAGE), policy=policy, csp=ClosedWorld(CATALOG, policy, for_all=True))
+    answers = [ask(app, headers={**who, **to}) for who, _ in VISITORS for to in DESTINATIONS]
+    assert {answer.header("content-security-policy") for answer in answers} == {
+        "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob: about: tracker.example *.tracker.example "
+        "counter.example *.counter.example; report-uri /_consent/report; report-to consent-csp"
+    }
+    assert len({str((answer.headers, answer.body)) for answer in answers}) == 1
 
 
 def test_what_the_app_says_of_caching_stands() -> None:

@@ -30,6 +30,7 @@ from consent.codings import BrokenCoding
 from consent.decision import Decision, decide
 from consent.failures import Failure, OnError, failure_of, passes
 from consent.html import RewriterLimitExceeded
+from consent.inventory import Inventory
 from consent.policy import Policy, Regime
 from consent.signals import ChoiceState, Signals
 from tests.exchange import (
@@ -822,6 +823,17 @@ def test_trailers_of_a_page_are_dropped() -> None:
     assert [message["type"] for message in answer.messages] == ["http.response.start", "http.response.body"]
     assert "trailers" not in answer.start
     assert answer.headers == [HTML, PRIVATE, PERMISSIONS, VARY, length(CLEAN)]
+
+
+@pytest.mark.parametrize("purpose", ["prefetch", "prefetch;prerender", "prefetch;anonymous-client-ip"])
+def test_what_is_only_prefetched_is_not_recorded(purpose: str) -> None:
+    """Nobody has seen it, and perhaps nobody will."""
+    inventory = Inventory()
+    app = around(answering(PAGE), inventory=inventory)
+    assert ask(app, headers={"sec-purpose": purpose}).body == CLEAN
+    assert inventory.take() == {}
+    ask(app)
+    assert [seen.vendor for seen in inventory.take()] == ["tracker"]
 
 
 # --- frames, fragments, other documents ---
