@@ -15,7 +15,7 @@ FUZZ_MINUTES ?= 20
 .PHONY: demo test lint gallery fuzz bench clean
 
 # The compiled parts are built by the installation: their sources make it stale, too.
-$(VENV)/.demo: pyproject.toml consent/_build.py consent/_speedups.c
+$(VENV)/.demo: pyproject.toml consent/_build.py $(wildcard consent/native/*)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "asgi-consent needs Python 3.11 or later: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) || { echo "On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[check,demo]'

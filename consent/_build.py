@@ -1,4 +1,4 @@
-"""Build hook: compiles ``_speedups.c`` where there is a C compiler; without one the package is pure Python.
+"""Build hook: compiles ``consent/native`` where there is a C compiler; without one the package is pure Python.
 
 Not part of the wheel. ``CONSENT_BUILD_SPEEDUPS=0`` leaves the compiler alone, ``=1`` insists on it.
 """
@@ -26,7 +26,7 @@ class SpeedupsHook(BuildHookInterface):  # type: ignore[type-arg]
         built = None if wanted == "0" else self._compile()
         if built is None:
             if wanted == "1":
-                raise RuntimeError("the C compiler could not build consent/_speedups.c: see the lines above")
+                raise RuntimeError("the C compiler could not build consent/native: see the lines above")
             return
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
@@ -37,15 +37,15 @@ class SpeedupsHook(BuildHookInterface):  # type: ignore[type-arg]
     def _compile(self) -> Path | None:
         if sys.implementation.name != "cpython" or os.name != "posix":
             return None
-        source = Path(self.root, "consent", "_speedups.c")
-        target = source.with_name("_speedups.abi3.so")
+        sources = sorted(map(str, Path(self.root, "consent", "native").glob("*.c")))
+        target = Path(self.root, "consent", "_speedups.abi3.so")
         compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
         flags = ["-O3", "-shared", "-fPIC", f"-DPy_LIMITED_API={_STABLE_ABI}"]
         if sys.platform == "darwin":
             flags += ["-undefined", "dynamic_lookup"]
         # Written elsewhere and moved, so that a process that has the old one mapped is not pulled from under.
         fresh = target.with_suffix(f".{os.getpid()}")
-        command = [*compiler, *flags, f"-I{sysconfig.get_paths()['include']}", str(source), "-o", str(fresh)]
+        command = [*compiler, *flags, f"-I{sysconfig.get_paths()['include']}", *sources, "-o", str(fresh)]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except (OSError, subprocess.CalledProcessError) as error:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from publicsuffixlist import PublicSuffixList
 
 from consent.catalog import Catalog, Match, Vendor
 from consent.categories import Category
 from consent.decision import Decision, Reason
-from consent.html.judge import Instead
-from consent.html.urls import PageURL, resolve, resolve_base
+from consent.html.attribute_values import decoded
+from consent.html.judge import Instead, Skip
+from consent.html.screening import page_screen
+from consent.html.urls import PageURL, Target, resolve, resolve_base
 
 MAX_FINDINGS = 1000
 """How many findings of one response are kept; the rest is only counted."""
 _MAX_SUBJECT = 200
+_MAX_SETTLED = 4096
+"""How many hosts of one page need not be asked about twice: some 400 KB at most."""
 
 _suffixes = PublicSuffixList()
 
@@ -67,13 +71,18 @@ class PageEnforcement:
         self._decision = decision
         self._page = url
         self._base = url
-        self.findings: list[Finding] = []
-        self.uncounted = 0
-        """Findings past :data:`MAX_FINDINGS`."""
         self._body = 0  # the first finding of the body
         self._element = 0  # ... and of the element at hand
         self._refused_by: set[str] = set()
         self._undecided = False
+        self._findings: list[Finding] = []
+        self._uncounted = 0
+        # What needs no second look: a host, or with an element's name and NUL before it.
+        self._settled = {url.host.encode("utf-8", "surrogateescape")}
+        # Elements, hosts and the rest of the URLs that were passed by the screen: they are noted in their turn.
+        self._strangers: list[tuple[bytes, bytes, bytes]] = []
+        screen = page_screen(catalog.evidence)
+        self.skip: Skip | None = screen and partial(screen.skip, self._settled, self._strangers)
         self.decided = False
         """Whether anything was found whose fate depends on the decision."""
 
@@ -82,10 +91,16 @@ class PageEnforcement:
         target = resolve(url, self._base)
         if target is None or target.host == self._page.host:
             return False
+        host = target.host.encode()
+        kind = element.encode("utf-8", "surrogateescape")
+        if host in self._settled or b"%b\0%b" % (kind, host) in self._settled:
+            return False
         match = self._catalog.match_url(target.host, target.path)
         if match is None:
-            if site_of(target.host) != site_of(self._page.host):
-                self._note(Action.ALLOWED, element, target.host + target.path.partition("?")[0], None)
+            if len(self._settled) < _MAX_SETTLED:
+                self._settled.add(b"%b\0%b" % (kind, host))
+            self._note_strangers()
+            self._note_stranger(element, target)
             return False
         return self._refuses(match, element, target.host + target.path.partition("?")[0])
 
@@ -139,6 +154,22 @@ class PageEnforcement:
         self._base = resolve_base(url, self._page)
 
     @property
+    def findings(self) -> list[Finding]:
+        """What was found so far, in document order: at most :data:`MAX_FINDINGS`.
+
+        A URL of a vendor is a finding each time. A host that nobody has explained is one for each kind of
+        element, with the first of its paths.
+        """
+        self._note_strangers()
+        return self._findings
+
+    @property
+    def uncounted(self) -> int:
+        """How many findings there were past :data:`MAX_FINDINGS`."""
+        self._note_strangers()
+        return self._uncounted
+
+    @property
     def leads_away(self) -> bool:
         """Whether relative references lead to another host than the page's."""
         return self._base.host != self._page.host
@@ -146,20 +177,36 @@ class PageEnforcement:
     def note_undecided(self, element: str) -> None:
         """Take note that an ``element`` was taken out because it could not be read to its end."""
         self._undecided = True
+        self._note_strangers()
         self._note(Action.STRIPPED, element, "could not be read to its end", None)
+
+    def _note_strangers(self) -> None:
+        """Note what the screen passed since the last time."""
+        for kind, host, rest in self._strangers:
+            target = resolve(decoded(b"//%b%b" % (host, rest)), self._page)
+            if target is not None:
+                self._note_stranger(kind.decode(), target)
+        self._strangers.clear()
+
+    def _note_stranger(self, element: str, target: Target) -> None:
+        if site_of(target.host) != site_of(self._page.host):
+            self._note(Action.ALLOWED, element, target.host + target.path.partition("?")[0], None)
+        elif len(self._settled) < _MAX_SETTLED:
+            self._settled.add(target.host.encode())
 
     def _refuses(self, match: Match, kind: str, subject: str) -> bool:
         vendor = match.vendor
         self.decided = self.decided or vendor.category is not Category.STRICTLY_NECESSARY
         allowed = self._decision.allows(vendor.category, vendor.id)
+        self._note_strangers()
         self._note(Action.ALLOWED if allowed else Action.STRIPPED, kind, subject, vendor)
         if not allowed:
             self._refused_by.add(_spec(vendor))
         return not allowed
 
     def _note(self, action: Action, kind: str, subject: str, vendor: Vendor | None) -> None:
-        if len(self.findings) >= MAX_FINDINGS:
-            self.uncounted += 1
+        if len(self._findings) >= MAX_FINDINGS:
+            self._uncounted += 1
             return
         reason = None
         if vendor is not None:
@@ -167,7 +214,7 @@ class PageEnforcement:
             # A vendor's own exception overrules its category's answer.
             if (action is Action.ALLOWED) != self._decision.allows(vendor.category):
                 reason = Reason.GRANTED if action is Action.ALLOWED else Reason.REFUSED
-        self.findings.append(Finding(action, kind, subject[:_MAX_SUBJECT], vendor, reason))
+        self._findings.append(Finding(action, kind, subject[:_MAX_SUBJECT], vendor, reason))
 
 
 def _spec(vendor: Vendor) -> str:

@@ -162,8 +162,22 @@ def test_the_account_is_bounded() -> None:
     """A page of a million pixels costs no memory for each."""
     enforcement = page()
     for number in range(MAX_FINDINGS + 5):
-        enforcement.refuses_url("img", f"https://unknown.example/{number}")
+        enforcement.refuses_url("img", f"https://t.tracker.example/{number}")
     assert (len(enforcement.findings), enforcement.uncounted) == (MAX_FINDINGS, 5)
+
+
+def test_a_host_that_nobody_has_explained_is_found_once_for_each_kind_of_element() -> None:
+    """With the first of its paths; how often it is named tells nothing more."""
+    enforcement = page()
+    for url in ("https://unknown.example/a?b", "//Unknown.example./c", "https://other.example/", "/own"):
+        for kind in ("img", "script"):
+            assert enforcement.refuses_url(kind, url) is False
+    assert [(finding.kind, finding.subject) for finding in enforcement.findings] == [
+        ("img", "unknown.example/a"),
+        ("script", "unknown.example/a"),
+        ("img", "other.example/"),
+        ("script", "other.example/"),
+    ]
 
 
 @pytest.mark.parametrize(

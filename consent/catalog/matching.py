@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+from consent.catalog.evidence import Evidence
 from consent.catalog.model import Match, Vendor
 from consent.catalog.signatures import PatternError, SnippetFinder, compile_signature
 from consent.errors import ConfigurationError
@@ -141,8 +142,20 @@ class Catalog:
             key, or a signature is outside of the dialect.
     """
 
-    __slots__ = ("_cookies", "_order", "_owners", "_snippets", "_storage", "_urls", "_walked", "vendors")
+    __slots__ = (
+        "_cookies",
+        "_order",
+        "_owners",
+        "_snippets",
+        "_storage",
+        "_urls",
+        "_walked",
+        "evidence",
+        "vendors",
+    )
 
+    evidence: Evidence
+    """Tells what of a page need not be looked up here."""
     vendors: Mapping[str, Vendor]
     """By id, in catalog order."""
 
@@ -183,7 +196,8 @@ class Catalog:
                         f"the pattern {inline.pattern!r} {error}", key=f"vendor.{vendor.id}.inline"
                     ) from None
                 signatures.append((signature, Match(vendor, inline.pattern)))
-        self._snippets = SnippetFinder(signatures, self.match_url)
+        self._snippets = SnippetFinder(signatures, {**self._owners, **self._urls}, self.match_url)
+        self.evidence = self._snippets.evidence
 
     def match_url(self, host: str, target: str) -> Match | None:
         """Find the vendor of a URL.

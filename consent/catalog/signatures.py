@@ -15,13 +15,13 @@ Besides the signatures, `SnippetFinder` sees code that loads a known URL straigh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from consent.catalog.evidence import evidence
 from consent.catalog.model import Match
 from consent.catalog.script_text import ScriptText
-from consent.words import word_finder
 
 _WORD_CHARACTER = re.compile(r"[\w$]", re.ASCII)
 _FIRST_WORD = re.compile(r"(?:[A-Za-z_]|\\\$)(?:\w|\\\$)+", re.ASCII)
@@ -31,7 +31,18 @@ _PIECE = re.compile(
     r"|(?P<bar>\|)|(?P<dot>\.)|(?P<literal>[^\\\[\](){}*+?^$.|])",
     re.DOTALL,
 )
+_BLANKS = re.compile(r"\\s(?:\*\+|\+\+)")
 _QUANTIFIER = re.compile(r"(?P<possessive>[*+]\+)|(?P<optional>\?\??)|\{(?:\d*,)?(?P<most>\d+)\}[?+]?")
+_COMMON = (
+    "Array Date Error Function Image JSON Math Object Promise String URL addEventListener apply arguments async await"
+    " body call catch class config const create createElement data delete document else event export extends false"
+    " fetch for from function get getElementsByTagName head host if image import in init innerHTML insertBefore"
+    " instanceof let load location navigator new null object of onload open options page parentNode prototype push"
+    " queue require return script self send set src start static super switch this throw top track true try type"
+    " typeof undefined url user value var version void while window with write"
+)
+COMMON_WORDS = frozenset(_COMMON.split())
+"""Words of any script. A signature with no others makes every script that has them be read with care."""
 _MOST_REPEATS = 4096
 _LONGEST_PATTERN = 300
 
@@ -42,10 +53,12 @@ class PatternError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A compiled signature and the words that every script it matches has in it, the longest first."""
+    """A compiled signature and the words that every script it matches has in it, the most telling first."""
 
     regex: re.Pattern[str]
     words: tuple[str, ...]
+    followers: bytes
+    """What may come behind the first of those words and blanks, as bytes; empty: anything."""
 
     def found_in(self, code: str, read: Callable[[str], ScriptText]) -> bool:
         """Whether a match begins in code. ``read`` is called at the first match, if there is one."""
@@ -82,7 +95,26 @@ def compile_signature(pattern: str) -> Signature:
         regex = re.compile(pattern, re.ASCII)
     except re.error as error:
         raise PatternError(f"is not a regular expression: {error}") from None
-    return Signature(regex, words)
+    return Signature(regex, words, _followers(pattern, words[0]))
+
+
+def _followers(pattern: str, word: str) -> bytes:
+    """Return the bytes that may follow ``word`` and blanks, where the pattern begins with it and tells."""
+    begin = _FIRST_WORD.match(pattern)
+    if begin is None or begin[0].replace("\\$", "$") != word:
+        return b""
+    at = begin.end()
+    if blanks := _BLANKS.match(pattern, at):
+        at = blanks.end()
+    piece = _PIECE.match(pattern, at)
+    if piece is None or piece.lastgroup not in ("escape", "literal", "set"):
+        return b""
+    if _QUANTIFIER.match(pattern, piece.end()):
+        return b""
+    # Of characters past ASCII, any: a script's bytes are looked at.
+    characters = re.compile(piece[0])
+    found = bytes(code for code in range(0x80) if characters.fullmatch(chr(code)))
+    return found + bytes(range(0x80, 0x100)) if characters.fullmatch("\xe9") else found
 
 
 def _required_words(pattern: str) -> tuple[str, ...]:
@@ -146,7 +178,10 @@ def _required_words(pattern: str) -> tuple[str, ...]:
     words = [word for word in words if len(word) > 1 and not word[0].isdigit()]
     if not words:
         raise PatternError("must begin with a whole identifier, followed by a character that ends it")
-    return tuple(sorted(set(words), key=lambda word: (-len(word), word)))
+    telling = [word for word in words if word not in COMMON_WORDS] or words
+    # The identifier it begins with tells most; among others, the longest.
+    first = telling[0] if telling[0] == words[0] else max(telling, key=len)
+    return first, *sorted({*words} - {first})
 
 
 def _is_no_word_character(kind: str | None, piece: str) -> bool:
@@ -184,26 +219,32 @@ _LOADING = {
 
 
 class SnippetFinder:
-    """All signatures of a catalog, indexed by a word that each of them needs."""
+    """All signatures of a catalog, indexed by a word that each of them needs.
 
-    __slots__ = ("_by_word", "_match_url", "_words")
+    Args:
+        signatures: with what each of them finds.
+        hosts: all that ``match_url`` has rules about.
+        match_url: finds the vendor of a URL's host and target.
+    """
+
+    __slots__ = ("_by_word", "_match_url", "evidence")
 
     def __init__(
         self,
         signatures: Sequence[tuple[Signature, Match]],
+        hosts: Iterable[str],
         match_url: Callable[[str, str], Match | None],
     ) -> None:
         self._match_url = match_url
-        self._by_word: dict[str, list[tuple[Signature, Match]]] = {}
+        self._by_word: dict[bytes, list[tuple[Signature, Match]]] = {}
         for signature, match in signatures:
-            self._by_word.setdefault(signature.words[0], []).append((signature, match))
-        needed = {word for signature, _ in signatures for word in signature.words} | _LOADING.keys()
-        self._words = word_finder(word.encode("ascii") for word in sorted(needed))
+            self._by_word.setdefault(signature.words[0].encode(), []).append((signature, match))
+        self.evidence = evidence(hosts, {word: _joined(found) for word, found in self._by_word.items()})
 
     def find(self, code: str) -> Iterator[Match]:
         """Yield a match per vendor and kind of evidence, in no particular order."""
-        words = {word.decode("ascii") for word in self._words.find(code.encode("utf-8", "replace"))}
-        if not words:
+        words, loads = self.evidence.find(code.encode("utf-8", "replace"))
+        if not words and not loads:
             return
         text: ScriptText | None = None
 
@@ -213,18 +254,26 @@ class SnippetFinder:
                 text = ScriptText(code)
             return text
 
-        for word in words & self._by_word.keys():
+        for word in words:
             for signature, match in self._by_word[word]:
-                if words.issuperset(signature.words) and signature.found_in(code, read):
+                if all(other in code for other in signature.words[1:]) and signature.found_in(code, read):
                     yield match
-        if "//" not in code and r"\/\/" not in code:
+        if not loads:
             return
-        for word in words & _LOADING.keys():
-            for loading in _LOADING[word].finditer(code):
+        for loader, pattern in _LOADING.items():
+            if loader not in code:
+                continue
+            for loading in pattern.finditer(code):
                 # Most are nobody's we know, and need not be told from the same words in a string.
                 found = self._match_url(*_address(loading["host"], loading["target"]))
                 if found is not None and _begins_in_code(code, loading.start(), read):
                     yield found
+
+
+def _joined(signatures: list[tuple[Signature, Match]]) -> bytes:
+    """Return what may follow the word that these signatures share; empty: anything."""
+    followers = [signature.followers for signature, _ in signatures]
+    return bytes({*b"".join(followers)}) if all(followers) else b""
 
 
 def _address(host: str, rest: str) -> tuple[str, str]:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 Instead = Literal["held"]
 """What may become of a refused element other than that it is taken out."""
+
+Skip = Callable[[bytes, int, int, bool, bool], int]
+"""``skip(page, position, longest, at_home, scripting)`` returns the next place that needs a look.
+
+Args:
+    page: bytes that are read as HTML from ``position`` on, where no tag is open.
+    longest: how many bytes an element may have whose content must be known to judge it.
+    at_home: relative URLs lead to the page's own host.
+    scripting: ``noscript`` is read as browsers with JavaScript do.
+"""
 
 
 class Judge(Protocol):
@@ -13,6 +24,10 @@ class Judge(Protocol):
 
     Called from one page's rewriter only, in document order; must not raise.
     """
+
+    @property
+    def skip(self) -> Skip | None:
+        """Passes what this judge need not be asked about; ``None``: it wants to be asked about everything."""
 
     def refuses_url(self, element: str, url: str) -> bool:
         """Tell whether ``element`` must not load ``url`` (an attribute's value, references decoded)."""

@@ -55,6 +55,7 @@ class _InnerJudge:
     def __init__(self, judge: Judge) -> None:
         self._judge = judge
         self._base: PageURL | None = None
+        self.skip = judge.skip
 
     def refuses_url(self, element: str, url: str) -> bool:
         if self._base is not None and (target := resolve(url, self._base)):

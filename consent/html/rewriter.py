@@ -21,7 +21,7 @@ from consent.html.elements import ESCAPABLE_RAW_TEXT, RAW_TEXT
 from consent.html.foreign import ForeignContent, Reading
 from consent.html.judge import Judge
 from consent.html.refusals import Edit, Refusals, ScriptKind, is_inline, script_kind
-from consent.html.scanning import find_tag, next_stop, next_stop_at_home, start_tag
+from consent.html.scanning import find_tag, start_tag
 from consent.html.script_text import ScriptText
 from consent.html.tokenizer import (
     COMMENT_END,
@@ -30,6 +30,7 @@ from consent.html.tokenizer import (
     Tag,
     comment_end,
     foreign_text_end,
+    next_stop,
     next_stop_in_drawing,
     tag_named,
 )
@@ -101,6 +102,7 @@ class Rewriter:
         may_set_base: bool = True,
     ) -> None:
         self._judge = judge
+        self._skip = judge.skip
         self._head_insertion = at_head_start
         self._insertion = at_body_end
         self._withholding = withholding or Withholding(judge)
@@ -119,9 +121,8 @@ class Rewriter:
         self._kept_back = KeptBack(max_buffer_bytes)
         self._out = Output()
         self._closed = False
-        self._next_stop = next_stop_at_home
-        if nesting:
-            self._leave_home()
+        # Relative URLs may lead anywhere behind a <base>, and inside of something else.
+        self._refusals.at_home = not nesting
 
     def write(self, chunk: bytes) -> bytes:
         """Take the next bytes of the page; return what is decided.
@@ -173,16 +174,17 @@ class Rewriter:
     def _next_place(self, data: bytes, position: int) -> int:
         """Return the next place in markup that is worth looking at."""
         if not self._foreign.following:
-            return self._next_stop(data, position, len(data))
+            # What goes first into the head goes before all that could load or run.
+            waits = self._withholding.in_held_template or (
+                self._is_document and self._head_insertion is not None
+            )
+            if self._skip is None or waits or self._foreign.reading is not Reading.HTML:
+                return next_stop(data, position, len(data))
+            return self._skip(data, position, self._max_buffer_bytes, self._refusals.at_home, self._scripting)
         if self._foreign.in_drawing:
             return next_stop_in_drawing(data, position, len(data))
         found = data.find(b"<", position)
         return len(data) if found < 0 else found
-
-    def _leave_home(self) -> None:
-        """Reckon with relative URLs that lead anywhere: behind a ``<base>``, and inside of something else."""
-        self._next_stop = next_stop
-        self._refusals.at_home = False
 
     def _check_length(self, length: int) -> None:
         if length > self._max_buffer_bytes:
@@ -390,7 +392,7 @@ class Rewriter:
         if self._head_insertion is not None:
             self._insert_in_head(data, tag)
         if name == b"base":
-            self._leave_home()
+            self._refusals.at_home = False
         reading = self._foreign.script_reading if name == b"script" else self._foreign.reading
         content = None
         if self._is_held(tag, reading):

@@ -53,9 +53,6 @@ STRUCTURAL = (
 """Elements that hold raw text, change how the rest is read, or are asked for by the rewriter."""
 LOADING = "source track img input image link meta video audio embed object param frame set animate"
 """Elements that load what an attribute names, and are nothing else to the rewriter."""
-LOADING_ATTRIBUTES = (
-    "src srcset href xlink:href data poster value lowsrc dynsrc imagesrcset to from by values"
-)
 CLOSING = "body select template"
 """Elements whose end tags count."""
 _WATCHED = _either_case(f"{STRUCTURAL} {LOADING}")

@@ -56,6 +56,11 @@ class Withholding:
         self._judge.begin_element()
         return True
 
+    @property
+    def in_held_template(self) -> bool:
+        """Whether a template is open whose content waits for consent: every element in it counts."""
+        return bool(self._held_by)
+
     def lose_template(self) -> None:
         """From here on, no template is certain to be open."""
         self._held_by = _NOBODY

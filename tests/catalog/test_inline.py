@@ -207,7 +207,7 @@ def test_patterns_outside_of_the_dialect_are_refused(pattern: str, complaint: st
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
-        (CALL, ("init", "fbq")),
+        (CALL, ("fbq", "init")),
         (r"new\s++UET\s*+\(", ("UET", "new")),
         (r"\$zopim\s*+\(", ("$zopim",)),
         (r"ga\.(?:create|send)\(x\w", ("ga",)),

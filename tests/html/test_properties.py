@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from consent.html import RewriterLimitExceeded
-from consent.html.tokenizer import LOADING, LOADING_ATTRIBUTES, STRUCTURAL
+from consent.html.tokenizer import LOADING, STRUCTURAL
 from tests.html import soup
 from tests.html.reading import SPEC, TRACKER, Judging, RecordingRewriter, Token, reading_of, rewritten
 
@@ -90,12 +89,8 @@ def _may_be_skipped(token: Token) -> bool:
         name.startswith("on") or name in ("ping", "background") or (name == "style" and "(" in value)
         for name, value in values.items()
     )
-    # What loads from the page's own host needs no look, unless it is asked for by its name.
-    leaves = "http-equiv" in values or any(
-        re.search(r"//|[\\&:\t\n\r]", values.get(name, "")) for name in LOADING_ATTRIBUTES.split()
-    )
-    loads = token.name in LOADING.split() and leaves
-    return token.kind == "start" and token.name not in STRUCTURAL.split() and not runs and not loads
+    watched = f"{STRUCTURAL} {LOADING}".split()
+    return token.kind == "start" and token.name not in watched and not runs
 
 
 @_bounded

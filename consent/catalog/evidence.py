@@ -1,0 +1,79 @@
+"""What tells of a vendor in a script, found fast: words of snippets, and known hosts in URLs that are loaded.
+
+In C where that was built, else in Python. Neither decides anything: what is found is read with care.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Protocol, cast
+
+from consent.speedups import compiled
+
+_RUN = re.compile(rb"[A-Za-z0-9_$]++")
+_LONGEST_HOST = 253  # RFC 1035, section 2.3.4; nothing longer can be looked up in the DNS
+# A quoted URL where scripts name what they load at once. Seen from the URL, so that it is wrong towards yes.
+_LOADED = re.compile(
+    rb"(?:src\s*+=|(?:fetch|sendBeacon|importScripts|import|EventSource|WebSocket|getScript)\s*+\("
+    rb"|(?:src|script|GET|POST|get|post)[\"']\s*+,|import|from)"
+    rb"\s*+\\?[\"'`](?:(?:http|ws)s?:)?\\?/\\?/(?=([A-Za-z0-9.-]{1,253}))"
+)
+
+
+class Evidence(Protocol):
+    """Knows hosts and words. Immutable and safe to share between threads."""
+
+    def knows(self, host: bytes) -> bool:
+        """Tell whether a rule is about ``host``, lower-case ASCII, or about a domain above it."""
+
+    def find(self, script: bytes) -> tuple[set[bytes], bool]:
+        """Return those of the words that stand in ``script`` with what may follow them behind, and whether it loads.
+
+        A word stands by itself, with no letter, digit, ``_`` or ``$`` around it. A script is said to load
+        where a known host's URL is in a place from which scripts load URLs.
+        """
+
+
+class PythonEvidence:
+    """The reading that the C one must agree with."""
+
+    def __init__(self, hosts: tuple[bytes, ...], words: tuple[tuple[bytes, bytes], ...]) -> None:
+        self._hosts = frozenset(hosts)
+        self._words = {word: _standing(word, followers) for word, followers in words}
+
+    def knows(self, host: bytes) -> bool:
+        if len(host) > _LONGEST_HOST:
+            return False
+        while dot := host.find(b".") + 1:  # no rule is about a top-level domain
+            if host in self._hosts:
+                return True
+            host = host[dot:]
+        return False
+
+    def find(self, script: bytes) -> tuple[set[bytes], bool]:
+        loads = any(self.knows(match[1].lower().rstrip(b".")) for match in _LOADED.finditer(script))
+        there = self._words.keys() & set(_RUN.findall(script))
+        return {word for word in there if self._words[word].search(script)}, loads
+
+
+def _standing(word: bytes, followers: bytes) -> re.Pattern[bytes]:
+    behind = rb"\s*+[" + b"".join(b"\\x%02x" % byte for byte in followers) + b"]" if followers else b""
+    return re.compile(rb"(?<![\w$])" + re.escape(word) + rb"(?![\w$])" + behind)
+
+
+def evidence(hosts: Iterable[str], words: Mapping[bytes, bytes]) -> Evidence:
+    """Return the fastest finder there is.
+
+    Args:
+        hosts: lower-case ASCII; each stands for the domains below it, too.
+        words: 2 to 255 ASCII letters, digits, ``_`` and ``$`` each, to the bytes that may come behind them and
+            blanks; empty: anything.
+    """
+    for word in words:
+        if not 2 <= len(word) <= 255 or not _RUN.fullmatch(word):
+            raise ValueError(f"{word!r} is no word of 2 to 255 ASCII letters, digits, _ and $")
+    known = tuple(host.encode("ascii") for host in hosts if 0 < len(host) <= _LONGEST_HOST)
+    if compiled is not None:
+        return cast(Evidence, compiled.Evidence(known, tuple(words.items())))
+    return PythonEvidence(known, tuple(words.items()))

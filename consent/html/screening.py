@@ -1,0 +1,94 @@
+"""Passing over what nobody has to be asked about: most of every page.
+
+A screen passes elements with their content, scripts and style sheets too, where no URL in them leads to a host
+that the catalog knows, or one that was not noted yet, and no word in them is of a vendor's snippet. It is in C
+where that was built. Without it the rewriter reads the page by itself, and does the same to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import Any, cast
+
+from consent.catalog.evidence import Evidence
+from consent.html.elements import (
+    ANYWHERE,
+    FRAMES,
+    JAVASCRIPT_TYPES,
+    LOADING_LINK_TYPES,
+    LOADS,
+    RAW_TEXT,
+    REFERENCING_STYLES,
+    URL_TABLE_TYPES,
+)
+from consent.html.tokenizer import CLOSING
+from consent.speedups import compiled
+
+# The numbers are those of consent/native/screen.c.
+_ANY_VALUE, _URL, _SRCSET, _STYLE = 1, 2, 3, 4
+_READERS = {"url": _URL, "srcset": _SRCSET}
+_STOPS, _ENDS_STOP, _RUNS_DATA, _RAW_TEXT, _SCRIPT, _STYLE_SHEET, _NOSCRIPT = 1, 2, 4, 8, 16, 32, 64
+_DRAWING, _DRAWN, _DRAWN_TEXT = 128, 256, 512
+
+_STRUCTURAL = b"base head body html frameset math plaintext select template".split()
+"""Elements that change how the rest of the page is read, or that the rewriter asks for by their names."""
+_SHAPES = (
+    b"circle clippath defs ellipse feblend fecolormatrix fecomponenttransfer fecomposite feflood fefunca fefuncb"
+    b" fefuncg fefuncr fegaussianblur femerge femergenode feoffset filter g line lineargradient marker mask path"
+    b" pattern polygon polyline radialgradient rect stop symbol text textpath tspan use"
+).split()
+"""Elements of SVG that hold nothing but such elements and text."""
+_GATES: dict[bytes, tuple[bytes, tuple[bytes, ...]]] = {
+    b"link": (b"rel", tuple(LOADING_LINK_TYPES)),
+    b"input": (b"type", (b"image",)),
+    b"meta": (b"http-equiv", (b"refresh",)),
+    b"param": (b"name", (b"movie", b"src", b"url", b"data")),
+}
+"""Elements that load what they name only if one of their attributes has one of these values."""
+
+
+def _flags() -> dict[bytes, int]:
+    flags = dict.fromkeys(LOADS, 0)
+    for names, flag in (
+        (_STRUCTURAL, _STOPS),
+        (CLOSING.encode().split(), _ENDS_STOP),
+        ((*FRAMES, b"script", b"link"), _RUNS_DATA),
+        (RAW_TEXT - {b"style"}, _RAW_TEXT),
+        ((b"script",), _SCRIPT),
+        ((b"style",), _STYLE_SHEET),
+        ((b"noscript",), _NOSCRIPT),
+        ((b"svg",), _DRAWING),
+        (_SHAPES, _DRAWN),
+        ((b"title", b"desc"), _DRAWN_TEXT),
+    ):
+        for name in names:
+            flags[name] = flags.get(name, 0) | flag
+    return flags
+
+
+def _rules() -> tuple[tuple[bytes, int, tuple[tuple[bytes, int], ...], bytes, tuple[bytes, ...]], ...]:
+    rules = []
+    for name, flags in _flags().items():
+        _, readers = LOADS.get(name, (None, {}))
+        read = {attribute: _READERS.get(reader, _ANY_VALUE) for attribute, reader in readers.items()}
+        if name == b"script":
+            read = {b"src": _URL}  # the others are those of SVG
+        elif name == b"iframe":
+            read[b"srcdoc"] = _ANY_VALUE
+        rules.append((name, flags, tuple(read.items()), *_GATES.get(name, (b"", ()))))
+    return tuple(rules)
+
+
+def page_screen(evidence: Evidence) -> Any:
+    """Return the compiled screen for a catalog's evidence; ``None`` where there is none."""
+    return None if compiled is None else _compiled_screen(cast(Hashable, evidence))
+
+
+@lru_cache(maxsize=16)  # a site has one catalog, or two while it is replaced
+def _compiled_screen(evidence: Hashable) -> Any:
+    anywhere = {name: _READERS.get(reader, _ANY_VALUE) for name, reader in ANYWHERE.items()}
+    anywhere |= dict.fromkeys((b"style", *REFERENCING_STYLES), _STYLE)
+    return compiled.PageScreen(
+        evidence, _rules(), tuple(anywhere.items()), tuple(JAVASCRIPT_TYPES), tuple(URL_TABLE_TYPES)
+    )

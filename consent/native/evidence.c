@@ -1,0 +1,353 @@
+/* Evidence: the words of vendors' snippets and the hosts of their URLs, found in scripts in one pass each. */
+#include "native.h"
+
+/* A word is found by three bytes of it that begin at an even place; this says which three bytes may be some. */
+#define TRIGRAM_BITS 17
+
+typedef struct {
+    int are_known; /* or anything may follow */
+    uint32_t bits[8];
+} Followers;
+
+struct Evidence {
+    PyObject_HEAD
+    PyObject *words; /* tuple of pairs of bytes: a word, and what may follow it and blanks */
+    Table hosts;
+    Table by_word;   /* to the index in the tuple */
+    Followers *followers;
+    uint64_t trigrams[(1 << TRIGRAM_BITS) / 64];
+};
+
+static uint32_t trigram_of(unsigned char a, unsigned char b, unsigned char c)
+{
+    uint32_t joined = a | (uint32_t)b << 8 | (uint32_t)c << 16;
+    return joined * 0x9E3779B1u >> (32 - TRIGRAM_BITS);
+}
+
+static void mark(Evidence *self, unsigned char a, unsigned char b, unsigned char c)
+{
+    uint32_t trigram = trigram_of(a, b, c);
+    self->trigrams[trigram / 64] |= (uint64_t)1 << trigram % 64;
+}
+
+/* Mark the three bytes a word is found by, where it begins at an even place and where at an odd one. */
+static void mark_word(Evidence *self, Bytes word, size_t length)
+{
+    if (length > 2)
+        mark(self, word[0], word[1], word[2]);
+    if (length > 3)
+        mark(self, word[1], word[2], word[3]);
+    for (int c = 0; length < 4 && c < 256; c++) {
+        if (is_a(WORD, (unsigned char)c))
+            continue;
+        mark(self, (unsigned char)c, word[0], word[1]);
+        if (length == 2)
+            mark(self, word[0], word[1], (unsigned char)c);
+    }
+}
+
+static int fill(Evidence *self, PyObject *hosts)
+{
+    Py_ssize_t hosts_count = PyTuple_Size(hosts), words_count = PyTuple_Size(self->words);
+    char *text;
+    Py_ssize_t length;
+    if (table_prepare(&self->hosts, hosts_count) < 0 || table_prepare(&self->by_word, words_count) < 0)
+        return -1;
+    for (Py_ssize_t i = 0; i < hosts_count; i++)
+        if (PyBytes_AsStringAndSize(PyTuple_GetItem(hosts, i), &text, &length) < 0 ||
+            table_add(&self->hosts, text, length, 1) < 0)
+            return -1;
+    self->followers = PyMem_Calloc((size_t)words_count + 1, sizeof(Followers));
+    if (self->followers == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < words_count; i++) {
+        const char *followers;
+        Py_ssize_t count;
+        if (!PyArg_ParseTuple(PyTuple_GetItem(self->words, i), "y#y#", &text, &length, &followers, &count))
+            return -1;
+        int plain = length > 1;
+        for (Py_ssize_t j = 0; j < length; j++)
+            plain = plain && is_a(WORD, (unsigned char)text[j]);
+        if (!plain) {
+            PyErr_SetString(PyExc_ValueError, "a word has two or more ASCII letters, digits, _ and $");
+            return -1;
+        }
+        if (table_add(&self->by_word, text, length, (uint32_t)i) < 0)
+            return -1;
+        mark_word(self, (Bytes)text, (size_t)length);
+        self->followers[i].are_known = count > 0;
+        for (Py_ssize_t j = 0; j < count; j++) {
+            unsigned char byte = (unsigned char)followers[j];
+            self->followers[i].bits[byte / 32] |= (uint32_t)1 << byte % 32;
+        }
+    }
+    return 0;
+}
+
+static PyObject *evidence_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *hosts, *words;
+    if (kwargs != NULL && PyDict_Size(kwargs) > 0) {
+        PyErr_SetString(PyExc_TypeError, "Evidence takes no keyword arguments");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "O!O!", &PyTuple_Type, &hosts, &PyTuple_Type, &words))
+        return NULL;
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Evidence *self = (Evidence *)allocate(type, 0);
+    if (self == NULL)
+        return NULL;
+    Py_INCREF(words);
+    self->words = words;
+    if (fill(self, hosts) < 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static void evidence_dealloc(PyObject *object)
+{
+    Evidence *self = (Evidence *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    Py_XDECREF(self->words);
+    PyMem_Free(self->followers);
+    table_free(&self->hosts);
+    table_free(&self->by_word);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(object);
+    Py_DECREF(type);
+}
+
+Evidence *as_evidence(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (!(PyType_GetFlags(type) & Py_TPFLAGS_HEAPTYPE) ||
+        PyType_GetSlot(type, Py_tp_dealloc) != (void *)evidence_dealloc) {
+        PyErr_SetString(PyExc_TypeError, "an Evidence is needed");
+        return NULL;
+    }
+    return (Evidence *)object;
+}
+
+int knows_host(const Evidence *self, Bytes host, size_t length)
+{
+    uint32_t hash = HASH_START;
+    int dots = 0;
+    if (length > 253) /* RFC 1035, section 2.3.4 */
+        return 0;
+    for (size_t at = length; at-- > 0;) {
+        if (host[at] == '.' && dots++ && table_find_hashed(&self->hosts, host + at + 1, length - at - 1, hash))
+            return 1;
+        hash = hash_step(hash, host[at]);
+    }
+    return dots && table_find_hashed(&self->hosts, host, length, hash) != NULL;
+}
+
+/* --- words --- */
+
+/* Whether what comes behind the word may follow it. */
+static int is_followed(const Followers *followers, Bytes at, Bytes end)
+{
+    if (!followers->are_known)
+        return 1;
+    while (at < end && (is_a(SPACE, *at) || *at == '\v'))
+        at++;
+    return at < end && followers->bits[*at / 32] >> *at % 32 & 1;
+}
+
+/* Look at the word that is at or begins within three bytes of "place", and not before "from". Returns where to go on,
+ * an even number of bytes behind "text"; *slot is the entry of the word, or NULL. */
+static Bytes word_at(const Evidence *self, Bytes text, Bytes from, Bytes place, Bytes end, const Slot **slot)
+{
+    Bytes start = place, stop;
+    if (is_a(WORD, *place))
+        while (start > from && is_a(WORD, start[-1]))
+            start--;
+    else
+        while (start < end && start < place + 3 && !is_a(WORD, *start))
+            start++;
+    for (stop = start; stop < end && is_a(WORD, *stop);)
+        stop++;
+    *slot = table_find(&self->by_word, start, (size_t)(stop - start));
+    if (*slot != NULL && !is_followed(&self->followers[(*slot)->value], stop, end))
+        *slot = NULL;
+    if (end - place <= 2 || stop == end)
+        return end;
+    stop += (stop - text) & 1;
+    return stop > place + 2 ? stop : place + 2;
+}
+
+/* Go to the next known word from *at on, which is an even number of bytes behind "text"; NULL: there is none. */
+static const Slot *next_word(const Evidence *self, Bytes text, Bytes *at, Bytes end)
+{
+    Bytes from = *at, place = *at;
+    const Slot *slot;
+    while (end - place > 3) {
+        uint32_t trigram = trigram_of(place[0], place[1], place[2]);
+        if (!(self->trigrams[trigram / 64] >> trigram % 64 & 1)) {
+            place += 2;
+            continue;
+        }
+        place = from = word_at(self, text, from, place, end, &slot);
+        if (slot != NULL) {
+            *at = place;
+            return slot;
+        }
+    }
+    while (place < end) { /* three bytes are not left, or no fourth that could end the word */
+        place = from = word_at(self, text, from, place, end, &slot);
+        if (slot != NULL) {
+            *at = place;
+            return slot;
+        }
+    }
+    *at = end;
+    return NULL;
+}
+
+/* --- URLs that a script loads straight away: s.src = "https://…" --- */
+
+static Bytes before_blanks(Bytes start, Bytes at)
+{
+    while (at > start && (is_a(SPACE, at[-1]) || at[-1] == '\v'))
+        at--;
+    return at;
+}
+
+/* The length of the first of the words that the text from start to end ends with; 0: with none of them. */
+static size_t ends_with_one(Bytes start, Bytes end, const char *const *words)
+{
+    for (; *words != NULL; words++) {
+        size_t length = strlen(*words);
+        if ((size_t)(end - start) >= length && memcmp(end - length, *words, length) == 0)
+            return length;
+    }
+    return 0;
+}
+
+/* Whether the string whose quotation mark is at "quote" is where scripts name what they load. */
+static int is_loaded(Bytes text, Bytes quote)
+{
+    static const char *const assigned[] = {"src", NULL};
+    static const char *const called[] = {"fetch", "sendBeacon", "importScripts", "import", "EventSource",
+                                         "WebSocket", "getScript", NULL};
+    static const char *const before[] = {"src", "script", "GET", "POST", "get", "post", NULL};
+    static const char *const bare[] = {"import", "from", NULL};
+    Bytes at = quote;
+    if (at > text && at[-1] == '\\')
+        at--;
+    at = before_blanks(text, at);
+    if (at == text)
+        return 0;
+    switch (at[-1]) {
+    case '=':
+        return ends_with_one(text, before_blanks(text, at - 1), assigned) != 0;
+    case '(':
+        return ends_with_one(text, before_blanks(text, at - 1), called) != 0;
+    case ',':
+        at = before_blanks(text, at - 1);
+        return at > text && (at[-1] == '"' || at[-1] == '\'') && ends_with_one(text, at - 1, before);
+    }
+    return ends_with_one(text, at, bare) != 0;
+}
+
+/* Whether the "//" whose first slash is at "slash" is that of a URL of a known host that the script loads. */
+static int loads_known(const Evidence *self, Bytes text, Bytes slash, Bytes host, Bytes end)
+{
+    static const char *const schemes[] = {"https", "http", "wss", "ws", NULL};
+    Bytes at = slash;
+    if (at > text && at[-1] == '\\')
+        at--;
+    if (at > text && at[-1] == ':') {
+        size_t length = ends_with_one(text, --at, schemes);
+        if (length == 0)
+            return 0;
+        at -= length;
+    }
+    if (at == text || (at[-1] != '"' && at[-1] != '\'' && at[-1] != '`') || !is_loaded(text, at - 1))
+        return 0;
+    unsigned char name[253];
+    size_t length = 0;
+    while (host < end && length < sizeof name && is_a(HOST, *host))
+        name[length++] = lower[*host++];
+    while (length && name[length - 1] == '.')
+        length--;
+    return knows_host(self, name, length);
+}
+
+static int loads(const Evidence *self, Bytes text, Bytes end)
+{
+    Bytes at = text;
+    while (end - at > 2 && (at = memchr(at, '/', (size_t)(end - at - 2))) != NULL) {
+        Bytes host = at[1] == '/' ? at + 2 : at[1] == '\\' && at[2] == '/' ? at + 3 : NULL;
+        if (host != NULL && loads_known(self, text, at, host, end))
+            return 1;
+        at++;
+    }
+    return 0;
+}
+
+int clears_script(const Evidence *self, Bytes text, Bytes end)
+{
+    Bytes at = text;
+    return next_word(self, text, &at, end) == NULL && !loads(self, text, end);
+}
+
+/* --- methods --- */
+
+static PyObject *evidence_knows(PyObject *object, PyObject *argument)
+{
+    char *host;
+    Py_ssize_t length;
+    if (PyBytes_AsStringAndSize(argument, &host, &length) < 0)
+        return NULL;
+    return PyBool_FromLong(knows_host((Evidence *)object, (Bytes)host, (size_t)length));
+}
+
+static PyObject *evidence_find(PyObject *object, PyObject *argument)
+{
+    Evidence *self = (Evidence *)object;
+    char *script;
+    Py_ssize_t length;
+    if (PyBytes_AsStringAndSize(argument, &script, &length) < 0)
+        return NULL;
+    Bytes text = (Bytes)script, end = text + length, at = text;
+    PyObject *found = PySet_New(NULL);
+    if (found == NULL)
+        return NULL;
+    const Slot *slot, *last = NULL;
+    while ((slot = next_word(self, text, &at, end)) != NULL) {
+        if (slot != last &&
+            PySet_Add(found, PyTuple_GetItem(PyTuple_GetItem(self->words, (Py_ssize_t)slot->value), 0)) < 0) {
+            Py_DECREF(found);
+            return NULL;
+        }
+        last = slot;
+    }
+    return Py_BuildValue("(NO)", found, loads(self, text, end) ? Py_True : Py_False);
+}
+
+static PyMethodDef evidence_methods[] = {
+    {"knows", evidence_knows, METH_O, "Whether a rule is about the host, or about a domain above it."},
+    {"find", evidence_find, METH_O,
+     "Return the set of those words that stand in the script as whole words, and whether it loads a known URL."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot evidence_slots[] = {
+    {Py_tp_new, evidence_new},
+    {Py_tp_dealloc, evidence_dealloc},
+    {Py_tp_methods, evidence_methods},
+    {Py_tp_doc, "Evidence(hosts, words): finds in scripts what tells of a vendor."},
+    {0, NULL},
+};
+
+PyType_Spec evidence_spec = {
+    .name = "consent._speedups.Evidence",
+    .basicsize = sizeof(Evidence),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = evidence_slots,
+};

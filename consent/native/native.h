@@ -1,0 +1,147 @@
+/* What the parts of consent._speedups share. For CPython's stable ABI.
+ *
+ * Nothing in here decides what is refused: it finds where Python has to look, or tells that it has not to.
+ * Every function that reads a page is given where the bytes end, reads each of them a bounded number of times,
+ * and errs towards "look".
+ */
+#ifndef CONSENT_NATIVE_H
+#define CONSENT_NATIVE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+typedef const unsigned char *Bytes; /* a place in a page, or where it ends */
+
+/* --- classes of bytes (bytes.c) --- */
+
+enum {
+    LETTER = 1,
+    DIGIT = 2,
+    WORD = 4,             /* of an identifier in a script: letters, digits, "_", "$" */
+    HOST = 8,             /* letters, digits, ".", "-" */
+    SPACE = 16,           /* as HTML means it: tab, line feed, form feed, carriage return, space */
+    ENDS_NAME = 32,       /* of a tag: white space, "/", ">" */
+    ENDS_ATTRIBUTE = 64,  /* the name of one: the same and "=" */
+    STYLE_TURN = 256,     /* what matters in a style sheet outside of names */
+    RELATIVE = 128,       /* what may begin a relative URL, and cannot be part of a scheme's end or of a host */
+};
+
+extern uint16_t byte_class[256];
+extern unsigned char lower[256];
+void prepare_bytes(void);
+
+static inline int is_a(int class, unsigned char byte)
+{
+    return byte_class[byte] & class;
+}
+
+/* Whether the text ends with the word, in any case; the word is in lower case. */
+int ends_with(Bytes start, Bytes end, const char *word);
+/* Whether the text is the word, in any case. */
+int is_word(Bytes start, Bytes end, const char *word);
+/* Whether the text begins with the word, in any case. */
+int begins_with(Bytes start, Bytes end, const char *word);
+
+/* --- tables of names (bytes.c) --- */
+
+#define LONGEST_NAME 255
+
+typedef struct {
+    unsigned char *text; /* NULL: free */
+    uint32_t hash;
+    uint32_t length;
+    uint32_t value;
+} Slot;
+
+typedef struct {
+    Slot *slots; /* open addressing, a quarter full at most */
+    uint32_t mask;
+    uint64_t lengths[256]; /* by last byte: bit n is set where a name of n bytes ends so, 63: or longer */
+} Table;
+
+/* The hash of a name is made from its end, so that one pass gives those of all the domains above a host. */
+#define HASH_START 2166136261u
+static inline uint32_t hash_step(uint32_t hash, unsigned char byte)
+{
+    return (hash ^ byte) * 16777619u;
+}
+int table_prepare(Table *table, Py_ssize_t count);                              /* -1 with an exception */
+int table_add(Table *table, const char *text, Py_ssize_t length, uint32_t value); /* likewise */
+void table_free(Table *table);
+const Slot *table_find_hashed(const Table *table, Bytes text, size_t length, uint32_t hash);
+const Slot *table_find(const Table *table, Bytes text, size_t length);
+/* The name is folded to lower case first. */
+const Slot *table_find_folded(const Table *table, Bytes text, size_t length);
+
+/* --- Evidence: what the catalog knows scripts and hosts by (evidence.c) --- */
+
+typedef struct Evidence Evidence;
+extern PyType_Spec evidence_spec;
+/* The object as one of ours, or NULL with an exception. */
+Evidence *as_evidence(PyObject *object);
+/* Whether a rule is about the host, in lower case, or about a domain above it. */
+int knows_host(const Evidence *evidence, Bytes host, size_t length);
+/* Whether nothing in the script can be a vendor's snippet, or load a known URL. */
+int clears_script(const Evidence *evidence, Bytes text, Bytes end);
+
+/* --- tags (tags.c) --- */
+
+typedef struct {
+    Bytes name, name_end;
+    Bytes value, value_end; /* NULL: the attribute has no value */
+    Bytes end;              /* behind the value and its closing quotation mark */
+} Attribute;
+
+enum { INCOMPLETE, ATTRIBUTE, END_OF_TAG };
+
+/* Read one attribute, or the ">" of the tag, from *position on, and move it behind. */
+int next_attribute(Bytes *position, Bytes end, Attribute *attribute);
+/* Where the next tag of a name begins, wherever it stands; "/" begins that of an end tag. NULL: it is not there. */
+Bytes find_named(Bytes at, Bytes end, const char *name, size_t length);
+/* Behind a comment, from behind its "<!--" on; NULL where it is not complete. */
+Bytes comment_end(Bytes at, Bytes end);
+PyObject *start_tag(PyObject *module, PyObject *args);
+PyObject *find_tag(PyObject *module, PyObject *args);
+
+#define LONGEST_REFERENCING 4096 /* an attribute that holds code or styles, with character references in it */
+
+/* --- URLs and styles (urls.c, styles.c) --- */
+
+typedef struct {
+    const Evidence *evidence;
+    PyObject *settled;       /* set of bytes: what nobody has to be asked about again; see url_outcome */
+    PyObject *strangers;     /* list to note hosts in that no rule is about, or NULL: they are only told */
+    int at_home;             /* relative URLs lead to the page's own host */
+    Bytes kind;              /* the element's name, in lower case */
+    size_t kind_length;
+    int runs_data;           /* the element shows or runs what a "data:" URL holds */
+    unsigned char last[2 * LONGEST_NAME + 2]; /* the key that was found last */
+    size_t last_length;
+} Page;
+
+enum { FAILED = -1, LOOK = 0, CLEAR = 1, STRANGER = 2 };
+
+/* Where a URL leads: CLEAR for nowhere, home, or to a settled host; STRANGER for one that no rule is about.
+ * Settled are a host alone, for every element, and with the element's name and NUL before it. */
+int url_outcome(Page *page, Bytes at, Bytes end);
+int srcset_outcome(Page *page, Bytes at, Bytes end);
+/* The outcome for a plain host that begins at *at, which moves behind it and its port. */
+int host_outcome(Page *page, Bytes *at, Bytes end);
+/* A style sheet, or with references the value of a style attribute. */
+int style_outcome(Page *page, Bytes at, Bytes end, int references);
+/* Write the text with its character references decoded to "target", which has as much room; return where it ends.
+ * NULL where one is not of the few frequent ones, of characters that mean nothing in hosts, schemes and names. */
+Bytes decode_references(Bytes at, Bytes end, unsigned char *target);
+
+/* --- header fields (fields.c) --- */
+
+extern PyType_Spec field_finder_spec;
+PyObject *glance(PyObject *module, PyObject *args);
+
+/* --- PageScreen (screen.c) --- */
+
+extern PyType_Spec page_screen_spec;
+
+#endif

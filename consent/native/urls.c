@@ -1,0 +1,160 @@
+/* Where the plain majority of URLs leads (WHATWG URL Standard, section 4.4); what is odd needs a look. */
+#include "native.h"
+
+/* Whether the page's set has the key: 1 or 0, -1 with an exception. */
+static int is_settled(Page *page, const unsigned char *key, size_t length)
+{
+    PyObject *name = PyBytes_FromStringAndSize((const char *)key, (Py_ssize_t)length);
+    if (name == NULL)
+        return -1;
+    int found = PySet_Contains(page->settled, name);
+    Py_DECREF(name);
+    return found;
+}
+
+/* Note a host that no rule is about: it is settled from now on. */
+static int note_stranger(Page *page, const unsigned char *key, size_t length, Bytes rest, Bytes end)
+{
+    size_t before = page->kind_length + 1;
+    PyObject *name = PyBytes_FromStringAndSize((const char *)key, (Py_ssize_t)length);
+    PyObject *entry = name == NULL ? NULL : Py_BuildValue(
+        "(y#y#y#)", (const char *)key, (Py_ssize_t)page->kind_length, (const char *)key + before,
+        (Py_ssize_t)(length - before), (const char *)rest, (Py_ssize_t)(end - rest));
+    int failed = entry == NULL || PySet_Add(page->settled, name) < 0 || PyList_Append(page->strangers, entry) < 0;
+    Py_XDECREF(name);
+    Py_XDECREF(entry);
+    return failed ? FAILED : STRANGER;
+}
+
+static int outcome_of(Page *page, const unsigned char *host, size_t length, Bytes rest, Bytes end)
+{
+    unsigned char key[2 * LONGEST_NAME + 2];
+    size_t before = page->kind_length + 1, whole = before + length;
+    if (page->kind_length > LONGEST_NAME)
+        return LOOK;
+    memcpy(key, page->kind, page->kind_length);
+    key[page->kind_length] = 0;
+    memcpy(key + before, host, length);
+    if (whole == page->last_length && memcmp(key, page->last, whole) == 0)
+        return CLEAR;
+    int settled = is_settled(page, key + before, length);
+    if (settled == 0)
+        settled = is_settled(page, key, whole);
+    if (settled < 0)
+        return FAILED;
+    if (!settled && knows_host(page->evidence, host, length))
+        return LOOK;
+    if (!settled)
+        return page->strangers ? note_stranger(page, key, whole, rest, end) : STRANGER;
+    memcpy(page->last, key, whole);
+    page->last_length = whole;
+    return CLEAR;
+}
+
+int host_outcome(Page *page, Bytes *position, Bytes end)
+{
+    unsigned char host[LONGEST_NAME];
+    size_t length = 0;
+    Bytes at = *position;
+    while (at < end && is_a(HOST, *at)) {
+        if (length == 253)
+            return LOOK;
+        host[length++] = lower[*at++];
+    }
+    while (length && host[length - 1] == '.')
+        length--;
+    if (at < end && *at == ':')
+        do
+            at++;
+        while (at < end && is_a(DIGIT, *at));
+    /* Whatever else may stand in a host, or is dropped from it. */
+    if (length == 0 || (at < end && *at != '/' && *at != '?' && *at != '#'))
+        return LOOK;
+    *position = at;
+    return outcome_of(page, host, length, at, end);
+}
+
+static int relative_outcome(const Page *page, Bytes at, Bytes end)
+{
+    if (!page->at_home)
+        return LOOK;
+    if (*at == '?' || *at == '#')
+        return CLEAR;
+    if (*at == '/')
+        return end - at == 1 || is_a(RELATIVE, at[1]) || at[1] == '?' || at[1] == '#' ? CLEAR : LOOK;
+    while (at < end && is_a(RELATIVE, *at))
+        at++;
+    return at == end || *at == '/' || *at == '?' || *at == '#' ? CLEAR : LOOK;
+}
+
+int url_outcome(Page *page, Bytes at, Bytes end)
+{
+    while (at < end && *at <= ' ')
+        at++;
+    if (at == end)
+        return CLEAR;
+    if (*at == '/' && end - at > 1 && at[1] == '/')
+        at += 2;
+    else if (begins_with(at, end, "https://"))
+        at += 8;
+    else if (begins_with(at, end, "http://"))
+        at += 7;
+    else if (begins_with(at, end, "about:") || begins_with(at, end, "blob:"))
+        return CLEAR;
+    else if (begins_with(at, end, "data:"))
+        return page->runs_data ? LOOK : CLEAR;
+    else
+        return relative_outcome(page, at, end);
+    return host_outcome(page, &at, end);
+}
+
+int srcset_outcome(Page *page, Bytes at, Bytes end)
+{
+    int worst = CLEAR;
+    for (Bytes reference = at; (reference = memchr(reference, '&', (size_t)(end - reference))); reference++)
+        if (!begins_with(reference, end, "&amp;"))
+            return LOOK;
+    while (at < end) {
+        while (at < end && (is_a(SPACE, *at) || *at == ','))
+            at++;
+        Bytes url = at;
+        while (at < end && !is_a(SPACE, *at))
+            at++;
+        Bytes url_end = at;
+        while (url_end > url && url_end[-1] == ',')
+            url_end--;
+        int outcome = url < url_end ? url_outcome(page, url, url_end) : CLEAR;
+        if (outcome <= LOOK)
+            return outcome;
+        if (outcome == STRANGER)
+            worst = STRANGER;
+        /* Descriptors end with a comma that is not in parentheses. */
+        for (int inside = 0; url_end == at && at < end && (inside || *at != ','); at++)
+            inside = *at == '(' ? 1 : *at == ')' ? 0 : inside;
+    }
+    return worst;
+}
+
+Bytes decode_references(Bytes at, Bytes end, unsigned char *target)
+{
+    static const struct { const char *name; unsigned char byte; } known[] = {
+        {"amp;", '&'}, {"quot;", '"'}, {"#39;", '\''}, {"#x27;", '\''}, {"apos;", '\''}, {"#34;", '"'},
+        {"lt;", '<'}, {"gt;", '>'}, {"nbsp;", 0xA0}, {NULL, 0},
+    };
+    while (at < end) {
+        if (*at != '&') {
+            *target++ = *at++;
+            continue;
+        }
+        size_t i = 0;
+        at++;
+        while (known[i].name && ((size_t)(end - at) < strlen(known[i].name) ||
+                                 memcmp(at, known[i].name, strlen(known[i].name)) != 0))
+            i++;
+        if (known[i].name == NULL)
+            return NULL;
+        at += strlen(known[i].name);
+        *target++ = known[i].byte;
+    }
+    return target;
+}
