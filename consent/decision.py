@@ -8,6 +8,7 @@ from enum import StrEnum
 from hashlib import sha256
 from types import MappingProxyType
 
+from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
 from consent.errors import ConsentError
@@ -140,6 +141,23 @@ class Decision:
         if known is None:
             raise UnknownCategoryError(category)
         return self.verdicts[known]
+
+
+def allowance(decision: Decision, catalog: Catalog) -> str:
+    """Return what ``decision`` allows, as the browser's part reads it.
+
+    The first letters of the optional categories that are allowed, perhaps none; then, each after a blank, the
+    vendors of ``catalog`` whose answer differs from their category's. Not what the visitor said of a vendor
+    counts, but what comes of it: a signal may overrule a grant.
+    """
+    letters = "".join(category[0] for category in OPTIONAL if decision.allows(category))
+    exceptions = (
+        vendor
+        for vendor in sorted(decision.vendors)
+        if (known := catalog.vendors.get(vendor)) is not None
+        and decision.allows(known.category, vendor) is not decision.allows(known.category)
+    )
+    return " ".join((letters, *exceptions))
 
 
 def decide(policy: Policy, signals: Signals) -> Decision:

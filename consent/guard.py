@@ -20,7 +20,7 @@ from consent.banner import StaticFile
 from consent.catalog import Catalog, Vendor
 from consent.catalog.matching import STEM, UrlPattern
 from consent.categories import OPTIONAL, Category
-from consent.decision import Decision
+from consent.decision import Decision, allowance
 from consent.errors import ConfigurationError
 from consent.minify import minified_script
 
@@ -32,6 +32,8 @@ _MAX_MEMO = 256
 _SEPARATOR = re.compile(r"[\t\n]")
 _CALL = re.compile(r"([A-Za-z_]\w*)\\s\*\+\\\(")
 """How a signature begins that is the call of a function."""
+_MARKS = ("", "=", "#", "(")
+"""What a rule of each kind begins with in the table: nothing that a host begins with."""
 _SPECIAL = re.compile(r"[.+?^$(){}|\[\]\\]")
 
 
@@ -51,9 +53,7 @@ class Guard:
     def __init__(
         self, catalog: Catalog, *, prefix: str = "/_consent", uniform: Mapping[str, str] | None = None
     ) -> None:
-        self._vendors = {
-            vendor.id: vendor.category for vendor in catalog.vendors.values() if vendor.category in OPTIONAL
-        }
+        self._catalog = catalog
         self._uniform = "".join(f' data-{name}="{escape(value)}"' for name, value in (uniform or {}).items())
         sources = UNIFORM_SOURCES if uniform else SOURCES
         content = script(guard_table(catalog), sources).encode()
@@ -81,18 +81,8 @@ class Guard:
         return b'%s nonce="%s"%s' % (start, str(escape(nonce)).encode("utf-8", "replace"), end)
 
     def _tag(self, decision: Decision) -> tuple[bytes, bytes]:
-        allowed = [category for category in OPTIONAL if decision.allows(category)]
-        # Not what the visitor said of each vendor, but what comes of it: a signal may overrule an exception.
-        exceptions = [
-            vendor
-            for vendor in sorted(decision.vendors)
-            if (category := self._vendors.get(vendor)) is not None
-            and decision.allows(category, vendor) is not decision.allows(category)
-        ]
-        start = f'<script src="{escape(self.url)}" data-allowed="{" ".join(allowed)}"'
-        if exceptions:
-            start += f' data-vendors="{escape(" ".join(exceptions))}"'
-        start += self._uniform
+        allowed = escape(allowance(decision, self._catalog))
+        start = f'<script src="{escape(self.url)}" data-allowed="{allowed}"{self._uniform}'
         if len(self._memo) >= _MAX_MEMO:  # only vendor exceptions can make so many
             self._memo.clear()
         tag = self._memo[decision.key] = start.encode(), b"></script>"
@@ -111,12 +101,12 @@ def script(table: str, sources: Sequence[str] = SOURCES) -> str:
 def guard_table(catalog: Catalog) -> str:
     """Return what ``catalog`` knows about hosts, URLs, cookies and storage keys, as the guard reads it.
 
-    Every line is about one vendor: the first letter of its category and its id; hosts and URL patterns;
-    first-party cookies; storage keys; functions that its snippet defines and the site's own code may call. What
-    is beside each other is separated by a tab, the five by two. What
-    follows the host of a URL pattern, and each name, is a regular expression for how the text begins, and the
-    first that fits counts. So where vendors compete, their rules come first, in the catalog's order; all
-    others stay together by vendor, which makes the table small when compressed.
+    Every line is about one vendor: the first letter of its category and its id, then, each after a tab, hosts and
+    URL patterns; first-party cookies after ``=``; storage keys after ``#``; and after ``(`` functions that its
+    snippet defines and the site's own code may call. What follows the host of a URL pattern, and each name, is
+    a regular expression for how the text begins, and the first that fits counts. So where vendors compete,
+    their rules come first, in the catalog's order; all others stay together by vendor, which makes the table
+    small when compressed.
 
     Raises:
         ConfigurationError: a name has a tab or a line break in it.
@@ -145,7 +135,7 @@ class _Rule:
 
     vendor: Vendor
     kind: int
-    """0 for hosts and URL patterns, 1 for cookies, 2 for storage keys, 3 for functions: its place in a line."""
+    """0 for hosts and URL patterns, 1 for cookies, 2 for storage keys, 3 for functions."""
     place: str
     """The host; or the literal text that the name begins with."""
     pattern: str
@@ -155,7 +145,7 @@ class _Rule:
 
     @property
     def text(self) -> str:
-        return self.pattern if self.kind else self.place + self.pattern
+        return _MARKS[self.kind] + (self.pattern if self.kind else self.place + self.pattern)
 
 
 def _rules(vendor: Vendor) -> Iterator[_Rule]:
@@ -190,8 +180,8 @@ def _called(vendor: Vendor) -> Iterator[str]:
 
 def _line(rules: Sequence[_Rule]) -> str:
     vendor = rules[0].vendor
-    lists = [[rule.text for rule in rules if rule.kind == kind] for kind in range(4)]
-    return "\t\t".join((vendor.category[0] + vendor.id, *("\t".join(texts) for texts in lists))).rstrip("\t")
+    texts = (rule.text for rule in sorted(rules, key=lambda rule: rule.kind))
+    return "\t".join((vendor.category[0] + vendor.id, *texts))
 
 
 def _competing(rules: Sequence[_Rule]) -> frozenset[_Rule]:

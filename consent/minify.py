@@ -46,12 +46,13 @@ def minified_script(source: str) -> str:
     texts = [text for _, text in tokens]
     words = [at for at, (kind, _) in enumerate(tokens) if kind == "word" and not _is_property(texts, at)]
     short = _short_names(texts, words)
+    joints = set(_joints(texts))
     pieces: list[str] = []
     for at, text in enumerate(texts):
-        if _is_needless(texts, at):
+        if _is_needless(texts, at) or at - 1 in joints:
             continue
-        # One word for both is shorter than either.
-        text = short.get(at, "let" if text == "const" else text)
+        # One word for both is shorter than either, and one for several in a row.
+        text = "," if at in joints else short.get(at, "let" if text == "const" else text)
         if pieces and _WORD_CHARACTER.match(text) and _WORD_CHARACTER.match(pieces[-1][-1]):
             pieces.append(" ")
         pieces.append(text)
@@ -83,6 +84,22 @@ def _is_needless(texts: Sequence[str], at: int) -> bool:
     if mark == ")":
         return after[:1] == ["=>"] and texts[at - 2] == "(" and _is_name(texts[at - 1])
     return (mark == "," and after[:1] in (["}"], ["]"], [")"])) or (mark == ";" and after[:1] == ["}"])
+
+
+def _joints(texts: Sequence[str]) -> Iterator[int]:
+    """Yield the semicolons between two declarations: the second goes on where the first ends."""
+    declaring = [False]  # whether the statement at hand is a declaration: by depth
+    for at, text in enumerate(texts):
+        declares = text in ("const", "let")
+        if declares and (at == 0 or texts[at - 1] in (";", "{", "}")):
+            declaring[-1] = True
+        elif text == ";":
+            if declaring[-1] and texts[at + 1 : at + 2] in (["const"], ["let"]):
+                yield at
+            else:
+                declaring[-1] = False
+        elif text in _DEPTH:
+            declaring = [*declaring, False] if _DEPTH[text] > 0 else declaring[:-1]
 
 
 def _is_property(texts: Sequence[str], at: int) -> bool:

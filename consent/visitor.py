@@ -28,7 +28,7 @@ from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
 from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError
 from consent.cookie_expiry import expire_refused_cookies
-from consent.decision import Decision, Reason, decide
+from consent.decision import Decision, Reason, allowance, decide
 from consent.policy import Policy
 from consent.receipts import Artefact, CollectionMethod, build_receipt, outcome_of
 from consent.reports import MAX_REPORT_BYTES, Reports, read_reports
@@ -333,6 +333,7 @@ class VisitorEndpoints:
                     for vendor in choice.vendors
                     if (known := self._catalog.vendors.get(vendor)) is not None
                 },
+                "allowed": allowance(after, self._catalog),
             }
             return _Answer(200, (*_JSON_HEADERS, *cookies), _json(outcome))
         target = submission.return_to

@@ -58,28 +58,22 @@ addEventListener("submit", async (event) => {
   let outcome;
   try {
     /** @type {any} */
-    const data = new FormData(form);
-    const body = new URLSearchParams(data);
-    body.append(button.name, button.value);
-    const answer = await fetch(endpoint, { method: "POST", headers: { accept: "application/json" }, body: body });
+    const data = new FormData(form, button);
+    const answer = await fetch(endpoint, {
+      method: "POST",
+      headers: { accept: "application/json" },
+      body: new URLSearchParams(data),
+    });
     outcome = answer.ok && await answer.json();
   } catch {}
   sending = outcome ? 0 : 2;
   if (!outcome) return form.requestSubmit(button);
-  const before = [...vendors].filter((vendor) => !refuses(vendor));
-  categories = "";
-  for (const name in outcome.categories) if (outcome.categories[name]) categories += " " + name;
-  exceptions = new Set();
-  for (const vendor of vendors) {
-    const id = vendor.slice(1);
-    if ((outcome.vendors[id] ?? allows(vendor)) != allows(vendor)) exceptions.add(id);
-  }
+  const before = vendors.map(refuses);
+  state = words(outcome.allowed);
   // What runs cannot be taken back, and what the server kept out is not here to be put back.
-  const after = [...vendors].filter((vendor) => !refuses(vendor));
   const missing = document.querySelector(".consent-missing");
   if (
-    before.some(refuses) ||
-    (after[before.length] && !document.querySelector("[data-consent]")) ||
+    vendors.some((vendor, at) => (refuses(vendor) ? !before[at] : before[at] && !document.querySelector("[data-consent]"))) ||
     (missing && specs(missing).some((spec) => allows(...spec)))
   )
     return location.reload();
@@ -105,7 +99,11 @@ addEventListener("click", (event) => {
   const place = target.closest("[data-consent-once]")?.closest("[data-consent]");
   if (!place) return;
   // For as long as this page is open.
-  for (const spec of specs(place)) if (!allows(...spec) && !exceptions.delete(spec[1])) exceptions.add(spec[1]);
+  for (const spec of specs(place))
+    if (!allows(...spec)) {
+      const at = state.indexOf(spec[1], 1);
+      at > 0 ? state.splice(at, 1) : state.push(spec[1]);
+    }
   restore([place]);
 });
 

@@ -9,7 +9,7 @@
 // division, no shorthand properties, no destructuring of objects.
 
 /** @typedef {string} Vendor The first letter of its category, and its id. */
-/** @typedef {(self: any, args: any[], native?: any) => unknown[] | false | void} Before */
+/** @typedef {(self: any, args: any[], name: string) => unknown[] | false | void} Before */
 
 const INERT = "about:invalid";
 /** @type {any} */
@@ -17,37 +17,37 @@ const tag = document.currentScript;
 /** @type {any} */
 const page = window;
 const words = (text = "") => text.split(" ");
-let categories = " " + tag.dataset.allowed;
-// Vendors whose answer differs from their category's.
-let exceptions = new Set(words(tag.dataset.vendors));
+// The first letters of the categories that are allowed, then the vendors whose answer differs from their category's.
+let state = words(tag.dataset.allowed);
 
 /** @param {string} category @param {string} [id] */
 const allows = (category, id = " ") =>
-  category[0] == "s" || categories.includes(" " + category[0]) != exceptions.has(id);
+  category[0] == "s" || state[0].includes(category[0]) != state.includes(id, 1);
 /** @param {Vendor} [vendor] */
 const refuses = (vendor) => vendor && !allows(vendor, vendor.slice(1));
 
-// The table: by host, what begins its URLs; by "." and host, that the whole host is somebody's; cookies, keys, and
-// functions.
-/** @type {Set<Vendor>} */
-const vendors = new Set();
+// The table: by "=" cookies, by "#" keys, by "(" functions; by host what begins its URLs, by host and "." that the
+// whole host is somebody's.
+/** @type {Vendor[]} */
+const vendors = [];
 /** @type {Record<string, [string, Vendor, RegExp?][]>} */
 const rules = {};
 for (const line of TABLE.split("\n")) {
-  const [vendor, ...lists] = line.split("\t\t");
-  vendors.add(vendor);
-  lists.forEach((list, kind) => {
-    for (const rule of list.match(/[^\t]+/g) || []) {
-      const at = kind ? 0 : (rule + "/").indexOf("/");
-      const source = rule.slice(at);
-      (rules[kind || (source ? "" : ".") + rule.slice(0, at)] ||= []).push([source, vendor]);
-    }
-  });
+  const [vendor, ...texts] = line.split("\t");
+  vendors.push(vendor);
+  for (const text of texts) {
+    /** @type {any} */
+    const [, key, source] = /^([=#(]|[^\/]+)(.*)/.exec(text);
+    (rules[source ? key : key + "."] ||= []).push([source, vendor]);
+  }
 }
-/** @param {string | number} list @param {string} text */
+/** @param {string} list @param {string} text */
 const find = (list, text) => rules[list]?.find((rule) => (rule[2] ||= RegExp("^" + rule[0])).test(text))?.[1];
 
 // The three questions, answered as consent/catalog/matching.py answers them.
+/** @param {string} text @param {RegExp} part What is taken away each time. @returns {string[]} */
+const shorter = (text, part) => (text ? [text, ...shorter(text.replace(part, ""), part)] : [""]);
+const LABEL = /^[^.]*\.?/;
 /** @param {unknown} value */
 const refused = (value) => {
   let url;
@@ -56,72 +56,96 @@ const refused = (value) => {
   } catch {
     return;
   }
-  let host = url.hostname.replace(/\.$/, "");
-  if (!/^(http|ws)/.test(url.protocol) || host == location.hostname) return;
+  if (!/^(http|ws)/.test(url.protocol) || url.hostname == location.hostname) return;
   // One spelling of each path, as in consent/html/urls.py.
   const path = url.pathname.replace(/%(2[de]|3\d|[46][1-9a-f]|[57][\da]|5f|7e)/gi, unescape);
   let owner;
-  for (; host; host = host.replace(/^[^.]*\.?/, "")) {
+  for (const host of shorter(url.hostname.replace(/\.$/, ""), LABEL)) {
     const vendor = find(host, path + url.search);
     if (vendor) return refuses(vendor);
-    owner ||= find("." + host, "");
+    owner ||= find(host + ".", "");
   }
   return refuses(owner);
 };
 /** @param {any} text */
-const refusedCookie = (text) => refuses(find(1, String(text).split("=")[0].trim()));
+const refusedCookie = (text) => refuses(find("=", String(text).split("=")[0].trim()));
 /** @param {any} text */
-const refusedKey = (text) => refuses(find(2, String(text)));
+const refusedKey = (text) => refuses(find("#", String(text)));
 
-// What holds URLs: style, attributes, markup. Each returns the very `value` where there is nothing to refuse.
+// What holds URLs: style, code, attributes, markup. Each returns the very `value` where there is nothing to refuse, but
+// what stands for a text, so that it is asked for it once.
+/** @param {any} value */
+const plain = (value) => (typeof value == "object" && value && !trustee(value) ? String(value) : value);
+/** @param {any} value */
+const trustee = (value) => /^Trusted(.*)/.exec(value?.[Symbol.toStringTag]);
 /** @param {any} value */
 const css = (value) =>
   String(value).replace(
     /((?:url|src)\(\s*|@import\s*(?!url)|[(,]\s*)(["']?)([^\s"'()]+)/gi,
     (text, lead, quote, url) => refused(url) ? lead + quote + INERT : text,
   );
+// Modules of scripts, which nothing else can refuse, and each URL of import maps and speculation rules.
+/** @param {any} value @param {any} script */
+const code = (value, script) =>
+  String(value).replace(
+    /(\b(?:import|from)[\s(]*|)(["'])([^\s"']+)/g,
+    (text, lead, quote, url) => (lead || /map|rules/.test(script.type)) && refused(url) ? lead + quote + INERT : text,
+  );
+/** @type {any} */
+const TEXTS = { style: css, script: code };
+/** @param {any} node */
+const judge = (node) => TEXTS[node?.localName];
 
-// Five that hold one URL, three that hold several, a page, and style.
-const ATTRIBUTES = words("src href data poster background srcset imagesrcset ping srcdoc style");
+// Those that hold one URL, those that hold more, a page, and style.
+const ATTRIBUTES = /^(?:(src|href|data|poster|background)|((?:image)?srcset|ping|attributionsrc|to|values)|(srcdoc)|style)$/i;
 /** @param {any} element @param {string} name @param {any} value */
 const judged = (element, name, value) => {
-  const kind = ATTRIBUTES.indexOf(name.toLowerCase().replace("xlink:", ""));
+  const [known, one, several, inner] = ATTRIBUTES.exec(name.replace("xlink:", "")) || [];
   // Links lead where the visitor goes, and elements of a page's own make are judged by what they are made of.
-  if (kind < 0 || (kind < 5 && /-|^a(rea)?$/.test(element.localName))) return value;
+  if (!known || (one && /-|^a(rea)?$/.test(element.localName))) return value;
+  value = plain(value);
   const text = String(value);
   const clean =
-    kind > 8
-      ? css(text)
-      : kind > 7
-        ? markup(text)
-        : // A candidate of a srcset ends with white space, or behind its descriptor with a comma.
-          text.split(kind > 4 ? /(?:^|\s)[\d.]+[wx],|,*\s+,*|,+$/ : INERT).some(refused)
+    inner
+      ? markup(value)
+      : one || several
+        ? // A candidate of a srcset ends with white space, or behind its descriptor with a comma.
+          text.split(one ? INERT : /(?:^|\s)[\d.]+[wx],|,*\s+,*|,+$|;/).some(refused)
           ? INERT
-          : text;
+          : text
+        : css(text);
   return clean == text ? value : clean;
 };
 
 /**
  * Takes what is refused out of elements made elsewhere, and tells whether there was any.
- * @param {any} root @returns {boolean}
+ * @param {any} root @returns {number}
  */
 const scrub = (root) => {
-  let changed = false;
+  let changed = 0;
   for (const element of [root, ...root.querySelectorAll("*")]) {
-    if (element.localName == "template") changed = scrub(element.content) || changed;
+    if (element.localName == "template") changed += scrub(element.content);
     const slots = [...(element.attributes || [])];
-    if (isStyle(element)) slots.push(...element.childNodes);
+    if (judge(element)) slots.push(...element.childNodes);
     for (const slot of slots) {
-      const clean = slot.data ? css(slot.data) : judged(element, slot.name, slot.value);
+      const clean = slot.data ? judge(element)(slot.data, element) : judged(element, slot.name, slot.value);
       if (clean != slot.nodeValue) {
         slot.nodeValue = clean;
-        changed = true;
+        changed++;
       }
     }
   }
   return changed;
 };
 
+// On pages that require it, what is made of a trusted value is one, too.
+/** @type {any} */
+let policy;
+/** @param {string} kind @param {string} text */
+const trusted = (kind, text) =>
+  (policy ||= page.trustedTypes.createPolicy("consent", { createHTML: plain, createScript: plain, createScriptURL: plain }))[
+    "create" + kind
+  ](text);
 /** @type {any} */
 const setMarkup = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML")?.set;
 /** @param {any} value */
@@ -130,33 +154,43 @@ const markup = (value) => {
   // Most markup names no other host, and is not parsed twice.
   if (!/\/\/|[\\&]|ps?:/i.test(text)) return value;
   const box = document.createElement("template");
-  setMarkup.call(box, text);
+  try {
+    setMarkup.call(box, value);
+  } catch {
+    setMarkup.call(box, trusted("HTML", text));
+  }
   return scrub(box.content) ? box.innerHTML : value;
 };
-/** @param {any} node */
-const isStyle = (node) => node?.localName == "style";
 
 // What scripts call.
 
 /**
- * Puts `before` ahead of a method, a constructor, a setter, or the getter of what cannot be set. It may change the
- * arguments, or end the call by returning its result in a list.
- * @param {any} object @param {string} names @param {Before} before
+ * Puts `before` ahead of methods, constructors and setters. It may change the arguments, or end the call by returning
+ * its result in a list.
+ * @param {any} realm @param {any} object @param {RegExp} names @param {Before} before
  */
-const hook = (object, names, before) => {
-  /** @param {any} native @param {any} self @param {any[]} args @param {any} [made] @returns {any} */
-  const run = (native, self, args, made) => {
-    let end;
-    try {
-      end = before(self, args, native);
-    } catch {}
-    return end ? end[0] : made ? Reflect.construct(native, args, made) : native.apply(self, args);
-  };
-  for (const name of words(names)) {
+const hook = (realm, object, names, before) => {
+  for (const name of Object.getOwnPropertyNames(object || "")) {
+    if (!names.test(name)) continue;
+    /** @param {any} native @param {any} self @param {any[]} args @param {any} [made] @returns {any} */
+    const run = (native, self, args, made) => {
+      let end;
+      try {
+        const given = [...args];
+        end = before(self, args, name);
+        given.forEach((value, at) => {
+          const kind = args[at] != value && trustee(value);
+          if (kind) args[at] = trusted(kind[1], args[at]);
+        });
+      } catch {}
+      end = end ? end[0] : made ? Reflect.construct(native, args, made) : native.apply(self, args);
+      look(realm);
+      return end;
+    };
     /** @type {any} */
-    const property = Object.getOwnPropertyDescriptor(Object(object), name);
-    const slot = property?.set ? "set" : property?.get ? "get" : "value";
-    if (property?.configurable) {
+    const property = Object.getOwnPropertyDescriptor(object, name);
+    const slot = property.set ? "set" : "value";
+    if (property.configurable && property[slot]) {
       property[slot] = new Proxy(property[slot], {
         apply: run,
         construct: (native, args, made) => run(native, 0, args, made),
@@ -166,98 +200,98 @@ const hook = (object, names, before) => {
   }
 };
 
-/** @param {number} at @param {string} [instead] @returns {Before} */
-const address = (at, instead = INERT) => (self, args) => {
-  if (refused(args[at]?.url ?? args[at])) args[at] = instead;
-};
-/** @param {number} at @returns {Before} */
-const attribute = (at) => (self, args) => {
-  if (args[at + 1] != null) args[at + 1] = judged(self, args[at], args[at + 1]);
-};
 /** @type {Before} */
-const html = (self, args) => {
-  if (self.writeln) args.splice(0, args.length, args.join(""));
-  args.forEach((value, at) => (args[at] = (isStyle(self) ? css : markup)(value)));
+const address = (self, args, name) => {
+  const at = +(name == "open");
+  // Where that is no address at all: a port that browsers do not connect to.
+  if (at in args && refused(args[at]?.url ?? (args[at] = plain(args[at]))))
+    args[at] = /[WL]/.test(name) ? "https://localhost:1" : INERT;
 };
 /** @type {Before} */
 const styles = (self, args) => {
-  args.forEach((value, at) => typeof value == "string" && (args[at] = css(value)));
+  args.forEach((value, at) => typeof (value = plain(value)) == "string" && (args[at] = css(value)));
 };
-/** @type {Before} */
-const nodes = (self, args) => {
-  // What was made in this document was judged when it was made.
-  for (const node of args) if (node?.ownerDocument && node.ownerDocument != document) scrub(node);
-  if (isStyle(self) || isStyle(self.parentNode)) {
-    for (const node of args) if (node?.data) node.data = css(node.data);
-    styles(self, args);
-  }
-};
+// By document, the beginning of a tag that waits for its end in what is written next.
+const begun = new WeakMap();
 
-/** @type {[string, string, Before][]} */
+/** @type {[RegExp, RegExp, Before][]} */
 const HOOKS = [
-  ["Element", "setAttribute", attribute(0)],
-  ["Element", "setAttributeNS", attribute(1)],
-  ["Element", "setAttributeNode setAttributeNodeNS", (self, args) => {
+  [/^Element$/, /^setAttribute(NS)?$/, (self, args, name) => {
+    const at = name.length > 12 ? 2 : 1;
+    if (args[at] != null) args[at] = judged(self, args[at - 1], args[at]);
+  }],
+  [/^(Element|NamedNodeMap)$/, /^set.*(Node|Item)(NS)?$/, (self, args) => {
     args[0].value = judged(self, args[0].name, args[0].value);
   }],
-  ["Attr", "value", (self, args) => {
-    args[0] = judged(self.ownerElement, self.name, args[0]);
+  [/^(HTML.*|SVG)Element$/, ATTRIBUTES, (self, args, name) => {
+    args[0] = judged(self, name, args[0]);
   }],
-  ["Element ShadowRoot Range Document", "innerHTML outerHTML setHTMLUnsafe insertAdjacentHTML createContextualFragment write writeln", html],
-  [
-    "Node Element CharacterData Document DocumentFragment Range",
-    "appendChild insertBefore replaceChild append prepend before after replaceWith replaceChildren insertAdjacentElement insertNode importNode adoptNode textContent nodeValue data appendData",
-    nodes,
-  ],
-  ["CSSStyleSheet CSSGroupingRule CSSStyleDeclaration", "insertRule addRule replace replaceSync setProperty cssText", styles],
-  ["SVGAnimatedString", "baseVal", address(0)],
-  ["XMLHttpRequest", "open", address(1)],
-  ["Navigator", "sendBeacon", (self, args) => refused(args[0]) && [true]],
-  ["HTMLFormElement", "submit", (self) => refused(self.getAttribute("action")) && [0]],
+  [/^(Element|ShadowRoot|Range|Document)$/, /(er|set|nt)HTML|^write|lFragment$/, (self, args, name) => {
+    if (self.writeln) {
+      const text = (begun.get(self) || "") + args.join("") + (name == "write" ? "" : "\n");
+      const at = (text + "<").search(/<(?![^a-z!\/])([^"'>]|"[^"]*"|'[^']*')*("[^"]*|'[^']*)?$/i);
+      begun.set(self, text.slice(at));
+      args.splice(0, args.length, text.slice(0, at));
+    }
+    const at = +/^ins/.test(name);
+    if (at in args) args[at] = (judge(self) || markup)(plain(args[at]), self);
+  }],
+  [/^(Node|Element|Char.*|Doc.*|Range|Attr|HTML(Script)?Element)$/, /^(append|insert|replace|prepend|before|after|import|adopt|data)|[tT]ext(C.*)?$|[vV]alue$/, (self, args) => {
+    const holder = judge(self) ? self : self.parentNode;
+    const fix = judge(holder);
+    args.forEach((value, at) => {
+      // What was made in this document was judged when it was made, but not what a script was then.
+      if (value?.ownerDocument != document ? value?.ownerDocument : judge(value)) scrub(value);
+      if (fix && value?.data) value.data = fix(value.data, holder);
+      if (fix && typeof value == "string") args[at] = fix(value, holder);
+      if (self.ownerElement) args[at] = judged(self.ownerElement, self.name, value);
+    });
+  }],
+  [/^CSS(Style[SD]|Gr|K.*sR)|^StyleP.*p$/, /^(insert|add|append|replace|set|cssT)/, styles],
+  [/^(SVGAnimatedString|Worklet|Cache|XMLH.*st)$/, /^(baseVal|add|addModule|open)$/, address],
+  [/^Navigator$/, /^sendB/, (self, args) => refused(args[0]) && [true]],
+  [/^HTMLForm/, /ubmit$/, (self) => refused(self.getAttribute("action")) && [0]],
   // A cookie that is being deleted may be.
-  [
-    "Document CookieStore",
-    "cookie set",
-    (self, args) =>
-      !/max-age=[-0]|1970/i.test(args[0]) && refusedCookie(args[0].name ?? args[0]) && [Promise.resolve()],
-  ],
-  ["Storage", "setItem", (self, args) => refusedKey(args[0]) && [0]],
+  [/^(Document|CookieStore)$/, /^(cookie|set)$/, (self, args) =>
+    !/max-age=[-0]|1970/i.test(args[0]) && refusedCookie(args[0].name ?? args[0]) && [Promise.resolve()]],
+  [/^Storage$/, /^setItem$/, (self, args) => refusedKey(args[0]) && [0]],
   // No database has the version 0: the page is told that it cannot be opened.
-  ["IDBFactory", "open", (self, args) => {
+  [/^IDBFactory$/, /^open$/, (self, args) => {
     if (refusedKey(args[0])) args[1] = 0;
-  }],
-  // A frame without a document of its own would be a way around.
-  ["HTMLIFrameElement", "contentWindow contentDocument", (self, args, native) => {
-    const inner = native.call(self);
-    guard(inner.defaultView || inner);
   }],
 ];
 
-const guarded = new WeakSet();
+// By realm, how many frames it has. A frame of the page's own origin has functions of its own, and keeps them when its
+// document comes.
+const guarded = new WeakMap();
+/** @param {any} realm */
+const look = (realm) => {
+  const count = realm.length;
+  if (guarded.get(realm.Node) != count)
+    for (let at = 0; at < count; at++)
+      try {
+        guard(realm[at]);
+      } catch {}
+  guarded.set(realm.Node, count);
+};
 /** @param {any} realm */
 const guard = (realm) => {
   if (guarded.has(realm.Node)) return;
-  guarded.add(realm.Node);
-  for (const entry of HOOKS) for (const type of words(entry[0])) hook(realm[type]?.prototype, entry[1], entry[2]);
+  look(realm);
   for (const type of Object.getOwnPropertyNames(realm))
-    if (/^(HTML.*|SVG)Element$/.test(type))
-      for (const name of ATTRIBUTES)
-        hook(realm[type].prototype, name, (self, args) => {
-          args[0] = judged(self, name, args[0]);
-        });
-  hook(realm, "fetch EventSource Audio", address(0));
-  hook(realm, "FontFace", styles);
-  // A port that browsers do not connect to.
-  hook(realm, "WebSocket WebTransport", address(0, "https://localhost:1"));
-  // Where styles are no properties of a prototype: before anything is drawn.
+    for (const entry of HOOKS) if (entry[0].test(type)) hook(realm, realm[type].prototype, entry[1], entry[2]);
+  hook(realm, realm, /^(fetch(Later)?|EventSource|Audio|Web(Socket|Transport))$/, address);
+  hook(realm, realm, /^FontFace$/, styles);
+  // Where styles are no properties of a prototype: before anything is drawn. And frames that came with the page.
   new MutationObserver((records) => {
     for (const record of records) {
       /** @type {any} */
       const element = record.target;
-      const text = element.style.cssText;
-      if (css(text) != text) element.style = text;
+      const text = record.attributeName && element.style.cssText;
+      if (text && css(text) != text) element.style = text;
     }
-  }).observe(realm.document, { subtree: true, attributeFilter: ["style"] });
+    look(realm);
+  }).observe(realm.document, { subtree: true, childList: true, attributeFilter: ["style"] });
 };
 
 // Takes away what refused vendors stored before, under every Domain and Path it can have.
@@ -265,13 +299,9 @@ const clear = () => {
   try {
     for (const cookie of words(document.cookie))
       if (refusedCookie(cookie))
-        for (let path = location.pathname; ; path = path.replace(/.[^/]*$/, "")) {
-          for (let host = location.hostname; ; host = host.replace(/^[^.]*\.?/, "")) {
+        for (const path of shorter(location.pathname, /.[^/]*$/))
+          for (const host of shorter(location.hostname, LABEL))
             document.cookie = cookie.split("=")[0] + "=;max-age=0;path=" + (path || "/") + ";domain=" + host;
-            if (!host) break;
-          }
-          if (!path) break;
-        }
     for (const area of [localStorage, sessionStorage])
       for (const key in area) if (refusedKey(key)) area.removeItem(key);
     indexedDB.databases().then((/** @type {any[]} */ found) => {
@@ -284,14 +314,14 @@ const clear = () => {
 // define it finds no such name.
 const ignored = () => {};
 const ignore = () => {
-  for (const [name] of rules[3] || []) {
-    const mute = rules[3].every((rule) => rule[0] != name || refuses(rule[1]));
+  for (const [name] of rules["("] || []) {
+    const mute = rules["("].every((rule) => rule[0] != name || refuses(rule[1]));
     if (page[name] == ignored && !mute) delete page[name];
     if (mute && !(name in page)) page[name] = ignored;
   }
 };
 
-if ([...vendors].some(refuses)) {
+if (vendors.some(refuses)) {
   ignore();
   guard(window);
   // Not before the page is there: it takes its time, and nobody who is refused is there to see.

@@ -21,13 +21,12 @@
   /** @param {string} letter */
   const allowed = (letter) => !overruled(letter) && grants(letter) && (valid || data.silence);
   // Vendors whose answer is another than their category's, unless the category is refused over their heads.
-  data.vendors = others
+  const exceptions = others
     .split("_")
     .filter(([letter]) => letter && !overruled(letter) && (grants(letter) ? allowed(letter) : valid))
-    .map((vendor) => vendor.slice(1))
-    .join(" ");
+    .map((vendor) => vendor.slice(1));
   const letters = [..."pft"];
-  data.allowed = letters.filter(allowed).join(" ");
+  data.allowed = [letters.filter(allowed).join(""), ...exceptions].join(" ");
   // Nobody is asked in a frame, nor who has answered.
   const needless =
     top != window ? ".consent-root" : (valid || letters.every(overruled)) && ".consent-banner,.consent-clearance";

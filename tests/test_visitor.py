@@ -470,6 +470,7 @@ def test_json_answers_with_what_is_in_force() -> None:
             "targeting": False,
         },
         "vendors": {"example-ads": True},
+        "allowed": "p example-ads",
     }
     (receipt,) = site.store.receipts
     assert (receipt.collection_method, receipt.shown_hash) == (CollectionMethod.API, None)

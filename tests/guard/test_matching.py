@@ -77,7 +77,8 @@ def everything(catalog: Catalog) -> dict[str, list[str]]:
                 ]
     return {
         "urls": list(dict.fromkeys(urls)),
-        "cookies": [name for name in dict.fromkeys(cookies) if name],
+        # With these the browser itself takes no cookie from a page without TLS.
+        "cookies": [name for name in dict.fromkeys(cookies) if name and not name.startswith("__")],
         "keys": [key for key in dict.fromkeys(keys) if key],
     }
 
