@@ -24,7 +24,7 @@ from consent.sealing import LedgerKeys, Sealer
 from consent.signed_mark import SignedMark
 from consent.signing import CheckpointSigner
 from consent.sqlite_migration import migrate
-from consent.sqlite_recording import Entry, Recorder
+from consent.sqlite_recording import CACHED_STATEMENTS, Entry, Recorder
 from consent.sqlite_schema import APPLICATION_ID, BUSY_SECONDS, SCHEMA, SCHEMA_VERSION, pragma, schema_of
 from consent.sqlite_tree import last_checkpoint, log_size, origin_of, tiles_at
 from consent.store import CHECKPOINT_SECONDS
@@ -197,7 +197,11 @@ class LogDatabase:
             self._disconnect()
         _create(self.path)
         connection = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            self.path,
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=CACHED_STATEMENTS,
         )
         try:
             set_up(connection, self.path, self.sealer)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
@@ -10,13 +11,19 @@ from typing import Protocol
 from consent.errors import SealBrokenError, StoreError
 from consent.merkle import Edge
 from consent.receipts import Artefact
-from consent.sealed_receipt import SealedReceipt
+from consent.sealed_receipt import DailyKey, SealedReceipt
 from consent.sealing import Sealer, commitment
 from consent.sqlite_tree import load_edge, log_size, write_tiles
 
-# Rows per statement. Every step of a statement gives up the interpreter's lock, and under load getting it back takes
-# up to 5 ms: a statement per row made a batch of 100 take 200 ms while another thread was computing.
-_ROWS = 64
+# Every step of a statement gives up the interpreter's lock, and under load getting it back takes up to 5 ms: a
+# statement per row made a batch of 100 take 200 ms while another thread was computing. So there is a statement for 1
+# row, 2, 3 and so on, each a fifth larger than the one before: three of them insert nearly any number of rows.
+_SIZES = [1]
+while _SIZES[-1] < 1_000:
+    _SIZES.append(max(_SIZES[-1] + 1, _SIZES[-1] * 6 // 5))
+CACHED_STATEMENTS = 4 * len(_SIZES)
+"""How many prepared statements the connection has to keep."""
+_LOOKED_UP = 64
 
 
 class Entry(Protocol):
@@ -66,15 +73,16 @@ class Recorder:
         Raises:
             InvalidProofError: the tree that is kept was altered.
         """
-        connection.execute("BEGIN IMMEDIATE")
         errors: list[StoreError | None] = [None] * len(batch)
         self._locked_out.clear()
+        connection.execute("BEGIN IMMEDIATE")
         self._keep_artefacts(connection, batch, errors)
         fresh = [entry.receipt for entry, error in zip(batch, errors, strict=True) if error is None]
         # Nearly always, no receipt is there yet. To look each one up first would cost more than to begin anew.
-        connection.execute("SAVEPOINT hopeful")
         if not self._append(connection, fresh):
-            connection.execute("ROLLBACK TO hopeful")
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            self._keep_artefacts(connection, batch, errors)
             fresh = self._without_known(connection, batch, errors)
             if not self._append(connection, fresh):
                 raise sqlite3.IntegrityError("receipts that were not there are there")
@@ -85,7 +93,9 @@ class Recorder:
 
         To be called before the leaves' rows are inserted.
         """
-        size = log_size(connection)
+        return self._continue(connection, log_size(connection), leaf_hashes)
+
+    def _continue(self, connection: sqlite3.Connection, size: int, leaf_hashes: Sequence[bytes]) -> int:
         if self._edge is None or self._edge.size != size:
             self._edge = load_edge(connection)  # another process was here
         self._grown = self._edge.copy()
@@ -94,8 +104,14 @@ class Recorder:
 
     def _append(self, connection: sqlite3.Connection, receipts: Sequence[SealedReceipt]) -> bool:
         """Insert receipts as the next leaves; tell whether that was possible for all of them."""
-        first = self.append_leaves(connection, [receipt.leaf_hash for receipt in receipts])
-        numbers = self._subjects(connection, receipts)
+        if not receipts:
+            self._grown = self._edge
+            return True
+        size, last = connection.execute(
+            "SELECT (SELECT max(leaf) FROM record) + 1, (SELECT max(number) FROM subject)"
+        ).fetchone()
+        first = self._continue(connection, size or 0, [receipt.leaf_hash for receipt in receipts])
+        numbers = self._subjects(connection, receipts, (last or 0) + 1)
         if self._locked_out.intersection(numbers):
             return False
         rows = [
@@ -117,7 +133,7 @@ class Recorder:
         return True
 
     def _subjects(
-        self, connection: sqlite3.Connection, receipts: Sequence[SealedReceipt]
+        self, connection: sqlite3.Connection, receipts: Sequence[SealedReceipt], free: int
     ) -> dict[bytes, int]:
         """Return the numbers of the visitors; give those a key who have none, and seal under those that have one."""
         first: dict[bytes, SealedReceipt] = {}
@@ -126,8 +142,7 @@ class Recorder:
         maybe = [receipt for receipt in first.values() if receipt.previous]
         known = _find_subjects(connection, maybe)
         new += [receipt for receipt in maybe if receipt.tag not in known]
-        (last,) = connection.execute("SELECT max(number) FROM subject").fetchone()
-        numbers = {receipt.tag: number for number, receipt in enumerate(new, (last or 0) + 1)}
+        numbers = {receipt.tag: number for number, receipt in enumerate(new, free)}
         rows = [(numbers[receipt.tag], receipt.tag, receipt.wrapped_key) for receipt in new]
         if _insert(connection, _SUBJECTS, rows) != len(rows):
             # Visitors that are known although their receipts say that they are new: repetitions, mostly.
@@ -215,12 +230,8 @@ _MAX_KNOWN_ARTEFACTS = 4_096
 
 def count_daily(connection: sqlite3.Connection, receipts: Iterable[SealedReceipt]) -> None:
     """Add receipts to the counts of their days."""
-    for key, count in Counter([receipt.daily for receipt in receipts]).items():
-        connection.execute(
-            "INSERT INTO daily VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT DO UPDATE SET choices = choices + excluded.choices",
-            (*key, count),
-        )
+    counts = Counter([receipt.daily for receipt in receipts])
+    _insert(connection, _DAILY, [(*kind, choices) for kind, choices in counts.items()])
 
 
 def insert_leaf(connection: sqlite3.Connection, leaf: int, id_tag: bytes, salt: bytes, record: bytes) -> None:
@@ -235,9 +246,9 @@ def _find_subjects(
     connection: sqlite3.Connection, receipts: Sequence[SealedReceipt]
 ) -> dict[bytes, tuple[int, bytes]]:
     found = {}
-    for start in range(0, len(receipts), _ROWS):
-        tags = [receipt.tag for receipt in receipts[start : start + _ROWS]]
-        tags += [tags[-1]] * (_ROWS - len(tags))
+    for start in range(0, len(receipts), _LOOKED_UP):
+        tags = [receipt.tag for receipt in receipts[start : start + _LOOKED_UP]]
+        tags += [tags[-1]] * (_LOOKED_UP - len(tags))
         for tag, number, wrapped_key in connection.execute(_FIND_SUBJECTS, tags):
             found[tag] = (number, wrapped_key)
     return found
@@ -248,10 +259,8 @@ def _insert(
 ) -> int:
     """Insert, and return how many were not there yet."""
     inserted = start = 0
-    size = _ROWS
     while start < len(rows):
-        while size > len(rows) - start:
-            size //= 2  # powers of two, so that a handful of prepared statements serves all batches
+        size = _SIZES[bisect_right(_SIZES, len(rows) - start) - 1]
         values = [value for row in rows[start : start + size] for value in row]
         inserted += connection.execute(statements[size], values).rowcount
         start += size
@@ -261,12 +270,16 @@ def _insert(
 def _statements(table: str, columns: str, conflict: str) -> dict[int, str]:
     row = f"({', '.join('?' * (columns.count(',') + 1))})"
     return {
-        size: f"INSERT INTO {table} ({columns}) VALUES {', '.join([row] * size)}"  # noqa: S608 - ours
-        f" ON CONFLICT ({conflict}) DO NOTHING"
-        for size in (1 << power for power in range(_ROWS.bit_length()))
+        size: f"INSERT INTO {table} ({columns}) VALUES {', '.join([row] * size)} ON CONFLICT {conflict}"  # noqa: S608
+        for size in _SIZES
     }
 
 
-_SUBJECTS = _statements("subject", "number, tag, wrapped_key", "tag")
-_RECORDS = _statements("record", "leaf, id_tag, commitment, subject, outcome, site, time_ms, body", "id_tag")
-_FIND_SUBJECTS = f"SELECT tag, number, wrapped_key FROM subject WHERE tag IN ({', '.join('?' * _ROWS)})"  # noqa: S608
+_SUBJECTS = _statements("subject", "number, tag, wrapped_key", "(tag) DO NOTHING")
+_RECORDS = _statements(
+    "record", "leaf, id_tag, commitment, subject, outcome, site, time_ms, body", "(id_tag) DO NOTHING"
+)
+_DAILY = _statements(
+    "daily", ", ".join((*DailyKey._fields, "choices")), "DO UPDATE SET choices = choices + excluded.choices"
+)
+_FIND_SUBJECTS = f"SELECT tag, number, wrapped_key FROM subject WHERE tag IN ({', '.join('?' * _LOOKED_UP)})"  # noqa: S608 - ours

@@ -62,10 +62,12 @@ def load_edge(connection: sqlite3.Connection) -> Edge:
 
 def write_tiles(connection: sqlite3.Connection, tiles: Iterable[Tile]) -> None:
     """Keep tiles; one that has grown replaces what it was."""
-    for tile in tiles:
+    rows = [(tile.level, tile.index, tile.hashes) for tile in tiles]
+    if rows:
         connection.execute(
-            "INSERT INTO tile VALUES (?, ?, ?) ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes",
-            (tile.level, tile.index, tile.hashes),
+            f"INSERT INTO tile VALUES (?, ?, ?){', (?, ?, ?)' * (len(rows) - 1)}"  # noqa: S608 - ours
+            " ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes",
+            [value for row in rows for value in row],
         )
 
 
