@@ -76,7 +76,6 @@ class SealedReceipt:
             SealBrokenError: that key does not open.
         """
         if wrapped_key != self.wrapped_key:
+            key = sealer.unwrap(wrapped_key, self.tag)
             self.wrapped_key = wrapped_key
-            self.sealed = sealer.seal(
-                sealer.unwrap(wrapped_key, self.tag), self.salt, self.record, self.id_tag
-            )
+            self.sealed = sealer.seal(key, self.salt, self.record, self.id_tag)

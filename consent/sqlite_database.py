@@ -161,15 +161,17 @@ class LogDatabase:
             logger.warning("%s: moving the write-ahead log put off: %s", self.path, error)
             self._disconnect()
 
-    def empty_wal(self) -> bool:
-        """Move all of the write-ahead log, and cut it off: nothing that was overwritten is left in it.
-
-        Returns whether that was possible: it is not while somebody reads.
+    def scrub(self) -> bool:
+        """Overwrite what was erased wherever it may be left; return whether that was possible: it is not while
+        somebody reads.
 
         Raises:
             StoreUnavailable: the disk fails.
         """
         with self.writing() as connection:
+            # As an index grows, entries are moved from page to page, and traces of them stay behind that no deletion
+            # overwrites. The other tables and indexes that have secrets in them grow at their end only.
+            connection.execute("REINDEX subject_by_tag")
             (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
 

@@ -21,7 +21,7 @@ STEP_KEYS = 1_000
 
 
 def erase(database: LogDatabase, subject: str) -> Sequence[Erasure]:
-    """Erase a visitor in one transaction; the write-ahead log is to be emptied afterwards.
+    """Erase a visitor in one transaction; the database is to be scrubbed afterwards.
 
     Raises:
         ErasureHeldError: the visitor's records are held.

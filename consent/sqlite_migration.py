@@ -45,17 +45,18 @@ def migrate(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> None:
 
 def _move_some(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> bool:
     rows = connection.execute(
-        "SELECT position, content_hash, body FROM receipt ORDER BY position LIMIT ?", (STEP_ROWS,)
+        "SELECT position, content_hash, CAST(body AS BLOB) FROM receipt ORDER BY position LIMIT ?",
+        (STEP_ROWS,),
     ).fetchall()
     if not rows:
         return False
     entries = []
     for position, content_hash, body in rows:
         try:
-            receipt = Receipt.from_bytes(bytes(body))
+            receipt = Receipt.from_bytes(body)
             if sha256(body).digest() != content_hash:
                 raise InvalidReceiptError("its content does not have the SHA-256 recorded with it")
-        except (InvalidReceiptError, TypeError) as error:
+        except InvalidReceiptError as error:
             raise StoreUnavailable(
                 f"{path}: the receipt at position {position} was altered, and is not taken over: {error}; restore "
                 "the database from a backup"

@@ -154,6 +154,8 @@ class Recorder:
             except SealBrokenError:
                 self._locked_out.add(tag)
         for receipt in again:
+            if receipt.tag in self._locked_out:
+                continue
             receipt.seal_under(self._sealer, first[receipt.tag].wrapped_key)
         return numbers
 

@@ -24,10 +24,11 @@ BUSY_SECONDS: Final = 5.0
 SCHEMA: Final = """
 CREATE TABLE subject (
     number INTEGER PRIMARY KEY,
-    tag BLOB NOT NULL UNIQUE CHECK (length(tag) = 16),
+    tag BLOB NOT NULL CHECK (length(tag) = 16),
     wrapped_key BLOB NOT NULL CHECK (length(wrapped_key) = 64),
     held TEXT
 );
+CREATE UNIQUE INDEX subject_by_tag ON subject (tag);
 CREATE TABLE record (
     leaf INTEGER PRIMARY KEY CHECK (leaf >= 0),
     id_tag BLOB NOT NULL UNIQUE CHECK (length(id_tag) = 16),
@@ -67,7 +68,7 @@ CREATE TABLE daily (
     PRIMARY KEY (day, site, jurisdiction, policy_version, outcome, performance, functional, targeting, gpc,
         collection_method)
 ) WITHOUT ROWID;
-CREATE TABLE artefact (
+CREATE TABLE IF NOT EXISTS artefact (
     hash BLOB NOT NULL PRIMARY KEY CHECK (length(hash) = 32),
     media_type TEXT NOT NULL,
     content BLOB NOT NULL

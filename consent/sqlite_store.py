@@ -30,7 +30,7 @@ from consent.sealed_receipt import SealedReceipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.sqlite_database import LogDatabase
 
-EMPTYING_SECONDS = 10.0
+SCRUBBING_SECONDS = 10.0
 """How long an erasure waits for readers that still need what is to be gone."""
 
 _MAX_BATCH = 1_000
@@ -106,7 +106,7 @@ class SQLiteStore:
         """Erase a visitor. See :meth:`consent.store.Erasing.erase`."""
         erasures = await self._do(lambda database: sqlite_erasing.erase(database, subject))
         # Also where there was nothing: an erasure that was interrupted here is done again for this.
-        await self._empty_wal()
+        await self._scrub()
         return erasures
 
     async def expire(self, *, site: str, before_ms: int, dry_run: bool = False) -> int:
@@ -117,7 +117,7 @@ class SQLiteStore:
         # Step by step: receipts are recorded in between.
         while erased := await self._do(lambda database: sqlite_erasing.expire(database, site, before_ms)):
             count += erased
-        await self._empty_wal()
+        await self._scrub()
         return count
 
     async def hold(self, subject: str, *, reason: str | None) -> bool:
@@ -140,15 +140,15 @@ class SQLiteStore:
                 lambda database, after=after: sqlite_erasing.rewrap(database, after)  # type: ignore[misc]
             )
             count += wrapped
-        await self._empty_wal()
+        await self._scrub()
         return count
 
-    async def _empty_wal(self) -> None:
-        deadline = time.monotonic() + EMPTYING_SECONDS
-        while not await self._do(LogDatabase.empty_wal):
+    async def _scrub(self) -> None:
+        deadline = time.monotonic() + SCRUBBING_SECONDS
+        while not await self._do(LogDatabase.scrub):
             if time.monotonic() > deadline:
                 raise StoreUnavailable(
-                    f"what was erased is still in {self._path}-wal, for another program reads the database without "
+                    f"what was erased may still be in {self._path}-wal, for another program reads the database without "
                     "a pause: end it, and do this again"
                 )
             await asyncio.sleep(0.05)

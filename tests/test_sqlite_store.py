@@ -22,10 +22,12 @@ import pytest
 
 from consent import sqlite_database, sqlite_recording, sqlite_store
 from consent.errors import StoreError, StoreFull, StoreUnavailable
+from consent.merkle import leaf_hash, tree_root
 from consent.receipts import Artefact, Receipt
 from consent.sealing import Sealer
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
+from consent.sqlite_tree import tiles_at
 from consent.store import Store
 from tests.test_receipts import KEYS, SHOWN, make_receipt, receipt_id
 from tests.workers import WORKERS
@@ -54,9 +56,17 @@ def append_all(store: SQLiteStore, *receipts: Receipt, close: bool = True) -> li
 
 
 def recorded(path: Path) -> dict[str, Receipt]:
-    """Read every receipt, checked against its hash; fail if SQLite finds the database damaged."""
+    """Read every receipt, checked against its leaf, and all leaves against the tree that is kept.
+
+    Fail if SQLite finds the database damaged.
+    """
     with contextlib.closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        hashes = [
+            leaf_hash(commitment)
+            for (commitment,) in connection.execute("SELECT commitment FROM record ORDER BY leaf")
+        ]
+        assert tiles_at(connection, len(hashes)).root() == tree_root(hashes)
     with SQLiteReceiptLog(path, KEYS) as log:
         logged = log.list(limit=1_000_000)
     receipts = {entry.receipt.receipt_id: entry.receipt for entry in logged}
