@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from consent.policy import CacheMode
-from tests.caching.conftest import HOST, Answer, Served, ask, behind, documented
+from tests.caching.site import HOST, Answer, Served, ask, behind, documented
 
 PATHS = ("/", "/chairs", "/chairs?page=2", "/login", "/nonce")
 SHARED_PATHS = PATHS[:3]
