@@ -243,9 +243,18 @@ _REFRESH = re.compile(r"""[\s;,]*[0-9.]*[\s;,]*(?:url\s*=\s*)?(["']?)(.*)""", re
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _MAX_REPORT_TO = 16 * 1024
 
-GOVERNED = frozenset(
-    (b"set-cookie", b"link", b"refresh", b"speculation-rules", b"report-to", b"reporting-endpoints", b"nel")
-)
+_POLICIES = frozenset((b"content-security-policy", b"content-security-policy-report-only"))
+_REPORT_URI = re.compile(r"(\A|[;,])\s*+report-uri\s([^;,]*+)", re.IGNORECASE)
+
+GOVERNED = _POLICIES | {
+    b"set-cookie",
+    b"link",
+    b"refresh",
+    b"speculation-rules",
+    b"report-to",
+    b"reporting-endpoints",
+    b"nel",
+}
 """The fields that :func:`governed` looks at."""
 RESPONSE = field_finder(
     (
@@ -306,6 +315,8 @@ def _governed_value(
         return _without_refused_groups(value, page, lost_groups)
     if name == b"nel":
         return value
+    if name in _POLICIES:
+        return _reported_elsewhere(text, page).encode("latin-1") or None
     form = _LINK_VALUE if name == b"link" else _MEMBER
     members = [member.strip() for member in form.findall(text)]
     kept = [member for member in members if not member or not _refused_member(name, member, page)]
@@ -333,6 +344,20 @@ def _refused_member(name: bytes, member: str, page: PageEnforcement) -> bool:
     quoted = _QUOTED.search(member)
     kind = "speculation rules" if name == b"speculation-rules" else "reporting endpoint"
     return quoted is not None and page.refuses_url(kind, quoted[1])
+
+
+def _reported_elsewhere(policies: str, page: PageEnforcement) -> str:
+    """Return Content-Security-Policies without the addresses on refused hosts that they report to."""
+
+    def kept(match: re.Match[str]) -> str:
+        urls = match[2].split()
+        allowed = [url for url in urls if not page.refuses_url("reporting endpoint", url)]
+        if len(allowed) == len(urls):
+            return match[0]
+        before = match[1].replace(";", "; ")
+        return f"{before}report-uri {' '.join(allowed)}" if allowed else match[1].replace(";", "")
+
+    return _REPORT_URI.sub(kept, policies) if "report-uri" in policies.lower() else policies
 
 
 def _refuses_any(kind: str, urls: list[str], page: PageEnforcement) -> bool:

@@ -244,15 +244,18 @@ def test_a_refresh_to_a_refused_host_is_removed(value: str, left: bool) -> None:
         ("reporting-endpoints", 'a="https://t.tracker.example/r", b="/r"', 'b="/r"'),
         ("reporting-endpoints", 'a="/a", b="/b"', 'a="/a", b="/b"'),
         ("reporting-endpoints", "broken", "broken"),
+        ("content-security-policy", "report-uri https://t.tracker.example", None),
         (
             "content-security-policy",
-            "report-uri https://t.tracker.example",
-            "report-uri https://t.tracker.example",
+            "img-src *; Report-URI /own https://t.tracker.example/r; x y, report-uri https://t.tracker.example",
+            "img-src *; report-uri /own; x y,",
         ),
+        ("content-security-policy-report-only", "img-src *;report-uri //t.tracker.example", "img-src *"),
+        ("content-security-policy", "x-report-uri //t.tracker.example", "x-report-uri //t.tracker.example"),
     ],
 )
 def test_rules_and_reports_to_a_refused_host_are_removed(name: str, value: str, left: str | None) -> None:
-    """Each member by itself. A policy's own ``report-uri`` is the site's."""
+    """Each member by itself."""
     assert one(name, value) == left
 
 

@@ -44,7 +44,7 @@ LOADS: dict[bytes, tuple[Cut, dict[bytes, str]]] = {
 }
 """For each element that loads: what to cut, and how to read the URLs in its attributes."""
 
-ANYWHERE: dict[bytes, str] = {b"background": "url", b"ping": "list"}
+ANYWHERE: dict[bytes, str] = {b"background": "url", b"ping": "list", b"attributionsrc": "list"}
 """Attributes that load on elements of several kinds; they have no other use, and are cut."""
 
 REFERENCING_STYLES = frozenset(

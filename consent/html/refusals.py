@@ -36,6 +36,11 @@ _BEFORE_URLS = "".join(map(chr, range(0x21)))
 _CARRIES_CONTENT = re.compile(r"[\x00-\x20]*+(?:[dD]|[jJ])[aA\t\n\r]")
 # An unclosed one ends with the text: a search that fails would begin again at every quotation mark.
 _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.|\\\Z)*+)(?:"|\Z)', re.DOTALL)
+# In Shift_JIS, GBK and Big5 the second byte of a character may be that of a backslash. Which encoding a page is
+# in is not known here, so what holds such a pair is read in both ways.
+_LIKE_AN_ESCAPE = re.compile(rb"([\x81-\xfe])\\")
+_LIKE_AN_ESCAPE_IN_TEXT = re.compile(r"([\udc81-\udcfe])\\")
+_MASK = b"\x1a"
 
 Nested = Callable[[bytes, Judge], bytes]
 """Rewrites a page within the page."""
@@ -98,6 +103,8 @@ class Refusals:
         self._base_is_open = may_set_base
         self.at_home = True
         """Whether relative URLs lead to the page's own host, which is never refused."""
+        self.base_counts = True
+        """Whether a ``base`` is one of the page: not within a template or a drawing."""
 
     def url(self, element: bytes, url: str) -> bool:
         """Tell whether ``element`` must not load ``url``, or what the URL itself consists of."""
@@ -105,8 +112,7 @@ class Refusals:
             value = url.lstrip(_BEFORE_URLS).translate(_IGNORED_IN_URLS)
             scheme, _, rest = value.partition(":")
             if scheme.lower() == "javascript":
-                code = unquote_to_bytes(rest.encode("utf-8", "surrogateescape"))
-                return element in FRAMES and self._judge.refuses_script(text(code))
+                return element in FRAMES and self._refuses_code(rest)
             if scheme.lower() == "data":
                 return self._refuses_data(element, rest)
         return self._judge.refuses_url(element.decode("utf-8", "replace"), url)
@@ -117,6 +123,13 @@ class Refusals:
         for url in urls:
             refused |= self.url(element, url)
         return refused
+
+    def _refuses_code(self, rest: str) -> bool:
+        """Judge a ``javascript:`` URL by what it runs, and by the markup in its strings: its result is a page."""
+        code = unquote_to_bytes(rest.encode("utf-8", "surrogateescape"))
+        if self.script(text(code)):
+            return True
+        return b"<" in code and self._nested(code, _InnerJudge(self._judge)) != code
 
     def _refuses_data(self, element: bytes, rest: str) -> bool:
         """Judge a ``data:`` URL by what it holds (RFC 2397; Fetch Standard, section 6)."""
@@ -145,7 +158,10 @@ class Refusals:
 
     def script(self, code: str) -> bool:
         """Tell whether the inline script ``code`` must not run."""
-        return self._judge.refuses_script(code)
+        refused = self._judge.refuses_script(code)
+        if not refused and _LIKE_AN_ESCAPE_IN_TEXT.search(code):
+            refused = self._judge.refuses_script(_LIKE_AN_ESCAPE_IN_TEXT.sub(r"\1_", code))
+        return refused
 
     def url_table(self, content: str) -> bool:
         """Tell whether an import map, or speculation rules, name anything refused."""
@@ -163,12 +179,21 @@ class Refusals:
 
     def style(self, sheet: bytes) -> bytes:
         """Return a style sheet without what is refused."""
+        clean = self._style(sheet)
+        if _LIKE_AN_ESCAPE.search(clean):
+            if _MASK in clean:
+                self._judge.note_undecided("style")
+                return b""
+            clean = self._style(_LIKE_AN_ESCAPE.sub(rb"\1" + _MASK, clean)).replace(_MASK, b"\\")
+        return clean
+
+    def _style(self, sheet: bytes) -> bytes:
         return css.neutralised(sheet, lambda url: self.url(b"style", url), at_home=self.at_home)
 
     def script_sources(self, tag: Tag, *, foreign: bool = False) -> bool:
         """Tell whether a script must not load its code, from where it does in HTML or in SVG."""
         names = _sources(foreign)
-        return self._any(b"script", [decoded(a.value) for a in tag.attributes if a.name in names])
+        return self._any(b"script", [decoded(a.value) for a in _counting(tag) if a.name in names])
 
     def attributes(self, data: bytes, tag: Tag, *, keep: bool) -> tuple[bool, list[Edit]]:
         """Judge what an element's attributes load and run.
@@ -182,7 +207,7 @@ class Refusals:
         refused: set[bytes] = set()
         elsewhere: set[bytes] = set()
         edits: list[Edit] = []
-        for attribute in tag.attributes:
+        for attribute in _counting(tag):
             name = attribute.name
             if name in _HARMLESS:
                 continue
@@ -199,7 +224,7 @@ class Refusals:
                     elsewhere.add(name)
             elif name == b"srcdoc" and tag.name == b"iframe":
                 self._srcdoc(attribute, edits)
-        if tag.name == b"base" and readers and self._base_is_open and not refused:
+        if tag.name == b"base" and readers and self._base_is_open and self.base_counts and not refused:
             values = tag.values()
             if b"href" in values:
                 self._base_is_open = False
@@ -226,6 +251,24 @@ class Refusals:
         clean = self._nested(page, _InnerJudge(self._judge))
         if clean != page:
             edits.append(Edit(attribute.start, attribute.end, quoted(attribute.name, clean)))
+
+
+def _counting(tag: Tag) -> list[Attribute]:
+    """Return the attributes that count: the first of each name, and the next where that is empty.
+
+    What looks ahead in a browser passes over an empty one.
+    """
+    attributes = tag.attributes
+    if len({attribute.name for attribute in attributes}) == len(attributes):
+        return attributes
+    settled: set[bytes] = set()
+    counting = []
+    for attribute in attributes:
+        if attribute.name not in settled:
+            counting.append(attribute)
+            if attribute.value.strip(b"\t\n\f\r "):
+                settled.add(attribute.name)
+    return counting
 
 
 def _loads(tag: Tag) -> bool:

@@ -394,6 +394,7 @@ class Rewriter:
         if name == b"base":
             self._refusals.at_home = False
         reading = self._foreign.script_reading if name == b"script" else self._foreign.reading
+        self._refusals.base_counts = not self._templates and reading is not Reading.FOREIGN
         content = None
         if self._is_held(tag, reading):
             # The judge is asked when all is there, so that it is asked once.

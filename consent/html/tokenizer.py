@@ -58,7 +58,7 @@ CLOSING = "body select template"
 _WATCHED = _either_case(f"{STRUCTURAL} {LOADING}")
 _WATCHED_ENDS = _either_case(CLOSING)
 # Attributes that load or run on any element; "style" by itself where it may hold a function or an escape.
-_WATCHED_ATTRIBUTES = _either_case("on ping background style")
+_WATCHED_ATTRIBUTES = _either_case("on ping background attributionsrc style")
 _PLAIN_REST = (
     rb"(?:[\t\n\f\r /]*+(?:"
     + _either_case("style") + rb"=(?:\"[^\"(\\&]*+\"|'[^'(\\&]*+')"

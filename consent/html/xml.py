@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from consent.html.attribute_values import decoded, markup_text
+from consent.html.attribute_values import decoded, embedded, markup_text
 from consent.html.judge import Judge
 from consent.html.refusals import ScriptKind, is_inline, script_kind
 from consent.html.rewriter import DEFAULT_MAX_BUFFER_BYTES, Rewriter
@@ -26,6 +26,10 @@ _DOCTYPE = re.compile(
     rb"(?:\[(?:\"[^\"]*+\"|'[^']*+'|<!--(?s:.*?)-->|<\?(?s:.*?)\?>|[^\]\"'])*+\][\t\n\r ]*+)?+>"
 )
 _ENTITY = re.compile(rb"<!ENTITY[\t\n\r ]++([^\t\n\r %\"'>]++)[\t\n\r ]++(?:\"([^\"]*+)\"|'([^']*+)')[^>]*+>")
+# What hides declarations from who reads them as they stand, and what gives elements attributes.
+_HIDING = re.compile(rb"<!ENTITY[\t\n\r ]++%[\t\n\r ](?:\"[^\"]*+\"|'[^']*+'|[^>\"'])*+>")
+_DEFAULTS = re.compile(rb"<!ATTLIST[\t\n\r ](?:\"[^\"]*+\"|'[^']*+'|[^>\"'])*+>")
+_LITERAL = re.compile(rb"\"([^\"]*+)\"|'([^']*+)'")
 _MARKUP_IN_ENTITY = re.compile(rb"<|&#")
 _MAX_ENTITIES = 256
 _MAX_DOCTYPE = 16 * 1024
@@ -81,6 +85,12 @@ class XMLRewriter(Rewriter):
                 return self._await(_TAG_END)
             for entity in _ENTITY.finditer(match[0]):
                 self._entity(data, start, entity)
+            for hiding in _HIDING.finditer(match[0]):
+                self._judge.note_undecided("!ENTITY")
+                self._out.replace(data, start + hiding.start(), start + hiding.end())
+            for defaults in _DEFAULTS.finditer(match[0]):
+                if self._refuses_defaults(defaults[0]):
+                    self._out.replace(data, start + defaults.start(), start + defaults.end())
             return match.end()
         return super()._declaration(data, start, final)
 
@@ -94,6 +104,16 @@ class XMLRewriter(Rewriter):
         else:
             # Entities in entities: those known so far; one that is used before it is known stays a reference.
             self._entities.setdefault(name, self._expanded(value)[: 1 << 12])
+
+    def _refuses_defaults(self, declaration: bytes) -> bool:
+        """Judge the values that a document type gives to attributes, as whatever they may be."""
+        refused = False
+        for double, single in _LITERAL.findall(declaration):
+            value = self._expanded(double or single)
+            sheet = embedded(value, escape="\\%x ")
+            refused |= self._refusals.url(b"iframe", decoded(value)) or self._refusals.style(sheet) != sheet
+            refused |= self._refusals.script(decoded(value))
+        return refused
 
     def _expanded(self, value: bytes) -> bytes:
         if not self._entities or b"&" not in value:
@@ -151,18 +171,26 @@ class XMLRewriter(Rewriter):
         for edit in edits:
             self._out.replace_within_tag(data, *edit)
         if tag.name == b"style":
-            sheet = data[tag.end : close]
-            clean = self._refusals.style(sheet)
-            if clean != sheet:
-                self._out.replace(data, tag.end, close, clean)
+            self._style(data, tag.end, close)
         return after
+
+    def _style(self, data: bytes, start: int, end: int) -> None:
+        """Rewrite a style sheet: plain, or with references and CDATA sections, which make a text of it first."""
+        raw = self._expanded(data[start:end])
+        written = b"&" in raw or b"<" in raw
+        sheet = markup_text(raw).encode("utf-8", "surrogateescape") if written else raw
+        clean = self._refusals.style(sheet)
+        if clean != sheet:
+            if written:
+                clean = clean.replace(b"&", b"&amp;").replace(b"<", b"&lt;").replace(b">", b"&gt;")
+            self._out.replace(data, start, end, clean)
 
     def _refuses(self, tag: Tag, raw: bytes) -> bool:
         """Judge a script of XHTML (``src``) or SVG (``href``); which it is, is not followed."""
         kind = script_kind(tag)
         if kind is ScriptKind.DATA:
             return False
-        code = markup_text(raw)
+        code = markup_text(self._expanded(raw))
         if kind is ScriptKind.URLS:
             return self._refusals.url_table(code)
         refused = self._refusals.script_sources(tag) | self._refusals.script_sources(tag, foreign=True)

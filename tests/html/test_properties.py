@@ -86,7 +86,9 @@ def _may_be_skipped(token: Token) -> bool:
         return token.name not in ("body", "select", "template")
     values = token.attributes
     runs = any(
-        name.startswith("on") or name in ("ping", "background") or (name == "style" and "(" in value)
+        name.startswith("on")
+        or name in ("ping", "background", "attributionsrc")
+        or (name == "style" and "(" in value)
         for name, value in values.items()
     )
     watched = f"{STRUCTURAL} {LOADING}".split()

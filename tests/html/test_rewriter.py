@@ -44,7 +44,7 @@ REMOVED = {
     "img with a quotation mark in a name": f'<img a"b src="{T}">',
     "img with > in an attribute": f'<img alt=">" src="{T}">',
     "first of two src": f'<img src="{T}" src="own.png">',
-    "second of two src": f'<img src="own.png" src="{T}">',
+    "second of two src, which counts for what looks ahead": f'<script src=" " src="{T}"></script>',
     "iframe with its content": f'<iframe src="{T}"><p>no frames</p></iframe>',
     "frame": f'<frame src="{T}">',
     "embed": f'<embed src="{T}">',
@@ -64,6 +64,7 @@ REMOVED = {
     "entity without a semicolon": '<img src="//tracker&#46example/t">',
     "hexadecimal entity": '<img src="//tracker&#x2E;example/t">',
     "named entity": '<img src="//tracker&period;example/t">',
+    "markup that a javascript: URL returns": f"<iframe src=\"javascript:'<img src={T}>'\"></iframe>",
     "javascript: in an iframe": '<iframe src=" java\tscript:track()"></iframe>',
     "document in a data URL": f"<iframe src=\"data:text/html,<img src='{T}'>\"></iframe>",
     "encoded document": "<iframe src='data:text/html;base64,PHNjcmlwdD50cmFjaygpPC9zY3JpcHQ+'></iframe>",
@@ -103,6 +104,8 @@ def test_an_element_that_tracks_is_removed_and_nothing_else(element: str) -> Non
         ),
         (f'<body background="{T}" class="a">', '<body  class="a">'),
         (f"<td background={T}>", "<td >"),
+        (f'<a href="/" attributionsrc="/own {T}">x</a>', '<a href="/" >x</a>'),
+        (f'<img src="own.png" attributionsrc="{T}">', '<img src="own.png" >'),
         (f'<a href="{T}" ping="/own {T}">x</a>', f'<a href="{T}" >x</a>'),
         ('<img src="own.png" onerror="track()">', '<img src="own.png" >'),
         ('<div ONCLICK="track&lpar;)" id=a>', "<div  id=a>"),
@@ -263,6 +266,32 @@ def test_the_judge_is_asked_in_document_order_with_decoded_urls() -> None:
         ("base", "/e/"),
     ]
     assert judge.bases == ["/c/"]
+
+
+@pytest.mark.parametrize("around", ["template", "svg"])
+def test_a_base_within_a_template_or_a_drawing_is_none_of_the_page(around: str) -> None:
+    """The next one counts."""
+    judge = check(f'<{around}><base href="/a/"></{around}><base href="/b/">')
+    assert judge.bases == ["/b/"]
+
+
+def test_an_attribute_that_browsers_do_not_see_is_left_alone() -> None:
+    """The second of a name, but behind an empty one."""
+    check(
+        f'<img src="own.png" src="{T}"><a ping="/own" ping="{T}">',
+        f'<img src="own.png" src="{T}"><a ping="/own" ping="{T}">',
+    )
+
+
+@pytest.mark.parametrize("encoding", ["shift_jis", "gbk", "big5"])
+def test_a_byte_that_may_be_a_backslash_or_half_a_character_is_read_as_both(encoding: str) -> None:
+    """In Shift_JIS, GBK and Big5 the second byte of some characters is that of a backslash."""
+    character = next(c for c in map(chr, range(0x4E00, 0x9FFF)) if c.encode(encoding, "ignore")[1:] == b"\\")
+    style = f'<style>p {{ content: "{character}" }} q {{ background: url("{T}") }}</style>'
+    expected = style.replace(T, "about:invalid")
+    assert rewritten(style.encode(encoding)) == expected.encode(encoding)
+    script = f'<script>a("{character}"); b("");track()</script>'
+    assert rewritten(script.encode(encoding)) == b""
 
 
 def test_a_page_in_a_page_has_a_base_of_its_own() -> None:

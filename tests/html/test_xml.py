@@ -31,6 +31,12 @@ _ROOT = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="x" xmlns:h="y">'
         ("<script><![CDATA[ if (a < b) track() ]]></script>", ""),
         ("<script>track&#40;)</script>", ""),
         ("<script>own()</script>", "<script>own()</script>"),
+        (
+            f"<style>@import &quot;{T}&#34;; a&gt;b {{}}</style>",
+            '<style>@import "about:invalid"; a&gt;b {}</style>',
+        ),
+        (f"<style>a{{b:&#117;<![CDATA[rl({T})]]>}}</style>", "<style>a{b:url(about:invalid)}</style>"),
+        ("<style>a &gt; b &amp; c</style>", "<style>a &gt; b &amp; c</style>"),
         (f'<img src="{T}" alt=""/>', '<img  alt=""/>'),
         (f'<iframe src="{T}"><p>a</p></iframe>', "<iframe ><p>a</p></iframe>"),
         (f'<image xlink:href="{T}"/>', "<image />"),
@@ -49,6 +55,22 @@ def test_what_tracks_is_cut_so_that_the_rest_is_well_formed(content: str, expect
         result = rewritten(page, size=size)
         assert result == f"{_ROOT}{expected}</svg>"
         ElementTree.fromstring(result)
+
+
+@pytest.mark.parametrize(
+    "declaration",
+    [
+        f'<!ATTLIST img src CDATA "{T}">',
+        f"<!ATTLIST p class CDATA 'a>b' style CDATA 'b:url({T})'>",
+        "<!ATTLIST p onclick CDATA 'track()'>",
+        "<!ENTITY % more \"<!ATTLIST img src CDATA 'x'>\">",
+    ],
+)
+def test_a_document_type_gives_no_refused_attribute(declaration: str) -> None:
+    """A declaration goes, if the value it gives to an attribute is refused, or if it holds others."""
+    kept = '<!ATTLIST p xmlns CDATA #FIXED "http://www.w3.org/1999/xhtml">'
+    for size in (1 << 20, 1):
+        assert rewritten(f"<!DOCTYPE p [{declaration}{kept}]><p/>", size=size) == f"<!DOCTYPE p [{kept}]><p/>"
 
 
 def test_style_sheets_of_the_document_are_judged() -> None:
