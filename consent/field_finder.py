@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from consent.speedups import compiled
 
-_LONGEST_NAME = 31
+_LONGEST_NAME = 63
 
 
 class FieldFinder(Protocol):
@@ -35,7 +35,7 @@ class PythonFieldFinder:
 
 
 def field_finder(names: Iterable[bytes]) -> FieldFinder:
-    """Return the fastest finder there is for fields of these names: lower case, 1 to 31 bytes each."""
+    """Return the fastest finder there is for fields of these names: lower case, 1 to 63 bytes each."""
     listed = tuple(names)
     for name in listed:
         if not 1 <= len(name) <= _LONGEST_NAME or name != name.lower():

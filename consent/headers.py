@@ -23,6 +23,8 @@ Headers = list[tuple[bytes, bytes]]
 
 XML_TYPES = frozenset((b"application/xhtml+xml", b"image/svg+xml"))
 """Read by the rules of XML; nothing is inserted."""
+DATA_TYPES = frozenset((b"text/xml", b"application/xml"))
+"""XML that browsers show as a page where it uses the names of HTML or SVG, and that is data otherwise."""
 FRAGMENT_TYPES = frozenset((b"text/vnd.turbo-stream.html",))
 """Never a whole page."""
 REWRITTEN_TYPES = frozenset((b"text/html",)) | XML_TYPES | FRAGMENT_TYPES
@@ -261,7 +263,6 @@ RESPONSE = field_finder(
         *GOVERNED,
         b"content-disposition",
         b"content-encoding",
-        b"content-security-policy",
         b"content-type",
         b"x-content-type-options",
     )

@@ -45,6 +45,10 @@ _OBEYING = FRAMED | WORKERS | {b"document", None}
 _AUTHORITY = re.compile(rb"[A-Za-z0-9.:\[\]-]{1,255}")
 _LOCAL_URL = re.compile(rb'(?<=\s)(href|action|formaction|src)="/(?![/\\])')
 _HANDSHAKE_ANSWERS = ("websocket.accept", "websocket.http.response.start")
+_XML_TYPES = fields.XML_TYPES | fields.DATA_TYPES
+_PAGE_TYPES = fields.REWRITTEN_TYPES | fields.DATA_TYPES
+_UNSURE_TYPES = fields.DATA_TYPES | {b""}
+_XML_PAGE_NAMES = (b"//www.w3.org/1999/xhtml", b"//www.w3.org/2000/svg", b"<?xml-stylesheet")
 _BODILESS = frozenset((204, 205, 304))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
@@ -92,8 +96,8 @@ class GovernedResponse:
     _page: PageEnforcement | None = None
     _start: Message | None = None
     """The start of a page, withheld until the first of its body is there."""
-    _unsure = False
-    """... or of something that does not say what it is."""
+    _unsure: bytes | None = None
+    """... or the media type of something that by it may be a page or not."""
     _stream: Stream | None = None
     _nonce: str | None = None
     _insertion_is_ascii = False
@@ -214,15 +218,16 @@ class GovernedResponse:
                 return message
             secured = fields.varying(secured, fields.PAGE_DECIDING_FIELDS)
             return self._passing({**message, "headers": secured})
+        unsure = kind if kind in _UNSURE_TYPES else None
         if message["status"] == 206:
-            if not kind:
+            if unsure is not None:
                 return message
             # Bytes of a page that nobody rewrote, at offsets that would not fit: ask for the whole.
             kept = [(k, v) for k, v in headers if k.lower() not in (b"content-range", b"content-length")]
             self._stream = _Swallowed()
             return {**message, "status": 416, "headers": [*kept, (b"content-length", b"0")]}
         self._start = {**message, "headers": headers}
-        self._unsure = not kind
+        self._unsure = unsure
         self._plain = CSP_FIELDS.isdisjoint(named)
         if self._scope["method"] == "HEAD":
             # What GET would carry, but for the length, which is not known.
@@ -230,7 +235,10 @@ class GovernedResponse:
             if fields.first(headers, b"content-length") == b"0":
                 return message
             self._stream = _Swallowed()
-            headers = self._secured(self._rewritten(headers)) if kind else fields.unsized(headers)
+            if unsure is None:
+                headers = self._secured(self._rewritten(headers))
+            else:
+                headers = fields.unsized(headers)
             return {**message, "headers": headers}
         if b"content-security-policy" in named:
             self._nonce = fields.csp_nonce(headers)
@@ -317,11 +325,11 @@ class GovernedResponse:
         more = message.get("more_body", False)
         start = self._start
         if start is not None:
-            if self._unsure:
+            if self._unsure is not None:
                 if not body and more:
                     return
-                self._unsure = False
-                if not _looks_like_html(body):
+                kind, self._unsure = self._unsure, None
+                if not _looks_like_page(kind, body):
                     self._stream = self._start = None
                     await self._send(self._passing(start))
                     await self._send(message)
@@ -353,7 +361,7 @@ class GovernedResponse:
 
     def _innermost(self, kind: bytes) -> Stream:
         """Return what does to the decoded page what this visitor's decision asks for."""
-        framed = kind in fields.XML_TYPES or self._is_framed()
+        framed = kind in _XML_TYPES or self._is_framed()
         fragment = kind in fields.FRAGMENT_TYPES or self._may_be_fragment()
         if self._ruling.allows_everything and not self._site.explain and not self._reports:
             if framed:
@@ -363,7 +371,7 @@ class GovernedResponse:
                     lambda: self._anchored(self._guard_tag() + self._insertion(), unread.has_base)
                 )
                 return unread
-        if kind in fields.XML_TYPES:
+        if kind in _XML_TYPES:
             return XMLRewriter(self._enforcement())
         page = self._enforcement()
         page.begin_body()
@@ -435,7 +443,7 @@ class GovernedResponse:
 def _may_be_page(content_type: bytes) -> bool:
     """Tell whether what is so called is a page to be rewritten, or says nothing of what it is."""
     kind = fields.media_type_of(content_type)
-    return not kind or kind in fields.REWRITTEN_TYPES
+    return not kind or kind in _PAGE_TYPES
 
 
 def _is_page(named: dict[bytes, bytes]) -> bool:
@@ -522,7 +530,9 @@ _HTML_BEGINNINGS = tuple(
 )
 
 
-def _looks_like_html(body: bytes) -> bool:
+def _looks_like_page(kind: bytes, body: bytes) -> bool:
+    if kind in fields.DATA_TYPES:
+        return any(name in body for name in _XML_PAGE_NAMES)
     begin = body[:1024].lstrip(b"\t\n\f\r ").lower()
     return any(
         begin.startswith(name) and begin[len(name) : len(name) + 1] in b" >" for name in _HTML_BEGINNINGS

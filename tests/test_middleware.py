@@ -884,6 +884,23 @@ def test_a_page_in_xml_gets_no_markup_that_would_break_it() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["text/xml", "application/xml; charset=utf-8"])
+def test_xml_is_a_page_where_it_uses_the_names_of_one(kind: str) -> None:
+    """Browsers show what is in the namespaces of HTML and SVG; a feed or a sitemap passes as it came."""
+    headers = [(b"content-type", kind.encode()), (b"etag", b'"a"')]
+    page = b'<a xmlns="http://www.w3.org/1999/xhtml"><p>Hi</p>%b</a>'
+    answer = ask(around(answering(page % SCRIPT, headers=headers)))
+    assert answer.body == page % b""
+    assert VARY in answer.headers
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg">%b</svg>'
+    assert ask(around(answering(drawing % SCRIPT, headers=headers))).body == drawing % b""
+    feed = b"<rss><channel>%b</channel></rss>" % SCRIPT
+    passed = ask(around(answering(feed[:30], feed[30:], headers=headers)))
+    assert (passed.body, passed.headers) == (feed, headers)
+    ranged = [*headers, (b"content-range", b"bytes 0-1/9")]
+    assert ask(around(answering(b"<r", headers=ranged, status=206))).headers == ranged
+
+
 # --- the request ---
 
 

@@ -1,7 +1,7 @@
 /* The header fields of requests and responses that matter, out of all of them. */
 #include "native.h"
 
-#define LONGEST_FIELD_NAME 32
+#define LONGEST_FIELD_NAME 64
 
 /* --- FieldFinder: the header fields that matter, out of all of a message --- */
 
@@ -9,7 +9,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *names;       /* tuple of bytes, lower case */
     PyObject *comma;
-    uint32_t lengths[256]; /* by first byte: bit n is set where a name of n bytes begins so */
+    uint64_t lengths[256]; /* by first byte: bit n is set where a name of n bytes begins so */
 } FieldFinder;
 
 static PyObject *field_finder_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -35,10 +35,10 @@ static PyObject *field_finder_new(PyTypeObject *type, PyObject *args, PyObject *
         if (PyBytes_AsStringAndSize(PyTuple_GetItem(self->names, i), &text, &length) < 0)
             goto failed;
         if (length < 1 || length >= LONGEST_FIELD_NAME) {
-            PyErr_SetString(PyExc_ValueError, "a name has 1 to 31 bytes");
+            PyErr_SetString(PyExc_ValueError, "a name has 1 to 63 bytes");
             goto failed;
         }
-        self->lengths[(unsigned char)text[0]] |= (uint32_t)1 << length;
+        self->lengths[(unsigned char)text[0]] |= (uint64_t)1 << length;
     }
     return (PyObject *)self;
 failed:
