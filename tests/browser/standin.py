@@ -122,10 +122,10 @@ class StandIn:
 
     # The record
 
-    def contacts(self) -> tuple[Contact, ...]:
-        """Everything since the last ``forget``, oldest first."""
+    def contacts(self, *, since: int = 0) -> tuple[Contact, ...]:
+        """Everything since the last ``forget``, oldest first, but for the first ``since`` of it."""
         with self._lock:
-            return tuple(self._contacts)
+            return tuple(self._contacts[since:])
 
     def hosts(self) -> frozenset[str]:
         """Every host contacted in whatever way: by request, by WebSocket or by a bare TLS connection."""

@@ -10,9 +10,10 @@ import argparse
 import json
 import sys
 
+from consent.policy import CspMode, Refused
 from tests.browser.chromium import NoChromiumError
 from tests.gallery.pages import GalleryError, load_pages
-from tests.gallery.run import show_gallery
+from tests.gallery.run import Setup, show_gallery
 from tests.gallery.summary import as_json, faults, remaining, table_lines
 
 
@@ -20,6 +21,8 @@ def main() -> int:
     """Return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.gallery", description=__doc__)
     parser.add_argument("pages", nargs="*", help="how the ids of the pages to show begin; default: all")
+    parser.add_argument("--refused", type=Refused, choices=list(Refused), default=Refused.STRIP)
+    parser.add_argument("--csp", type=CspMode, choices=list(CspMode), default=CspMode.REPORT)
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--source", action="store_true", help="print the pages instead of showing them")
     arguments = parser.parse_args()
@@ -38,7 +41,10 @@ def main() -> int:
             print(f"--- {page.id}: {page.about}\n{page.document.decode(page.charset)}")
         return 0
     try:
-        showing = show_gallery(pages, progress=lambda text: print(f"{text} ...", file=sys.stderr))
+        setup = Setup(refused=arguments.refused, csp=arguments.csp)
+        showing = show_gallery(
+            pages, setup=setup, progress=lambda text: print(f"{text} ...", file=sys.stderr)
+        )
     except NoChromiumError as error:
         print(error, file=sys.stderr)
         return 1

@@ -39,6 +39,8 @@ Each ``[[page]]`` has
 ``gone``
     texts that the answer has without a choice not, though it has them otherwise. For what is not seen in
     contacts.
+``respelt``
+    why the bytes may differ from the app's by more than insertions, though nothing is refused.
 ``needs``, ``reason``
     which layer stops it, ``guard`` or ``csp``, and why those before it cannot; ``nothing`` where none does.
     Without the two the server must.
@@ -151,6 +153,7 @@ class Page:
     slow: bool = False
     how: How = "request"
     gone: tuple[str, ...] = ()
+    respelt: str = ""
     needs: Needs = ""
     reason: str = ""
     inert_in_chromium: str = ""

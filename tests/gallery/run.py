@@ -1,7 +1,6 @@
 """Shows every page of the gallery to Chromium in every state, and records what happened.
 
-Pages are shown in several tabs at once. What reaches the stand-in for the third-party internet, or the site,
-tells by its URL which page it came from; what only connects does so by its host.
+Pages are shown in several tabs at once; the record tells them apart.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
@@ -24,10 +23,12 @@ from playwright.async_api import Page as Tab
 from playwright.sync_api import sync_playwright
 
 from consent import ConsentMiddleware
+from consent.policy import CspMode, Policy, Refused
 from tests.browser.chromium import find_chromium
 from tests.browser.conftest import BROWSERS_OWN_HOSTS
-from tests.browser.standin import Contact, StandIn
+from tests.browser.standin import StandIn
 from tests.gallery.pages import Page
+from tests.gallery.record import Record, Visit, says_all
 from tests.gallery.site import GallerySite
 from tests.live import served
 
@@ -56,22 +57,6 @@ REFUSING = (State.BEFORE, State.WITHDRAWN)
 ALLOWING = (State.BARE, State.ACCEPTED)
 
 
-@dataclass(slots=True)
-class Visit:
-    """What happened when a page was shown."""
-
-    contacts: int = 0
-    """How many requests (or connections, for pages about these) reached the tracker."""
-    benign: set[str] = field(default_factory=set)
-    """Which of the page's benign addresses and own paths were asked for, as the data name them."""
-    cookies: set[str] = field(default_factory=set)
-    storage: set[str] = field(default_factory=set)
-    works: bool | None = None
-    """What the page's own expression said; ``None``: it has none."""
-    trouble: str = ""
-    """Why the page could not be shown as it should."""
-
-
 @dataclass(frozen=True, slots=True)
 class Answered:
     """A page's document as a client without a browser gets it."""
@@ -86,6 +71,19 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Setup:
+    """How the middleware is set up; what it has by default, if nothing is said."""
+
+    refused: Refused = Refused.STRIP
+    csp: CspMode = CspMode.REPORT
+
+    def policy(self, pages: Sequence[Page]) -> Policy:
+        """Return the policy. A Content-Security-Policy has to be told what is benign: the catalog does not know."""
+        hosts = {host for page in pages for host, _ in page.benign_addresses if host.endswith(".example")}
+        return Policy(refused=self.refused, csp=self.csp, csp_allow=tuple(sorted(hosts)))
+
+
+@dataclass(frozen=True, slots=True)
 class Showing:
     """The whole gallery, shown."""
 
@@ -95,14 +93,15 @@ class Showing:
     answers: Mapping[State, Mapping[str, Answered]]
     guarded: bool
     """Whether what the middleware serves carries the guard ..."""
-    enforces_csp: bool
-    """... and a Content-Security-Policy that refuses, rather than reports."""
+    setup: Setup
     seconds: float
     chromium: str
 
     def is_enforced(self, page: Page) -> bool:
         """Whether the layer that stops this page's technique is there."""
-        return {"": True, "guard": self.guarded, "csp": self.enforces_csp, "nothing": False}[page.needs]
+        return {"": True, "guard": self.guarded, "csp": self.setup.csp is CspMode.ENFORCE, "nothing": False}[
+            page.needs
+        ]
 
 
 # What the middleware puts into pages: nothing else of it may differ from what the app answered.
@@ -203,40 +202,44 @@ class _Room:
         cookies = await self._context.cookies(self.address)
         return "; ".join(f"{cookie.get('name')}={cookie.get('value')}" for cookie in cookies)
 
-    async def show(self, pages: Sequence[Page]) -> dict[str, Visit]:
-        """Show ``pages``, and return what happened, by page id."""
-        self._standin.forget()
-        self._site.forget()
-        visits = {page.id: Visit() for page in pages}
+    async def show(self, pages: Sequence[Page], *, allowed: bool) -> dict[str, Visit]:
+        """Show ``pages``, and return what happened, by page id. ``allowed``: nothing is to be held back."""
+        self._record = record = Record(pages, self._site, self._standin)
+        self._allowed = allowed
         # What needs the foremost tab comes first, before pages open windows of their own.
         ordered = sorted(pages, key=lambda page: not page.front)
         for scripting in (True, False):
             todo = deque(page for page in ordered if page.scripting is scripting)
-            tabs = [
-                await self._open(scripting=scripting) for _ in range(min(TABS if scripting else 1, len(todo)))
-            ]
-            await asyncio.gather(*(self._work_off(tab, todo, visits, scripting=scripting) for tab in tabs))
+            tabs = [await self._open(scripting=scripting) for _ in range(min(TABS, len(todo)))]
+            await asyncio.gather(*(self._work_off(tab, todo, scripting=scripting) for tab in tabs))
         # What came late, too: it tells by itself where it belongs.
         await asyncio.sleep(2 * QUIET_SECONDS)
-        self._attribute(pages, visits)
-        return visits
+        record.read()
+        return record.visits
 
-    async def _work_off(
-        self, tab: Tab, todo: deque[Page], visits: Mapping[str, Visit], *, scripting: bool
-    ) -> None:
+    async def _work_off(self, tab: Tab, todo: deque[Page], *, scripting: bool) -> None:
         while todo:
             page = todo.popleft()
-            visit = visits[page.id]
-            try:
-                # A page may keep its tab busy for ever, or promise what it never keeps.
-                await asyncio.wait_for(self._show_one(page, tab, visit), PAGE_SECONDS)
-            except Error as error:
-                visit.trouble = error.message.partition("\n")[0]
-            except TimeoutError:
-                visit.trouble = f"it did not come to rest within {PAGE_SECONDS:.0f} seconds"
-            if visit.trouble or tab.is_closed():
-                tab = await self._renew(tab, scripting=scripting)
+            visit = self._record.visits[page.id]
+            for attempts_left in (2, 1, 0):
+                visit.trouble = await self._trouble(page, tab, visit)
+                if visit.trouble or tab.is_closed():
+                    tab = await self._renew(tab, scripting=scripting)
+                # The page before may have sent the tab somewhere that very moment.
+                if "interrupted by another navigation" not in visit.trouble or not attempts_left:
+                    break
         await tab.close()
+
+    async def _trouble(self, page: Page, tab: Tab, visit: Visit) -> str:
+        """Show a page; return why that did not work, or nothing."""
+        try:
+            # A page may keep its tab busy for ever, or promise what it never keeps.
+            await asyncio.wait_for(self._show_one(page, tab, visit), PAGE_SECONDS)
+        except Error as error:
+            return error.message.partition("\n")[0]
+        except TimeoutError:
+            return f"it did not come to rest within {PAGE_SECONDS:.0f} seconds"
+        return ""
 
     async def _show_one(self, page: Page, tab: Tab, visit: Visit) -> None:
         if page.front:
@@ -252,27 +255,27 @@ class _Room:
             await tab.wait_for_load_state("load", timeout=LOAD_MS)
         action, _, subject = page.act.partition(" ")
         if action == "click":
-            await tab.locator(subject).first.click(timeout=3_000, no_wait_after=True, force=True)
+            # By script: a tab in the background may wait for ever for its turn to be pointed at.
+            await tab.evaluate(_CLICK, subject)
         elif action == "leave":
             await tab.goto("about:blank")
         await self._settle(page)
         await self._read(page, tab, visit)
 
     async def _settle(self, page: Page) -> None:
-        """Wait until the page has asked for nothing for a while."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        host = page.tracker_address[0] if page.how == "connection" else None
+        """Wait until the page has asked for all that it must, and then for nothing more for a while."""
+        begun = since = time.monotonic()
+        patience = SLOW_QUIET_SECONDS if page.slow else QUIET_SECONDS
         seen = -1
-        since = time.monotonic()
-        while time.monotonic() < min(deadline, since + (SLOW_QUIET_SECONDS if page.slow else QUIET_SECONDS)):
-            await asyncio.sleep(QUIET_SECONDS / 5)
-            now = sum(
-                contact.host == host or _token(contact.target) == page.id
-                for contact in self._standin.contacts()
-            )
-            now += sum(asked.startswith(page.path) or page.id in asked for asked in self._site.asked())
-            if now != seen:
-                seen, since = now, time.monotonic()
+        while (now := time.monotonic()) - begun < PATIENCE_SECONDS:
+            await asyncio.sleep(QUIET_SECONDS / 6)
+            self._record.read()
+            if self._record.activity[page.id] != seen:
+                seen, since = self._record.activity[page.id], time.monotonic()
+            if self._record.has_all(page, tracker=self._allowed) and (
+                now - since >= patience or (self._allowed and says_all(page))
+            ):
+                return
 
     async def _read(self, page: Page, tab: Tab, visit: Visit) -> None:
         """Read what the page left in the browser, and what it says of itself."""
@@ -286,24 +289,11 @@ class _Room:
             cookies = await self._context.cookies()
             visit.cookies = {name for c in cookies if (name := str(c.get("name"))) in wanted}
 
-    def _attribute(self, pages: Sequence[Page], visits: Mapping[str, Visit]) -> None:
-        by_id = {page.id: page for page in pages}
-        by_host = {page.tracker_address[0]: page for page in pages if page.how == "connection"}
-        for contact in self._standin.contacts():
-            named = by_host.get(contact.host)
-            if named is not None:
-                visits[named.id].contacts += 1
-            elif contact.kind != "connection" and (page := by_id.get(_token(contact.target))):
-                _note(contact, page, visits[page.id])
-        asked = frozenset(self._site.asked())
-        for one in asked:
-            path, _, query = one.partition("?")
-            if page := by_id.get(_token("?" + query)):
-                visits[page.id].benign.add(path)
-        for page in pages:
-            visits[page.id].benign |= {own for own in page.own if page.path + own in asked}  # beside the page
 
-
+_CLICK = """selector => {
+  const element = document.querySelector(selector);
+  element.click ? element.click() : element.dispatchEvent(new MouseEvent("click", {bubbles: true}));
+}"""
 _STORED = """async () => {
   const keys = area => Object.keys(area);
   const databases = await indexedDB.databases();
@@ -311,23 +301,6 @@ _STORED = """async () => {
           ...keys(sessionStorage).map(key => "session:" + key),
           ...databases.map(database => "indexeddb:" + database.name)];
 }"""
-_TOKEN = re.compile(r"[?&]g=([a-z0-9.-]+)")
-
-
-def _token(target: str) -> str:
-    match = _TOKEN.search(target)
-    return match[1] if match else ""
-
-
-def _note(contact: Contact, page: Page, visit: Visit) -> None:
-    path = contact.target.partition("?")[0]
-    for written, (host, target) in zip(page.benign, page.benign_addresses, strict=True):
-        if contact.host == host and path == target.partition("?")[0]:
-            visit.benign.add(written)
-            return
-    # Anything else with the page's token is the tracker, in whatever way it is spelt.
-    if page.tracker:
-        visit.contacts += 1
 
 
 async def _fetch(pages: Sequence[Page], address: str, cookie: str) -> dict[str, Answered]:
@@ -348,6 +321,7 @@ def show_gallery(
     pages: Sequence[Page],
     *,
     states: Sequence[State] = tuple(State),
+    setup: Setup = Setup(),
     progress: Callable[[str], None] = lambda text: None,
 ) -> Showing:
     """Show ``pages`` in Chromium in the given states, and return what happened.
@@ -361,7 +335,8 @@ def show_gallery(
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         standin = opened.enter_context(StandIn())
         bare = opened.enter_context(served(site))
-        governed = opened.enter_context(served(ConsentMiddleware(site, data=folder / "receipts")))
+        middleware = ConsentMiddleware(site, policy=setup.policy(pages), data=folder / "receipts")
+        governed = opened.enter_context(served(middleware))
         probe = httpx2.get(governed + "/", headers={"Accept": "text/html"}, trust_env=False)
         with sync_playwright() as driver:
             executable, chromium = find_chromium(driver)
@@ -372,7 +347,7 @@ def show_gallery(
         async def show(state: State, room: _Room) -> None:
             if state in states:
                 progress(state)
-                visits[state] = await room.show(pages)
+                visits[state] = await room.show(pages, allowed=state in ALLOWING)
                 answers[state] = await _fetch(pages, room.address, await room.cookie_header())
 
         async def show_all() -> None:
@@ -398,7 +373,7 @@ def show_gallery(
         visits=visits,
         answers=answers,
         guarded=_GUARD.search(probe.text) is not None,
-        enforces_csp="content-security-policy" in probe.headers,
+        setup=setup,
         seconds=time.monotonic() - begun,
         chromium=chromium,
     )

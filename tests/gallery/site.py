@@ -46,10 +46,10 @@ class GallerySite:
         self._lock = threading.Lock()
         self._asked: list[str] = []
 
-    def asked(self) -> tuple[str, ...]:
-        """Return paths with their queries, oldest first, since the last ``forget``."""
+    def asked(self, *, since: int = 0) -> tuple[str, ...]:
+        """Return paths with their queries since the last ``forget``, oldest first, but for the first ``since``."""
         with self._lock:
-            return tuple(self._asked)
+            return tuple(self._asked[since:])
 
     def forget(self) -> None:
         with self._lock:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from consent.policy import Refused
 from tests.gallery.pages import TIERS, Page
 from tests.gallery.run import ALLOWING, REFUSING, Showing, State, without_insertions
 
@@ -52,12 +53,14 @@ def _byte_faults(showing: Showing, page: Page, state: State) -> Iterator[str]:
         has = answer.has(page.fill(text), page.charset)
         if state in ALLOWING and not has:
             yield f"the answer lacks {page.fill(text)!r}"
-        elif state in REFUSING and showing.is_enforced(page) and has:
+        elif (
+            state in REFUSING and showing.is_enforced(page) and has and showing.setup.refused is Refused.STRIP
+        ):
             yield f"the answer still has {page.fill(text)!r}"
     if answer.status != 200:
         yield f"the answer's status is {answer.status}"
     untouched = page.look_alike or page.tier == "benign" or state in ALLOWING
-    if untouched and without_insertions(answer.body, page.charset) != page.document:
+    if untouched and not page.respelt and without_insertions(answer.body, page.charset) != page.document:
         yield "the bytes differ from the original by more than insertions"
 
 
@@ -133,11 +136,12 @@ def table_lines(showing: Showing) -> list[str]:
         )
         for line in cells
     ]
-    layers = [name for name, there in (("guard", showing.guarded), ("CSP", showing.enforces_csp)) if there]
+    layers = [f"CSP {showing.setup.csp}", f"refused = {showing.setup.refused}"]
+    layers += ["guard"] if showing.guarded else []
     lines += [
         "",
         "pages that reach their tracker in each state; awaited: those before a choice that a layer would stop",
-        f"that is not there; inert: not performed by Chromium. Beside the server: {', '.join(layers) or 'nothing'}.",
+        f"that is not there; inert: not performed by Chromium. {', '.join(layers)}.",
         f"{showing.chromium}, {showing.seconds:.0f} s",
     ]
     return lines
@@ -158,7 +162,8 @@ def as_json(showing: Showing) -> Mapping[str, Any]:
         "chromium": showing.chromium,
         "seconds": round(showing.seconds, 1),
         "guard": showing.guarded,
-        "csp": showing.enforces_csp,
+        "csp": showing.setup.csp,
+        "refused": showing.setup.refused,
         "tiers": [{key: getattr(row, key) for _, key in _COLUMNS} for row in rows(showing)],
         "pages": [
             {

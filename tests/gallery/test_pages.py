@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.gallery.pages import TIERS, GalleryError, load_pages
-from tests.gallery.run import Answered, Showing, State, Visit, without_insertions
+from tests.gallery.record import Visit
+from tests.gallery.run import Answered, Setup, Showing, State, without_insertions
 from tests.gallery.summary import faults, remaining, rows
 
 PAGE = '[[page]]\nname = "a"\nabout = "Shows."\n'
@@ -95,7 +96,7 @@ def shown(folder: Path, *, visit: Visit, body: bytes | None = None, guarded: boo
         visits={state: {page.id: visit} for state in states},
         answers={state: {page.id: answer} for state in states},
         guarded=guarded,
-        enforces_csp=False,
+        setup=Setup(),
         seconds=1.0,
         chromium="none",
     )
