@@ -149,6 +149,8 @@ class ClosedWorld:
         enforced = policy.csp is CspMode.ENFORCE
         self._report_uri = f"; report-uri {prefix}/report"
         self.mode = policy.csp
+        self.is_final = enforced and not for_all
+        """Whether a page keeps visitors from what they come to allow later."""
         self._max_sources = (MAX_ENFORCED_BYTES if enforced else MAX_REPORTED_BYTES) - 100 - len(prefix)
         self._endpoint = f'{REPORT_GROUP}="{prefix}/report"'.encode()
         self._places = {vendor.id: tuple(_places_of(vendor)) for vendor in catalog.vendors.values()}

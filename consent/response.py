@@ -216,7 +216,7 @@ class GovernedResponse:
             self._site.failures.unknown_coding(coded[:80].decode("latin-1"), self._scope["path"])
             if (secured := self._secured(headers)) is headers:
                 return message
-            secured = fields.varying(secured, fields.PAGE_DECIDING_FIELDS)
+            secured = fields.personal(secured, names=fields.PAGE_DECIDING_FIELDS)
             return self._passing({**message, "headers": secured})
         unsure = kind if kind in _UNSURE_TYPES else None
         if message["status"] == 206:
@@ -402,6 +402,20 @@ class GovernedResponse:
             return markup
         return _LOCAL_URL.sub(rb'\1="//%b/' % host, markup)
 
+    def _missing(self) -> frozenset[str]:
+        """Return what needs a new page when it is allowed, though this one holds something."""
+        page = self._enforcement()
+        csp = self._site.csp
+        if csp is None or not csp.is_final:
+            return page.missing
+        there = (Action.ALLOWED, Action.STRIPPED)
+        held = {
+            f"{f.vendor.category}/{f.vendor.id}" for f in page.findings if f.vendor and f.action not in there
+        }
+        # A policy stays that of its page: what is held here, and what it loads, would be stopped.
+        refused = [c for c in OPTIONAL if held and not self._ruling.decision.allows(c)]
+        return page.missing.union(held, refused)
+
     def _insertion(self) -> bytes:
         site = self._site
         decision = self._ruling.decision
@@ -409,7 +423,7 @@ class GovernedResponse:
         if query := self._scope.get("query_string", b""):
             target += "?" + query.decode("latin-1")
         pieces = [site.banner.markup(decision, return_to=target, nonce=self._nonce)]
-        if missing := self._enforcement().missing:
+        if missing := self._missing():
             # With what is held in the page, the client does without a new page. This here needs one.
             names = " ".join(sorted(missing))
             pieces.append(f'<template class="consent-missing" data-consent="{names}"></template>'.encode())

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from consent.categories import Category
 from consent.csp import ClosedWorld
 from consent.inventory import Inventory
 from consent.middleware import EnforcingMiddleware
-from consent.policy import CspMode, Policy
+from consent.policy import CacheMode, CspMode, Policy, Refused
 from tests.exchange import CATALOG, HTML, TRACKER, Answer, answering, around, ask, chosen
+from tests.exchange import POLICY as SITE
 
 NAME = "content-security-policy"
 POLICY = (
@@ -172,3 +175,36 @@ def test_visitors_who_allow_everything_get_it_too() -> None:
     for destination in ("document", "iframe"):
         headers = {"cookie": chosen(), "sec-fetch-dest": destination}
         assert ask(app, headers=headers).header(NAME) == everything
+
+
+def test_what_is_held_under_an_enforced_policy_needs_a_new_page() -> None:
+    """The client is told so in the page, for all that is refused; not where the policy only reports."""
+    page = b"<body><script src='https://t.tracker.example/t.js'></script></body>"
+    holding: dict[str, Any] = {"policy": replace(SITE, refused=Refused.HOLD)}
+    mark = b'<template class="consent-missing" data-consent="%b"></template>'
+    everything = mark % b"functional performance targeting targeting/tracker"
+    assert everything in ask(secured(answering(page), **holding)).body
+    some = {"cookie": chosen([Category.PERFORMANCE])}
+    assert (
+        mark % b"functional targeting targeting/tracker"
+        in ask(secured(answering(page), **holding), headers=some).body
+    )
+    for app in (
+        secured(answering(page), CspMode.REPORT, **holding),
+        secured(answering(page)),
+        secured(answering(PAGE), **holding),
+    ):
+        assert b"consent-missing" not in ask(app).body
+
+
+def test_a_page_for_everybody_allows_what_anybody_may() -> None:
+    """Of declared and seen vendors, whoever asks, and for whatever: a cache gives it to all."""
+    policy = Policy(cache=CacheMode.UNIFORM, refused=Refused.HOLD, vendors=(CATALOG.vendors["tracker"],))
+    world = ClosedWorld(CATALOG, replace(policy, csp=CspMode.ENFORCE), for_all=True)
+    app = around(answering(WITH_CDN), policy=policy, csp=world, inventory=Inventory())
+    for headers in ({}, {"cookie": chosen(policy=policy)}, {"sec-fetch-dest": "empty"}):
+        answer = ask(app, headers=headers)
+        assert answer.header(NAME) == POLICY.format(
+            " tracker.example *.tracker.example cdn.example *.cdn.example"
+        )
+        assert b"consent-missing" not in answer.body
