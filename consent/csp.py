@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from consent.catalog import Catalog, Vendor
 from consent.catalog.matching import UrlPattern
+from consent.categories import Category
 from consent.decision import Decision
 from consent.policy import CspMode, Policy
 
@@ -230,9 +231,9 @@ class ClosedWorld:
         covered = {place.host for some in places for place in some if place.exact and place.path == "/"}
         written = [list(self._written(some, allowed, covered)) for some in places]
         # In turn, so that a vendor with a list of countries leaves the others their first places.
-        for group in zip_longest(*written):
-            for pair in group:
-                texts.extend(pair or ())
+        for group in zip_longest(*written, fillvalue=()):
+            for sources in group:
+                texts.extend(sources)
         return (self._joined(dict.fromkeys(texts)) + self._report_uri).encode("ascii", "ignore")
 
     def _written(
@@ -256,7 +257,11 @@ class ClosedWorld:
                     paths = [place.path, place.path + "/"]
             for path in paths:
                 written = "" if path == "/" else path.replace(";", "%3B").replace(",", "%2C")
-                yield f"{place.host}{written}", f"*.{place.host}{written}"
+                found: tuple[str, ...] = (f"{place.host}{written}", f"*.{place.host}{written}")
+                if place.path == "/" and place.vendor.category is not Category.TARGETING:
+                    # A source without a scheme stands for no WebSocket. Chats and recorders need them.
+                    found += (f"wss://{place.host}", f"wss://*.{place.host}")
+                yield found
 
     def _inside(self, place: Source) -> list[_Place]:
         """Return the places of vendors that lie within ``place``."""

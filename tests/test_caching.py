@@ -322,7 +322,8 @@ def test_the_policy_is_everybodys_too() -> None:
     answers = [ask(app, headers={**who, **to}) for who, _ in VISITORS for to in DESTINATIONS]
     assert {answer.header("content-security-policy") for answer in answers} == {
         "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob: about: tracker.example *.tracker.example "
-        "counter.example *.counter.example; report-uri /_consent/report; report-to consent-csp"
+        "counter.example *.counter.example wss://counter.example wss://*.counter.example; "
+        "report-uri /_consent/report; report-to consent-csp"
     }
     assert len({str((answer.headers, answer.body)) for answer in answers}) == 1
 

@@ -149,15 +149,20 @@ def test_of_a_host_with_several_vendors_the_part_that_is_not_refused_is_allowed(
 
 
 def test_declared_vendors_come_with_what_the_decision_allows() -> None:
-    """First those that are declared, then those that were seen; what is refused is in neither."""
-    names = {"declared": ("tracker", "counter"), "seen": ("cdn", "tracker")}
-    assert policy_of(**names) == "cdn.example *.cdn.example"  # type: ignore[arg-type]
-    assert policy_of(decision=deciding(Category.PERFORMANCE), **names) == (  # type: ignore[arg-type]
-        "counter.example *.counter.example cdn.example *.cdn.example"
-    )
-    assert policy_of(decision=deciding(*OPTIONAL, counter=False), **names) == (  # type: ignore[arg-type]
-        "tracker.example *.tracker.example cdn.example *.cdn.example"
-    )
+    """First those that are declared, then those that were seen; what is refused is in neither.
+
+    WebSockets are for vendors that are not there for targeting.
+    """
+    counter = "counter.example *.counter.example wss://counter.example wss://*.counter.example"
+    cdn = "cdn.example *.cdn.example wss://cdn.example wss://*.cdn.example"
+    tracker = "tracker.example *.tracker.example"
+    for decision, expected in (
+        (REFUSING, cdn),
+        (deciding(Category.PERFORMANCE), f"{counter} {cdn}"),
+        (deciding(*OPTIONAL, counter=False), f"{tracker} {cdn}"),
+    ):
+        text = policy_of(decision=decision, declared=("tracker", "counter"), seen=("cdn", "tracker"))
+        assert text == expected
 
 
 def test_paths_say_no_more_than_the_catalog_where_somebody_else_is_refused() -> None:

@@ -63,11 +63,18 @@ PAGES: tuple[str, ...] = (
 
 
 @contextmanager
-def serve(app: ASGIApp) -> Iterator[int]:
-    """Serve ``app`` with uvicorn in a thread, and give its port on 127.0.0.1."""
+def serve(app: ASGIApp, *, certificate: Path | None = None) -> Iterator[int]:
+    """Serve ``app`` with uvicorn in a thread, over HTTPS with a certificate, and give its port on 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         server = uvicorn.Server(
-            uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1)
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                lifespan="on",
+                timeout_graceful_shutdown=1,
+                ssl_certfile=certificate,
+                ssl_keyfile=certificate,
+            )
         )
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="demo")
         thread.start()
@@ -275,6 +282,7 @@ def open_browser(playwright: Playwright, chromium: Path, standin: StandIn) -> It
                     "--disable-quic",
                     "--disable-component-update",
                     "--ignore-certificate-errors",
+                    "--short-reporting-delay",
                     "--host-resolver-rules=" + ", ".join(rules),
                 ],
                 java_script_enabled=javascript,

@@ -50,8 +50,8 @@ class Contact:
     """Lower-case names; the last value where a name is repeated."""
 
 
-def _certificate(folder: Path) -> ssl.SSLContext:
-    """Return a server context with a new self-signed certificate; browsers are told not to mind."""
+def write_certificate(folder: Path) -> Path:
+    """Return a file with a new self-signed certificate and its key; browsers are told not to mind."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stand-in on loopback")])
     now = datetime.datetime.now(datetime.UTC)
@@ -68,7 +68,7 @@ def _certificate(folder: Path) -> ssl.SSLContext:
         )
         .sign(key, hashes.SHA256())
     )
-    path = folder / "stand-in.pem"
+    path = folder / "certificate.pem"
     path.write_bytes(
         key.private_bytes(
             serialization.Encoding.PEM,
@@ -77,8 +77,12 @@ def _certificate(folder: Path) -> ssl.SSLContext:
         )
         + certificate.public_bytes(serialization.Encoding.PEM)
     )
+    return path
+
+
+def _context(folder: Path) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(path)
+    context.load_cert_chain(write_certificate(folder))
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -162,7 +166,7 @@ class StandIn:
 
     async def _serve(self, loop: asyncio.SelectorEventLoop) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            context = _certificate(Path(folder))
+            context = _context(Path(folder))
 
         def hello(_: ssl.SSLObject | ssl.SSLSocket, server_name: str | None, __: ssl.SSLContext) -> None:
             self._note(Contact("connection", "https", (server_name or "unnamed").lower()))
