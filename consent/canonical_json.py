@@ -59,6 +59,18 @@ def parse_canonical(data: bytes, *, max_bytes: int) -> object:
     Raises:
         InvalidReceiptError: it is too long, not JSON in UTF-8, or not in canonical form.
     """
+    content = parse_json(data, max_bytes=max_bytes)
+    if canonical_json(content) != data:
+        raise InvalidReceiptError("the bytes are not in canonical form (RFC 8785)")
+    return content
+
+
+def parse_json(data: bytes, *, max_bytes: int) -> object:
+    """Read a JSON value in any layout, without fractions and repeated members.
+
+    Raises:
+        InvalidReceiptError: it is too long, or not such JSON in UTF-8.
+    """
     if len(data) > max_bytes:
         raise InvalidReceiptError(f"{len(data)} bytes are too long: at most {max_bytes}")
     try:
@@ -72,8 +84,6 @@ def parse_canonical(data: bytes, *, max_bytes: int) -> object:
         raise
     except (ValueError, RecursionError) as error:
         raise InvalidReceiptError(f"not JSON in UTF-8: {error}") from None
-    if canonical_json(content) != data:
-        raise InvalidReceiptError("the bytes are not in canonical form (RFC 8785)")
     return content
 
 

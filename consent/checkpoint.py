@@ -138,6 +138,15 @@ class Checkpoint:
         origin, size, root = lines[:3]
         return cls(origin, _decimal(size), _unbase64(root))
 
+    @classmethod
+    def of_note(cls, note: str) -> Checkpoint:
+        """Read the checkpoint in a signed note of one's own, without looking at its signatures.
+
+        Raises:
+            InvalidProofError: it is not one.
+        """
+        return cls.parse(note.rpartition("\n\n")[0] + "\n")
+
 
 def open_note(note: str, verifiers: Iterable[Verifier]) -> str:
     """Return the text of a signed note that one of ``verifiers`` signed.

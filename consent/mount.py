@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -22,8 +23,9 @@ from consent.middleware import EnforcingMiddleware, OnError
 from consent.policy import CacheMode, CspMode, Policy, load_policy, locate_in_policy, own_cookie_vendors
 from consent.reports import Reports
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
+from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
-from consent.store import Store
+from consent.store import Ledger, Store
 from consent.variant_cookie import VariantCookie
 from consent.visitor import VisitorEndpoints
 
@@ -41,6 +43,8 @@ class ConsentMiddleware:
         data: the folder for receipts and keys, made where it is missing. ``CONSENT_DATA``. Default:
             ``consent-data`` in the working directory.
         store: where receipts go instead of an SQLite file in ``data``. It is closed with the app.
+        ledger: opens the log that ``store`` keeps, so that its checkpoints and proofs can be read under ``prefix``.
+            Default: that of the SQLite file; for another store none.
         templates: the site's own folder of templates and texts, which go before the built-in ones.
             ``CONSENT_TEMPLATES``.
         prefix: the path under which the endpoints answer. ``CONSENT_PREFIX``. Default: ``/_consent``.
@@ -64,6 +68,7 @@ class ConsentMiddleware:
         policy: Policy | str | Path | None = None,
         data: str | Path | None = None,
         store: Store | None = None,
+        ledger: Callable[[], Ledger] | None = None,
         templates: str | Path | None = None,
         prefix: str | None = None,
         guard: bool | None = None,
@@ -93,7 +98,9 @@ class ConsentMiddleware:
             # A text of the policy file is checked where it is used: say where it stands.
             raise (locate_in_policy(error, path) if path else error) from None
         if store is None:
-            store = SQLiteStore(folder.receipts_path, folder.ledger_keys(), clock=clock)
+            keys = folder.ledger_keys()
+            store = SQLiteStore(folder.receipts_path, keys, clock=clock)
+            ledger = partial(SQLiteReceiptLog, folder.receipts_path, keys)
             # A database that cannot be written is to stop the start, not the first visitor's choice.
             store.prepare()
         self._store = store
@@ -127,6 +134,7 @@ class ConsentMiddleware:
             static=[guarding.file] if guarding else [],
             companion=companion,
             reports=Reports(inventory, catalog) if csp else None,
+            ledger=ledger,
             clock=clock,
         )
         self._enforcing = EnforcingMiddleware(

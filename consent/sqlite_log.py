@@ -10,15 +10,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from consent.checkpoint import Checkpoint, InclusionProof
-from consent.errors import InvalidReceiptError, SealBrokenError, StoreUnavailable
+from consent.checkpoint import Checkpoint, InclusionProof, Verifier
+from consent.errors import InvalidProofError, InvalidReceiptError, SealBrokenError, StoreUnavailable
+from consent.evidence import Evidence
 from consent.merkle import inclusion_proof
 from consent.receipts import Artefact, Outcome, Receipt
 from consent.sealed_receipt import DailyCount, DailyKey
 from consent.sealing import SALT_BYTES, LedgerKeys, Sealer
+from consent.signing import CheckpointSigner
 from consent.sqlite_schema import BUSY_SECONDS, SCHEMA_VERSION, schema_of, uuid_bytes
-from consent.sqlite_tree import checkpoints, last_checkpoint, log_size, origin_of, read_tile, tiles_at
-from consent.store import Evidence, Leaf, LoggedReceipt
+from consent.sqlite_tree import checkpoints, last_checkpoint, origin_of, read_tile, tiles_at
+from consent.store import Leaf, LoggedReceipt
 
 
 def check_log(path: str | Path) -> None:
@@ -27,7 +29,7 @@ def check_log(path: str | Path) -> None:
     Raises:
         StoreUnavailable: there is no database yet, it cannot be read, or it is not one of ours.
     """
-    _connect(Path(path).absolute()).close()
+    connect(Path(path).absolute()).close()
 
 
 class SQLiteReceiptLog:
@@ -47,9 +49,10 @@ class SQLiteReceiptLog:
 
     def __init__(self, path: str | Path, keys: LedgerKeys) -> None:
         self._path = Path(path).absolute()
+        self._keys = keys
         self._sealer = Sealer(keys)
-        self._lock = threading.Lock()
-        self._connection = _connect(self._path)
+        self._lock = threading.RLock()
+        self._connection = connect(self._path)
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +61,11 @@ class SQLiteReceiptLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        # Whoever serves the log from it has it as long as he lives.
+        if hasattr(self, "_connection"):
+            self._connection.close()
 
     def close(self) -> None:
         """Close the database. May be repeated."""
@@ -99,6 +107,15 @@ class SQLiteReceiptLog:
 
     def artefact(self, hash: str) -> Artefact | None:
         """Return the artefact whose content has this SHA-256, or ``None``."""
+        artefact = self.stored_artefact(hash)
+        if artefact is not None and artefact.hash != hash.lower():
+            raise InvalidReceiptError(
+                f"artefact {hash.lower()} was altered: its content has SHA-256 {artefact.hash}"
+            )
+        return artefact
+
+    def stored_artefact(self, hash: str) -> Artefact | None:
+        """Return what is kept under this name, altered or not."""
         try:
             key = bytes.fromhex(hash)
         except ValueError:
@@ -107,14 +124,7 @@ class SQLiteReceiptLog:
             row = self._connection.execute(
                 "SELECT CAST(content AS BLOB), CAST(media_type AS TEXT) FROM artefact WHERE hash = ?", (key,)
             ).fetchone()
-        if row is None:
-            return None
-        artefact = Artefact(content=row[0], media_type=row[1])
-        if artefact.hash != key.hex():
-            raise InvalidReceiptError(
-                f"artefact {key.hex()} was altered: its content has SHA-256 {artefact.hash}"
-            )
-        return artefact
+        return None if row is None else Artefact(content=row[0], media_type=row[1])
 
     def daily(self, first_day: str, last_day: str) -> Sequence[DailyCount]:
         """Return how many choices of which kind there were on the days from first to last, in order.
@@ -132,10 +142,10 @@ class SQLiteReceiptLog:
 
     # ---- the tree
 
-    def origin(self) -> str:
-        """Return the log's name."""
+    def verifiers(self) -> Sequence[Verifier]:
+        """Return the log's public keys. See :meth:`consent.store.Ledger.verifiers`."""
         with self._reading():
-            return origin_of(self._connection)
+            return CheckpointSigner(origin_of(self._connection), self._keys).verifiers
 
     def checkpoint(self) -> str | None:
         """Return the checkpoint signed last. See :meth:`consent.store.Ledger.checkpoint`."""
@@ -156,13 +166,24 @@ class SQLiteReceiptLog:
     def leaves(self, first: int, limit: int) -> Sequence[Leaf]:
         """Return leaves in order. See :meth:`consent.store.Ledger.leaves`."""
         with self._reading():
-            rows = self._connection.execute(f"{_ROWS} WHERE leaf >= ? ORDER BY leaf LIMIT ?", (first, limit))
+            rows = self._connection.execute(
+                f"{_ROWS} WHERE leaf >= ? AND leaf < ? ORDER BY leaf", (first, first + limit)
+            )
             return [self._leaf(*row) for row in rows]
 
-    def size(self) -> int:
-        """Return how many leaves the log has."""
+    def stored_tile(self, level: int, index: int, width: int) -> bytes:
+        """Return what is kept of a tile, up to ``width`` hashes, altered or not."""
         with self._reading():
-            return log_size(self._connection)
+            try:
+                return read_tile(self._connection, level, index, width)
+            except InvalidProofError:
+                return b""
+
+    def artefact_hashes(self) -> Sequence[str]:
+        """Return the names of all artefacts."""
+        with self._reading():
+            rows = self._connection.execute("SELECT CAST(hash AS BLOB) FROM artefact ORDER BY 1").fetchall()
+        return [hash.hex() for (hash,) in rows]
 
     def evidence(self, receipt_id: str) -> Evidence | None:
         """Return a receipt with its proof. See :meth:`consent.store.Ledger.evidence`."""
@@ -176,7 +197,9 @@ class SQLiteReceiptLog:
             if row is None or note is None:
                 return None
             leaf = self._leaf(*row)
-            size = Checkpoint.parse(note.rpartition("\n\n")[0] + "\n").size
+            size = Checkpoint.of_note(note).size
+            if leaf.broken is not None:
+                raise SealBrokenError(f"the receipt at leaf {leaf.number} does not open: {leaf.broken}")
             if leaf.record is None or leaf.salt is None or leaf.number >= size:
                 return None
             hashes = inclusion_proof(leaf.number, size, tiles_at(self._connection, size).subtree)
@@ -188,6 +211,8 @@ class SQLiteReceiptLog:
         logged = []
         for row in rows:
             leaf = self._leaf(*row)
+            if leaf.broken is not None:
+                raise SealBrokenError(f"the receipt at leaf {leaf.number} does not open: {leaf.broken}")
             try:
                 if leaf.record is None or not leaf.proves_record:
                     raise InvalidReceiptError("it is not the one that the log commits to")
@@ -220,12 +245,21 @@ class SQLiteReceiptLog:
                 raise SealBrokenError("its visitor's key is missing")
             salt, record = self._sealer.open(self._sealer.unwrap(wrapped_key, tag), body, id_tag)
         except SealBrokenError as error:
-            raise SealBrokenError(f"the receipt at leaf {number} does not open: {error}") from None
+            return Leaf(number, committed, None, None, str(error))
         return Leaf(number, committed, salt, record)
+
+    @contextlib.contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """Let everything in between read the log as it is now. An erasure waits for the end of it."""
+        with self._reading(), self._one_moment():
+            yield
 
     @contextlib.contextmanager
     def _one_moment(self) -> Iterator[None]:
         """Let everything in between read the same state of the database."""
+        if self._connection.in_transaction:
+            yield
+            return
         self._connection.execute("BEGIN")
         try:
             yield
@@ -238,7 +272,12 @@ class SQLiteReceiptLog:
             yield
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a log to read it and nothing else.
+
+    Raises:
+        StoreUnavailable: there is no database yet, it cannot be read, or it is not one of ours.
+    """
     nothing_yet = (
         f"no receipts yet: there is no database at {path}; "
         "it is made when the site starts or the first visitor chooses"

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from consent.checkpoint import InclusionProof
+from consent.checkpoint import Verifier
 from consent.erasure import Erasure
+from consent.evidence import Evidence
 from consent.merkle import leaf_hash
 from consent.receipts import Artefact, Outcome, Receipt
 from consent.sealing import commitment
@@ -140,6 +141,8 @@ class Leaf:
     """``None``: erased."""
     record: bytes | None = field(repr=False)
     """Canonical bytes of a receipt, or of an erasure; ``None``: erased."""
+    broken: str | None = None
+    """Why the record is not here although it was not erased: what is kept of it does not open."""
 
     @property
     def hash(self) -> bytes:
@@ -150,25 +153,18 @@ class Leaf:
     def proves_record(self) -> bool:
         """Whether the record is the one that the leaf commits to. There is nothing to prove of what was erased."""
         if self.salt is None or self.record is None:
-            return self.salt is self.record
+            return self.salt is self.record and self.broken is None
         return commitment(self.salt, self.record) == self.commitment
-
-
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A record with all that proves it to somebody who knows the log's key, and has nothing else."""
-
-    record: bytes
-    """Canonical bytes."""
-    salt: bytes
-    proof: InclusionProof
 
 
 class Ledger(Protocol):
     """The log as a tree: what anybody may see of it, and what proves a record. Blocks.
 
-    Every method raises StoreUnavailable where the log cannot be read, SealBrokenError where a record does not open.
+    Every method raises StoreUnavailable where the log cannot be read.
     """
+
+    def verifiers(self) -> Sequence[Verifier]:
+        """Return the public keys that its checkpoints are signed with, the one in use first."""
 
     def checkpoint(self) -> str | None:
         """Return the checkpoint signed last, a signed note; ``None`` before the first."""
@@ -183,10 +179,16 @@ class Ledger(Protocol):
         """
 
     def leaves(self, first: int, limit: int) -> Sequence[Leaf]:
-        """Return up to ``limit`` leaves from ``first`` on, in order and without gaps."""
+        """Return the ``limit`` leaves from ``first`` on, in order; fewer only where the log ends, or was altered.
+
+        Also where a record does not open: the leaf says so.
+        """
 
     def evidence(self, receipt_id: str) -> Evidence | None:
         """Return a receipt with its proof under the last checkpoint.
 
         ``None``: there is no such receipt, it was erased, or no checkpoint covers it yet.
+
+        Raises:
+            SealBrokenError: the record does not open.
         """

@@ -29,11 +29,12 @@ from consent.choice import BrowserSignal, Choice
 from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError
 from consent.cookie_expiry import expire_refused_cookies
 from consent.decision import Decision, Reason, allowance, decide
+from consent.ledger_endpoints import LedgerEndpoints
 from consent.policy import Policy
 from consent.receipts import Artefact, CollectionMethod, build_receipt, outcome_of
 from consent.reports import MAX_REPORT_BYTES, Reports, read_reports
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
-from consent.store import Store
+from consent.store import Ledger, Store
 from consent.submission import MAX_RETURN_TO, Submission, local_address, read_form, read_json
 from consent.variant_cookie import VariantCookie
 
@@ -97,6 +98,7 @@ class VisitorEndpoints:
         static: Files to serve beside the banner's.
         companion: What tells caches and the guard of the choice; set together with it.
         reports: Takes what browsers report of our Content-Security-Policy; ``None``: nobody does.
+        ledger: Opens the log for its public part, and for visitors' own receipts; ``None``: they are not shown.
         clock: Returns seconds since 1970-01-01T00:00:00Z.
         random_bytes: The source of receipt ids and pseudonyms.
     """
@@ -112,6 +114,7 @@ class VisitorEndpoints:
         static: Iterable[StaticFile] = (),
         companion: VariantCookie | None = None,
         reports: Reports | None = None,
+        ledger: Callable[[], Ledger] | None = None,
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
@@ -125,6 +128,7 @@ class VisitorEndpoints:
         self._clock = clock
         self._random_bytes = random_bytes
         self._prefix = banner.prefix
+        self._ledger = LedgerEndpoints(self._prefix, ledger, self._receipt_of) if ledger else None
         self._static = dict(_static_answers((*banner.static.values(), *static)))
         support = {"gpc": bool(policy.gpc_refuses), "lastUpdate": GPC_SUPPORT_SINCE.isoformat()}
         self._gpc = _Answer(
@@ -136,6 +140,9 @@ class VisitorEndpoints:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"the visitor endpoints answer http only, not {scope['type']!r}")
+        if self._ledger is not None and self._ledger.answers(scope["path"]):
+            await self._ledger(scope, receive, send)
+            return
         headers: Headers = scope["headers"]
         try:
             answer = await self._answer(scope, headers, receive)
@@ -180,6 +187,11 @@ class VisitorEndpoints:
         if file is None:
             return None
         return lambda scope, headers: _static_answer(*file, headers)
+
+    def _receipt_of(self, headers: Headers) -> str | None:
+        """Return the id of the receipt that the visitor's choice rests on."""
+        choice = self._signals(headers).choice
+        return None if choice is None else choice.receipt_id
 
     def _signals(self, headers: Headers) -> Signals:
         choice, state = self._cookie.read(

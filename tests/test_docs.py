@@ -16,6 +16,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from consent.canonical_json import canonical_json
 from consent.categories import Category
 from consent.cli import main
 from consent.enforcement import Action
+from consent.erasure import Erasure
 from consent.headers import GOVERNED, PAGE_DECIDING_FIELDS, REWRITTEN_TYPES
 from consent.policy import _COOKIE_RULES, _FIELDS, _TOP, CspMode, Refused
 from consent.receipts import CollectionMethod, Outcome, Receipt
@@ -553,6 +555,9 @@ def test_every_endpoint_is_documented_and_answers(site: Starlette) -> None:
     code = (ROOT / "consent" / "visitor.py").read_text()
     in_code = {f"/_consent/{name}" for name in re.findall(r'f"\{self\._prefix\}/([a-z]+)"', code)}
     in_code |= set(re.findall(r'"(/\.well-known/[a-z./]+)"', code))
+    ledger = (ROOT / "consent" / "ledger_endpoints.py").read_text()
+    in_code |= {f"/_consent/{name}" for name in re.findall(r'== f"\{self\._prefix\}/([a-z]+)"', ledger)}
+    in_code |= {"/_consent/ledger"}
     rows = tables("docs/http-api.md", "endpoint")
     documented = {
         _INLINE_CODE.findall(row[0])[0].removesuffix("/…"): _INLINE_CODE.findall(row[1]) for row in rows
@@ -563,6 +568,13 @@ def test_every_endpoint_is_documented_and_answers(site: Starlette) -> None:
             real = path
             if path == "/_consent/static":
                 real = re.findall(r'href="(/_consent/static/[^"]+)"', client.get("/").text)[0]
+            elif path == "/_consent/ledger":
+                real = "/_consent/ledger/checkpoint"
+            elif path == "/_consent/receipt":
+                client.post(
+                    "/_consent/choice", json={"action": "refuse"}, headers={"Sec-Fetch-Site": "same-origin"}
+                )
+                time.sleep(1.5)
             for method in methods:
                 assert client.request(method, real, follow_redirects=False).status_code in (200, 400, 403)
             refused = client.request("DELETE", real)
@@ -582,6 +594,8 @@ def test_every_error_is_documented() -> None:
     """Status and code, both ways."""
     code = (ROOT / "consent" / "visitor.py").read_text()
     raised = set(re.findall(r'_Refused\((\d{3}), "([a-z-]+)"', code))
+    ledger = (ROOT / "consent" / "ledger_endpoints.py").read_text()
+    raised |= set(re.findall(r'_error\(\s*(\d{3}), "([a-z-]+)"', ledger))
     rows = tables("docs/http-api.md", "status")
     assert {(row[0], row[1].strip("`")) for row in rows} == raised
 
@@ -633,6 +647,7 @@ def test_every_member_of_a_receipt_is_documented() -> None:
     members = (receipt.keys() - {"signals"}) | {f"signals.{name}" for name in receipt["signals"]}
     rows = {_INLINE_CODE.findall(row[0])[0]: row[1] for row in tables("docs/receipt.md", "member")}
     assert rows.keys() == members
+    assert first_codes("docs/receipt.md", "member of an erasure") == set(Erasure.__dataclass_fields__)
     assert set(_INLINE_CODE.findall(rows["device"])) == set(Device)
     assert set(_INLINE_CODE.findall(rows["regime"])) == set(Regime)
     assert set(_INLINE_CODE.findall(TEXT["README.md"])) >= set(Category)

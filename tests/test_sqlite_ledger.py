@@ -325,6 +325,8 @@ def test_nothing_is_signed_beside_a_checkpoint_that_cannot_be_believed(
 def test_signing_keys_are_rotated(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The new one signs, and the old one's checkpoints are still believed; without it they are not."""
     record(path, make_receipt(1))
+    with SQLiteReceiptLog(path, KEYS) as log:
+        before = log.checkpoint()
     new = b"n" * 32
     both = LedgerKeys(signing=(new, *KEYS.signing), wrapping=KEYS.wrapping, index=KEYS.index)
     append_all(SQLiteStore(path, both), make_receipt(2))
@@ -332,7 +334,7 @@ def test_signing_keys_are_rotated(path: Path, caplog: pytest.LogCaptureFixture) 
     with SQLiteReceiptLog(path, KEYS) as log:
         note = log.checkpoint()
         assert note is not None
-        assert open_checkpoint(note, [Signer(log.origin(), new).verifier]).size == 2
+        assert open_checkpoint(note, [Signer(opened(before).origin, new).verifier]).size == 2
     append_all(SQLiteStore(path, KEYS), make_receipt(3))
     assert "cannot be believed: signed by none of the keys given" in " ".join(refused(caplog))
 

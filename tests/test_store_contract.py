@@ -14,12 +14,13 @@ import pytest
 from consent.checkpoint import Checkpoint, InclusionProof, Signer, Verifier, open_checkpoint
 from consent.erasure import Erasure, ErasureReason
 from consent.errors import ErasureHeldError, StoreError
+from consent.evidence import Evidence
 from consent.merkle import Tiles, consistency_proof, leaf_hash, tree_root, verify_consistency
 from consent.moments import parse_moment
 from consent.receipts import Artefact, Outcome, Receipt
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
-from consent.store import CHECKPOINT_SECONDS, Erasing, Evidence, Leaf, Ledger, ReceiptLog, Store
+from consent.store import CHECKPOINT_SECONDS, Erasing, Leaf, Ledger, ReceiptLog, Store
 from tests.test_receipts import KEYS, SHOWN, make_receipt, receipt_id
 
 T = TypeVar("T")

@@ -6,7 +6,9 @@ import click
 
 from consent import __version__
 from consent.cli.check import check
+from consent.cli.db import db
 from consent.cli.inventory import inventory
+from consent.cli.ledger import ledger
 from consent.cli.receipts import receipts
 
 
@@ -22,11 +24,15 @@ def main() -> None:
         consent inventory
     Read the receipts of the choices that visitors made:
         consent receipts
+    Check that nothing of them was changed, and prove it to others:
+        consent ledger verify
 
-    Every command takes --help, and --json for output that scripts can read.
+    Every command takes --help; --json is output that scripts can read.
     """
 
 
 main.add_command(check)
 main.add_command(inventory)
 main.add_command(receipts)
+main.add_command(ledger)
+main.add_command(db)

@@ -11,7 +11,8 @@ from pathlib import Path
 import click
 
 from consent.catalog import Vendor, load_catalog
-from consent.cli.receipts import data_option, printable
+from consent.cli.data import data_option
+from consent.cli.receipts import printable
 from consent.data_folder import DataFolder
 from consent.errors import ConsentError
 from consent.inventory import Sighting, Source, Tally

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
 from consent.categories import OPTIONAL
-from consent.data_folder import DEFAULT_FOLDER, DataFolder
-from consent.errors import ConsentError
+from consent.cli.data import checked_subject, data_option, open_log, with_store
 from consent.receipts import Outcome, Receipt
-from consent.sqlite_log import SQLiteReceiptLog, check_log
+from consent.sqlite_log import SQLiteReceiptLog
 from consent.store import LoggedReceipt
 
 _PAGE = 500  # receipts in memory at a time
@@ -30,28 +30,18 @@ class _ListByDefault(click.Group):
         return super().parse_args(ctx, args)
 
 
-data_option = click.option(
-    "--data",
-    "folder",
-    type=click.Path(path_type=Path, file_okay=False),
-    envvar="CONSENT_DATA",
-    default=Path(DEFAULT_FOLDER),
-    show_default=True,
-    show_envvar=True,
-    help="The site's data folder.",
-)
-
-
 @click.group(cls=_ListByDefault)
 def receipts() -> None:
-    """Read the receipts of the choices that visitors made.
+    """Read the receipts of the choices that visitors made, and erase them.
 
     \b
     The newest 20:                    consent receipts
     All refusals, for a script:       consent receipts --outcome refused --limit 0 --json
     Everything about one of them:     consent receipts show ID
+    How many of which kind, by day:   consent receipts daily
+    Forget a visitor who asked:       consent receipts erase HEX
 
-    Reading never changes anything and holds nobody up; the site may go on recording.
+    The site may go on recording.
     """
 
 
@@ -63,14 +53,14 @@ def receipts() -> None:
 @click.option(
     "--subject",
     metavar="HEX",
-    callback=lambda _ctx, _option, value: _checked_subject(value),
+    callback=lambda _ctx, _option, value: checked_subject(value),
     help="Only this visitor's: the pseudonym of 32 hexadecimal digits.",
 )
 @click.option("--outcome", type=click.Choice([str(outcome) for outcome in Outcome]), help="Only these.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: the canonical bytes.")
 def list_(folder: Path, limit: int, subject: str | None, outcome: str | None, as_json: bool) -> None:
     """List receipts, the newest first."""
-    with _open(folder) as log:
+    with open_log(folder) as log:
         chosen = _newest(log, limit, subject, Outcome(outcome) if outcome else None)
         if as_json:
             for logged in chosen:
@@ -98,7 +88,7 @@ def show(folder: Path, as_json: bool, text: bool, receipt_id: str) -> None:
     """
     if as_json and text:
         raise click.UsageError("--json and --text are two different outputs: choose one")
-    with _open(folder) as log:
+    with open_log(folder) as log:
         receipt = log.get(receipt_id.lower())
         if receipt is None:
             raise click.ClickException(
@@ -117,16 +107,81 @@ def show(folder: Path, as_json: bool, text: bool, receipt_id: str) -> None:
         )
 
 
-@contextmanager
-def _open(folder: Path) -> Iterator[SQLiteReceiptLog]:
-    """Open the log of ``folder``; say what is wrong with it in one line and exit with 1."""
-    try:
-        data = DataFolder(folder)
-        check_log(data.receipts_path)
-        with SQLiteReceiptLog(data.receipts_path, data.ledger_keys(create=False)) as log:
-            yield log
-    except ConsentError as error:
-        raise click.ClickException(f"{error} (data folder: {folder}; --data names another)") from None
+@receipts.command()
+@data_option
+@click.option("--from", "first_day", type=click.DateTime(["%Y-%m-%d"]), help="The first day, UTC.")
+@click.option("--to", "last_day", type=click.DateTime(["%Y-%m-%d"]), help="The last day, included.")
+def daily(folder: Path, first_day: datetime | None, last_day: datetime | None) -> None:
+    """Count the choices of each kind on each day: one JSON object a line.
+
+    The counts name no visitor, and stay when receipts are erased.
+    """
+    with open_log(folder) as log:
+        first = "0000" if first_day is None else first_day.date().isoformat()
+        last = "9999" if last_day is None else last_day.date().isoformat()
+        for count in log.daily(first, last):
+            click.echo(json.dumps({**count.kind._asdict(), "choices": count.choices}, ensure_ascii=False))
+
+
+@receipts.command()
+@data_option
+@click.argument("subject", metavar="HEX", callback=lambda _ctx, _option, value: checked_subject(value))
+def erase(folder: Path, subject: str) -> None:
+    """Erase all receipts of a visitor, and print the certificate for him.
+
+    HEX is the pseudonym of 32 hexadecimal digits, as 'show' prints it. Key, tag and text are destroyed in the database
+    and its log; copies of it are not reached. The certificate is the record of the erasure with the proof that it is in
+    the log; it does not say whom it was about.
+    """
+    erasures = with_store(folder, lambda store: store.erase(subject))
+    if not erasures:
+        raise click.ClickException("there is nothing of this visitor")
+    with open_log(folder) as log:
+        for erasure in erasures:
+            evidence = log.evidence(erasure.erasure_id)
+            if evidence is None:
+                click.echo(
+                    "Erased. No checkpoint covers the erasure: the site's log of errors says why.", err=True
+                )
+                click.echo(erasure.canonical_bytes())
+            else:
+                click.echo(evidence.text(), nl=False)
+
+
+@receipts.command()
+@data_option
+@click.option("--site", required=True, help="The site, as its receipts name it.")
+@click.option(
+    "--older-than",
+    "days",
+    type=click.IntRange(min=1),
+    required=True,
+    metavar="DAYS",
+    help="How long they are kept.",
+)
+@click.option("--dry-run", is_flag=True, help="Count only.")
+def expire(folder: Path, site: str, days: int, dry_run: bool) -> None:
+    """Erase the receipts that are older than the site keeps them.
+
+    Those that are held stay. Run it every day.
+    """
+    before_ms = int((time.time() - days * 86_400) * 1_000)
+    count = with_store(folder, lambda store: store.expire(site=site, before_ms=before_ms, dry_run=dry_run))
+    click.echo(f"{count} receipts {'would be erased' if dry_run else 'erased'}")
+
+
+@receipts.command()
+@data_option
+@click.option("--reason", help="Why, such as the number of a case. It is kept in plain text.")
+@click.option("--release", is_flag=True, help="Hold them no longer.")
+@click.argument("subject", metavar="HEX", callback=lambda _ctx, _option, value: checked_subject(value))
+def hold(folder: Path, reason: str | None, release: bool, subject: str) -> None:
+    """Keep a visitor's receipts from being erased, until they are released."""
+    if (reason is None) is not release:
+        raise click.UsageError("give a --reason, or --release")
+    if not with_store(folder, lambda store: store.hold(subject, reason=reason)):
+        raise click.ClickException("there is nothing of this visitor")
+    click.echo("released" if release else "held")
 
 
 def _newest(
@@ -142,15 +197,6 @@ def _newest(
         yield from page
         left -= len(page)
         before = page[-1].leaf
-
-
-def _checked_subject(value: Any) -> str | None:
-    if value is None:
-        return None
-    subject = str(value).lower()
-    if len(subject) != 32 or not set(subject) <= set("0123456789abcdef"):
-        raise click.BadParameter("a pseudonym is 32 hexadecimal digits, as 'show' prints it")
-    return subject
 
 
 _ROW = "{:36}  {:19}  {:9}  {}"

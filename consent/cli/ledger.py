@@ -1,0 +1,140 @@
+"""``consent ledger``: the log as a tree, its proofs, and whether it is what it was."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+import click
+
+from consent.checkpoint import Verifier
+from consent.cli.data import data_option, open_log
+from consent.errors import InvalidProofError
+from consent.evidence import MAX_EVIDENCE_BYTES, Evidence
+from consent.log_export import FORMAT, export_lines, verify_export, verify_log
+from consent.log_verification import MAX_PROBLEMS, LogVerification
+
+
+@click.group()
+def ledger() -> None:
+    """Prove what was recorded, and check that nothing was changed.
+
+    \b
+    A receipt with its proof, for whoever asks:   consent ledger prove ID
+    Everything, for an auditor:                   consent ledger export log.jsonl
+    Check the database:                           consent ledger verify
+    Check a file, with nothing but the keys:      consent ledger verify FILE --key KEY
+    """
+
+
+@ledger.command()
+@data_option
+def checkpoint(folder: Path) -> None:
+    """Print the checkpoint signed last.
+
+    Keep one elsewhere from time to time: 'verify --checkpoint' shows that the log still continues it.
+    """
+    with open_log(folder) as log:
+        note = log.checkpoint()
+    if note is None:
+        raise click.ClickException(
+            "there is no checkpoint yet: one is signed a second after the first receipt"
+        )
+    click.echo(note, nl=False)
+
+
+@ledger.command()
+@data_option
+def keys(folder: Path) -> None:
+    """Print the public keys that checkpoints are checked with, one a line."""
+    with open_log(folder) as log:
+        for verifier in log.verifiers():
+            click.echo(str(verifier))
+
+
+@ledger.command()
+@data_option
+@click.argument("receipt_id", metavar="ID")
+def prove(folder: Path, receipt_id: str) -> None:
+    """Print a receipt with the proof that it is in the log."""
+    with open_log(folder) as log:
+        evidence = log.evidence(receipt_id.lower())
+    if evidence is None:
+        raise click.ClickException(
+            f"no receipt {receipt_id!r} that a checkpoint covers: it may have been erased, or be a second old"
+        )
+    click.echo(evidence.text(), nl=False)
+
+
+@ledger.command()
+@data_option
+@click.argument("file", type=click.File("wb"))
+def export(folder: Path, file: BinaryIO) -> None:
+    """Write the whole log to FILE, "-" for the terminal: it can be checked without the database.
+
+    It has the receipts in plain text: keep it as safe as the key file.
+    """
+    with open_log(folder) as log, log.one_moment():
+        for line in export_lines(log):
+            file.write(line)
+
+
+@ledger.command()
+@data_option
+@click.option("--key", "key_texts", multiple=True, help="A public key of the log, as 'keys' prints it.")
+@click.option(
+    "--checkpoint",
+    "kept",
+    type=click.File("r", encoding="utf-8"),
+    help="An older checkpoint, which the log must continue.",
+)
+@click.argument("file", type=click.File("rb"), required=False)
+def verify(folder: Path, key_texts: tuple[str, ...], kept: TextIO | None, file: BinaryIO | None) -> None:
+    """Check the log in the data folder; with FILE, an export or a receipt with its proof.
+
+    A file is checked with the keys that --key names, and with nothing else. Says where something is not what it
+    was, and exits with 1.
+    """
+    older = kept.read() if kept is not None else None
+    try:
+        verifiers = [Verifier.parse(text) for text in key_texts]
+        if file is None:
+            with open_log(folder) as log, log.one_moment():
+                trusted = verifiers or log.verifiers()
+                _report(verify_log(log, trusted, older))
+            return
+        if not verifiers:
+            raise click.UsageError("a file is checked with the log's key: name it with --key")
+        if _is_export(file):
+            _report(verify_export(file, verifiers, older))
+            return
+        evidence = Evidence.parse(file.read(MAX_EVIDENCE_BYTES + 1))
+        proven = evidence.verify(verifiers)
+    except InvalidProofError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"The record is leaf {evidence.proof.index} of {proven.size} in {proven.origin}.")
+
+
+def _is_export(file: BinaryIO) -> bool:
+    """Tell an export by its beginning; leave the file where it was."""
+    heading = b'{"format":"' + FORMAT.encode()
+    beginning = file.peek(len(heading))[: len(heading)]  # type: ignore[attr-defined]
+    return bool(beginning == heading)
+
+
+def _report(verification: LogVerification) -> None:
+    for problem in verification.problems:
+        click.echo(problem, err=True)
+    if verification.problem_count > MAX_PROBLEMS:
+        click.echo(f"and {verification.problem_count - MAX_PROBLEMS} more", err=True)
+    last = verification.last
+    covered = 0 if last is None else min(last.size, verification.size)
+    click.echo(
+        f"{verification.size} leaves: {verification.receipts} receipts, {verification.erasures} erasures, "
+        f"{verification.size - verification.receipts - verification.erasures} erased; "
+        f"{covered} under the last checkpoint"
+        + ("." if verification.problem_count else ". Everything is as it was signed.")
+    )
+    if verification.problem_count:
+        sys.exit(1)

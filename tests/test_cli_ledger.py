@@ -1,0 +1,222 @@
+"""``consent ledger``, ``consent db`` and what erases: what they print, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from consent.checkpoint import Verifier
+from consent.cli import main
+from consent.data_folder import DataFolder
+from consent.erasure import Erasure
+from consent.evidence import Evidence
+from consent.sqlite_log import SQLiteReceiptLog
+from tests.test_cli_receipts import record
+from tests.test_receipts import SHOWN, make_receipt, receipt_id
+from tests.test_sqlite_ledger import make_schema_1, old_receipts
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A data folder with 12 receipts of 4 visitors."""
+    path = tmp_path / "data"
+    path.mkdir(mode=0o700)
+    record(path, *(make_receipt(n, subject=f"{n % 4:032x}", shown_hash=SHOWN.hash) for n in range(12)))
+    return path
+
+
+def invoke(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, arguments, prog_name="consent", env={"CONSENT_DATA": str(folder)})
+
+
+def output(folder: Path, *arguments: str) -> str:
+    result = invoke(folder, *arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def key(folder: Path) -> str:
+    return output(folder, "ledger", "keys").strip()
+
+
+def test_a_log_is_verified_where_it_is_and_from_an_export(folder: Path, tmp_path: Path) -> None:
+    """The export on a machine that has no data folder, with the key alone."""
+    whole = (
+        "12 leaves: 12 receipts, 0 erasures, 0 erased; 12 under the last checkpoint. "
+        "Everything is as it was signed.\n"
+    )
+    assert output(folder, "ledger", "verify") == whole
+    file = tmp_path / "log.jsonl"
+    output(folder, "ledger", "export", str(file))
+    nowhere = tmp_path / "nowhere"
+    assert output(nowhere, "ledger", "verify", str(file), "--key", key(folder)) == whole
+    file.write_bytes(file.read_bytes().replace(b"Example shop", b"Exemple shop", 1))
+    result = invoke(nowhere, "ledger", "verify", str(file), "--key", key(folder))
+    assert result.exit_code == 1
+    assert result.stderr == "leaf 0: its record is not the one that it commits to\n"
+    assert (
+        result.stdout
+        == "12 leaves: 12 receipts, 0 erasures, 0 erased; 12 under the last checkpoint.\n".replace(
+            "12 receipts, 0 erasures, 0 erased", "11 receipts, 0 erasures, 1 erased"
+        )
+    )
+    assert not nowhere.exists()
+
+
+def test_a_receipt_with_its_proof_is_verified_alone(folder: Path, tmp_path: Path) -> None:
+    """On another machine; a changed word is noticed, another log's key too."""
+    file = tmp_path / "receipt.json"
+    file.write_text(output(folder, "ledger", "prove", receipt_id(5)))
+    nowhere = tmp_path / "nowhere"
+    origin = Verifier.parse(key(folder)).name
+    leaf = Evidence.parse(file.read_bytes()).proof.index
+    assert output(nowhere, "ledger", "verify", str(file), "--key", key(folder)) == (
+        f"The record is leaf {leaf} of 12 in {origin}.\n"
+    )
+    other = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+    result = invoke(nowhere, "ledger", "verify", str(file), "--key", other)
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: signed by none of the keys given, but by {origin}\n",
+    )
+    file.write_text(file.read_text().replace("Example shop", "Another shop"))
+    result = invoke(nowhere, "ledger", "verify", str(file), "--key", key(folder))
+    assert (result.exit_code, result.stderr) == (1, "Error: the inclusion proof leads to another root\n")
+    result = invoke(nowhere, "ledger", "verify", str(file))
+    assert result.exit_code == 2
+    assert "a file is checked with the log's key: name it with --key" in result.stderr
+    result = invoke(folder, "ledger", "prove", receipt_id(99))
+    assert result.exit_code == 1
+    assert "that a checkpoint covers" in result.stderr
+
+
+def test_an_older_checkpoint_must_be_continued(folder: Path, tmp_path: Path) -> None:
+    """One that was kept elsewhere is part of what is checked."""
+    kept = tmp_path / "kept"
+    kept.write_text(output(folder, "ledger", "checkpoint"), encoding="utf-8")
+    record(folder, make_receipt(50))
+    assert "13 leaves" in output(folder, "ledger", "verify", "--checkpoint", str(kept))
+    with sqlite3.connect(DataFolder(folder).receipts_path) as connection:
+        connection.execute("UPDATE record SET commitment = zeroblob(32) WHERE leaf = 3")
+    connection.close()
+    result = invoke(folder, "ledger", "verify", "--checkpoint", str(kept))
+    assert result.exit_code == 1
+    assert "leaf 3: its record is not the one that it commits to\n" in result.stderr
+    assert "the first 12 leaves are not those that the checkpoint was signed of\n" in result.stderr
+
+
+def test_before_the_first_receipt_there_is_an_empty_log(tmp_path: Path) -> None:
+    """Which is as it was signed, too; without a site there is none, and none is made."""
+    assert "no receipts yet" in invoke(tmp_path / "none", "ledger", "verify").stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_visitor_is_erased_and_gets_a_certificate(folder: Path, tmp_path: Path) -> None:
+    """It proves the erasure to whoever has the key, and names nobody."""
+    subject = f"{1:032x}"
+    certificate = tmp_path / "certificate.json"
+    certificate.write_text(output(folder, "receipts", "erase", subject))
+    evidence = Evidence.parse(certificate.read_bytes())
+    erasure = Erasure.from_bytes(evidence.record)
+    assert len(erasure.erased) == 3
+    assert subject not in certificate.read_text()
+    assert "The record is leaf 12 of 13" in output(
+        tmp_path, "ledger", "verify", str(certificate), "--key", key(folder)
+    )
+    assert output(folder, "ledger", "verify").startswith(
+        "13 leaves: 9 receipts, 1 erasures, 3 erased; 13 under"
+    )
+    result = invoke(folder, "receipts", "erase", subject)
+    assert (result.exit_code, result.stderr) == (1, "Error: there is nothing of this visitor\n")
+    assert invoke(folder, "receipts", "erase", "nobody").exit_code == 2
+
+
+def test_receipts_are_held_and_expire(folder: Path) -> None:
+    """A dry run only counts; what is held stays, until it is released."""
+    expire = ("receipts", "expire", "--site", "Example shop", "--older-than", "1")
+    assert output(folder, "receipts", "hold", f"{1:032x}", "--reason", "case 4") == "held\n"
+    assert output(folder, *expire, "--dry-run") == "9 receipts would be erased\n"
+    result = invoke(folder, "receipts", "erase", f"{1:032x}")
+    assert result.exit_code == 1
+    assert "nothing was erased: this visitor's records are held (case 4)" in result.stderr
+    assert output(folder, *expire) == "9 receipts erased\n"
+    assert output(folder, "receipts", "hold", f"{1:032x}", "--release") == "released\n"
+    assert output(folder, *expire) == "3 receipts erased\n"
+    assert output(folder, *expire) == "0 receipts erased\n"
+    assert invoke(folder, "receipts", "hold", f"{1:032x}").exit_code == 2
+    assert invoke(folder, "receipts", "hold", "ab" * 16, "--reason", "x").exit_code == 1
+
+
+def test_choices_are_counted_by_day(folder: Path) -> None:
+    """By kind and by nobody; the days can be chosen."""
+    lines: list[dict[str, Any]] = [
+        json.loads(line) for line in output(folder, "receipts", "daily").splitlines()
+    ]
+    assert lines == [
+        {
+            "day": "2026-01-01",
+            "site": "Example shop",
+            "jurisdiction": "",
+            "policy_version": make_receipt(1).policy_version,
+            "outcome": "refused",
+            "performance": False,
+            "functional": False,
+            "targeting": False,
+            "gpc": False,
+            "collection_method": "banner-form",
+            "choices": 12,
+        }
+    ]
+    assert output(folder, "receipts", "daily", "--from", "2026-01-02") == ""
+    assert output(folder, "receipts", "daily", "--to", "2025-12-31") == ""
+
+
+def test_a_backup_is_whole_and_its_owners_only(folder: Path, tmp_path: Path) -> None:
+    """Nothing is written over, and with the key file the copy is read."""
+    target = tmp_path / "copy" / "receipts.sqlite3"
+    target.parent.mkdir(mode=0o700)
+    old = os.umask(0)
+    try:
+        assert output(folder, "db", "backup", str(target)) == f"12 leaves in {target}\n"
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    with SQLiteReceiptLog(target, DataFolder(folder).ledger_keys()) as log:
+        assert len(log.list(limit=99)) == 12
+    result = invoke(folder, "db", "backup", str(target))
+    assert result.exit_code == 1
+    assert "cannot be made: File exists" in result.stderr
+    assert invoke(tmp_path / "none", "db", "backup", str(tmp_path / "x")).exit_code == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_older_database_is_upgraded(tmp_path: Path) -> None:
+    """Before, the commands say so; there is nothing to upgrade where there is nothing."""
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    assert "nothing to do" in invoke(folder, "db", "upgrade").stderr
+    make_schema_1(DataFolder(folder).receipts_path, *old_receipts(10))
+    assert "has schema 1, an earlier release's: start the site, or run consent db upgrade" in (
+        invoke(folder, "receipts").stderr
+    )
+    assert output(folder, "db", "upgrade") == "The database is that of this release.\n"
+    assert len(output(folder, "receipts", "--json").splitlines()) == 10
+    assert "Everything is as it was signed." in output(folder, "ledger", "verify")
+
+
+def test_keys_are_wrapped_anew(folder: Path) -> None:
+    """Once a new wrapping key is first; then the old one can go."""
+    path = DataFolder(folder).ledger_keys_path
+    lines = path.read_text().splitlines()
+    (place,) = (number for number, line in enumerate(lines) if line.startswith("wrap "))
+    path.write_text("\n".join([*lines[:place], f"wrap {'ab' * 32}", *lines[place:]]) + "\n")
+    assert output(folder, "db", "rewrap").startswith("4 keys were under another wrapping key")
+    path.write_text("\n".join([*lines[:place], f"wrap {'ab' * 32}", *lines[place + 1 :]]) + "\n")
+    assert len(output(folder, "receipts", "--json").splitlines()) == 12
