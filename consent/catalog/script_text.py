@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
+
+from consent.speedups import compiled
 
 _STRING = r"""(?P<string>"(?:[^"\\\r\n]|\\(?:\r\n|[\s\S]))*+"|'(?:[^'\\\r\n]|\\(?:\r\n|[\s\S]))*+')"""
 _COMMENT = r"(?P<comment>(?:<!--|//)[^\r\n\u2028\u2029]*+|/\*(?:[^*]|\*(?!/))*+\*/)"
@@ -16,8 +19,9 @@ _NEXT_IN_SUBSTITUTION = re.compile(rf"""{_STRING}|{_COMMENT}|["'`/{{}}]""")
 _REGULAR_EXPRESSION = re.compile(r"/(?:[^/\\\[\r\n]|\\[^\r\n]|\[(?:[^\]\\\r\n]|\\[^\r\n])*+\])++/[A-Za-z]*+")
 _TEMPLATE_CHUNK = re.compile(r"(?:[^`\\$]|\\[\s\S]|\$(?!\{))*+")
 _BEFORE_REGULAR_EXPRESSION = re.compile(
-    r"(?:[(,=:\[!&|?{;+\-*%<>~^]|(?<![\w$.])(?:return|typeof|case|in|of|delete|void|throw|new|else|do))\Z"
+    r"(?:[(,=:\[!&|?{;+\-*%<>~^]|(?<![\w$.\x80-\U0010ffff])(?:return|typeof|case|in|of|delete|void|throw|new|else|do))\Z"
 )
+_BLANKS = " \t\n\v\f\r\u00a0\u2028\u2029\ufeff"  # white space and line terminators (ECMAScript, section 12)
 _VALUE = "0"  # what is remembered of a value: a slash after it divides
 
 
@@ -28,19 +32,47 @@ class ScriptText:
     tracker must not hide behind a stray quote.
     """
 
-    __slots__ = ("_ends", "_starts")
+    __slots__ = ("_code", "_ends", "_reached", "_starts")
 
     def __init__(self, code: str) -> None:
-        self._starts: list[int] = []
-        self._ends: list[int] = []
-        if not self._scan(code):
-            self._starts.clear()
-            self._ends.clear()
+        # In C the places are those in UTF-8, which are the same as far as all is ASCII.
+        self._code = "" if compiled is None or code.isascii() else code
+        self._reached = 0, 0
+        self._starts: Sequence[int]
+        self._ends: Sequence[int]
+        if compiled is None:
+            self._starts, self._ends = _Scan(code).literals()
+        else:
+            starts, ends = compiled.literals(code.encode("utf-8", "surrogatepass"))
+            self._starts, self._ends = memoryview(starts).cast("I"), memoryview(ends).cast("I")
 
     def is_code(self, position: int) -> bool:
         """Whether the character at ``position`` is outside of every string, template text and comment."""
+        if self._code:
+            position = self._place(position)
         index = bisect_right(self._starts, position) - 1
         return index < 0 or position >= self._ends[index]
+
+
+    def _place(self, position: int) -> int:
+        """Return where a character is in UTF-8. Places are asked for in ascending order, mostly."""
+        characters, size = self._reached if position >= self._reached[0] else (0, 0)
+        size += len(self._code[characters:position].encode("utf-8", "surrogatepass"))
+        self._reached = position, size
+        return size
+
+
+class _Scan:
+    """The reading that the C one must agree with."""
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def literals(self) -> tuple[list[int], list[int]]:
+        """Return where strings and comments begin and end; nothing where the script cannot be read."""
+        return (self._starts, self._ends) if self._scan(self._code) else ([], [])
 
     def _scan(self, code: str) -> bool:
         at = 0
@@ -56,7 +88,7 @@ class ScriptText:
             if found.lastgroup == "string":
                 at, before = self._add(start, end), _VALUE
                 continue
-            before = code[at:start].rstrip()[-10:] or before
+            before = code[at:start].rstrip(_BLANKS)[-10:] or before
             mark = found[0]
             if found.lastgroup == "comment":
                 at = self._add(start, end)
@@ -94,9 +126,9 @@ class ScriptText:
         """Take template text, opened at ``start``, to its end or next substitution; 0 if it has neither."""
         chunk = _TEMPLATE_CHUNK.match(code, start + 1)
         end = chunk.end() if chunk else len(code)
-        if end >= len(code):
-            return 0
-        if code[end] == "`":
+        if code.startswith("`", end):
             return self._add(start, end + 1)
+        if not code.startswith("${", end):
+            return 0
         depths.append(0)
         return self._add(start, end + 2)

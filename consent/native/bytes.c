@@ -16,6 +16,7 @@ void prepare_bytes(void)
             (letter || digit || c == '.' || c == '-' ? HOST : 0) | (space ? SPACE : 0) | (name ? ENDS_NAME : 0) |
             (name || c == '=' ? ENDS_ATTRIBUTE : 0) |
             (c && strchr("/\"'()\\@;{}", c) ? STYLE_TURN : 0) |
+            (c && strchr("\"'`/{}<", c) ? SCRIPT_TURN : 0) |
             (letter || digit || (c && strchr("-._~%+=,;@!$'()*", c)) ? RELATIVE : 0));
     }
 }

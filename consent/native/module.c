@@ -6,6 +6,8 @@ static PyMethodDef module_functions[] = {
      "glance(headers, cookie_name, plain_codings): see consent.headers.glance."},
     {"find_tag", find_tag, METH_VARARGS,
      "find_tag(page, position, name): return where a tag begins; -1 where it is not there. \"/\" begins an end tag."},
+    {"literals", literals, METH_O,
+     "literals(script): return where strings and comments begin and end, as two arrays of 32-bit integers."},
     {"start_tag", start_tag, METH_VARARGS,
      "start_tag(page, start, Tag, Attribute): return the start tag at start; None where it is not complete."},
     {NULL, NULL, 0, NULL},

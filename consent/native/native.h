@@ -25,6 +25,7 @@ enum {
     ENDS_NAME = 32,       /* of a tag: white space, "/", ">" */
     ENDS_ATTRIBUTE = 64,  /* the name of one: the same and "=" */
     STYLE_TURN = 256,     /* what matters in a style sheet outside of names */
+    SCRIPT_TURN = 512,    /* what may begin a string, a comment or a regular expression in a script, or end one */
     RELATIVE = 128,       /* what may begin a relative URL, and cannot be part of a scheme's end or of a host */
 };
 
@@ -85,6 +86,10 @@ Evidence *as_evidence(PyObject *object);
 int knows_host(const Evidence *evidence, Bytes host, size_t length);
 /* Whether nothing in the script can be a vendor's snippet, or load a known URL. */
 int clears_script(const Evidence *evidence, Bytes text, Bytes end);
+
+/* --- strings and comments of scripts (literals.c) --- */
+
+PyObject *literals(PyObject *module, PyObject *argument);
 
 /* --- tags (tags.c) --- */
 
