@@ -53,7 +53,6 @@ class ScriptText:
         index = bisect_right(self._starts, position) - 1
         return index < 0 or position >= self._ends[index]
 
-
     def _place(self, position: int) -> int:
         """Return where a character is in UTF-8. Places are asked for in ascending order, mostly."""
         characters, size = self._reached if position >= self._reached[0] else (0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_TAG_END = re.compile(rb">")
 _RESCAN_ABOVE = 16 * 1024
 _LONGEST_END = 11
 """How much of what ends a wait may be there already, at the end of the bytes so far."""
@@ -19,7 +20,7 @@ class KeptBack:
         self._since_bytes = 0
         self._tail = b""
         self._arrived = False
-        self.awaited: re.Pattern[bytes] = re.compile(rb">")
+        self.awaited = _TAG_END
         """What the undecided bytes wait for."""
 
     def __bool__(self) -> bool:

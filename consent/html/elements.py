@@ -44,6 +44,9 @@ LOADS: dict[bytes, tuple[Cut, dict[bytes, str]]] = {
 }
 """For each element that loads: what to cut, and how to read the URLs in its attributes."""
 
+FOREIGN_LOADS = frozenset((b"use", b"feimage"))
+"""Those of them that are elements of SVG only; of the same name in HTML, they load nothing."""
+
 ANYWHERE: dict[bytes, str] = {b"background": "url", b"ping": "list", b"attributionsrc": "list"}
 """Attributes that load on elements of several kinds; they have no other use, and are cut."""
 

@@ -15,6 +15,8 @@ from consent.html import css
 from consent.html.attribute_values import decoded, embedded, keyword, quoted, text, urls
 from consent.html.elements import (
     ANYWHERE,
+    FOREIGN_LOADS,
+    FOREIGN_ROOTS,
     FRAMES,
     JAVASCRIPT_TYPES,
     LOADING_LINK_TYPES,
@@ -198,12 +200,16 @@ class Refusals:
     def attributes(self, data: bytes, tag: Tag, *, keep: bool) -> tuple[bool, list[Edit]]:
         """Judge what an element's attributes load and run.
 
+        Args:
+            keep: the element must stay: it is one of foreign content, or may be.
+
         Returns:
             Whether the element itself must go (never where ``keep``); and the changes to its attributes.
         """
         cut, readers = LOADS.get(tag.name, _NO_LOADS)
-        if tag.name == b"script" or not _loads(tag):
+        if tag.name == b"script" or not _loads(tag) or (not keep and tag.name in FOREIGN_LOADS):
             readers = {}
+        is_drawn = keep or tag.name in FOREIGN_ROOTS
         refused: set[bytes] = set()
         elsewhere: set[bytes] = set()
         edits: list[Edit] = []
@@ -217,7 +223,7 @@ class Refusals:
             elif name in ANYWHERE:
                 if self._any(tag.name, urls(ANYWHERE[name], attribute.value)):
                     elsewhere.add(name)
-            elif name == b"style" or (name in REFERENCING_STYLES and b"(" in attribute.value):
+            elif name == b"style" or (is_drawn and name in REFERENCING_STYLES and b"(" in attribute.value):
                 self._style_attribute(attribute, edits)
             elif name.startswith(b"on"):
                 if attribute.value and self.script(decoded(attribute.value)):

@@ -14,6 +14,7 @@ from typing import Any, cast
 from consent.catalog.evidence import Evidence
 from consent.html.elements import (
     ANYWHERE,
+    FOREIGN_LOADS,
     FRAMES,
     JAVASCRIPT_TYPES,
     LOADING_LINK_TYPES,
@@ -26,7 +27,7 @@ from consent.html.tokenizer import CLOSING
 from consent.speedups import compiled
 
 # The numbers are those of consent/native/screen.c.
-_ANY_VALUE, _URL, _SRCSET, _STYLE = 1, 2, 3, 4
+_ANY_VALUE, _URL, _SRCSET, _STYLE, _DRAWN_STYLE = 1, 2, 3, 4, 5
 _READERS = {"url": _URL, "srcset": _SRCSET}
 _STOPS, _ENDS_STOP, _RUNS_DATA, _RAW_TEXT, _SCRIPT, _STYLE_SHEET, _NOSCRIPT = 1, 2, 4, 8, 16, 32, 64
 _DRAWING, _DRAWN, _DRAWN_TEXT = 128, 256, 512
@@ -49,7 +50,7 @@ _GATES: dict[bytes, tuple[bytes, tuple[bytes, ...]]] = {
 
 
 def _flags() -> dict[bytes, int]:
-    flags = dict.fromkeys(LOADS, 0)
+    flags = dict.fromkeys(LOADS.keys() - FOREIGN_LOADS, 0)
     for names, flag in (
         (_STRUCTURAL, _STOPS),
         (CLOSING.encode().split(), _ENDS_STOP),
@@ -88,7 +89,7 @@ def page_screen(evidence: Evidence) -> Any:
 @lru_cache(maxsize=16)  # a site has one catalog, or two while it is replaced
 def _compiled_screen(evidence: Hashable) -> Any:
     anywhere = {name: _READERS.get(reader, _ANY_VALUE) for name, reader in ANYWHERE.items()}
-    anywhere |= dict.fromkeys((b"style", *REFERENCING_STYLES), _STYLE)
+    anywhere |= dict.fromkeys(REFERENCING_STYLES, _DRAWN_STYLE) | {b"style": _STYLE}
     return compiled.PageScreen(
         evidence, _rules(), tuple(anywhere.items()), tuple(JAVASCRIPT_TYPES), tuple(URL_TABLE_TYPES)
     )

@@ -10,6 +10,8 @@ static PyMethodDef module_functions[] = {
      "literals(script): return where strings and comments begin and end, as two arrays of 32-bit integers."},
     {"start_tag", start_tag, METH_VARARGS,
      "start_tag(page, start, Tag, Attribute): return the start tag at start; None where it is not complete."},
+    {"style_urls", style_urls, METH_O,
+     "style_urls(sheet): return where its URLs begin and end; None where it has to be read with more care."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -136,6 +136,7 @@ int srcset_outcome(Page *page, Bytes at, Bytes end);
 int host_outcome(Page *page, Bytes *at, Bytes end);
 /* A style sheet, or with references the value of a style attribute. */
 int style_outcome(Page *page, Bytes at, Bytes end, int references);
+PyObject *style_urls(PyObject *module, PyObject *argument);
 /* Write the text with its character references decoded to "target", which has as much room; return where it ends.
  * NULL where one is not of the few frequent ones, of characters that mean nothing in hosts, schemes and names. */
 Bytes decode_references(Bytes at, Bytes end, unsigned char *target);

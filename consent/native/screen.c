@@ -6,7 +6,7 @@
 #include "native.h"
 
 /* How an attribute's value is read. */
-enum { ANY_VALUE = 1, URL_VALUE, SRCSET_VALUE, STYLE_VALUE };
+enum { ANY_VALUE = 1, URL_VALUE, SRCSET_VALUE, STYLE_VALUE, DRAWN_STYLE_VALUE };
 
 /* What a tag is to the rewriter; the numbers are known to consent.html.screening. */
 enum {
@@ -57,6 +57,7 @@ typedef struct {
     PyObject *strangers; /* list */
     Py_ssize_t longest;  /* that an element which is read as a whole may be */
     int scripting;
+    int drawing; /* the tag at hand is one of SVG */
 } Pass;
 
 /* --- making one --- */
@@ -281,9 +282,9 @@ static int read_attribute(Pass *pass, const Tag *tag, const Attribute *attribute
         told->needs_look = 1;
     else if (reader) {
         return read_urls(pass, reader, value, end, told);
-    } else if (anywhere == ANY_VALUE) {
+    } else if (anywhere == ANY_VALUE || (anywhere == URL_VALUE && pass->drawing)) {
         return LOOK;
-    } else if (anywhere) {
+    } else if (anywhere && (anywhere != DRAWN_STYLE_VALUE || pass->drawing)) {
         /* Without its keyword an element loads nothing else. */
         int outcome = tag && tag->gate ? urls_outcome(pass, anywhere, value, end)
                                        : read_urls(pass, anywhere, value, end, told);
@@ -410,8 +411,8 @@ static const Tag *tag_named(const PageScreen *screen, Bytes name, Bytes name_end
     return slot ? &screen->tags[slot->value] : NULL;
 }
 
-/* Pass a well-formed drawing from behind its <svg> on: plain elements, each closed by its own end tag. */
-static int drawing_clears(Pass *pass, Bytes name, size_t length, Bytes *position, Bytes end)
+/* Pass the rest of a well-formed drawing, from behind its <svg> on: plain elements, each closed by its own end tag. */
+static int shapes_clear(Pass *pass, Bytes name, size_t length, Bytes *position, Bytes end)
 {
     Open open[MOST_DRAWN] = {{name, length}};
     int depth = 1, text_only = 0;
@@ -460,6 +461,14 @@ static int drawing_clears(Pass *pass, Bytes name, size_t length, Bytes *position
     return CLEAR;
 }
 
+static int drawing_clears(Pass *pass, Bytes name, size_t length, Bytes *position, Bytes end)
+{
+    pass->drawing = 1;
+    int outcome = shapes_clear(pass, name, length, position, end);
+    pass->drawing = 0;
+    return outcome;
+}
+
 /* --- the page --- */
 
 /* Pass the start tag whose "<" is at "start" and whose name ends at *position, with its content. */
@@ -469,8 +478,11 @@ static int element_clears(Pass *pass, Bytes start, Bytes *position, Bytes end)
     size_t length = (size_t)(*position - name);
     const Tag *tag = tag_named(pass->screen, name, *position);
     Told told;
+    if (tag && tag->flags & DRAWN)
+        tag = NULL; /* in HTML such a name means nothing */
     if (tag && tag->flags & STOPS)
         return LOOK;
+    pass->drawing = tag && tag->flags & DRAWING;
     pass->page.kind = tag ? (Bytes)tag->name + 1 : NULL;
     pass->page.kind_length = tag ? tag->length : LONGEST_NAME + 1; /* such elements have nothing to be settled */
     int outcome = tag_clears(pass, tag, position, end, &told);
@@ -531,6 +543,7 @@ static PyObject *page_screen_skip(PyObject *object, PyObject *args)
     }
     pass.page.evidence = as_evidence(self->evidence);
     pass.page.strangers = NULL;
+    pass.drawing = 0;
     pass.page.last_length = 0;
     pass.screen = self;
     Bytes page = view.buf, reached = skip_markup(&pass, page + position, page + view.len);

@@ -8,7 +8,8 @@
 #define MOST_FUNCTIONS 16
 
 typedef struct {
-    Page *page;
+    Page *page;                           /* judges; or NULL, and: */
+    PyObject *places;                     /* list of where URLs begin and end */
     Bytes start, end;
     Bytes import;                         /* behind "@import" or a comment that follows it; NULL: there is none */
     unsigned char loads[MOST_FUNCTIONS];  /* of each open function: whether a string in it is a URL */
@@ -39,10 +40,20 @@ static Bytes behind_escape(Bytes at, Bytes end)
     return at < end && is_a(SPACE, *at) ? at + (*at == '\r' && end - at > 1 && at[1] == '\n' ? 2 : 1) : at;
 }
 
+static int note_place(Sheet *sheet, Bytes at, Bytes end)
+{
+    PyObject *place = Py_BuildValue("(nn)", (Py_ssize_t)(at - sheet->start), (Py_ssize_t)(end - sheet->start));
+    int failed = place == NULL || PyList_Append(sheet->places, place) < 0;
+    Py_XDECREF(place);
+    return failed ? FAILED : CLEAR;
+}
+
 static int judge(Sheet *sheet, Bytes at, Bytes end)
 {
     if (memchr(at, '\\', (size_t)(end - at)))
         return LOOK;
+    if (sheet->page == NULL)
+        return note_place(sheet, at, end);
     int outcome = url_outcome(sheet->page, at, end);
     if (outcome == STRANGER)
         sheet->outcome = STRANGER;
@@ -217,4 +228,22 @@ int style_outcome(Page *page, Bytes start, Bytes end, int references)
     page->kind_length = kind_length;
     page->runs_data = runs_data;
     return outcome;
+}
+
+PyObject *style_urls(PyObject *module, PyObject *argument)
+{
+    (void)module;
+    char *text;
+    Py_ssize_t length;
+    if (PyBytes_AsStringAndSize(argument, &text, &length) < 0)
+        return NULL;
+    Sheet sheet = {.start = (Bytes)text, .end = (Bytes)text + length, .outcome = CLEAR, .places = PyList_New(0)};
+    int outcome = sheet.places ? read_sheet(&sheet) : FAILED;
+    if (outcome == CLEAR)
+        return sheet.places;
+    Py_XDECREF(sheet.places);
+    if (outcome == FAILED)
+        return NULL;
+    Py_INCREF(Py_None);
+    return Py_None;
 }
