@@ -8,15 +8,22 @@ from typing import Literal, Protocol
 Instead = Literal["held"]
 """What may become of a refused element other than that it is taken out."""
 
-Skip = Callable[[bytes, int, int, bool, bool], int]
-"""``skip(page, position, longest, at_home, scripting)`` returns the next place that needs a look.
+Skip = Callable[[bytes, int, int, int], int]
+"""``skip(page, position, longest, reading)`` returns the next place that needs a look.
 
 Args:
     page: bytes that are read as HTML from ``position`` on, where no tag is open.
     longest: how many bytes an element may have whose content must be known to judge it.
-    at_home: relative URLs lead to the page's own host.
-    scripting: ``noscript`` is read as browsers with JavaScript do.
+    reading: the sum of those that hold of ``AT_HOME``, ``SCRIPTING``, ``IS_PAGE``, ``BEFORE_HEAD``.
 """
+AT_HOME = 1
+"""Relative URLs lead to the page's own host."""
+SCRIPTING = 2
+"""``noscript`` is read as browsers with JavaScript do."""
+IS_PAGE = 4
+"""It is a page for certain, not a piece of one: ``<html>`` and ``<body>`` tell nothing new."""
+BEFORE_HEAD = 8
+"""All needs a look that could load or run, and the head's start."""
 
 
 class Judge(Protocol):

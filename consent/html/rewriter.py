@@ -19,7 +19,7 @@ from consent.html.attribute_values import embedded, markup_text, text
 from consent.html.buffers import KeptBack, Output
 from consent.html.elements import ESCAPABLE_RAW_TEXT, RAW_TEXT
 from consent.html.foreign import ForeignContent, Reading
-from consent.html.judge import Judge
+from consent.html.judge import AT_HOME, BEFORE_HEAD, IS_PAGE, SCRIPTING, Judge
 from consent.html.refusals import Edit, Refusals, ScriptKind, is_inline, script_kind
 from consent.html.scanning import find_tag, start_tag
 from consent.html.script_text import ScriptText
@@ -29,6 +29,7 @@ from consent.html.tokenizer import (
     TAG_NAME,
     Tag,
     comment_end,
+    could_load,
     foreign_text_end,
     next_stop,
     next_stop_in_drawing,
@@ -174,13 +175,17 @@ class Rewriter:
     def _next_place(self, data: bytes, position: int) -> int:
         """Return the next place in markup that is worth looking at."""
         if not self._foreign.following:
-            # What goes first into the head goes before all that could load or run.
-            waits = self._withholding.in_held_template or (
-                self._is_document and self._head_insertion is not None
-            )
-            if self._skip is None or waits or self._foreign.reading is not Reading.HTML:
+            if (
+                self._skip is None
+                or self._withholding.in_held_template
+                or self._foreign.reading is not Reading.HTML
+            ):
                 return next_stop(data, position, len(data))
-            return self._skip(data, position, self._max_buffer_bytes, self._refusals.at_home, self._scripting)
+            reading = AT_HOME * self._refusals.at_home + SCRIPTING * self._scripting
+            if self._is_document:
+                # What goes first into the head goes before all that could load or run.
+                reading += IS_PAGE if self._head_insertion is None else IS_PAGE + BEFORE_HEAD
+            return self._skip(data, position, self._max_buffer_bytes, reading)
         if self._foreign.in_drawing:
             return next_stop_in_drawing(data, position, len(data))
         found = data.find(b"<", position)
@@ -208,7 +213,7 @@ class Rewriter:
 
     def _insert_in_head(self, data: bytes, tag: Tag) -> None:
         """Insert what goes first into the head, if ``tag`` is its start tag or the first that matters behind it."""
-        if tag.name == b"html":
+        if tag.name == b"html" or not could_load(tag):
             return
         if tag.name in (b"head", b"body"):
             self._is_document = True

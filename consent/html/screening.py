@@ -30,9 +30,9 @@ from consent.speedups import compiled
 _ANY_VALUE, _URL, _SRCSET, _STYLE, _DRAWN_STYLE = 1, 2, 3, 4, 5
 _READERS = {"url": _URL, "srcset": _SRCSET}
 _STOPS, _ENDS_STOP, _RUNS_DATA, _RAW_TEXT, _SCRIPT, _STYLE_SHEET, _NOSCRIPT = 1, 2, 4, 8, 16, 32, 64
-_DRAWING, _DRAWN, _DRAWN_TEXT = 128, 256, 512
+_DRAWING, _DRAWN, _DRAWN_TEXT, _PAGE = 128, 256, 512, 1024
 
-_STRUCTURAL = b"base head body html frameset math plaintext select template".split()
+_STRUCTURAL = b"base head frameset math plaintext select template".split()
 """Elements that change how the rest of the page is read, or that the rewriter asks for by their names."""
 _SHAPES = (
     b"circle clippath defs ellipse feblend fecolormatrix fecomponenttransfer fecomposite feflood fefunca fefuncb"
@@ -62,6 +62,7 @@ def _flags() -> dict[bytes, int]:
         ((b"svg",), _DRAWING),
         (_SHAPES, _DRAWN),
         ((b"title", b"desc"), _DRAWN_TEXT),
+        ((b"html", b"body"), _PAGE),
     ):
         for name in names:
             flags[name] = flags.get(name, 0) | flag

@@ -149,6 +149,20 @@ class Tag(NamedTuple):
         return {attribute.name: attribute.value for attribute in reversed(self.attributes)}
 
 
+_COULD_LOAD = frozenset(f"{STRUCTURAL} {LOADING}".encode().split())
+_IN_STYLES = re.compile(rb"[(\\&]")
+
+
+def could_load(tag: Tag) -> bool:
+    """Tell whether an element might load or run anything, or change how the page is read; whatever its URLs are."""
+    return tag.name in _COULD_LOAD or any(
+        name.startswith(b"on")
+        or name in (b"ping", b"background")
+        or (name == b"style" and _IN_STYLES.search(value) is not None)
+        for name, value, *_ in tag.attributes
+    )
+
+
 def start_tag(data: bytes, start: int) -> Tag | None:
     """Return the start tag whose ``<`` is at ``start``; ``None`` where it is not complete."""
     named = TAG_NAME.match(data, start + 1)

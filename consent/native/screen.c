@@ -20,7 +20,11 @@ enum {
     DRAWING = 128,     /* <svg> */
     DRAWN = 256,       /* an element of SVG that holds only such elements */
     DRAWN_TEXT = 512,  /* one whose content is read as HTML */
+    PAGE = 1024,       /* its start tag tells that this is a page */
 };
+
+/* How the page is read; the numbers are known to consent.html.judge. */
+enum { AT_HOME = 1, SCRIPTING = 2, IS_PAGE = 4, BEFORE_HEAD = 8 };
 
 enum { CODE_TYPE = 1, URLS_TYPE = 2 };
 
@@ -56,7 +60,7 @@ typedef struct {
     const PageScreen *screen;
     PyObject *strangers; /* list */
     Py_ssize_t longest;  /* that an element which is read as a whole may be */
-    int scripting;
+    int reading;
     int drawing; /* the tag at hand is one of SVG */
 } Pass;
 
@@ -251,6 +255,13 @@ static int read_urls(Pass *pass, int reader, Bytes at, Bytes end, Told *told)
     return outcome == FAILED ? FAILED : CLEAR;
 }
 
+static int could_refer(Bytes at, Bytes end)
+{
+    while (at < end && *at != '(' && *at != '\\' && *at != '&')
+        at++;
+    return at < end;
+}
+
 static void read_type(const PageScreen *screen, Bytes value, Bytes end, Told *told)
 {
     int is_given = value < end;
@@ -269,7 +280,7 @@ static int read_attribute(Pass *pass, const Tag *tag, const Attribute *attribute
     Bytes name = attribute->name, value = attribute->value, end = attribute->value_end;
     size_t length = (size_t)(attribute->name_end - name);
     if (length > 1 && lower[name[0]] == 'o' && lower[name[1]] == 'n')
-        return handler_clears(pass, value, end) ? CLEAR : LOOK;
+        return !(pass->reading & BEFORE_HEAD) && handler_clears(pass, value, end) ? CLEAR : LOOK;
     const Slot *slot = table_find_folded(&screen->attributes, name, length);
     if (slot == NULL)
         return CLEAR;
@@ -278,6 +289,9 @@ static int read_attribute(Pass *pass, const Tag *tag, const Attribute *attribute
     if (tag && tag->flags & SCRIPT && slot->value == screen->script_type && !told->has_type++ && value)
         read_type(screen, value, end, told);
     int reader = tag ? tag->readers[slot->value] : 0, anywhere = screen->anywhere[slot->value];
+    if (pass->reading & BEFORE_HEAD && (anywhere == ANY_VALUE || anywhere == URL_VALUE ||
+                                        (anywhere == STYLE_VALUE && could_refer(value, end))))
+        return LOOK;
     if (reader == ANY_VALUE)
         told->needs_look = 1;
     else if (reader) {
@@ -366,9 +380,10 @@ static int find_content(const Tag *tag, Bytes *position, Bytes *close, Bytes end
 
 static int noscript_clears(Pass *pass, Bytes content, Bytes close)
 {
-    pass->scripting = 0;
+    int reading = pass->reading;
+    pass->reading &= AT_HOME; /* and what tells that it is a page stands elsewhere */
     Bytes reached = skip_markup(pass, content, close);
-    pass->scripting = 1;
+    pass->reading = reading;
     return reached == NULL ? FAILED : reached == close ? CLEAR : LOOK;
 }
 
@@ -480,7 +495,9 @@ static int element_clears(Pass *pass, Bytes start, Bytes *position, Bytes end)
     Told told;
     if (tag && tag->flags & DRAWN)
         tag = NULL; /* in HTML such a name means nothing */
-    if (tag && tag->flags & STOPS)
+    if (tag && (tag->flags & STOPS || (tag->flags & PAGE && !(pass->reading & IS_PAGE))))
+        return LOOK;
+    if (tag && pass->reading & BEFORE_HEAD && !is_word(name, *position, "html"))
         return LOOK;
     pass->drawing = tag && tag->flags & DRAWING;
     pass->page.kind = tag ? (Bytes)tag->name + 1 : NULL;
@@ -490,7 +507,7 @@ static int element_clears(Pass *pass, Bytes start, Bytes *position, Bytes end)
         return outcome;
     if (tag->flags & DRAWING)
         return told.self_closing ? CLEAR : drawing_clears(pass, name, length, position, end);
-    if (tag->flags & (RAW_TEXT | SCRIPT | STYLE) || (tag->flags & NOSCRIPT && pass->scripting))
+    if (tag->flags & (RAW_TEXT | SCRIPT | STYLE) || (tag->flags & NOSCRIPT && pass->reading & SCRIPTING))
         return content_clears(pass, tag, &told, start, position, end);
     return CLEAR;
 }
@@ -533,8 +550,8 @@ static PyObject *page_screen_skip(PyObject *object, PyObject *args)
     Pass pass;
     Py_buffer view;
     Py_ssize_t position;
-    if (!PyArg_ParseTuple(args, "O!O!y*nnpp", &PySet_Type, &pass.page.settled, &PyList_Type, &pass.strangers, &view,
-                          &position, &pass.longest, &pass.page.at_home, &pass.scripting))
+    if (!PyArg_ParseTuple(args, "O!O!y*nni", &PySet_Type, &pass.page.settled, &PyList_Type, &pass.strangers, &view,
+                          &position, &pass.longest, &pass.reading))
         return NULL;
     if (position < 0 || position > view.len) {
         PyBuffer_Release(&view);
@@ -542,6 +559,7 @@ static PyObject *page_screen_skip(PyObject *object, PyObject *args)
         return NULL;
     }
     pass.page.evidence = as_evidence(self->evidence);
+    pass.page.at_home = pass.reading & AT_HOME;
     pass.page.strangers = NULL;
     pass.drawing = 0;
     pass.page.last_length = 0;
@@ -568,7 +586,7 @@ static PyObject *page_screen_style(PyObject *object, PyObject *args)
 
 static PyMethodDef page_screen_methods[] = {
     {"skip", page_screen_skip, METH_VARARGS,
-     "skip(settled, strangers, page, position, longest, at_home, scripting): return the offset of the next place "
+     "skip(settled, strangers, page, position, longest, reading): return the offset of the next place "
      "that needs a look, or is not complete."},
     {"clears_style", page_screen_style, METH_VARARGS,
      "clears_style(settled, sheet, references, at_home): whether nobody has to be asked about the sheet."},
