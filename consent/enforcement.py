@@ -77,8 +77,10 @@ class PageEnforcement:
         self._undecided = False
         self._findings: list[Finding] = []
         self._uncounted = 0
-        # What needs no second look: a host, or with an element's name and NUL before it.
+        # What needs no second look, whatever the path: a host, or with an element's name and NUL before it.
         self._settled = {url.host.encode("utf-8", "surrogateescape")}
+        # What needs no second finding.
+        self._noted: set[bytes] = set()
         # Elements, hosts and the rest of the URLs that were passed by the screen: they are noted in their turn.
         self._strangers: list[tuple[bytes, bytes, bytes]] = []
         screen = page_screen(catalog.evidence)
@@ -93,16 +95,21 @@ class PageEnforcement:
             return False
         host = target.host.encode()
         kind = element.encode("utf-8", "surrogateescape")
-        if host in self._settled or b"%b\0%b" % (kind, host) in self._settled:
+        key = b"%b\0%b" % (kind, host)
+        if host in self._settled or key in self._settled:
             return False
         match = self._catalog.match_url(target.host, target.path)
-        if match is None:
-            if len(self._settled) < _MAX_SETTLED:
-                self._settled.add(b"%b\0%b" % (kind, host))
+        if match is not None:
+            if self._refuses(match, element, target.host + target.path.partition("?")[0]):
+                return True
+        elif key not in self._noted:
             self._note_strangers()
             self._note_stranger(element, target)
-            return False
-        return self._refuses(match, element, target.host + target.path.partition("?")[0])
+            if len(self._noted) < _MAX_SETTLED:
+                self._noted.add(key)
+        if len(self._settled) < _MAX_SETTLED and self._catalog.is_of_one(target.host):
+            self._settled.add(key)
+        return False
 
     def refuses_script(self, code: str) -> bool:
         """Tell whether the inline script ``code`` must not run: it holds a refused vendor's snippet."""
@@ -157,8 +164,8 @@ class PageEnforcement:
     def findings(self) -> list[Finding]:
         """What was found so far, in document order: at most :data:`MAX_FINDINGS`.
 
-        A URL of a vendor is a finding each time. A host that nobody has explained is one for each kind of
-        element, with the first of its paths.
+        What is refused is a finding each time. A host that is allowed whatever the path, or that nobody has
+        explained, is one for each kind of element, with the first of its paths.
         """
         self._note_strangers()
         return self._findings
@@ -191,7 +198,7 @@ class PageEnforcement:
     def _note_stranger(self, element: str, target: Target) -> None:
         if site_of(target.host) != site_of(self._page.host):
             self._note(Action.ALLOWED, element, target.host + target.path.partition("?")[0], None)
-        elif len(self._settled) < _MAX_SETTLED:
+        elif len(self._settled) < _MAX_SETTLED and self._catalog.is_of_one(target.host):
             self._settled.add(target.host.encode())
 
     def _refuses(self, match: Match, kind: str, subject: str) -> bool:

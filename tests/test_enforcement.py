@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import Choice
 from consent.decision import Decision, Reason, decide
@@ -13,6 +16,14 @@ from consent.signals import ChoiceState, Signals
 from tests.exchange import CATALOG, NOW, POLICY, REFUSING
 
 VENDORS = CATALOG.vendors
+SPLIT = Catalog(
+    [
+        replace(
+            VENDORS["tracker"], hosts=(), urls=("split.example/pixel", "split.example.com/pixel"), inline=()
+        ),
+        replace(VENDORS["cdn"], hosts=(), urls=("split.example/cdn/*", "split.example.com/cdn/*")),
+    ]
+)
 PAGE = PageURL("https", "www.example.com", "/shop/index.html")
 
 
@@ -137,6 +148,38 @@ def test_what_is_missing_from_a_page_is_told_where_something_is_held_in_it() -> 
     enforcement.refuses_url("script", "https://counter.example/2")
     enforcement.note_instead("held")
     assert enforcement.missing == {"targeting/tracker"}
+
+
+def test_a_host_that_is_split_by_path_is_asked_about_each_time() -> None:
+    """That one of its paths is nobody's, or allowed, tells nothing about the next."""
+    enforcement = PageEnforcement(SPLIT, REFUSING, PAGE)
+    for host in ("split.example", "split.example.com"):
+        for path, refused in (
+            ("/a", False),
+            ("/cdn/a", False),
+            ("/pixel", True),
+            ("/b", False),
+            ("/pixel", True),
+        ):
+            assert enforcement.refuses_url("img", f"https://{host}{path}") is refused
+    assert [finding.subject for finding in enforcement.findings] == [
+        *("split.example/a", "split.example/cdn/a", "split.example/pixel", "split.example/pixel"),
+        *("split.example.com/cdn/a", "split.example.com/pixel", "split.example.com/pixel"),
+    ]
+
+
+def test_a_host_that_is_allowed_is_found_once_for_each_kind_of_element() -> None:
+    """What is refused is found each time: each is another element that was taken out."""
+    enforcement = page()
+    for _ in range(2):
+        for host in ("cdn.example", "tracker.example"):
+            enforcement.refuses_url("img", f"https://{host}/")
+            enforcement.refuses_url("script", f"https://{host}/")
+    assert [(finding.kind, finding.subject) for finding in enforcement.findings] == [
+        ("img", "cdn.example/"),
+        ("script", "cdn.example/"),
+        *[("img", "tracker.example/"), ("script", "tracker.example/")] * 2,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -218,6 +218,11 @@ class Catalog:
                     return match
         return owner
 
+    def is_of_one(self, host: str) -> bool:
+        """Tell whether all URLs of a host have one answer, whatever the path: no URL pattern is about it."""
+        rules, _ = self._walked.get(host) or self._walk(host)
+        return not rules
+
     def _walk(self, host: str) -> tuple[tuple[_Host, ...], Match | None]:
         """Collect the rules for a host and the domains above it, nearest first, and remember them."""
         if len(host) > _LONGEST_HOST:

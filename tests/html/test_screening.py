@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,7 +14,8 @@ from consent.enforcement import Finding, PageEnforcement
 from consent.html import Rewriter, Withholding, css
 from consent.html.urls import PageURL
 from consent.speedups import compiled
-from tests.exchange import CATALOG, REFUSING
+from tests import exchange
+from tests.exchange import REFUSING
 from tests.html import soup
 from tests.html.reading import pieces
 
@@ -29,6 +31,15 @@ _bounded = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+CATALOG = exchange.CATALOG.with_vendors(
+    [
+        replace(
+            exchange.VENDORS[1], id="path", name="Path", urls=("split.example/pixel*", "example.com/t"), hosts=(),
+            inline=(), cookies=(),
+        ),
+        replace(exchange.VENDORS[2], id="files", name="Files", urls=("split.example/cdn/*",), hosts=(), cookies=()),
+    ]
+)  # fmt: skip
 Outcome = tuple[bytes, list[Finding], bool]
 
 
@@ -61,15 +72,44 @@ _HOSTS = [
     "www.example.com", "WWW.example.com.", "static.example.com", "unknown.example", "other.test", "t.tracker.example",
     "TRACKER.example", "counter.example:8080", "cdn.example", "unknown.example\\", "u@t.tracker.example", "",
     "t.tracker&#46;example", "www.w3.org", "unknown.example;.tracker.example", "x&amp;.tracker.example",
-    "tracker.example&quot;", "\u00e9.example",
+    "tracker.example&quot;", "split.example", "split.example", "cdn.example", "counter.example", "\u00e9.example",
 ]  # fmt: skip
+_PATHS = [
+    "",
+    "/",
+    "/a b.js",
+    "?x=1&amp;y=2",
+    "#f",
+    "/a,b",
+    ":80/x",
+    ":80@x/",
+    "/../t",
+    "/cdn/x",
+    "/pixel.gif",
+    "/t",
+]
 _url = st.builds(
     lambda before, host, after: before + host + after,
     st.sampled_from(
         ["//", "https://", "http://", "HTTPS://", "https:", "/", "\\\\", " //", "/\t/", "ht\ttps://", "x:"]
     ),
     st.sampled_from(_HOSTS),
-    st.sampled_from(["", "/", "/a b.js", "?x=1&amp;y=2", "#f", "/a,b", ":80/x", ":80@x/", "/../t"]),
+    st.sampled_from(
+        [
+            "",
+            "/",
+            "/a b.js",
+            "?x=1&amp;y=2",
+            "#f",
+            "/a,b",
+            ":80/x",
+            ":80@x/",
+            "/../t",
+            "/pixel.gif",
+            "/cdn/x",
+            "/t",
+        ]
+    ),
 ) | st.sampled_from(
     [
         "",
