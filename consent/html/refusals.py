@@ -162,7 +162,7 @@ class Refusals:
         """Tell whether the inline script ``code`` must not run."""
         refused = self._judge.refuses_script(code)
         if not refused and _LIKE_AN_ESCAPE_IN_TEXT.search(code):
-            refused = self._judge.refuses_script(_LIKE_AN_ESCAPE_IN_TEXT.sub(r"\1_", code))
+            refused = self._judge.refuses_script(_LIKE_AN_ESCAPE_IN_TEXT.sub("\\1\x1a", code))
         return refused
 
     def url_table(self, content: str) -> bool:

@@ -157,7 +157,7 @@ def could_load(tag: Tag) -> bool:
     """Tell whether an element might load or run anything, or change how the page is read; whatever its URLs are."""
     return tag.name in _COULD_LOAD or any(
         name.startswith(b"on")
-        or name in (b"ping", b"background")
+        or name in (b"ping", b"background", b"attributionsrc")
         or (name == b"style" and _IN_STYLES.search(value) is not None)
         for name, value, *_ in tag.attributes
     )

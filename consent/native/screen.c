@@ -194,6 +194,7 @@ static void page_screen_dealloc(PyObject *object)
 typedef struct {
     struct { Bytes value, end; int reader; } strangers[MOST_STRANGERS];
     int count;
+    uint64_t counted; /* attributes by number: of each name the first counts that is not empty */
     int needs_look; /* if the gate is open */
     int gate_open;
     int is_data;    /* a script that does not run */
@@ -255,6 +256,13 @@ static int read_urls(Pass *pass, int reader, Bytes at, Bytes end, Told *told)
     return outcome == FAILED ? FAILED : CLEAR;
 }
 
+static int is_blank(Bytes at, Bytes end)
+{
+    while (at < end && is_a(SPACE, *at))
+        at++;
+    return at == end;
+}
+
 static int could_refer(Bytes at, Bytes end)
 {
     while (at < end && *at != '(' && *at != '\\' && *at != '&')
@@ -284,14 +292,19 @@ static int read_attribute(Pass *pass, const Tag *tag, const Attribute *attribute
     const Slot *slot = table_find_folded(&screen->attributes, name, length);
     if (slot == NULL)
         return CLEAR;
-    if (tag && tag->gate == slot->value)
-        told->gate_open |= has_keyword(&tag->keywords, value, end);
-    if (tag && tag->flags & SCRIPT && slot->value == screen->script_type && !told->has_type++ && value)
-        read_type(screen, value, end, told);
     int reader = tag ? tag->readers[slot->value] : 0, anywhere = screen->anywhere[slot->value];
     if (pass->reading & BEFORE_HEAD && (anywhere == ANY_VALUE || anywhere == URL_VALUE ||
                                         (anywhere == STYLE_VALUE && could_refer(value, end))))
         return LOOK;
+    uint64_t bit = (uint64_t)1 << slot->value;
+    if (told->counted & bit)
+        return tag && tag->gate == slot->value ? LOOK : CLEAR;
+    if (!is_blank(value, end))
+        told->counted |= bit;
+    if (tag && tag->gate == slot->value)
+        told->gate_open |= has_keyword(&tag->keywords, value, end);
+    if (tag && tag->flags & SCRIPT && slot->value == screen->script_type && !told->has_type++ && value)
+        read_type(screen, value, end, told);
     if (reader == ANY_VALUE)
         told->needs_look = 1;
     else if (reader) {
@@ -332,6 +345,7 @@ static int tag_clears(Pass *pass, const Tag *tag, Bytes *position, Bytes end, To
     Bytes at = *position, last = NULL;
     Attribute attribute;
     pass->page.runs_data = tag && tag->flags & RUNS_DATA;
+    told->counted = 0;
     told->count = told->needs_look = told->gate_open = told->is_data = told->has_type = 0;
     for (;;) {
         switch (next_attribute(&at, end, &attribute)) {

@@ -22,6 +22,12 @@ static int is_name_byte(unsigned char byte)
     return is_a(LETTER | DIGIT, byte) || byte == '-' || byte == '_' || byte >= 0x80;
 }
 
+/* Whether a backslash may be the second byte of a character in Shift_JIS, GBK or Big5. */
+static int may_be_second(Bytes start, Bytes at)
+{
+    return at > start && at[-1] >= 0x81 && at[-1] <= 0xFE;
+}
+
 /* Pass an escape, from behind its backslash; NULL where it could write part of a name that counts. */
 static Bytes behind_escape(Bytes at, Bytes end)
 {
@@ -75,7 +81,7 @@ static int read_string(Sheet *sheet, Bytes *position)
     Bytes start = *position + 1, at = start;
     unsigned char quote = **position;
     while (at < sheet->end && *at != quote) {
-        if (*at == '\n' || *at == '\r' || *at == '\f')
+        if (*at == '\n' || *at == '\r' || *at == '\f' || (*at == '\\' && may_be_second(start, at)))
             return LOOK;
         at += *at == '\\' && sheet->end - at > 1 ? (at[1] == '\r' && sheet->end - at > 2 && at[2] == '\n' ? 3 : 2) : 1;
     }
@@ -151,6 +157,8 @@ static int read_rule(Sheet *sheet, Bytes *position)
 static int read_sheet(Sheet *sheet)
 {
     Bytes at = sheet->start, end = sheet->end;
+    if (sheet->page && memchr(at, 0x1A, (size_t)(end - at)))
+        return LOOK; /* what it is read with in two ways */
     while (at < end) {
         if (!is_a(STYLE_TURN, *at)) {
             at++;
@@ -190,7 +198,7 @@ static int read_sheet(Sheet *sheet)
             import = NULL;
             break;
         case '\\':
-            at = behind_escape(at + 1, end);
+            at = may_be_second(sheet->start, at) ? NULL : behind_escape(at + 1, end);
             outcome = at ? CLEAR : LOOK;
             break;
         default: /* a block or a declaration ends or begins */
