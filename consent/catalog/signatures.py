@@ -171,8 +171,7 @@ def _required_words(pattern: str) -> tuple[str, ...]:
         if run and clean and separates:
             words.append(run)
         run, clean, gap = "", separates, False
-    if run and clean:
-        words.append(run)
+    # A run at the very end may go on in the script: "key_" is no whole word of "key_live".
     if repeats > _MOST_REPEATS:
         raise PatternError(f"may try more than {_MOST_REPEATS} ways to match: lower the bounds in it")
     words = [word for word in words if len(word) > 1 and not word[0].isdigit()]

@@ -27,7 +27,7 @@ MIXED_HOSTS = (
 
 # ISO 3166-1 alpha-2, as far as companies of the catalog are established there, and their neighbours.
 COUNTRIES = re.compile(
-    "A[DERTU]|B[AEGHRY]|C[AHLNORYZ]|D[EKO]|E[CEGS]|F[IR]|G[BEGIRT]|H[KRU]|I[DELMNST]|J[EOP]|K[ERWZ]|L[ITUV]|"
+    "A[DERTU]|B[AEGHRY]|C[AHLNORYZ]|D[EKO]|E[CEGS]|F[IR]|G[BEGIRT]|H[KRU]|I[DELMNST]|J[EOP]|K[ERWZ]|L[IKTUV]|"
     "M[ACDEKTXY]|N[GLOZ]|P[AEHKLT]|QA|R[OSU]|S[AEGIKM]|T[HNRW]|U[ASY]|V[GN]|ZA"
 )
 
