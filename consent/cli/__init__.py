@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from consent import __version__
+from consent.cli.catalog import catalog
 from consent.cli.check import check
 from consent.cli.db import db
 from consent.cli.inventory import inventory
@@ -22,6 +23,8 @@ def main() -> None:
         consent check http://127.0.0.1:8000/
     List the third-party content that was seen on the site:
         consent inventory
+    Ask what is known about vendors, and why something belongs to one:
+        consent catalog explain https://www.clarity.ms/tag/abc
     Read the receipts of the choices that visitors made:
         consent receipts
     Check that nothing of them was changed, and prove it to others:
@@ -31,6 +34,7 @@ def main() -> None:
     """
 
 
+main.add_command(catalog)
 main.add_command(check)
 main.add_command(inventory)
 main.add_command(receipts)
