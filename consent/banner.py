@@ -160,10 +160,10 @@ class Banner:
         self._names = {category: self.texts[_key(category)] for category in Category}
         self._inline = {category: self.texts[f"{_key(category)}_inline"] for category in OPTIONAL}
         self._memo: dict[object, tuple[_Rendered, Shown]] = {}
-        self._template = self._load("banner.html")
-        self._choices = self._load("choices.html")
-        self._error = self._load("error.html")
-        self._explanation = self._load("explanation.html")
+        self._template = self.template("banner.html")
+        self._choices = self.template("choices.html")
+        self._error = self.template("error.html")
+        self._explanation = self.template("explanation.html")
         self._shown = {variant: self._render_shown(variant) for variant in self._variants()}
         self._by_hash = {shown.hash: shown for shown in self._shown.values()}
         # A mistake in a site's own template is to stop the app's start, not somebody's page.
@@ -177,6 +177,11 @@ class Banner:
     def stylesheet_url(self) -> str:
         """The stylesheet of what visitors see on every page, with a hash of its content in the name."""
         return self._static_url("consent.css")
+
+    @property
+    def embed_stylesheet_url(self) -> str:
+        """The stylesheet of placeholders, which needs the other."""
+        return self._static_url("embed.css")
 
     def _static_url(self, name: str) -> str:
         return f"{self.prefix}/static/{_named(self.static, name).name}"
@@ -524,7 +529,8 @@ class Banner:
             return self.texts["kept_session"]
         return self.texts.fill("kept", lifetime=lifetime)
 
-    def _load(self, name: str) -> Template:
+    def template(self, name: str) -> Template:
+        """Return one of the templates, the site's own before the built-in ones, with what all of them may use."""
         try:
             return self._environment.get_template(name)
         except TemplateError as error:

@@ -32,6 +32,8 @@ class Action(StrEnum):
     STRIPPED = "stripped"
     HELD = "held"
     """It is in the page, inert, until it is allowed."""
+    REPLACED = "replaced"
+    """Likewise, and a placeholder offers it."""
 
 
 @dataclass(frozen=True, slots=True)

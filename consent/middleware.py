@@ -26,6 +26,7 @@ from consent.decision import Decision, decide
 from consent.failures import Failures, OnError
 from consent.guard import Guard
 from consent.inventory import Inventory
+from consent.placeholder import Placeholders
 from consent.policy import CacheMode, Policy, Refused
 from consent.response import FRAMED, GovernedResponse, Ruling, Site
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
@@ -81,6 +82,7 @@ class EnforcingMiddleware:
         guard: keeps in the browser what the server cannot see; ``None``: nothing does, and pages get no script.
         csp: writes the policy that pages get besides their own; ``None``: they get none.
         inventory: takes note of the third-party content in pages.
+        placeholders: make what offers refused embeds; ``None``: these are as all else that is refused.
         clock: returns seconds since 1970.
         prefix: where ``endpoints`` live: a path as browsers see it, so that in a sub-application mounted at
             ``/shop`` it begins with ``/shop/``.
@@ -100,6 +102,7 @@ class EnforcingMiddleware:
         guard: Guard | None = None,
         csp: ClosedWorld | None = None,
         inventory: Inventory | None = None,
+        placeholders: Placeholders | None = None,
         clock: Callable[[], float],
         prefix: str = "/_consent",
         explain: bool = False,
@@ -113,6 +116,7 @@ class EnforcingMiddleware:
             failures=Failures(on_error),
             # What is given back to some has to be in everybody's page.
             refused=Refused.HOLD if policy.cache is CacheMode.UNIFORM else policy.refused,
+            placeholders=placeholders,
             csp=csp,
             inventory=inventory or Inventory(),
             clock=clock,
@@ -198,6 +202,7 @@ class EnforcingMiddleware:
             self._site.csp and self._site.csp.mode,
             self._site.explain,
             self._site.refused,
+            self._site.placeholders and self._site.placeholders.version,
         )
         return Ruling(decision, "c-" + sha256(repr(seen).encode()).hexdigest()[:12])
 

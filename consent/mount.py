@@ -20,7 +20,16 @@ from consent.data_folder import DEFAULT_FOLDER, DataFolder
 from consent.errors import ConfigurationError
 from consent.guard import Guard
 from consent.middleware import EnforcingMiddleware, OnError
-from consent.policy import CacheMode, CspMode, Policy, load_policy, locate_in_policy, own_cookie_vendors
+from consent.placeholder import Placeholders
+from consent.policy import (
+    CacheMode,
+    CspMode,
+    Embeds,
+    Policy,
+    load_policy,
+    locate_in_policy,
+    own_cookie_vendors,
+)
 from consent.reports import Reports
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
 from consent.sqlite_log import SQLiteReceiptLog
@@ -125,6 +134,11 @@ class ConsentMiddleware:
             if policy.csp is CspMode.OFF
             else ClosedWorld(catalog, policy, prefix=prefix, for_all=uniform)
         )
+        placeholders = None
+        if policy.embeds is Embeds.REPLACE:
+            placeholders = Placeholders(
+                catalog, banner, once=guarding is not None and not (csp and csp.is_final)
+            )
         endpoints = VisitorEndpoints(
             policy,
             catalog,
@@ -132,6 +146,7 @@ class ConsentMiddleware:
             cookie,
             self._store,
             static=[guarding.file] if guarding else [],
+            placeholders=placeholders,
             companion=companion,
             reports=Reports(inventory, catalog) if csp else None,
             ledger=ledger,
@@ -147,6 +162,7 @@ class ConsentMiddleware:
             guard=guarding,
             csp=csp,
             inventory=inventory,
+            placeholders=placeholders,
             clock=clock,
             prefix=prefix,
             explain=_switch("CONSENT_EXPLAIN", explain, default=False),

@@ -46,6 +46,15 @@ class Refused(StrEnum):
     """It stays, inert, and comes back without a reload."""
 
 
+class Embeds(StrEnum):
+    """What becomes of a visible embed, such as a video or a map, that is refused."""
+
+    REPLACE = "replace"
+    """A placeholder offers it."""
+    STRIP = "strip"
+    """The same as of any other element."""
+
+
 class CacheMode(StrEnum):
     """Who may be given a page that was made for somebody else."""
 
@@ -103,6 +112,7 @@ class Policy:
     choice_days: int = 180
     """How many days a yes and a no alike are remembered, 1 to 400."""
     refused: Refused = Refused.STRIP
+    embeds: Embeds = Embeds.REPLACE
     cache: CacheMode = CacheMode.PER_VISITOR
     csp: CspMode = CspMode.REPORT
     csp_allow: tuple[str, ...] = ()
@@ -357,6 +367,7 @@ _RULES: Mapping[str, Callable[[object], object]] = {
     "dnt_refuses": _refusable,
     "choice_days": _days,
     "refused": _one_of(Refused),
+    "embeds": _one_of(Embeds),
     "cache": _one_of(CacheMode),
     "csp": _one_of(CspMode),
     "csp_allow": _places,
@@ -408,6 +419,7 @@ _FIELDS: Mapping[Place, str] = {
     ("signals", "dnt_refuses"): "dnt_refuses",
     ("choice", "days"): "choice_days",
     ("enforcement", "refused"): "refused",
+    ("enforcement", "embeds"): "embeds",
     ("enforcement", "cache"): "cache",
     ("enforcement", "csp"): "csp",
     ("enforcement", "csp_allow"): "csp_allow",
@@ -455,6 +467,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
 
         [enforcement]
         refused = "strip"                 # or "hold": refused elements stay, inert, and come back without a reload
+        embeds = "replace"                # or "strip": nothing offers a refused video or map in its place
         cache = "per-visitor"             # or "variant", "uniform": who may be given a page made for somebody else
         csp = "report"                    # or "enforce", "off": a Content-Security-Policy beside the site's own
         csp_allow = ["img.example.com"]   # what it allows besides

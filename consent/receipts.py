@@ -58,6 +58,8 @@ class CollectionMethod(StrEnum):
 
     BANNER_FORM = "banner-form"
     PREFERENCES_FORM = "preferences-form"
+    EMBED_FORM = "embed-form"
+    """On what offers a refused embed in its place."""
     API = "api"
 
 

@@ -31,6 +31,7 @@ from consent.html import Rewriter, Withholding, XMLRewriter
 from consent.html.urls import PageURL
 from consent.insertion import BodyEndInsertion
 from consent.inventory import Inventory, Source, seen_in
+from consent.placeholder import PagePlaceholders, Placeholders
 from consent.policy import Refused
 
 REPORT_HEADER = b"consent-report"
@@ -62,6 +63,8 @@ class Site:
     guard: Guard | None
     failures: Failures
     refused: Refused
+    placeholders: Placeholders | None
+    """Make what offers refused embeds; ``None``: they are as all else that is refused."""
     csp: ClosedWorld | None
     """Writes the policy that pages and workers get besides their own."""
     inventory: Inventory
@@ -100,6 +103,7 @@ class GovernedResponse:
     """... or the media type of something that by it may be a page or not."""
     _stream: Stream | None = None
     _nonce: str | None = None
+    _placeholders: PagePlaceholders | None = None
     _insertion_is_ascii = False
 
     def __init__(
@@ -375,9 +379,18 @@ class GovernedResponse:
             return XMLRewriter(self._enforcement())
         page = self._enforcement()
         page.begin_body()
+        if self._site.placeholders is not None and not framed:
+            self._placeholders = PagePlaceholders(
+                self._site.placeholders,
+                self._ruling.decision,
+                nonce=self._nonce,
+                anchored=lambda markup: self._anchored(markup, page.leads_away),
+            )
         return Rewriter(
             page,
-            withholding=Withholding(page, hold=self._site.refused is Refused.HOLD),
+            withholding=Withholding(
+                page, hold=self._site.refused is Refused.HOLD, placeholder=self._placeholders
+            ),
             at_head_start=self._guard_tag,
             at_body_end=None if framed else lambda: self._anchored(self._insertion(), page.leads_away),
             fragment=fragment,
@@ -423,6 +436,8 @@ class GovernedResponse:
         if query := self._scope.get("query_string", b""):
             target += "?" + query.decode("latin-1")
         pieces = [site.banner.markup(decision, return_to=target, nonce=self._nonce)]
+        if self._placeholders is not None:
+            pieces.append(self._placeholders.form(target))
         if missing := self._missing():
             # With what is held in the page, the client does without a new page. This here needs one.
             names = " ".join(sorted(missing))

@@ -17,7 +17,7 @@ MAX_FIELDS = 400
 MAX_RETURN_TO = 2048
 """Characters of path and query; a longer address leads back to the front page."""
 
-_ACTIONS = frozenset({"accept", "refuse", "save", "withdraw"})
+_ACTIONS = frozenset({"accept", "refuse", "save", "allow", "withdraw"})
 _LOCAL = re.compile(r"/(?![/\\])[^\x00-\x1f\x7f\\]*")
 
 
@@ -26,7 +26,7 @@ class Submission:
     """What was pressed and switched on, every part of it checked."""
 
     action: str
-    """``accept``, ``refuse``, ``save`` or ``withdraw``."""
+    """``accept``, ``refuse``, ``save``, ``allow`` or ``withdraw``."""
     categories: frozenset[Category]
     """The optional categories switched on."""
     vendors: Mapping[str, bool]
@@ -69,6 +69,12 @@ def read_form(body: bytes, catalog: Catalog, *, prefix: str) -> Submission:
             raise ValueError(f"{name} is given twice")
         else:
             single[name] = value
+    if "allow" in single:
+        # The button of a placeholder, which says all in its one field.
+        vendor, _, shown = single.pop("allow").partition(" ")
+        if not single.keys().isdisjoint(("action", "shown", f"vendor.{vendor}")):
+            raise ValueError("allow stands for action, shown and vendor")
+        single |= {"action": "allow", "shown": shown, f"vendor.{vendor}": "on"}
     form = single.pop("form", "banner" if single.get("action") != "save" else "preferences")
     vendors = {
         name.removeprefix("vendor."): _switched(single.pop(name))
@@ -145,7 +151,13 @@ def _submission(
     rest: Mapping[str, object],
 ) -> Submission:
     if not isinstance(action, str) or action not in _ACTIONS:
-        raise ValueError("action is accept, refuse, save or withdraw")
+        raise ValueError("action is accept, refuse, save, allow or withdraw")
+    if action == "allow" and (categories or list(vendors.values()) != [True]):
+        raise ValueError("allow is for one vendor, and nothing else")
+    if method is not CollectionMethod.API and (action == "allow") is not (
+        method is CollectionMethod.EMBED_FORM
+    ):
+        raise ValueError("allow is what placeholders send, and they send nothing else")
     if rest:
         raise ValueError(f"there is no field {min(rest)!r:.80}")
     for vendor in vendors:

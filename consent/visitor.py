@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from time import time
@@ -22,7 +22,7 @@ from uuid import UUID
 from starlette.types import Receive, Scope, Send
 
 from consent import headers as fields
-from consent.banner import Banner, StaticFile
+from consent.banner import Banner, Shown, StaticFile
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
@@ -30,7 +30,8 @@ from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError
 from consent.cookie_expiry import expire_refused_cookies
 from consent.decision import Decision, Reason, allowance, decide
 from consent.ledger_endpoints import LedgerEndpoints
-from consent.policy import Policy
+from consent.placeholder import Placeholders
+from consent.policy import Policy, Regime
 from consent.receipts import Artefact, CollectionMethod, build_receipt, outcome_of
 from consent.reports import MAX_REPORT_BYTES, Reports, read_reports
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
@@ -96,6 +97,7 @@ class VisitorEndpoints:
         cookie: Signs the choice.
         store: Where receipts are recorded.
         static: Files to serve beside the banner's.
+        placeholders: Make what offers refused embeds, and know which of their texts were shown.
         companion: What tells caches and the guard of the choice; set together with it.
         reports: Takes what browsers report of our Content-Security-Policy; ``None``: nobody does.
         ledger: Opens the log for its public part, and for visitors' own receipts; ``None``: they are not shown.
@@ -112,6 +114,7 @@ class VisitorEndpoints:
         store: Store,
         *,
         static: Iterable[StaticFile] = (),
+        placeholders: Placeholders | None = None,
         companion: VariantCookie | None = None,
         reports: Reports | None = None,
         ledger: Callable[[], Ledger] | None = None,
@@ -123,6 +126,7 @@ class VisitorEndpoints:
         self._banner = banner
         self._cookie = cookie
         self._store = store
+        self._placeholders = placeholders
         self._companion = companion
         self._reports = reports
         self._clock = clock
@@ -281,9 +285,12 @@ class VisitorEndpoints:
 
         signals = self._signals(headers)
         before = decide(self._policy, signals)
-        choice = self._made(submission, signals)
+        if submission.action == "allow":
+            choice = self._with_one_more(submission, signals, before)
+        else:
+            choice = self._made(submission, signals)
         grants = bool(choice.granted) or any(choice.vendors.values())
-        shown = None if submission.shown is None else self._banner.shown_by_hash(submission.shown)
+        shown = self._shown(submission)
         if shown is None and grants and not _needs_no_text(submission):
             # A yes counts for the text it was given on. That text is not known here: it is of another policy.
             return self._look_again(submission, before, as_json=_wants_json(headers))
@@ -360,6 +367,17 @@ class VisitorEndpoints:
         page = self._banner.choices_page(before, return_to=submission.return_to, message="look_again")
         return _Answer(409, _PAGE_HEADERS, page)
 
+    def _shown(self, submission: Submission) -> Shown | None:
+        """Return the text that the visitor chose on, by the form's own account, if it is one of ours."""
+        if submission.shown is None:
+            return None
+        if submission.action != "allow":
+            return self._banner.shown_by_hash(submission.shown)
+        if self._placeholders is None:
+            return None
+        (vendor,) = submission.vendors
+        return self._placeholders.shown_by_hash(submission.shown, vendor)
+
     def _made(self, submission: Submission, signals: Signals) -> Choice:
         """Turn what was submitted into the choice it means."""
         vendors: dict[str, bool] = {}
@@ -387,6 +405,28 @@ class VisitorEndpoints:
             told=submission.told & present,
         )
 
+    def _with_one_more(self, submission: Submission, signals: Signals, before: Decision) -> Choice:
+        """Turn the yes to one vendor into a choice in which all else that was said stands.
+
+        Where nothing was said, all else is refused, as the placeholder tells. That holds in opt-in only: where
+        silence is a yes, it would take back what nobody spoke of.
+        """
+        stands = signals.choice_state in (ChoiceState.VALID, ChoiceState.OUTDATED)
+        previous = signals.choice if stands else None
+        if previous is None and self._policy.regime is not Regime.OPT_IN:
+            raise _Refused(400, "bad-request", "error_bad_request")
+        valid = signals.choice_state is ChoiceState.VALID
+        granted = (
+            frozenset(c for c in previous.granted if valid or before.allows(c)) if previous else frozenset()
+        )
+        answers = {**before.vendors, **submission.vendors}
+        return replace(
+            self._made(submission, signals),
+            granted=granted,
+            vendors=MappingProxyType(self._differing(answers, granted)),
+            told=previous.told if previous and valid else frozenset(),
+        )
+
     def _exceptions(
         self, submission: Submission, signals: Signals, granted: frozenset[Category]
     ) -> dict[str, bool]:
@@ -397,6 +437,10 @@ class VisitorEndpoints:
         earlier = signals.choice.vendors if signals.choice else {}
         answers = {vendor: False for vendor, allowed in earlier.items() if not allowed}
         answers.update(submission.vendors)
+        return self._differing(answers, granted)
+
+    def _differing(self, answers: Mapping[str, bool], granted: frozenset[Category]) -> dict[str, bool]:
+        """Return those of ``answers`` that differ from what is ``granted``."""
         return {
             vendor: allowed
             for vendor, allowed in sorted(answers.items())

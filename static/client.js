@@ -78,7 +78,7 @@ addEventListener("submit", async (event) => {
   )
     return location.reload();
   /** @type {any} */
-  const root = document.querySelector(".consent-root");
+  const root = document.querySelector("section.consent-root");
   if (root) {
     for (const part of root.querySelectorAll(".consent-banner,.consent-clearance")) part.remove();
     root.classList.remove("consent-asks");
@@ -86,7 +86,7 @@ addEventListener("submit", async (event) => {
     for (const input of root.querySelectorAll(".consent-switch")) input.checked = allows(input.name);
     const status = root.querySelector("[data-saved]");
     status.textContent = status.dataset.saved;
-    if (!form.closest("[data-consent]")) root.querySelector(".consent-pill").focus();
+    if (!button.closest("[data-consent]")) root.querySelector(".consent-pill").focus();
   }
   ignore();
   document.dispatchEvent(new Event("consent:change"));

@@ -624,7 +624,7 @@ def test_every_form_field_is_documented() -> None:
         ("docs/cli.md", "status", ["unclassified", "undeclared", "declared"]),
         ("docs/receipt.md", "outcome", list(Outcome)),
         ("docs/receipt.md", "collection method", list(CollectionMethod)),
-        ("docs/receipt.md", "action", ["accept", "refuse", "save", "withdraw"]),
+        ("docs/receipt.md", "action", ["accept", "refuse", "save", "allow", "withdraw"]),
     ],
 )
 def test_every_value_is_documented(page: str, heading: str, values: list[str]) -> None:

@@ -25,6 +25,7 @@ BUDGET = 6 * 1024
 """Bytes of gzip -9 for what visitors load of banner, preferences and guard, but for the guard's table."""
 TABLE_BUDGET = 8 * 1024
 UNIFORM_BUDGET = 400
+EMBED_BUDGET = 350
 
 
 def deciding(*granted: Category, vendors: dict[str, bool] | None = None, gpc: bool = False) -> Decision:
@@ -91,6 +92,13 @@ def test_the_code_visitors_load_is_within_the_budget(capsys: pytest.CaptureFixtu
         print("", *(f"{size:6} bytes  {name}" for name, size in sizes.items()), sep="\n")
     assert sizes["the table of the catalog"] <= TABLE_BUDGET
     assert sizes["consent.css"] + sizes["guard.js and client.js"] <= BUDGET
+
+
+def test_placeholders_cost_little_more() -> None:
+    """And nothing on pages without them."""
+    banner = Banner(Policy())
+    sheet = banner.static[banner.embed_stylesheet_url.rpartition("/")[2]]
+    assert zipped(sheet.content) <= EMBED_BUDGET
 
 
 def test_one_page_for_everybody_costs_little_more() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-Instead = Literal["held"]
+Instead = Literal["held", "replaced"]
 """What may become of a refused element other than that it is taken out."""
 
 Skip = Callable[[bytes, int, int, int], int]

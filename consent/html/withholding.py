@@ -1,4 +1,4 @@
-"""What takes the place of a refused element: nothing, or the element itself, held inert in a ``template``.
+"""What takes the place of a refused element: nothing; the element itself, inert in a ``template``; a placeholder.
 
 A template's content is parsed into a document of its own that loads and runs nothing (HTML Standard, 4.12.3).
 An element is held only where every reader agrees that this is so, and that the template ends where it is meant
@@ -9,9 +9,11 @@ text up to its own end tag, in which ``</template>`` is text.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from consent.html.attribute_values import keyword, text
 from consent.html.elements import FOREIGN_ROOTS, LOADS, Cut
+from consent.html.embeds import EMBEDS, is_seen
 from consent.html.judge import Judge
 from consent.html.tokenizer import Tag
 
@@ -24,6 +26,13 @@ _HELD = frozenset(
     if cut is Cut.ELEMENT and name not in (b"base", b"meta", b"param", b"frame")
 )
 _HINTS = frozenset(b"preload modulepreload prefetch prerender preconnect dns-prefetch".split())
+Placeholder = Callable[[Tag, bytes, str], bytes]
+"""Makes what offers a refused embed, from its start tag, all of it, and the ``category/vendor`` who refuses it.
+
+Empty where there is nothing to offer. What it returns holds the embed in a template, and is well-formed wherever an
+embed may stand: phrasing content, no form.
+"""
+
 _WRITES = re.compile(rb"\bwrite(?:ln)?\b")
 _HIDES_ENDS = frozenset((*FOREIGN_ROOTS, b"select", b"frameset"))
 """What may hide from the rewriter that a template has ended."""
@@ -35,11 +44,13 @@ class Withholding:
     Args:
         judge: knows who refuses them.
         hold: hold them; otherwise they are taken out.
+        placeholder: makes what takes the place of embeds that are seen; without it, they are as all others.
     """
 
-    def __init__(self, judge: Judge, *, hold: bool = False) -> None:
+    def __init__(self, judge: Judge, *, hold: bool = False, placeholder: Placeholder | None = None) -> None:
         self._judge = judge
         self._hold = hold
+        self._placeholder = placeholder
         self._held_by = _NOBODY
 
     def begin(self, tag: Tag, *, in_template: bool) -> bool:
@@ -51,7 +62,9 @@ class Withholding:
                 self._judge.begin_element()
             return False
         self._held_by = _waits_for(tag) if tag.name == b"template" else _NOBODY
-        if not self._hold or tag.name not in _HELD or _is_hint(tag):
+        if not (self._hold or (self._placeholder and tag.name in EMBEDS)):
+            return False
+        if tag.name not in _HELD or _is_hint(tag):
             return False
         self._judge.begin_element()
         return True
@@ -84,8 +97,15 @@ class Withholding:
             element: all of it, as it is in the page.
         """
         refused_by = self._judge.refused_by()
+        if self._placeholder and tag.name in EMBEDS and len(refused_by) == 1 and is_seen(tag):
+            (refuser,) = refused_by
+            if placeholder := self._placeholder(tag, element, refuser):
+                self._judge.note_instead("replaced")
+                return placeholder
+        if not self._hold or not refused_by:
+            return b""
         # A script that writes into the page as it is parsed would, later, replace the page.
-        if not refused_by or (tag.name == b"script" and _WRITES.search(element, tag.end - tag.start)):
+        if tag.name == b"script" and _WRITES.search(element, tag.end - tag.start):
             return b""
         self._judge.note_instead("held")
         names = " ".join(sorted(refused_by)).encode("ascii")

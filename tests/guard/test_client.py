@@ -27,13 +27,15 @@ BANNER = f"""
 </form></div>
 </section>
 """
-EMBED = f"""
-<div class="consent-embed" data-consent="functional/youtube">
+EMBED = """
+<p><span class="consent-embed" data-consent="functional/youtube"><span class="consent-root">
 <button type="button" data-consent-once>Show once</button>
-<form method="post" action="{CHOICE}"><input type="hidden" name="vendor.youtube" value="on">
-<button name="action" value="save">Always allow</button></form>
-<template><iframe title="film" src="https://www.youtube.com/embed/x" width="560"></iframe></template>
-</div>
+<button form="consent-allow" name="allow" value="youtube 0a">Always allow</button></span>
+<template data-consent="functional/youtube"><iframe title="film" src="https://www.youtube.com/embed/x" width="560"></iframe></template>
+</span></p>
+"""
+ALLOW = f"""
+<form id="consent-allow" method="post" action="{CHOICE}" hidden><input type="hidden" name="form" value="embed"></form>
 """
 LOG = "window.order = (window.order || []).concat"
 
@@ -211,7 +213,7 @@ def test_only_what_is_allowed_is_given_back(visit: Visit, site: Site) -> None:
 
 def test_an_embed_is_shown_once_without_a_choice(visit: Visit, site: Site) -> None:
     """Only that one, with its vendor let through until the page is left; the focus goes into it."""
-    visit.open(EMBED + EMBED.replace("film", "other") + BANNER)
+    visit.open(EMBED + EMBED.replace("film", "other") + BANNER + ALLOW)
     visit.page.get_by_role("button", name="Show once").first.click()
     visit.wait_for("www.youtube.com")
     assert visit.page.evaluate("[...document.querySelectorAll('iframe')].map(f => [f.title, f.width])") == [
@@ -227,10 +229,10 @@ def test_an_embed_is_shown_once_without_a_choice(visit: Visit, site: Site) -> No
 def test_an_embed_can_always_be_allowed(visit: Visit, site: Site) -> None:
     """A choice for its vendor, and every embed of the vendor comes back."""
     site.outcome = outcome(vendors=" youtube")
-    visit.open(EMBED + EMBED.replace("film", "other") + BANNER)
+    visit.open(EMBED + EMBED.replace("film", "other") + BANNER + ALLOW)
     visit.page.get_by_role("button", name="Always allow").first.click()
     visit.wait_for("www.youtube.com")
-    assert site.submitted == [("json", {"vendor.youtube": "on", "action": "save"})]
+    assert site.submitted == [("json", {"form": "embed", "allow": "youtube 0a"})]
     assert visit.page.evaluate("[...document.querySelectorAll('iframe')].map(f => f.title)") == [
         "film",
         "other",
@@ -245,7 +247,7 @@ def test_an_embed_can_always_be_allowed(visit: Visit, site: Site) -> None:
 def test_a_page_without_the_banner_works_too(visit: Visit, site: Site) -> None:
     """As in a frame, or where a site has placed nothing but an embed."""
     site.outcome = outcome(vendors=" youtube")
-    visit.open(EMBED)
+    visit.open(EMBED + ALLOW)
     visit.page.get_by_role("button", name="Always allow").click()
     visit.wait_for("www.youtube.com")
     assert visit.errors == []

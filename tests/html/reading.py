@@ -11,10 +11,10 @@ from consent.html import rewriter as rewriter_module
 from consent.html.charrefs import decode_attribute
 from consent.html.rewriter import Rewriter
 from consent.html.tokenizer import Tag, start_tag
-from consent.html.withholding import Withholding
+from consent.html.withholding import Placeholder, Withholding
 
 TRACKER = "tracker.example"
-SPEC = "performance/tracker"
+SPEC = "functional/tracker"
 """Whose consent the tracker's elements wait for."""
 
 
@@ -81,13 +81,14 @@ def rewritten(
     insertion: bytes | None = None,
     fragment: bool = False,
     hold: bool = False,
+    placeholder: Placeholder | None = None,
     max_buffer_bytes: int = 1 << 22,
 ) -> bytes:
     """Return a page as the rewriter leaves it."""
     judge = judge or Judging()
     rewriter = Rewriter(
         judge,
-        withholding=Withholding(judge, hold=hold),
+        withholding=Withholding(judge, hold=hold, placeholder=placeholder),
         at_body_end=None if insertion is None else lambda: insertion,
         fragment=fragment,
         max_buffer_bytes=max_buffer_bytes,

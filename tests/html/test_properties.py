@@ -11,8 +11,15 @@ import html5lib
 import pytest
 from hypothesis import HealthCheck, given, settings
 
+from consent.banner import Banner
+from consent.catalog import Catalog, Vendor
+from consent.categories import Category
+from consent.decision import decide
 from consent.html import RewriterLimitExceeded
-from consent.html.tokenizer import LOADING, STRUCTURAL
+from consent.html.tokenizer import LOADING, STRUCTURAL, Tag
+from consent.placeholder import Placeholders
+from consent.policy import Policy
+from consent.signals import Signals
 from tests.html import soup
 from tests.html.reading import SPEC, TRACKER, Judging, RecordingRewriter, Token, reading_of, rewritten
 
@@ -159,48 +166,68 @@ def test_removing_creates_nothing_in_the_tree_of_another_parser(scripting: bool,
 _SHARED = [f"{{http://www.w3.org/1999/xhtml}}{name}" for name in ("html", "head", "body")]
 
 
+_TRACKER = Vendor(
+    id="tracker",
+    name="Tracker <é>",
+    company="Tracker & Co",
+    country="IE",
+    privacy_url="https://tracker.example/privacy",
+    category=Category.FUNCTIONAL,
+    about="An example.",
+)
+_PLACEHOLDERS = Placeholders(Catalog([_TRACKER]), Banner(Policy()), once=True)
+_REFUSING = decide(Policy(), Signals())
+
+
+def _placeholder(tag: Tag, element: bytes, refused_by: str) -> bytes:
+    return _PLACEHOLDERS.markup(_REFUSING, tag, element, refused_by.partition("/")[2])
+
+
 @_bounded
 @given(page=soup.page, sizes=soup.sizes)
 def test_holding_depends_on_no_chunks_and_is_done_once(page: bytes, sizes: list[int]) -> None:
     """The same bytes come out however the page arrives, and through another rewriter they go as they are."""
-    whole, cut = Judging(), Judging()
-    expected = rewritten(page, whole, hold=True)
-    assert rewritten(page, cut, sizes=sizes, hold=True) == expected
-    assert (cut.urls, cut.scripts, cut.instead) == (whole.urls, whole.scripts, whole.instead)
-    assert rewritten(expected, hold=True) == expected
-    assert rewritten(expected) == expected
+    for placeholder in (None, _placeholder):
+        whole, cut = Judging(), Judging()
+        expected = rewritten(page, whole, hold=True, placeholder=placeholder)
+        assert rewritten(page, cut, sizes=sizes, hold=True, placeholder=placeholder) == expected
+        assert (cut.urls, cut.scripts, cut.instead) == (whole.urls, whole.scripts, whole.instead)
+        assert rewritten(expected, hold=True, placeholder=placeholder) == expected
+        assert rewritten(expected) == expected
 
 
 @_bounded
 @given(page=soup.page)
 @pytest.mark.parametrize("scripting", [True, False])
 def test_what_is_held_is_in_a_template_to_another_parser_too(scripting: bool, page: bytes) -> None:
-    """To html5lib, nothing outside of our templates is new, and nothing there loads what is refused.
+    """To html5lib, nothing outside of our templates and placeholders is new, and nothing loads what is refused.
 
     Frame sets, and pages whose rest is hidden from one reader, are excepted as above.
     """
     judge = Judging()
-    result = rewritten(page, judge, hold=True)
+    result = rewritten(page, judge, hold=True, placeholder=_placeholder)
     if b"<frameset" in page.lower() or judge.undecided:
         return
     try:
         before, root = _tree(page, scripting=scripting), _parsed(result, scripting=scripting)
     except (AssertionError, AttributeError, KeyError, IndexError, ValueError):
         return  # html5lib has faults of its own on such pages
-    outside = list(_outside_of_templates(root))
+    outside = list(_outside_of(root, "consent-embed"))
     _assert_from([*before, *_IMPLIED], [(name, {} if name in _SHARED else had) for name, had in outside])
-    for name, attributes in outside:
+    for name, attributes in _outside_of(root, None):
         if name.rpartition("}")[2] in ("script", "img", "iframe", "embed", "source"):
             assert TRACKER not in attributes.get("src", "").replace("&#46;", "."), (name, attributes)
 
 
-def _outside_of_templates(element: Any) -> Iterator[tuple[str, dict[str, str]]]:
+def _outside_of(element: Any, placeholder: str | None) -> Iterator[tuple[str, dict[str, str]]]:
+    """Describe what is in no template of ours, nor in a placeholder, if those have this class."""
     if isinstance(element.tag, str):
-        if element.get("data-consent") == SPEC:
+        ours = element.get("data-consent") == SPEC
+        if ours and (element.tag.endswith("}template") or placeholder in element.get("class", "").split()):
             return
         yield _described(element)
     for child in element:
-        yield from _outside_of_templates(child)
+        yield from _outside_of(child, placeholder)
 
 
 _IMPLIED: list[tuple[str, dict[str, str]]] = [

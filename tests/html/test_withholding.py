@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.html.reading import SPEC, Judging, rewritten
+from consent.html import Rewriter, Withholding
+from tests.html.reading import SPEC, Judging, pieces, rewritten
 from tests.html.test_rewriter import REMOVED, T
 
 _NEVER_HELD = {
@@ -59,7 +60,7 @@ def test_what_cannot_come_back_is_taken_out(name: str) -> None:
         ("<select>", "</select>"),
         ("<noscript>", "</noscript>"),
         ("<template>", "</template>"),
-        ("<template shadowrootmode=open data-consent='performance/tracker'>", "</template>"),
+        ("<template shadowrootmode=open data-consent='functional/tracker'>", "</template>"),
     ],
 )
 def test_an_element_is_taken_out_where_a_template_might_not_be_one(before: str, after: str) -> None:
@@ -147,7 +148,7 @@ def test_what_the_app_holds_itself_stays_if_it_waits_for_the_right_consent() -> 
     """A page may come with templates of its own; so may one that has been through here before."""
     script, pixel = "<script>track()</script>", f"<img src='{T}'>"
     inside = f"<style>p {{ background: url({T}) }}</style>{script}<p onclick='track()'>{pixel}</p>"
-    page = f"<template data-consent='performance/tracker targeting/other'>{inside}</template>"
+    page = f"<template data-consent='functional/tracker targeting/other'>{inside}</template>"
     judge = check(page, page)
     assert judge.instead == ["held"] * 4
     assert rewritten(page.encode()) == page.encode()
@@ -176,3 +177,75 @@ def test_what_may_be_behind_such_a_template_does_not_stay(ending: str) -> None:
     """Where the template's end may have been missed, nothing counts as held any more."""
     page = f"<template data-consent='{SPEC}'>{ending}<img src='{T}'>".encode()
     assert rewritten(page).count(T.encode()) == 0
+
+
+# --- placeholders ---
+
+
+def replaced(page: str, *, hold: bool = False, sizes: list[int] | None = None) -> tuple[str, Judging]:
+    judge = Judging()
+    withholding = Withholding(judge, hold=hold, placeholder=lambda tag, element, by: b"(%b)" % element)
+    rewriter = Rewriter(judge, withholding=withholding)
+    result = b"".join(map(rewriter.write, pieces(page.encode(), sizes or [1 << 20]))) + rewriter.end()
+    return result.decode(), judge
+
+
+@pytest.mark.parametrize(
+    "embed",
+    [
+        f"<iframe src='{T}'>x</iframe>",
+        f"<iframe width=560 height=315 src='{T}'></iframe >",
+        f"<iframe width=100% style='height: 2px; min-width: 1px; left: -1px' src='{T}'></iframe>",
+        f"<embed src='{T}' width='640'>",
+    ],
+)
+def test_an_embed_that_is_seen_is_replaced(embed: str) -> None:
+    """Whole, as it is in the page; held or not, however it arrives."""
+    for sizes in ([1], [1000]):
+        result, judge = replaced(f"<p>a{embed}b</p>", sizes=sizes)
+        assert result == f"<p>a({embed})b</p>"
+        assert judge.instead == ["replaced"]
+    assert replaced(embed, hold=True)[0] == f"({embed})"
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        "width=1 height=1",
+        "width='0'",
+        "height=1px",
+        "hidden",
+        "style='display: none'",
+        "style='border:0;DISPLAY:/* */none!important'",
+        "style='visibility:hidden'",
+        "style='width:0;height:0'",
+        "style='height:1px'",
+        "style='position:absolute;left:-9999px'",
+        "style='opacity:0'",
+    ],
+)
+def test_an_embed_that_nobody_sees_is_not(attributes: str) -> None:
+    """A tracker's frame goes like its pixel."""
+    frame = f"<iframe {attributes} src='{T}'></iframe>"
+    assert replaced(frame)[0] == ""
+    assert replaced(frame, hold=True)[0] == held(frame)
+
+
+def test_only_embeds_are_replaced_and_only_where_a_template_could_hold_them() -> None:
+    """All else is as without placeholders."""
+    pixel, frame = f"<img src='{T}'>", f"<iframe src='{T}'></iframe>"
+    assert replaced(pixel)[0] == ""
+    assert replaced(f"<noscript>{frame}</noscript><template>{frame}</template>")[0] == (
+        "<noscript></noscript><template></template>"
+    )
+    assert replaced(f"<iframe src='{T}'>")[0] == ""
+    assert T not in replaced(f"<iframe src=own srcdoc='<img src={T}>'></iframe>")[0]
+
+
+def test_an_embed_that_nobody_can_offer_is_as_all_others() -> None:
+    """The maker of placeholders has the last word."""
+    judge = Judging()
+    withholding = Withholding(judge, hold=True, placeholder=lambda tag, element, by: b"")
+    frame = f"<iframe src='{T}'></iframe>"
+    assert Rewriter(judge, withholding=withholding).write(frame.encode()).decode() == held(frame)
+    assert judge.instead == ["held"]
