@@ -178,6 +178,16 @@ def test_choices_are_counted_by_day(folder: Path) -> None:
     assert output(folder, "receipts", "daily", "--to", "2025-12-31") == ""
 
 
+def test_a_receipt_is_converted(folder: Path) -> None:
+    """With the policy that it was made under; without a file, that is the default one."""
+    converted = json.loads(output(folder, "receipts", "convert", receipt_id(3), "--form", "iso-27560"))
+    assert converted["header"]["record_id"] == receipt_id(3)
+    result = invoke(folder, "receipts", "convert", receipt_id(3), "--form", "kantara")
+    assert result.exit_code == 1
+    assert "is no consent" in result.stderr
+    assert invoke(folder, "receipts", "convert", receipt_id(99), "--form", "kantara").exit_code == 1
+
+
 def test_a_backup_is_whole_and_its_owners_only(folder: Path, tmp_path: Path) -> None:
     """Nothing is written over, and with the key file the copy is read."""
     target = tmp_path / "copy" / "receipts.sqlite3"

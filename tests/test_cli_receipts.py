@@ -222,7 +222,7 @@ def test_wrong_usage_exits_with_2(folder: Path, arguments: tuple[str, ...], mess
 def test_help_is_the_groups(folder: Path) -> None:
     """``--help`` shows the commands, not the options of the default one; ``list --help`` shows those."""
     output = invoke(folder, "--help").output
-    assert "  list    List receipts, the newest first.\n  show    Show everything" in output
+    assert "  list     List receipts, the newest first.\n  show     Show everything" in output
     listing = " ".join(invoke(folder, "list", "--help").output.split())
     assert "[env var: CONSENT_DATA; default: consent-data]" in listing
 

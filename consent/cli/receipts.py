@@ -11,10 +11,13 @@ from pathlib import Path
 
 import click
 
+from consent.catalog import load_catalog
 from consent.categories import OPTIONAL
 from consent.cli.data import checked_subject, data_option, open_log, with_store
+from consent.policy import Policy, load_policy
 from consent.receipts import Outcome, Receipt
 from consent.sqlite_log import SQLiteReceiptLog
+from consent.standard_forms import iso_27560_record, kantara_receipt
 from consent.store import LoggedReceipt
 
 _PAGE = 500  # receipts in memory at a time
@@ -105,6 +108,36 @@ def show(folder: Path, as_json: bool, text: bool, receipt_id: str) -> None:
         _print_receipt(
             receipt, None if shown is None else f"{len(shown.content)} bytes of {shown.media_type}"
         )
+
+
+@receipts.command()
+@data_option
+@click.option(
+    "--policy",
+    "policy_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="CONSENT_POLICY",
+    show_envvar=True,
+    help="The consent.toml that the choice was made under. Default: none, as without one.",
+)
+@click.option("--form", type=click.Choice(["kantara", "iso-27560"]), required=True, help="Which one.")
+@click.argument("receipt_id", metavar="ID")
+def convert(folder: Path, policy_file: Path | None, form: str, receipt_id: str) -> None:
+    """Print a receipt in a form of others.
+
+    The Kantara consent receipt 1.1, or the structure of ISO/IEC TS 27560:2023 as JSON-LD.
+    """
+    with open_log(folder) as log:
+        receipt = log.get(receipt_id.lower())
+        if receipt is None:
+            raise click.ClickException(
+                f"no receipt {receipt_id!r} in {folder}: 'consent receipts --limit 0' lists all ids"
+            )
+        policy, catalog = Policy(), load_catalog()
+        if policy_file is not None:
+            policy, catalog = load_policy(policy_file, catalog)
+        write = kantara_receipt if form == "kantara" else iso_27560_record
+        click.echo(json.dumps(write(receipt, policy, catalog), ensure_ascii=False, indent=2))
 
 
 @receipts.command()
