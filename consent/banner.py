@@ -128,6 +128,7 @@ class Banner:
         prefix: Where the visitor endpoints are mounted: a path without a trailing slash.
         templates: A site's own folder; a template or a language file in it goes before the built-in one.
         cookie_name: Name of the cookie that keeps the choice, as visitors are told it.
+        companion_name: Name of the readable one that is set with it, if any.
 
     Raises:
         ConfigurationError: a template or a text is missing or wrong. Every template is rendered here once.
@@ -140,6 +141,7 @@ class Banner:
         prefix: str = "/_consent",
         templates: Path | None = None,
         cookie_name: str = "consent",
+        companion_name: str = "",
     ) -> None:
         if _PREFIX.fullmatch(prefix) is None:
             raise ConfigurationError(
@@ -152,6 +154,7 @@ class Banner:
         self.static: Mapping[str, StaticFile] = _load_static(asset_dir("static"))
         self._policy = policy
         self._cookie_name = cookie_name
+        self._companion_name = companion_name
         # Unguessable, so that no text, policy or address can contain what is replaced per request.
         self._return_to_mark = secrets.token_hex(16)
         self._nonce_mark = secrets.token_hex(16)
@@ -482,14 +485,15 @@ class Banner:
         ]
         if category is Category.STRICTLY_NECESSARY:
             lifetime = texts.fill("choice_cookie_lifetime", days=policy.choice_days)
-            own.insert(
-                0,
+            own[:0] = [
                 {
-                    "name": self._cookie_name,
+                    "name": name,
                     "purpose": texts["choice_cookie_purpose"],
                     "kept": texts.fill("kept", lifetime=lifetime),
-                },
-            )
+                }
+                for name in (self._cookie_name, self._companion_name)
+                if name
+            ]
         vendors = [self._vendor(vendor) for vendor in policy.vendors if vendor.category is category]
         return {
             "id": category,

@@ -172,6 +172,10 @@ class UniformResponse(_SharedResponse):
     def _obeys(self, destination: bytes | None) -> bool:
         return True
 
+    def _missing(self) -> frozenset[str]:
+        # Another page would not have it either.
+        return frozenset()
+
 
 def _with_expiry_as_age(headers: fields.Headers, *, now: int) -> fields.Headers:
     """Return the fields with ``Expires`` as a ``max-age``, where it counts (RFC 9111, section 4.2.1)."""

@@ -96,12 +96,16 @@ class ConsentMiddleware:
         folder = DataFolder(data or os.environ.get("CONSENT_DATA") or DEFAULT_FOLDER)
         own_templates = templates or os.environ.get("CONSENT_TEMPLATES")
         cookie = ChoiceCookie(folder.keys(), max_age_days=policy.choice_days)
+        companion = None
+        if policy.cache is not CacheMode.PER_VISITOR:
+            companion = VariantCookie(cookie, policy, catalog)
         try:
             banner = Banner(
                 policy,
                 prefix=prefix,
                 templates=Path(own_templates) if own_templates else None,
                 cookie_name=cookie.name,
+                companion_name="" if companion is None else companion.name,
             )
         except ConfigurationError as error:
             # A text of the policy file is checked where it is used: say where it stands.
@@ -113,9 +117,6 @@ class ConsentMiddleware:
             # A database that cannot be written is to stop the start, not the first visitor's choice.
             store.prepare()
         self._store = store
-        companion = None
-        if policy.cache is not CacheMode.PER_VISITOR:
-            companion = VariantCookie(cookie, policy, catalog)
         uniform = companion is not None and policy.cache is CacheMode.UNIFORM
         guarding = None
         if _switch("CONSENT_GUARD", guard, default=True):

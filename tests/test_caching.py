@@ -12,7 +12,7 @@ from consent.choice import BrowserSignal
 from consent.csp import ClosedWorld
 from consent.decision import Reason
 from consent.middleware import EnforcingMiddleware
-from consent.policy import CacheMode, CspMode, Policy, Regime
+from consent.policy import CacheMode, CspMode, Policy, Refused, Regime
 from consent.variant_cookie import VariantCookie
 from tests.exchange import (
     CATALOG,
@@ -339,6 +339,16 @@ def test_what_the_app_says_of_caching_stands() -> None:
     answer = uniform([HTML, *headers, (b"last-modified", b"Fri, 15 Jan 2027 07:00:00 GMT")])
     kept = [pair for pair in answer.headers if pair[0] not in (b"permissions-policy", b"content-length")]
     assert sorted(kept) == sorted([HTML, *headers])
+
+
+def test_nobody_is_sent_for_another_page() -> None:
+    """What cannot be held is in none."""
+    page = PAGE.replace(b"</head>", b'<link rel="preconnect" href="https://t.tracker.example"></head>')
+    held = Policy(site="Example", refused=Refused.HOLD)
+    assert b"consent-missing" in ask(around(answering(page), policy=held)).body
+    answer = ask(shared(answering(page), CacheMode.UNIFORM))
+    assert b"consent-missing" not in answer.body
+    assert b"preconnect" not in answer.body
 
 
 def test_a_piece_of_a_page_is_known_by_what_it_is() -> None:

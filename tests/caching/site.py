@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ TRACKERS = {
     "targeting": "snap.licdn.com",
 }
 """One host of a vendor in each category."""
+TYPES = {"css": b"text/css", "js": b"text/javascript"}
 PAGE = """<!doctype html>
 <html lang="en"><head><title>A page</title></head><body><h1>{path}</h1>
 <script src="https://static.hotjar.com/c/hotjar-1.js"></script>
@@ -41,20 +43,25 @@ async def site(scope: Scope, receive: Receive, send: Send) -> None:
             if message["type"] == "lifespan.shutdown":
                 return
     path = scope["path"]
+    if path == "/slow.js":
+        await asyncio.sleep(0.5)
     body = PAGE.format(path=path).encode()
     headers = [
-        (b"content-type", b"text/html; charset=utf-8"),
+        (b"content-type", TYPES.get(path.rpartition(".")[2], b"text/html; charset=utf-8")),
         (b"cache-control", b"public, max-age=60"),
         (b"etag", b'"1"'),
-        (b"content-length", b"%d" % len(body)),
         (b"link", b"<https://static.hotjar.com>; rel=preconnect"),
     ]
-    if path == "/style.css":
-        headers[0] = (b"content-type", b"text/css")
-    if path == "/login":
+    if path == "/slow":
+        # It is drawn long before it is whole.
+        body = body.replace(b"</body>", b'</body><script src="/slow.js"></script>')
+    elif path == "/login":
         headers.append((b"set-cookie", b"session=1"))
-    if path == "/nonce":
+    elif path == "/nonce":
         headers.append((b"content-security-policy", b"script-src 'self' https: 'nonce-abc'"))
+    elif "." in path:
+        body = b"/* own */"
+    headers.append((b"content-length", b"%d" % len(body)))
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 

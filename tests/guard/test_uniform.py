@@ -88,7 +88,7 @@ class Visitor:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The site and the cache, which has the pages already: nobody here makes the app render one."""
     with behind(CacheMode.UNIFORM, tmp_path_factory.mktemp("uniform")) as served:
-        for path in ("/", "/next"):
+        for path in ("/", "/next", "/slow"):
             ask(served.cache, path, {"Accept-Encoding": "gzip, deflate"})
         yield served
 
@@ -162,6 +162,18 @@ def test_what_is_accepted_comes_at_once_and_with_every_page(enter: Callable[...,
     )
     assert visitor.contacts()
     assert visitor.statuses == ["HIT"] * 5
+
+
+def test_what_is_taken_away_is_never_drawn(enter: Callable[..., Visitor]) -> None:
+    """Even where the page takes long after it."""
+    visitor = enter()
+    visitor.open("/slow")
+    assert visitor.asked
+    visitor.choose(action="accept")
+    visitor.open("/slow")
+    assert len(visitor.page.evaluate("drawn")) > 10
+    assert not visitor.asked
+    assert visitor.statuses == ["HIT"] * 2
 
 
 def test_what_is_refused_is_not_asked_again(enter: Callable[..., Visitor]) -> None:
