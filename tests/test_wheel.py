@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from consent.catalog import load_catalog
+from consent.catalog.packed import pack
+
 ROOT = Path(__file__).resolve().parent.parent
 SERVE = """
 import asyncio, json, pathlib, consent
@@ -57,6 +60,12 @@ def test_the_wheel_holds_the_package_with_its_templates_and_nothing_of_the_tests
     assert top == {"consent", next(name for name in top if name.endswith(".dist-info"))}
     assert {"consent/templates/banner.html", "consent/static/consent.css", "consent/py.typed"} <= set(names)
     assert not [name for name in names if name == "consent/_build.py" or name.endswith((".c", ".h"))]
+
+
+def test_the_wheel_holds_the_packed_catalog_of_these_vendors(wheel: Path) -> None:
+    """Made by the build from the same files: an installed package reads it instead of the TOML."""
+    held = zipfile.ZipFile(wheel).read("consent/catalog/vendors/vendors.json")
+    assert held == pack(load_catalog().vendors.values())
 
 
 def test_an_installed_wheel_serves_a_banner(wheel: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from consent.catalog.matching import STEM, Catalog
 from consent.catalog.model import Area, Cookie, InlineSignature, Party, StorageKey, Vendor
+from consent.catalog.packed import FILE, read_packed
 from consent.catalog.script_text import ScriptText
 from consent.catalog.signatures import PatternError, compile_signature
 from consent.categories import Category
@@ -44,12 +45,19 @@ _SHARED = frozenset(
 def load_catalog(folder: Path | None = None) -> Catalog:
     """Return the catalog in ``folder``, every ``*.toml`` in it, by default the built-in one.
 
-    Each folder is read and compiled once per process.
+    Each folder is read and compiled once per process. Of the built-in one an installed package has a
+    packed form, which is read instead.
 
     Raises:
         ConfigurationError: a file is wrong, or there is none.
     """
-    return _load_folder(_BUILT_IN if folder is None else folder.resolve())
+    return _load_built_in() if folder is None else _load_folder(folder.resolve())
+
+
+@cache
+def _load_built_in() -> Catalog:
+    file = _BUILT_IN / FILE
+    return read_packed(file) if file.exists() else _load_folder(_BUILT_IN)
 
 
 @cache

@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from consent.catalog.evidence import Evidence
 from consent.catalog.model import Match, Vendor
-from consent.catalog.signatures import PatternError, SnippetFinder, compile_signature
+from consent.catalog.signatures import PatternError, Signature, SnippetFinder, compile_signature
 from consent.errors import ConfigurationError
 
 _REMEMBERED_HOSTS = 4096  # pages name the same hosts over and over; about 1 MB at most
@@ -137,6 +137,10 @@ class _Host:
 class Catalog:
     """A set of vendors, indexed. It never changes; safe to share between threads and event loops.
 
+    Args:
+        vendors: in catalog order.
+        signatures: those of their patterns that were checked before.
+
     Raises:
         ConfigurationError: two vendors claim the same id, host, URL pattern, first-party cookie or storage
             key, or a signature is outside of the dialect.
@@ -146,6 +150,7 @@ class Catalog:
         "_cookies",
         "_order",
         "_owners",
+        "_signatures",
         "_snippets",
         "_storage",
         "_urls",
@@ -159,7 +164,9 @@ class Catalog:
     vendors: Mapping[str, Vendor]
     """By id, in catalog order."""
 
-    def __init__(self, vendors: Iterable[Vendor]) -> None:
+    def __init__(
+        self, vendors: Iterable[Vendor], *, signatures: Mapping[str, Signature] = MappingProxyType({})
+    ) -> None:
         by_id: dict[str, Vendor] = {}
         for vendor in vendors:
             if vendor.id in by_id:
@@ -186,17 +193,18 @@ class Catalog:
         self._cookies = _Names(_owned("cookie", cookies))
         storage = ((item.key, vendor) for vendor in everyone for item in vendor.storage)
         self._storage = _Names(_owned("storage", storage))
-        signatures = []
+        self._signatures = signatures
+        snippets = []
         for vendor in everyone:
             for inline in vendor.inline:
                 try:
-                    signature = compile_signature(inline.pattern)
+                    signature = signatures.get(inline.pattern) or compile_signature(inline.pattern)
                 except PatternError as error:
                     raise ConfigurationError(
                         f"the pattern {inline.pattern!r} {error}", key=f"vendor.{vendor.id}.inline"
                     ) from None
-                signatures.append((signature, Match(vendor, inline.pattern)))
-        self._snippets = SnippetFinder(signatures, {**self._owners, **self._urls}, self.match_url)
+                snippets.append((signature, Match(vendor, inline.pattern)))
+        self._snippets = SnippetFinder(snippets, {**self._owners, **self._urls}, self.match_url)
         self.evidence = self._snippets.evidence
 
     def match_url(self, host: str, target: str) -> Match | None:
@@ -269,7 +277,7 @@ class Catalog:
         """
         merged = dict(self.vendors)
         merged.update((vendor.id, vendor) for vendor in vendors)
-        return Catalog(merged.values())
+        return Catalog(merged.values(), signatures=self._signatures)
 
 
 def _owned(kind: str, rules: Iterable[tuple[str, Vendor]]) -> dict[str, Match]:

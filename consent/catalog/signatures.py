@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from consent.catalog.evidence import evidence
 from consent.catalog.model import Match
@@ -53,17 +53,18 @@ class PatternError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A compiled signature and the words that every script it matches has in it, the most telling first."""
+    """A checked signature and the words that every script it matches has in it, the most telling first."""
 
-    regex: re.Pattern[str]
+    pattern: str
     words: tuple[str, ...]
     followers: bytes
     """What may come behind the first of those words and blanks, as bytes; empty: anything."""
 
     def found_in(self, code: str, read: Callable[[str], ScriptText]) -> bool:
         """Whether a match begins in code. ``read`` is called at the first match, if there is one."""
+        regex = _regex(self.pattern)
         at = 0
-        while match := self.regex.search(code, at):
+        while match := regex.search(code, at):
             if _begins_in_code(code, match.start(), read):
                 return True
             at = match.start() + 1
@@ -92,10 +93,15 @@ def compile_signature(pattern: str) -> Signature:
         raise PatternError("must begin with a whole identifier of two or more characters, such as 'fbq'")
     words = _required_words(pattern)
     try:
-        regex = re.compile(pattern, re.ASCII)
+        _regex(pattern)
     except re.error as error:
         raise PatternError(f"is not a regular expression: {error}") from None
-    return Signature(regex, words, _followers(pattern, words[0]))
+    return Signature(pattern, words, _followers(pattern, words[0]))
+
+
+@cache  # few scripts come near a signature: what no script comes near is never compiled
+def _regex(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.ASCII)
 
 
 def _followers(pattern: str, word: str) -> bytes:
