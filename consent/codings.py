@@ -343,7 +343,8 @@ class Coded:
 # --- character encodings (Encoding Standard) ---
 
 _LABEL = rb"[\"']?\s*([A-Za-z0-9_.:-]{1,40})"
-_CHARSET = re.compile(rb"charset\s*=\s*" + _LABEL, re.IGNORECASE)
+_WHOLE_LABEL = re.compile(_LABEL)
+_PARAMETER = re.compile(rb";\s*+([^\s;=\"]++)\s*+=\s*+(?:\"((?:[^\"\\]|\\.)*+)\"?|([^;]*+))")
 _PRESCAN = re.compile(
     rb"<!--(?:-?>|.*?-->|.*)"
     rb"|<meta[\s/][^>]*?charset\s*=\s*" + _LABEL + rb"(?=[\s\"'/>;])"
@@ -374,8 +375,11 @@ _UNLIKE_ASCII: dict[bytes, str] = {
 @lru_cache(maxsize=256)
 def charset(content_type: bytes) -> bytes | None:
     """Return the label of the character encoding that a ``Content-Type`` names, lower case."""
-    match = _CHARSET.search(content_type)
-    return match[1].lower() if match else None
+    for name, quoted, plain in _PARAMETER.findall(content_type):
+        if name.lower() == b"charset":
+            match = _WHOLE_LABEL.match(quoted or plain)
+            return match[1].lower() if match else None
+    return None
 
 
 class _Utf16:

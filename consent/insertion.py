@@ -25,6 +25,8 @@ class BodyEndInsertion:
         self._make = make
         self._held = b""
         self._last = b""
+        self._in_tag = False
+        self._lesser_than = b""
         self.has_base = False
         """Whether something like a ``<base>`` has passed, so that relative URLs may lead anywhere."""
 
@@ -35,6 +37,11 @@ class BodyEndInsertion:
             self.has_base = find_tag(chunk, 0, b"base") >= 0 or find_tag(seam, 0, b"base") >= 0
             self._last = (self._last + chunk[-_BEGINS_BASE:])[-_BEGINS_BASE:]
         data = self._held + chunk if self._held else chunk
+        seen = self._lesser_than + chunk
+        last = max(seen.rfind(b">"), seen.rfind(b"<"))
+        if last >= 0:
+            self._in_tag = seen.startswith(b"<", last) and seen[last + 1 : last + 2].isalpha()
+        self._lesser_than = b"<" if seen.endswith(b"<") else b""
         # What is not found in these two spellings is missed, and the end of the page serves as well.
         tail = max(0, len(data) - _MAX_TAIL_BYTES)
         begin = max(data.rfind(b"</body", tail), data.rfind(b"</BODY", tail))
@@ -52,7 +59,8 @@ class BodyEndInsertion:
         """Return the rest."""
         if _TAIL.fullmatch(self._held):
             return self._make() + self._held
-        return self._held + self._make()
+        # A tag that the page leaves open makes no element, and must not be finished.
+        return self._held if self._in_tag else self._held + self._make()
 
 
 def _may_end(data: bytes, begin: int) -> bool:

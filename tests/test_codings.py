@@ -394,6 +394,8 @@ def test_a_page_whose_meta_says_utf_16_is_not_in_it() -> None:
         (b'text/html;charset="utf-8"', b"utf-8"),
         (b"text/html", None),
         (b"text/html; charset=", None),
+        (b'text/html; x="a; charset=utf-16"; Charset="utf-8"', b"utf-8"),
+        (b"text/html; charset=utf-8; charset=utf-16", b"utf-8"),
     ],
 )
 def test_the_charset_of_a_content_type(content_type: bytes, label: bytes | None) -> None:

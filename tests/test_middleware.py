@@ -252,6 +252,14 @@ def test_who_refuses_nothing_gets_the_control_at_the_end(page: bytes, place: int
         assert ask(around(answering(*chunks)), headers={"cookie": chosen()}).body == expected
 
 
+def test_a_tag_that_the_page_leaves_open_is_not_finished_by_what_is_inserted() -> None:
+    """It makes no element; with the control behind it, it would."""
+    page = b"<body><p>Hi</p><img alt='' src=/a"
+    for size in (1, 3, 6000):
+        chunks = [page[i : i + size] for i in range(0, len(page), size)]
+        assert ask(around(answering(*chunks)), headers={"cookie": chosen()}).body == page
+
+
 def test_the_form_leads_back_to_the_page() -> None:
     """To the very address that was asked for, percent-encoded, with its query, escaped for an attribute."""
     answer = ask(

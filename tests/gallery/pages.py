@@ -23,7 +23,8 @@ Each ``[[page]]`` has
     the whole document instead.
 ``headers``, ``media_type``, ``charset``, ``bom``, ``coding``, ``chunk``
     lines ``Name: value``; the Content-Type; a codec of Python's; whether a byte order mark goes first;
-    ``gzip``, ``br``; how many bytes go out at once.
+    ``gzip``, ``x-gzip``, ``br``, ``zstd``, ``deflate``, ``raw-deflate`` (without its frame), or several with
+    ``, `` between them; how many bytes go out at once.
 ``[page.files]``
     further files beside the page: ``"name" = { type, body, headers, status }``.
 ``act``
@@ -58,8 +59,11 @@ which page it came from.
 from __future__ import annotations
 
 import gzip
+import importlib
 import re
+import sys
 import tomllib
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,6 +74,9 @@ import brotli
 
 from consent.catalog import Catalog, load_catalog
 from consent.categories import Category
+
+# In the library from Python 3.14 on.
+zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
 
 FOLDER = Path(__file__).parent / "pages"
 TIERS = (
@@ -93,7 +100,21 @@ Needs = Literal["", "guard", "csp", "nothing"]
 How = Literal["request", "connection"]
 
 _PLACEHOLDER = re.compile(r"\{\{([a-z0-9.]+)\}\}")
-_CODINGS: Mapping[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "br": brotli.compress}
+
+
+def _raw_deflate(data: bytes) -> bytes:
+    encoder = zlib.compressobj(wbits=-15)
+    return encoder.compress(data) + encoder.flush()
+
+
+_CODINGS: Mapping[str, Callable[[bytes], bytes]] = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "br": brotli.compress,
+    "deflate": zlib.compress,
+    "raw-deflate": _raw_deflate,
+    "zstd": lambda data: bytes(zstd.compress(data)),
+}
 _BOMS = {"utf-8": b"\xef\xbb\xbf", "utf-16-le": b"\xff\xfe", "utf-16-be": b"\xfe\xff"}
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -220,8 +241,9 @@ class Page:
         body = self.document
         headers = [("Content-Type", self.media_type)] if self.media_type else []
         if self.coding:
-            body = _CODINGS[self.coding](body)
-            headers.append(("Content-Encoding", self.coding))
+            for coding in self.coding.lower().split(", "):
+                body = _CODINGS[coding](body)
+            headers.append(("Content-Encoding", self.coding.removeprefix("raw-")))
         headers += self._header_lines(self.headers)
         found = {self.path: Answer(200, _raw(headers), body, self.chunk)}
         files: dict[str, Mapping[str, Any]] = dict(self.files)

@@ -79,8 +79,10 @@ class Setup:
 
     def policy(self, pages: Sequence[Page]) -> Policy:
         """Return the policy. A Content-Security-Policy has to be told what is benign: the catalog does not know."""
-        hosts = {host for page in pages for host, _ in page.benign_addresses if host.endswith(".example")}
-        return Policy(refused=self.refused, csp=self.csp, csp_allow=tuple(sorted(hosts)))
+        places = set()
+        for host, target in (address for page in pages for address in page.benign_addresses):
+            places.add(host if host.endswith(".example") else host + target.partition("?")[0])
+        return Policy(refused=self.refused, csp=self.csp, csp_allow=tuple(sorted(places)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +123,7 @@ def without_insertions(body: bytes, charset: str) -> bytes:
 
 
 @asynccontextmanager
-async def _browser(
+async def open_browser(
     playwright: Playwright, executable: Path, standin: StandIn, profile: Path
 ) -> AsyncIterator[BrowserContext]:
     """Open a browser with a profile of its own, in an ordinary window rather than a private one.
@@ -353,11 +355,11 @@ def show_gallery(
         async def show_all() -> None:
             async with async_playwright() as playwright:
                 if State.BARE in states:
-                    async with _browser(playwright, executable, standin, folder / "bare") as context:
+                    async with open_browser(playwright, executable, standin, folder / "bare") as context:
                         await show(State.BARE, _Room(context, bare, site, standin))
                 if set(states) == {State.BARE}:
                     return
-                async with _browser(playwright, executable, standin, folder / "governed") as context:
+                async with open_browser(playwright, executable, standin, folder / "governed") as context:
                     room = _Room(context, governed, site, standin)
                     await show(State.BEFORE, room)
                     if {State.ACCEPTED, State.WITHDRAWN} & set(states):

@@ -88,6 +88,8 @@ def _reached(showing: Showing, page: Page, state: State) -> bool:
     if state not in showing.visits:
         return False
     if page.gone and not page.cookies and not page.storage:
+        if state in REFUSING and showing.setup.refused is not Refused.STRIP:
+            return False  # it is there still, and inert
         return any(showing.answers[state][page.id].has(page.fill(text), page.charset) for text in page.gone)
     return bool(leaks(showing, page, state))
 

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+from pathlib import Path
+
 from hypothesis import strategies as st
+
+GALLERY = Path(__file__).parents[1] / "gallery" / "pages"
+_PLACEHOLDER = re.compile(r"\{\{(?:tracker|benign)[.0-9]*\}\}|https://\{\{host\}\}|\{\{[a-z]+\}\}")
+_PIECE = re.compile(r"<[^<>]*>?|[^<>]+")
 
 _URLS = [
     "//tracker.example/t.js",
@@ -14,6 +22,12 @@ _URLS = [
     "",
     "x/",
     "javascript:track()",
+    "\\\\tracker.example\\x",
+    " https:/tracker.example",
+    "//\ttracker.example/",
+    "https&colon;//tracker.example/",
+    "javascript:'<img src=//tracker.example/>'",
+    "data:text/html,<img src=//tracker.example/>",
     "//own.example/a, //tracker.example/b 2x",
 ]
 _NAMES = [
@@ -52,6 +66,23 @@ _NAMES = [
     "desc",
     "mi",
     "annotation-xml",
+    "mo",
+    "mtext",
+    "mglyph",
+    "malignmark",
+    "listing",
+    "plaintext",
+    "button",
+    "form",
+    "tr",
+    "tbody",
+    "caption",
+    "set",
+    "animate",
+    "feImage",
+    "audio",
+    "track",
+    "input",
     "table",
     "td",
     "body",
@@ -87,6 +118,15 @@ _ATTRIBUTE_NAMES = [
     "poster",
     "alt",
     "encoding",
+    "attributionsrc",
+    "imagesrcset",
+    "name",
+    "value",
+    "to",
+    "values",
+    "fill",
+    "shadowrootmode",
+    "srcset",
     "SRC",
     "=y",
     "a=b",
@@ -113,6 +153,12 @@ _VALUES = [
     "=",
     "/",
     "importmap",
+    "movie",
+    "TEXT/HTML",
+    "application/xhtml+xml",
+    "open",
+    "url(//tracker.example/)",
+    "red",
 ]
 _TEXTS = [
     "text",
@@ -155,6 +201,18 @@ _TEXTS = [
     "*/",
     "a<b",
     "é",
+    "表\\",
+    "\ufeff",
+    "&#60;",
+    "\\75rl(//tracker.example/)",
+    "@import url(//tracker.example/);",
+    "<!--<script>",
+    "</script/x>",
+    "<script/>",
+    "<style/>",
+    "</p>",
+    "</br>",
+    "\r\n",
     "\U0001f600",
 ]
 
@@ -184,9 +242,42 @@ _end_tag = st.builds(
     st.sampled_from([">", ">", ">", " >", "/>", ' a="', ""]),
 )
 
-page = st.lists(st.one_of(_start_tag, _start_tag, _end_tag, st.sampled_from(_TEXTS)), max_size=14).map(
-    lambda parts: "".join(parts).encode("utf-8", "replace")
+_LIVE = [
+    '<img src="//tracker.example/p">',
+    "<script src=//tracker.example/t.js></script>",
+    "<script>track()</script>",
+    "<style>p{background:url(//tracker.example/b)}</style>",
+    '<iframe src="//tracker.example/f"></iframe>',
+    '<link rel=stylesheet href="//tracker.example/c">',
+    "<svg><image href='//tracker.example/i'/></svg>",
+    "<p style='background:url(//tracker.example/b)'>",
+]
+"""What every reader must find, wherever it is markup at all."""
+
+
+def _fragments() -> list[str]:
+    """Return the pieces of the gallery's malformed pages, with this tracker for theirs."""
+    tables = tomllib.loads((GALLERY / "malformed.toml").read_text(encoding="utf-8"))
+    bodies = [table.get("body") or table.get("page", "") for table in tables["page"]]
+    found: dict[str, None] = {}
+    for body in bodies:
+        text = _PLACEHOLDER.sub("//tracker.example/g", body)
+        # Whole, and cut at every tag: what is odd about it may lie in one of its pieces.
+        found.update(dict.fromkeys((text, *_PIECE.findall(text))))
+    return [text for text in found if len(text) < 300]
+
+
+_piece = st.one_of(
+    _start_tag,
+    _start_tag,
+    _start_tag,
+    _end_tag,
+    _end_tag,
+    st.sampled_from(_TEXTS),
+    st.sampled_from(_LIVE),
+    st.sampled_from(_fragments()),
 )
+page = st.lists(_piece, max_size=14).map(lambda parts: "".join(parts).encode("utf-8", "replace"))
 """A page, or what is left of one."""
 
 sizes = st.lists(st.integers(1, 12), min_size=1, max_size=10)
