@@ -3,6 +3,7 @@
 # make lint   the quick checks alone
 # make fuzz   the rewriter's properties on ever new pages (FUZZ_MINUTES=20)
 # make gallery what of every embedding technique reaches its tracker, in a real browser
+# make soak   processes killed, power cut and disks failing, again and again (needs cc and strace)
 # make bench  the benchmarks (PAGES=folder for your own pages)
 
 PYTHON       ?= python3
@@ -12,7 +13,7 @@ PAGES        ?=
 FUZZ_MINUTES ?= 20
 
 # The gallery is not part of `make test`: it takes minutes, and names what no layer stops yet.
-.PHONY: demo test lint gallery fuzz bench clean
+.PHONY: demo test lint gallery soak fuzz bench clean
 
 # The compiled parts are built by the installation: their sources make it stale, too.
 $(VENV)/.demo: pyproject.toml consent/_build.py $(wildcard consent/native/*)
@@ -37,11 +38,15 @@ lint: $(VENV)/.dev
 test: lint
 	$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m tests.caching.nginx --install
-	$(BIN)/python -m pytest --ignore=tests/gallery
+	$(BIN)/python -m pytest --ignore=tests/gallery --ignore=tests/soak
 
 gallery: $(VENV)/.dev
 	$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m tests.gallery
+
+soak: $(VENV)/.dev
+	CONSENT_KILL_ROUNDS=100 $(BIN)/python -m pytest -q -o timeout=0 tests/test_sqlite_store.py -k kill_9
+	$(BIN)/python -m pytest -q -o timeout=0 tests/soak
 
 # Each round draws pages of its own; a page that fails is printed, and kept in .hypothesis for the next run.
 fuzz: $(VENV)/.dev

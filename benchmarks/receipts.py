@@ -9,6 +9,7 @@ visitors, without tree, counts and checkpoints, which the store writes besides.
     python benchmarks/receipts.py                 # prints a table
     python benchmarks/receipts.py --json          # one JSON object
     python benchmarks/receipts.py --seconds 5 --folder /var/lib/somewhere
+    python benchmarks/receipts.py --proofs 1000000     # how long a proof takes in a log of that many receipts
 
 The figures depend on how long the disk takes to sync: give a folder on the disk that is meant (the default,
 the current folder, is not likely to be in memory).
@@ -27,6 +28,7 @@ import sqlite3
 import tempfile
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from consent.categories import OPTIONAL
@@ -36,7 +38,8 @@ from consent.receipts import Artefact, CollectionMethod, Receipt, build_receipt
 from consent.sealed_receipt import SealedReceipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.signals import Signals
-from consent.sqlite_database import WAL_COMMITS, WAL_ROWS
+from consent.sqlite_database import WAL_COMMITS, WAL_ROWS, LogDatabase
+from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
 
 KEYS = LedgerKeys.generate()
@@ -140,13 +143,73 @@ def measure_ceiling(path: Path, receipts: list[Receipt], batch: int, seconds: fl
     return min(done, len(records)) / elapsed
 
 
+class Row:
+    """A receipt to be recorded, without a caller."""
+
+    shown = None
+    artefacts: dict[bytes, Artefact] = {}  # noqa: RUF012 - none ever
+
+    def __init__(self, receipt: Receipt, sealer: Sealer) -> None:
+        self.receipt = SealedReceipt(receipt, sealer)
+
+
+def measure_proofs(path: Path, size: int) -> dict[str, float]:
+    """Fill a log, and return how long it takes to find a receipt with its proof, and to verify that: milliseconds."""
+    database = LogDatabase(path, KEYS, 10, time.time)
+    some: list[str] = []
+    (pattern,) = make_receipts(1)
+    source = random.Random(2)
+    for start in range(0, size, 1_000):
+        batch = [
+            replace(
+                pattern,
+                receipt_id=str(uuid.UUID(int=source.getrandbits(128), version=4)),
+                subject=f"{source.getrandbits(128):032x}",
+                shown_hash=None,
+            )
+            for _ in range(min(1_000, size - start))
+        ]
+        some.append(source.choice(batch).receipt_id)
+        database.record([Row(receipt, database.sealer) for receipt in batch])
+        database.move_wal_if_due()
+    database.sign()
+    database.close()
+    waits, checks = [], []
+    with SQLiteReceiptLog(path, KEYS) as log:
+        verifiers = log.verifiers()
+        for receipt_id in source.sample(some, min(500, len(some))):
+            start_time = time.perf_counter()
+            evidence = log.evidence(receipt_id)
+            waits.append(time.perf_counter() - start_time)
+            assert evidence is not None
+            start_time = time.perf_counter()
+            evidence.verify(verifiers)
+            checks.append(time.perf_counter() - start_time)
+    waits.sort()
+    checks.sort()
+    return {
+        "leaves": size,
+        "bytes_per_receipt": path.stat().st_size / size,
+        "proof_p50_ms": waits[len(waits) // 2] * 1_000,
+        "proof_p99_ms": waits[len(waits) * 99 // 100] * 1_000,
+        "verification_p50_ms": checks[len(checks) // 2] * 1_000,
+    }
+
+
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="per measurement (default: 3)")
     parser.add_argument("--folder", type=Path, default=Path(), help="on the disk to measure (default: here)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--proofs", type=int, metavar="SIZE", help="measure proofs in a log of this size instead"
+    )
     options = parser.parse_args()
+    if options.proofs:
+        with tempfile.TemporaryDirectory(dir=options.folder, prefix="receipts-benchmark-") as folder:
+            print(json.dumps(measure_proofs(Path(folder, "log.sqlite3"), options.proofs)))
+        return
 
     receipts = make_receipts(int(40_000 * options.seconds))
     results = []

@@ -33,7 +33,8 @@ from consent.sqlite_database import LogDatabase
 SCRUBBING_SECONDS = 10.0
 """How long an erasure waits for readers that still need what is to be gone."""
 
-_MAX_BATCH = 1_000
+# Not all of a thousand: while some are being written, the event loop answers those before and takes new ones.
+_MAX_BATCH = 512
 _MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 _T = TypeVar("_T")
@@ -318,7 +319,8 @@ class _Writer:
                 raise StoreFull(f"{len(self._queue)} receipts wait to be recorded: try again shortly")
             self._queue.append(entry)
             self._waiting_bytes += len(entry.receipt.record)
-            self._arrived.notify()
+            if len(self._queue) == 1:
+                self._arrived.notify()
 
     def put_task(self, task: Callable[[LogDatabase], None]) -> None:
         with self._arrived:
