@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,14 @@ def test_a_nonce_cannot_end_the_attribute() -> None:
     """It comes from the app's own header, but nothing is taken on trust."""
     markup = Guard(load_catalog()).markup(deciding(), nonce='"><script>')
     assert markup.endswith(b' nonce="&#34;&gt;&lt;script&gt;"></script>')
+
+
+def test_what_is_not_for_the_browser_is_not_in_the_table() -> None:
+    """The server refuses it all the same; the visitor does not load it."""
+    rare = replace(vendor("rare", Category.TARGETING, hosts=("rare.example",)), browser=False)
+    catalog = Catalog([rare, vendor("a", Category.TARGETING, hosts=("a.example",))])
+    assert guard_table(catalog) == "ta\ta.example"
+    assert catalog.match_url("rare.example", "/") is not None
 
 
 def test_a_line_of_the_table_is_a_vendor() -> None:
