@@ -6,6 +6,19 @@ const endpoint = new URL("../choice", tag.src).pathname;
 // 1 while a choice is being sent, 2 when the forms are to do their work themselves.
 let sending = 0;
 
+// What somebody allows from now on. Tells whether anything is refused, or allowed, that was not.
+/** @param {string} allowed */
+const take = (allowed) => {
+  const before = vendors.map(refuses);
+  state = words(allowed);
+  return (/** @type {boolean} */ now) => vendors.some((vendor, at) => refuses(vendor) == now && before[at] != now);
+};
+// Other pages of the site that are open stop what was taken back; what the browser kept to go back to, it drops then.
+const channel = new BroadcastChannel(endpoint);
+channel.onmessage = (event) => {
+  if (take(event.data)(true)) location.reload();
+};
+
 /**
  * Gives back what of `places` is allowed, scripts one after another: templates, and the placeholders of embeds.
  * @param {Iterable<any>} places
@@ -43,7 +56,7 @@ const restore = async (places) => {
 };
 
 /** @param {any} place @returns {[string, string][]} */
-const specs = (place) => place.dataset.consent.split(" ").map((/** @type {string} */ spec) => spec.split("/"));
+const specs = (place) => words(place.dataset.consent).map((/** @type {any} */ spec) => spec.split("/"));
 
 addEventListener("submit", async (event) => {
   /** @type {any} */
@@ -68,12 +81,13 @@ addEventListener("submit", async (event) => {
   } catch {}
   sending = outcome ? 0 : 2;
   if (!outcome) return form.requestSubmit(button);
-  const before = vendors.map(refuses);
-  state = words(outcome.allowed);
+  const changes = take(outcome.allowed);
+  channel.postMessage(outcome.allowed);
   // What runs cannot be taken back, and what the server kept out is not here to be put back.
   const missing = document.querySelector(".consent-missing");
   if (
-    vendors.some((vendor, at) => (refuses(vendor) ? !before[at] : before[at] && !document.querySelector("[data-consent]"))) ||
+    changes(true) ||
+    (changes(false) && !document.querySelector("[data-consent]")) ||
     (missing && specs(missing).some((spec) => allows(...spec)))
   )
     return location.reload();

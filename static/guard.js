@@ -16,7 +16,7 @@ const INERT = "about:invalid";
 const tag = document.currentScript;
 /** @type {any} */
 const page = window;
-const words = (text = "") => text.split(" ");
+const words = (/** @type {string} */ text) => text.split(" ");
 // The first letters of the categories that are allowed, then the vendors whose answer differs from their category's.
 let state = words(tag.dataset.allowed);
 

@@ -3,7 +3,11 @@
 # ruff: noqa: E501 - the long lines are JavaScript and HTML
 from __future__ import annotations
 
+from playwright.sync_api import Page, Playwright
+
 from consent.categories import OPTIONAL, Category
+from consent.decision import Decision
+from tests.browser.chromium import find_chromium
 from tests.guard.conftest import CHOICE, Site, Visit, deciding
 
 BANNER = f"""
@@ -251,3 +255,72 @@ def test_a_page_without_the_banner_works_too(visit: Visit, site: Site) -> None:
     visit.page.get_by_role("button", name="Always allow").click()
     visit.wait_for("www.youtube.com")
     assert visit.errors == []
+
+
+def another_tab(visit: Visit, decision: Decision) -> Page:
+    """The site's page once more, in a tab of its own."""
+    page = visit.context.new_page()
+    tag = visit.site.guard.markup(decision, nonce=None).decode()
+    visit.site.pages["/other"] = ({}, f"<!doctype html><html lang=en><head>{tag}</head><body></body></html>")
+    page.goto(f"http://127.0.0.1:{visit.site.port}/other")
+    page.evaluate("window.here = true")
+    return page
+
+
+def test_other_tabs_stop_what_is_taken_back(visit: Visit, site: Site) -> None:
+    """They are loaded anew, as the tab of the choice is: what runs there cannot be taken back otherwise."""
+    allowed = deciding(Category.PERFORMANCE, Category.TARGETING)
+    other = another_tab(visit, allowed)
+    site.outcome = outcome(Category.PERFORMANCE)
+    visit.open(BANNER, decision=allowed)
+    visit.page.evaluate("document.getElementById('consent-preferences').showPopover()")
+    with other.expect_navigation(), visit.page.expect_navigation():
+        visit.page.get_by_role("button", name="Withdraw").click()
+    assert other.evaluate("window.here") is None
+
+
+def test_other_tabs_go_on_where_nothing_is_taken_back(visit: Visit, site: Site) -> None:
+    """What was granted counts there, too, from then on."""
+    other = another_tab(visit, deciding(Category.PERFORMANCE))
+    site.outcome = outcome(*OPTIONAL)
+    visit.open(BANNER, decision=deciding(Category.PERFORMANCE))
+    with visit.page.expect_navigation():
+        visit.page.get_by_role("button", name="Accept").click()
+    other.wait_for_function("consent.allows('targeting')")
+    assert other.evaluate("window.here") is True
+
+
+def test_a_page_kept_from_before_a_withdrawal_is_not_shown_again(
+    playwright: Playwright, running_site: Site
+) -> None:
+    """Going back to it loads it anew; without a withdrawal the browser shows the page it kept."""
+    browser = playwright.chromium.launch(
+        executable_path=find_chromium(playwright)[0],
+        args=["--no-sandbox"],
+        ignore_default_args=["--disable-back-forward-cache"],
+    )
+    try:
+        kept: dict[str, bool] = {}
+        for button in ("Choose", "Withdraw"):
+            site = running_site
+            site.outcome = outcome()
+            tag = site.guard.markup(deciding(*OPTIONAL), nonce=None).decode()
+            for path in ("/first", "/second"):
+                site.pages[path] = (
+                    {},
+                    f"<!doctype html><html lang=en><head>{tag}</head><body>{BANNER}</body></html>",
+                )
+            page = browser.new_context().new_page()
+            page.goto(f"http://127.0.0.1:{site.port}/first")
+            page.evaluate("window.here = true")
+            page.goto(f"http://127.0.0.1:{site.port}/second")
+            if button == "Withdraw":
+                page.evaluate("document.getElementById('consent-preferences').showPopover()")
+                with page.expect_navigation():
+                    page.get_by_role("button", name=button).click()
+            page.evaluate("history.back()")
+            page.wait_for_url("**/first", wait_until="commit")
+            kept[button] = page.evaluate("window.here === true")
+        assert kept == {"Choose": True, "Withdraw": False}
+    finally:
+        browser.close()
