@@ -179,7 +179,7 @@ const hook = (realm, object, names, before) => {
         const given = [...args];
         end = before(self, args, name);
         given.forEach((value, at) => {
-          const kind = args[at] != value && trustee(value);
+          const kind = args[at] !== value && trustee(value);
           if (kind) args[at] = trusted(kind[1], args[at]);
         });
       } catch {}
@@ -200,12 +200,13 @@ const hook = (realm, object, names, before) => {
   }
 };
 
+/** @param {any[]} args */
+const asked = (args, at = 0) => at in args && (args[at] = plain(args[at]));
 /** @type {Before} */
 const address = (self, args, name) => {
   const at = +(name == "open");
   // Where that is no address at all: a port that browsers do not connect to.
-  if (at in args && refused(args[at]?.url ?? (args[at] = plain(args[at]))))
-    args[at] = /[WL]/.test(name) ? "https://localhost:1" : INERT;
+  if (refused(args[at]?.url ?? asked(args, at))) args[at] = /[WL]/.test(name) ? "https://localhost:1" : INERT;
 };
 /** @type {Before} */
 const styles = (self, args) => {
@@ -249,15 +250,15 @@ const HOOKS = [
   }],
   [/^CSS(Style[SD]|Gr|K.*sR)|^StyleP.*p$/, /^(insert|add|append|replace|set|cssT)/, styles],
   [/^(SVGAnimatedString|Worklet|Cache|XMLH.*st)$/, /^(baseVal|add|addModule|open)$/, address],
-  [/^Navigator$/, /^sendB/, (self, args) => refused(args[0]) && [true]],
+  [/^Navigator$/, /^sendB/, (self, args) => refused(asked(args)) && [true]],
   [/^HTMLForm/, /ubmit$/, (self) => refused(self.getAttribute("action")) && [0]],
   // A cookie that is being deleted may be.
   [/^(Document|CookieStore)$/, /^(cookie|set)$/, (self, args) =>
-    !/max-age=[-0]|1970/i.test(args[0]) && refusedCookie(args[0].name ?? args[0]) && [Promise.resolve()]],
-  [/^Storage$/, /^setItem$/, (self, args) => refusedKey(args[0]) && [0]],
+    refusedCookie(args[0].name ?? asked(args)) && !/max-age=[-0]|1970/i.test(args[0]) && [Promise.resolve()]],
+  [/^Storage$/, /^setItem$/, (self, args) => refusedKey(asked(args)) && [0]],
   // No database has the version 0: the page is told that it cannot be opened.
   [/^IDBFactory$/, /^open$/, (self, args) => {
-    if (refusedKey(args[0])) args[1] = 0;
+    if (refusedKey(asked(args))) args[1] = 0;
   }],
 ];
 

@@ -75,7 +75,7 @@ def test_one_refused_vendor_is_enough_to_guard(visit: Visit) -> None:
     ) == [False, True, True, True]
 
 
-ODD = """
+ODD = r"""
   const thrower = {toString() { throw new RangeError('mine'); }};
   const calls = {
     'src thrower': () => { new Image().src = thrower; },
@@ -116,6 +116,38 @@ ODD = """
     'Audio none': () => new Audio().src,
     'statics': () => [WebSocket.OPEN, XMLHttpRequest.DONE, EventSource.CLOSED, WebSocket.name, fetch.length],
     'prototypes': () => WebSocket.prototype.isPrototypeOf(new (class extends WebSocket {})('wss://localhost:1')),
+    'src string object': () => { const e = new Image(); e.src = new String('x.png'); return e.getAttribute('src'); },
+    'src proxy': () => { const e = new Image(); e.src = new Proxy({}, {}); return e.getAttribute('src'); },
+    'src bare object': () => { const e = new Image(); e.src = Object.create(null); },
+    'innerHTML object': () => { const e = document.createElement('p'); e.innerHTML = {toString: () => '<b>//x</b>'}; return e.innerHTML; },
+    'setAttribute object': () => { const e = new Image(); e.setAttribute({toString: () => 'src'}, ['y.png']); return e.outerHTML; },
+    'getHTML': () => { const e = document.createElement('p'); e.textContent = 'x'; return e.getHTML({serializableShadowRoots: true}); },
+    'setHTML options': () => { const e = document.createElement('p'); e.setHTML('<b>//x</b><i>y</i>', {sanitizer: {elements: ['b']}}); return e.innerHTML; },
+    'insertAdjacentHTML none': () => document.body.insertAdjacentHTML('beforeend'),
+    'setNamedItem none': () => document.body.attributes.setNamedItem(),
+    'detached append': () => { const {appendChild} = document.body; appendChild(document.createElement('p')); },
+    'detached open': () => { const {open} = XMLHttpRequest.prototype; open('GET', '/'); },
+    'detached setItem': () => { const {setItem} = localStorage; setItem('a', 'b'); },
+    'detached fetch': () => { const {fetch: own} = window; return typeof own; },
+    'illegal new': () => new Element(),
+    'called constructor': () => Audio('x.mp3'),
+    'XHR subclass': () => { class Mine extends XMLHttpRequest { open(...args) { this.mine = 1; super.open(...args); } } const x = new Mine(); x.open('GET', '/x'); return [x.mine, x instanceof XMLHttpRequest, x.readyState]; },
+    'Request subclass': () => { class Mine extends Request { get mine() { return 1; } } const r = new Mine('/x'); return [r.mine, r instanceof Request, r.method]; },
+    'Audio subclass': () => { class Mine extends Audio { get mine() { return 1; } } const a = new Mine('/x.mp3'); return [a.mine, a instanceof HTMLAudioElement]; },
+    'EventSource subclass': () => { class Mine extends EventSource { get mine() { return 1; } } const e = new Mine('/x'); e.close(); return [e.mine, e instanceof EventSource]; },
+    'custom element': () => {
+      const seen = [];
+      customElements.define('x-odd', class extends HTMLElement {
+        static observedAttributes = ['src'];
+        attributeChangedCallback(name, old, value) { seen.push([name, old, value]); }
+        set src(value) { this.setAttribute('src', value); }
+      });
+      const e = document.createElement('x-odd'); e.src = 'https://snap.licdn.com/'; e.innerHTML = '<i>//</i>';
+      return [seen, e.outerHTML];
+    },
+    'names': () => [Node.prototype.appendChild, Element.prototype.setAttribute, fetch, XMLHttpRequest.prototype.open,
+      Object.getOwnPropertyDescriptor(Element.prototype, 'innerHTML').set, document.write].map(f => [f.name, f.length, /\[native code\]/.test(f)]),
+    'keys': () => [Object.keys(Element.prototype).length, Object.getOwnPropertyNames(Node.prototype).length],
     'URL object': () => { const e = new Image(); e.src = new URL('https://pictures.example.net/'); return e.src; },
   };
   const results = {};
@@ -137,6 +169,35 @@ def test_odd_arguments_have_the_browsers_own_answers(visit: Visit) -> None:
         results.append(visit.page.evaluate(f"() => {{ {ODD} }}"))
     assert results[0]["src thrower"] == ["RangeError", "mine"]
     assert results[1] == results[0]
+
+
+def test_a_value_is_asked_for_its_text_once(visit: Visit) -> None:
+    """As often as the browser itself asks."""
+    visit.open()
+    assert (
+        visit.page.evaluate(
+            """() => {
+              let asked = 0;
+              const value = {toString() { asked++; return 'https://pictures.example.net/' }};
+              const rule = {toString() { asked++; return 'p { background: url(//pictures.example.net/) }' }};
+              new Image().src = value;
+              document.body.setAttribute('title', value);
+              document.createElement('iframe').setAttribute('src', value);
+              document.createElement('p').innerHTML = value;
+              document.body.insertAdjacentHTML('beforeend', value);
+              new XMLHttpRequest().open('GET', value);
+              fetch(value).catch(() => {});
+              navigator.sendBeacon(value);
+              document.body.style.cssText = rule;
+              new CSSStyleSheet().insertRule(rule);
+              localStorage.setItem(value, value);
+              document.cookie = value;
+              document.write(value);
+              return asked;
+            }"""
+        )
+        == 14
+    )
 
 
 def test_pages_that_patch_the_same_functions_still_work(visit: Visit) -> None:
@@ -336,6 +397,86 @@ def test_trusted_types_are_passed_as_they_are(visit: Visit) -> None:
     )
     visit.wait_for("pictures.example.net")
     assert visit.page.evaluate("made") == "<b>https://x</b>"
+    assert visit.errors == []
+
+
+def test_trusted_types_with_something_refused_stay_trusted(visit: Visit) -> None:
+    """What is refused is inert, the rest of the markup is there, and nothing throws."""
+    visit.open(
+        f"""<script>
+          const policy = trustedTypes.createPolicy('mine', {{createScriptURL: x => x, createHTML: x => x, createScript: x => x}});
+          const script = document.createElement('script');
+          script.src = policy.createScriptURL('{TRACKER}');
+          document.head.append(script);
+          const box = document.createElement('div');
+          box.innerHTML = policy.createHTML('<b>one</b><img src="{TRACKER}"><i>two</i>');
+          document.write(policy.createHTML('<u>three</u><img src="{TRACKER}">'));
+          const frame = document.createElement('iframe');
+          frame.srcdoc = policy.createHTML('<img src="{TRACKER}">');
+          window.made = [script.getAttribute('src'), box.innerHTML, document.querySelector('u').textContent, frame.srcdoc];
+          new Image().src = '{BENIGN}';
+        </script>""",
+        headers={"content-security-policy": "require-trusted-types-for 'script'"},
+    )
+    visit.wait_for("pictures.example.net")
+    assert visit.page.evaluate("made") == [
+        "about:invalid",
+        '<b>one</b><img src="about:invalid"><i>two</i>',
+        "three",
+        '<img src="about:invalid">',
+    ]
+    assert "snap.licdn.com" not in visit.standin.hosts()
+    assert visit.errors == []
+
+
+def test_frozen_prototypes_do_not_stop_the_page(visit: Visit) -> None:
+    """A page that freezes what it finds freezes the guarded functions."""
+    visit.open(
+        f"""<script>
+          for (const type of [Node, Element, HTMLImageElement, XMLHttpRequest, Storage]) Object.freeze(type.prototype);
+          new Image().src = '{TRACKER}'; new Image().src = '{BENIGN}';
+          const frame = document.createElement('iframe'); document.body.append(frame);
+          new frame.contentWindow.Image().src = '{TRACKER}';
+        </script>"""
+    )
+    visit.wait_for("pictures.example.net")
+    assert "snap.licdn.com" not in visit.standin.hosts()
+    assert visit.errors == []
+
+
+def test_libraries_that_wrap_what_is_there_keep_working(visit: Visit) -> None:
+    """As zone.js and error reporters do: by prototype, by descriptor, by replacing constructors, keeping originals."""
+    visit.open(
+        f"""<script>
+          window.seen = [];
+          for (const [owner, name] of [[Node.prototype, 'appendChild'], [XMLHttpRequest.prototype, 'send'], [window, 'fetch'], [EventTarget.prototype, 'addEventListener']]) {{
+            const original = owner[name];
+            owner['__zone_symbol__' + name] = original;
+            owner[name] = function () {{ seen.push(name); return this['__zone_symbol__' + name] ? original.apply(this, arguments) : original.apply(self, arguments); }};
+            Object.defineProperty(owner[name], 'toString', {{value: () => original.toString()}});
+          }}
+          for (const name of ['innerHTML', 'outerHTML']) {{
+            const property = Object.getOwnPropertyDescriptor(Element.prototype, name);
+            Object.defineProperty(Element.prototype, name, {{...property, set(html) {{ seen.push(name); property.set.call(this, html); }}}});
+          }}
+          const Native = WebSocket;
+          window.WebSocket = function (url, protocols) {{
+            const socket = arguments.length > 1 ? new Native(url, protocols) : new Native(url);
+            const proxy = Object.create(socket);
+            return proxy;
+          }};
+          for (const name of ['OPEN', 'CLOSED']) window.WebSocket[name] = Native[name];
+          const box = document.createElement('div');
+          document.body.appendChild(box);
+          box.innerHTML = '<img src="{TRACKER}"><img src="{BENIGN}">';
+          fetch('{TRACKER}').catch(() => seen.push('rejected'));
+          new WebSocket('wss://snap.licdn.com/');
+        </script>"""
+    )
+    visit.wait_for("pictures.example.net")
+    visit.until("seen.includes('rejected')")
+    assert visit.page.evaluate("seen") == ["appendChild", "innerHTML", "fetch", "rejected"]
+    assert "snap.licdn.com" not in visit.standin.hosts()
     assert visit.errors == []
 
 
