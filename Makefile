@@ -38,7 +38,7 @@ lint: $(VENV)/.dev
 test: lint
 	$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m tests.caching.nginx --install
-	$(BIN)/python -m pytest --ignore=tests/gallery --ignore=tests/soak
+	$(BIN)/python -m pytest --ignore=tests/gallery
 
 gallery: $(VENV)/.dev
 	$(BIN)/python -m tests.browser.chromium --install
@@ -46,7 +46,7 @@ gallery: $(VENV)/.dev
 
 soak: $(VENV)/.dev
 	CONSENT_KILL_ROUNDS=100 $(BIN)/python -m pytest -q -o timeout=0 tests/test_sqlite_store.py -k kill_9
-	$(BIN)/python -m pytest -q -o timeout=0 tests/soak
+	CONSENT_SOAK=1 $(BIN)/python -m pytest -q -o timeout=0 tests/soak
 
 # Each round draws pages of its own; a page that fails is printed, and kept in .hypothesis for the next run.
 fuzz: $(VENV)/.dev

@@ -23,6 +23,7 @@ from consent.categories import OPTIONAL
 from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie
 from consent.csp import ClosedWorld
 from consent.decision import Decision, decide
+from consent.enforcement_log import EnforcementLog
 from consent.failures import Failures, OnError
 from consent.guard import Guard
 from consent.inventory import Inventory
@@ -82,6 +83,7 @@ class EnforcingMiddleware:
         guard: keeps in the browser what the server cannot see; ``None``: nothing does, and pages get no script.
         csp: writes the policy that pages get besides their own; ``None``: they get none.
         inventory: takes note of the third-party content in pages.
+        enforcement: counts what was done about trackers.
         placeholders: make what offers refused embeds; ``None``: these are as all else that is refused.
         clock: returns seconds since 1970.
         prefix: where ``endpoints`` live: a path as browsers see it, so that in a sub-application mounted at
@@ -102,6 +104,7 @@ class EnforcingMiddleware:
         guard: Guard | None = None,
         csp: ClosedWorld | None = None,
         inventory: Inventory | None = None,
+        enforcement: EnforcementLog | None = None,
         placeholders: Placeholders | None = None,
         clock: Callable[[], float],
         prefix: str = "/_consent",
@@ -119,6 +122,7 @@ class EnforcingMiddleware:
             placeholders=placeholders,
             csp=csp,
             inventory=inventory or Inventory(),
+            enforcement=enforcement or EnforcementLog(policy.site, policy.version),
             clock=clock,
             explain=explain,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from consent.catalog import load_catalog
 from consent.choice_cookie import ChoiceCookie
 from consent.csp import ClosedWorld
 from consent.data_folder import DEFAULT_FOLDER, DataFolder
-from consent.errors import ConfigurationError
+from consent.enforcement_log import EnforcementLog, EnforcementStore
+from consent.errors import ConfigurationError, StoreError
 from consent.guard import Guard
 from consent.middleware import EnforcingMiddleware, OnError
 from consent.placeholder import Placeholders
@@ -37,6 +39,8 @@ from consent.sqlite_store import SQLiteStore
 from consent.store import Ledger, Store
 from consent.variant_cookie import VariantCookie
 from consent.visitor import VisitorEndpoints
+
+logger = logging.getLogger("consent")
 
 
 class ConsentMiddleware:
@@ -128,7 +132,11 @@ class ConsentMiddleware:
                 "or choose another cache mode",
                 key="cache",
             )
-        self._inventory = InventoryWriter(SQLiteInventory(folder.inventory_path))
+        enforcement = EnforcementLog(policy.site, policy.version)
+        self._inventory = InventoryWriter(
+            SQLiteInventory(folder.inventory_path),
+            then=partial(_keep, enforcement, store) if isinstance(store, EnforcementStore) else lambda: None,
+        )
         inventory = self._inventory.inventory
         csp = (
             None
@@ -163,6 +171,7 @@ class ConsentMiddleware:
             guard=guarding,
             csp=csp,
             inventory=inventory,
+            enforcement=enforcement,
             placeholders=placeholders,
             clock=clock,
             prefix=prefix,
@@ -214,6 +223,16 @@ class ConsentMiddleware:
     async def _close(self) -> None:
         await asyncio.to_thread(self._inventory.close)
         await self._store.aclose()
+
+
+def _keep(enforcement: EnforcementLog, store: EnforcementStore) -> None:
+    """Add what was counted to what the store has; what it cannot take now waits."""
+    if counts := enforcement.take():
+        try:
+            store.count(counts)
+        except StoreError as error:
+            enforcement.give_back(counts)
+            logger.debug("enforcement is not being counted: %s", error)
 
 
 def _switch(variable: str, given: bool | None, *, default: bool) -> bool:

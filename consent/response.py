@@ -25,6 +25,7 @@ from consent.csp import FIELDS as CSP_FIELDS
 from consent.csp import ClosedWorld
 from consent.decision import Decision
 from consent.enforcement import Action, PageEnforcement
+from consent.enforcement_log import EnforcementLog
 from consent.failures import Failures
 from consent.guard import Guard
 from consent.html import Rewriter, Withholding, XMLRewriter
@@ -68,6 +69,7 @@ class Site:
     csp: ClosedWorld | None
     """Writes the policy that pages and workers get besides their own."""
     inventory: Inventory
+    enforcement: EnforcementLog
     clock: Callable[[], float]
     """Returns seconds since 1970."""
     explain: bool
@@ -92,6 +94,8 @@ class GovernedResponse:
 
     _noted: frozenset[tuple[str, str, str]] = frozenset()
     """What is in the inventory already."""
+    _counted = 0
+    """How many findings are in the enforcement log already."""
     _plain = False
     """Whether the page has no policy of its own."""
 
@@ -312,10 +316,16 @@ class GovernedResponse:
         return destination in _OBEYING
 
     def _note(self) -> None:
-        """Put what was found since the last time into the inventory; of what is only prefetched, nothing."""
+        """Tell inventory and enforcement log what was found since; of what is only prefetched, nothing."""
         if b"prefetch" in self.by_name.get(b"sec-purpose", b""):
             return
-        if self._page is not None and (found := seen_in(self._page.findings) - self._noted):
+        if self._page is None:
+            return
+        findings = self._page.findings
+        if len(findings) > self._counted:
+            self._site.enforcement.note(findings[self._counted :], self._now)
+            self._counted = len(findings)
+        if found := seen_in(findings) - self._noted:
             self._site.inventory.note(Source.RESPONSE, found, _address(self._scope), self._now)
             self._noted |= found
 

@@ -14,11 +14,12 @@ import os
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from consent.enforcement_log import EnforcementKind
 from consent.errors import InvalidProofError, LogForkedError, StoreError, StoreUnavailable
 from consent.sealing import LedgerKeys, Sealer
 from consent.signed_mark import SignedMark
@@ -98,6 +99,21 @@ class LogDatabase:
         self.recorder.committed()
         self.grew(len(batch))
         return errors
+
+    def count(self, counts: Mapping[EnforcementKind, int]) -> None:
+        """Add to the counts of enforcement in one transaction.
+
+        Raises:
+            StoreUnavailable: the database cannot be written; nothing was added.
+        """
+        with self.writing() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(
+                "INSERT INTO enforcement VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET times = times + excluded.times",
+                [(*kind, times) for kind, times in counts.items()],
+            )
+            connection.execute("COMMIT")
 
     def grew(self, leaves: int) -> None:
         """Take note of a transaction that appended leaves: a checkpoint is due."""

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -154,10 +154,17 @@ class InventoryWriter:
     Args:
         store: Where to. It is asked at once what was seen before.
         interval_seconds: How long sightings gather.
+        then: Called each time after that, and at the end. It must not raise.
     """
 
-    def __init__(self, store: InventoryStore, *, interval_seconds: float = _INTERVAL_SECONDS) -> None:
-        self._work = _Work(store, interval_seconds)
+    def __init__(
+        self,
+        store: InventoryStore,
+        *,
+        interval_seconds: float = _INTERVAL_SECONDS,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._work = _Work(store, interval_seconds, then)
         self.inventory = Inventory(woken=self._work.wake)
         self._work.inventory = self.inventory
         self._work.learn()
@@ -174,8 +181,9 @@ class _Work:
 
     inventory: Inventory
 
-    def __init__(self, store: InventoryStore, interval_seconds: float) -> None:
+    def __init__(self, store: InventoryStore, interval_seconds: float, then: Callable[[], None]) -> None:
         self._store = store
+        self._then = then
         self._interval = interval_seconds
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -199,6 +207,7 @@ class _Work:
         if thread is not None:
             thread.join()
         self._write()
+        self._then()
 
     def learn(self) -> None:
         try:
@@ -211,6 +220,7 @@ class _Work:
             if self._write():
                 # What other processes saw counts here, too.
                 self.learn()
+            self._then()
 
     def _write(self) -> bool:
         taken = self.inventory.take()

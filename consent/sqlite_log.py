@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from consent.checkpoint import Checkpoint, InclusionProof, Verifier
+from consent.enforcement_log import EnforcementCount, EnforcementKind
 from consent.errors import InvalidProofError, InvalidReceiptError, SealBrokenError, StoreUnavailable
 from consent.evidence import Evidence
 from consent.merkle import inclusion_proof
@@ -139,6 +140,15 @@ class SQLiteReceiptLog:
                 (first_day, last_day),
             ).fetchall()
         return [DailyCount(DailyKey._make([*row[:5], *map(bool, row[5:9]), row[9]]), row[10]) for row in rows]
+
+    def enforcement(self, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
+        """Return what was done about trackers on the days from first to last, in order. See :meth:`daily`."""
+        with self._reading():
+            rows = self._connection.execute(
+                "SELECT * FROM enforcement WHERE day >= ? AND day <= ? ORDER BY 1, 2, 3, 4, 5, 6, 7, 8",
+                (first_day, last_day),
+            ).fetchall()
+        return [EnforcementCount(EnforcementKind._make(row[:8]), row[8]) for row in rows]
 
     # ---- the tree
 

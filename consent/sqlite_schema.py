@@ -68,6 +68,18 @@ CREATE TABLE daily (
     PRIMARY KEY (day, site, jurisdiction, policy_version, outcome, performance, functional, targeting, gpc,
         collection_method)
 ) WITHOUT ROWID;
+CREATE TABLE enforcement (
+    day TEXT NOT NULL,
+    site TEXT NOT NULL,
+    rule TEXT NOT NULL,
+    vendor TEXT NOT NULL,
+    category TEXT NOT NULL,
+    action TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    policy_version TEXT NOT NULL,
+    times INTEGER NOT NULL,
+    PRIMARY KEY (day, site, rule, vendor, category, action, reason, policy_version)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS artefact (
     hash BLOB NOT NULL PRIMARY KEY CHECK (length(hash) = 32),
     media_type TEXT NOT NULL,

@@ -17,12 +17,13 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
 from consent import sqlite_erasing
+from consent.enforcement_log import EnforcementKind
 from consent.erasure import Erasure
 from consent.errors import StoreError, StoreFull, StoreUnavailable
 from consent.receipts import Artefact, Receipt
@@ -156,6 +157,17 @@ class SQLiteStore:
 
     async def _do(self, task: Callable[[LogDatabase], _T]) -> _T:
         """Run ``task`` where receipts are written, between two transactions."""
+        return await asyncio.wrap_future(self._submit(task))
+
+    def count(self, counts: Mapping[EnforcementKind, int]) -> None:
+        """Add to the counts of enforcement. See :meth:`consent.enforcement_log.EnforcementStore.count`."""
+        writer = self._writer
+        if writer is not None and writer.is_current_thread():
+            # A forgotten middleware that is taken apart here: to wait would be to wait for oneself.
+            raise StoreUnavailable("counts are not written from the thread that writes")
+        self._submit(lambda database: database.count(counts)).result()
+
+    def _submit(self, task: Callable[[LogDatabase], _T]) -> Future[_T]:
         done: Future[_T] = Future()
 
         def run(database: LogDatabase) -> None:
@@ -168,7 +180,7 @@ class SQLiteStore:
 
         with self._lock:
             self._started().put_task(run)
-        return await asyncio.wrap_future(done)
+        return done
 
     def _database(self) -> LogDatabase:
         return LogDatabase(self._path, self._keys, self._lock_timeout, self._clock)
@@ -326,6 +338,9 @@ class _Writer:
         with self._arrived:
             self._tasks.append(task)
             self._arrived.notify()
+
+    def is_current_thread(self) -> bool:
+        return threading.current_thread() is self._thread
 
     def stop(self) -> None:
         with self._arrived:

@@ -8,6 +8,7 @@ from consent import __version__
 from consent.cli.catalog import catalog
 from consent.cli.check import check
 from consent.cli.db import db
+from consent.cli.enforcement import enforcement
 from consent.cli.inventory import inventory
 from consent.cli.ledger import ledger
 from consent.cli.receipts import receipts
@@ -37,6 +38,7 @@ def main() -> None:
 main.add_command(catalog)
 main.add_command(check)
 main.add_command(inventory)
+main.add_command(enforcement)
 main.add_command(receipts)
 main.add_command(ledger)
 main.add_command(db)
