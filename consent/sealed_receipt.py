@@ -50,11 +50,9 @@ class SealedReceipt:
         self.site = receipt.site
         self.time_ms = parse_moment(receipt.time)
         self.previous = receipt.previous is not None
-        self.salt = sealer.salt()
+        self.salt, self.wrapped_key, self.sealed = sealer.seal_new(self.record, self.tag, self.id_tag)
         self.commitment = commitment(self.salt, self.record)
         self.leaf_hash = leaf_hash(self.commitment)
-        key, self.wrapped_key = sealer.new_key(self.tag)
-        self.sealed = sealer.seal(key, self.salt, self.record, self.id_tag)
         answers = receipt.categories
         self.daily = DailyKey(
             receipt.time[:10],

@@ -125,6 +125,17 @@ class Sealer:
         nonce = self.random_bytes(_NONCE_BYTES)
         return nonce + AESGCM(key).encrypt(nonce, salt + record, id_tag)
 
+    def seal_new(self, record: bytes, tag: bytes, id_tag: bytes) -> tuple[bytes, bytes, bytes]:
+        """Seal a record under a key made for it; return its salt, that key as it is kept, and what is sealed.
+
+        The same as :meth:`salt`, :meth:`new_key` and :meth:`seal`, with one system call instead of four.
+        """
+        random = self.random_bytes(KEY_BYTES + SALT_BYTES + 2 * _NONCE_BYTES)
+        key, salt = random[:KEY_BYTES], random[KEY_BYTES : KEY_BYTES + SALT_BYTES]
+        first, second = random[-2 * _NONCE_BYTES : -_NONCE_BYTES], random[-_NONCE_BYTES:]
+        wrapped = self._current + first + self._wrapping[self._current].encrypt(first, key, tag)
+        return salt, wrapped, second + AESGCM(key).encrypt(second, salt + record, id_tag)
+
     def open(self, key: bytes, sealed: bytes, id_tag: bytes) -> tuple[bytes, bytes]:
         """Return salt and record.
 

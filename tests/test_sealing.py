@@ -54,6 +54,20 @@ def test_what_is_sealed_opens_in_its_place_only() -> None:
             sealer.open(key, short, ID)
 
 
+def test_a_record_is_sealed_under_a_key_of_its_own() -> None:
+    """Which is wrapped, and opens it; key, salt and nonces are new each time, and none is another."""
+    sealer = Sealer(KEYS)
+    parts = []
+    for _ in range(3):
+        salt, wrapped, sealed = sealer.seal_new(b"the record", TAG, ID)
+        key = sealer.unwrap(wrapped, TAG)
+        assert sealer.open(key, sealed, ID) == (salt, b"the record")
+        assert len(sealed) == 12 + 32 + 10 + 16
+        parts += [key, salt, wrapped[4:16], sealed[:12]]
+    assert len(set(parts)) == 12
+    assert {len(part) for part in parts} == {32, 12}
+
+
 def test_wrapping_keys_are_rotated() -> None:
     """The first one wraps, the others still unwrap; without the right one nothing opens."""
     old = Sealer(KEYS)
