@@ -36,6 +36,7 @@ _STRIPPED = "".join(map(chr, range(0x21)))
 _DELETED = str.maketrans("", "", "\t\n\r")
 _UNRESERVED = re.compile(r"%(4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe]|3[0-9]|2[DEde])")
 _FORBIDDEN_HOST = re.compile(r"[\x00-\x20\x7f#/<>?@\\^|%\[\]:]")
+_IPV6 = re.compile(r"\[[0-9A-Fa-f:.]{2,45}\]")
 # What UTS 46 drops from a host, and where it begins a new label.
 _IGNORED_IN_HOSTS = re.compile(
     "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
@@ -52,7 +53,7 @@ def _ascii_host(host: str) -> str | None:
     if "%" in host:
         host = unquote_to_bytes(host.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
     if host.startswith("["):
-        return host.lower() if host.endswith("]") else None
+        return host.lower() if _IPV6.fullmatch(host) else None
     if not host.isascii():
         # Python's codec knows the characters of Unicode 3.2 only: fold the rest before it looks.
         host = unicodedata.normalize("NFKC", _IGNORED_IN_HOSTS.sub("", host)).lower()

@@ -34,6 +34,7 @@ PAGE = PageURL("https", "www.example.com", "/a/b?c")
         ("//tra\u180fcker\u115f.ex\U000e0100ample/t", "tracker.example", "/t"),
         ("//tracker.example/a/../%74?q", "tracker.example", "/t?q"),
         ("//bücher.example", "xn--bcher-kva.example", "/"),
+        ("//[2001:DB8::1]:8080/t", "[2001:db8::1]", "/t"),
         ("/t", "www.example.com", "/t"),
         ("t", "www.example.com", "/a/t"),
         ("?q", "www.example.com", "/a/b?q"),
@@ -56,6 +57,8 @@ def test_a_reference_leads_to_a_host_and_a_path(value: str, host: str, path: str
         "//a b/",
         "//%zz%/",
         "//%ff\udcff/",
+        "//[\udcff]/",
+        "//[tracker.example]/",
         "//é" + "a" * 2000,
     ],
 )
