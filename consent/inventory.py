@@ -130,7 +130,7 @@ class Inventory:
             now: Seconds since 1970.
         """
         day = now // 86_400
-        shape = page_shape(page)
+        shape = page_shape(page[: 4 * _MAX_PATH])  # what is remembered is no longer, either
         with self._lock:
             pending = self._pending[source]
             wakes = not pending

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from collections.abc import Mapping
 
 import pytest
@@ -83,6 +84,18 @@ def test_few_pages_are_kept_and_counts_end_somewhere() -> None:
 def test_of_a_path_nothing_is_kept_that_may_tell_who_somebody_is(path: str, kept: str) -> None:
     """Numbers, addresses and keys become a ``*``."""
     assert page_shape(path) == kept
+
+
+def test_long_paths_are_not_kept_in_memory() -> None:
+    """Nor is what they may tell: not even to know them again."""
+    inventory = Inventory()
+    tracemalloc.start()
+    try:
+        for number in range(20):
+            inventory.note(Source.RESPONSE, [IMG], f"/{number}/" + "x" * 100_000, NOW)
+        assert tracemalloc.get_traced_memory()[0] < 200_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_vendors_that_were_seen_are_known_those_in_pages_first() -> None:
