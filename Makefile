@@ -2,7 +2,7 @@
 # make test   every check: lint, types, layers, tests, a real browser
 # make lint   the quick checks alone
 # make fuzz   the rewriter's properties on ever new pages (FUZZ_MINUTES=20)
-# make gallery what of every embedding technique reaches its tracker, in a real browser
+# make gallery every embedding technique in a real browser, in all states (SETUP="--csp enforce --refused hold")
 # make soak   processes killed, power cut and disks failing, again and again (needs cc and strace)
 # make bench  the benchmarks (PAGES=folder for your own pages)
 
@@ -11,8 +11,8 @@ VENV         := .venv
 BIN          := $(VENV)/bin
 PAGES        ?=
 FUZZ_MINUTES ?= 20
+SETUP        ?=
 
-# The gallery is not part of `make test`: it takes minutes, and names what no layer stops yet.
 .PHONY: demo test lint gallery soak fuzz bench clean
 
 # The compiled parts are built by the installation: their sources make it stale, too.
@@ -38,11 +38,11 @@ lint: $(VENV)/.dev
 test: lint
 	$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m tests.caching.nginx --install
-	$(BIN)/python -m pytest --ignore=tests/gallery
+	$(BIN)/python -m pytest
 
 gallery: $(VENV)/.dev
 	$(BIN)/python -m tests.browser.chromium --install
-	$(BIN)/python -m tests.gallery
+	$(BIN)/python -m tests.gallery $(SETUP)
 
 soak: $(VENV)/.dev
 	CONSENT_KILL_ROUNDS=100 $(BIN)/python -m pytest -q -o timeout=0 tests/test_sqlite_store.py -k kill_9
@@ -50,9 +50,12 @@ soak: $(VENV)/.dev
 
 # Each round draws pages of its own; a page that fails is printed, and kept in .hypothesis for the next run.
 fuzz: $(VENV)/.dev
+	$(BIN)/python -m tests.browser.chromium --install
 	@end=$$(( $$(date +%s) + $(FUZZ_MINUTES) * 60 )); \
 	while [ $$(date +%s) -lt $$end ]; do \
-		CONSENT_EXAMPLES=1000 $(BIN)/python -m pytest -q -x -o timeout=0 tests/html/test_properties.py || exit 1; \
+		CONSENT_EXAMPLES=1000 $(BIN)/python -m pytest -q -x -o timeout=0 \
+			tests/html/test_properties.py tests/html/test_other_parsers.py || exit 1; \
+		$(BIN)/python -m tests.gallery.batch --pages 400 || exit 1; \
 	done
 
 bench: $(VENV)/.dev

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.gallery.pages import Page, load_pages
-from tests.gallery.run import Showing, show_gallery
+from tests.gallery.run import Showing, State, show_gallery
 from tests.gallery.summary import remaining, table_lines
 
 PAGES = load_pages()
@@ -20,8 +20,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session")
 def showing(pytestconfig: pytest.Config) -> Showing:
-    """The whole gallery, shown in Chromium in every state: some minutes."""
-    shown = show_gallery(PAGES)
+    """Every page, shown in Chromium without the middleware and before a choice: some minutes."""
+    shown = show_gallery(PAGES, states=(State.BARE, State.BEFORE))
     pytestconfig.stash[_TABLE] = shown
     return shown
 

@@ -158,6 +158,19 @@ def remaining(showing: Showing) -> list[tuple[Page, str]]:
     ]
 
 
+def layer_lines(showing: Showing) -> list[str]:
+    """Return the rows of the table in ``docs/layers.md``, by what was measured.
+
+    The last column is what the data claim of ``csp = "enforce"``: showing the gallery so finds out.
+    """
+    lines = []
+    for row in rows(showing):
+        here = [page for page in showing.pages if row.tier in (page.tier, "all")]
+        enforced = sum(page.needs == "nothing" and _reached(showing, page, State.BEFORE) for page in here)
+        lines.append(f"| {row.tier} | {row.pages} | {row.bare} | {row.before} | {enforced} |")
+    return lines
+
+
 def as_json(showing: Showing) -> Mapping[str, Any]:
     """Return all of it for programs."""
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,19 @@ def test_there_are_more_than_two_hundred_pages_and_each_tier_has_some() -> None:
     pages = load_pages()
     assert len(pages) >= 200
     assert {page.tier for page in pages} == set(TIERS)
+
+
+def test_the_documentation_names_pages_of_the_gallery_and_all_that_remain() -> None:
+    """Whatever a layer does not stop is named there, with the page that shows it."""
+    pages = load_pages()
+    text = (Path(__file__).parents[2] / "docs" / "layers.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`([a-z0-9]+(?:-[a-z0-9]+)+)`", text.partition("## The server")[2]))
+    assert named - {page.name for page in pages} <= set(TIERS)
+    remaining_pages = {
+        page.name for page in pages if page.needs in ("csp", "nothing") and page.tier == "runtime"
+    }
+    assert remaining_pages <= named
+    assert f"{len(pages)} pages" in text
 
 
 def test_every_url_carries_the_token_of_its_page(tmp_path: Path) -> None:
