@@ -101,8 +101,6 @@ def script(table: str, sources: Sequence[str] = SOURCES) -> str:
 def guard_table(catalog: Catalog) -> str:
     """Return what ``catalog`` knows about hosts, URLs, cookies and storage keys, as the guard reads it.
 
-    Vendors that are not for the browser (`Vendor.browser`) are left out.
-
     Every line is about one vendor: the first letter of its category and its id, then, each after a tab, hosts and
     URL patterns; first-party cookies after ``=``; storage keys after ``#``; and after ``(`` functions that its
     snippet defines and the site's own code may call. What follows the host of a URL pattern, and each name, is
@@ -113,7 +111,7 @@ def guard_table(catalog: Catalog) -> str:
     Raises:
         ConfigurationError: a name has a tab or a line break in it.
     """
-    rules = [rule for vendor in catalog.vendors.values() if vendor.browser for rule in _rules(vendor)]
+    rules = [rule for vendor in catalog.vendors.values() for rule in _rules(vendor)]
     competing = _competing(rules)
     needed = _near_optional_hosts(rules)
     # A strictly necessary vendor is never refused: it is of interest only where it keeps a refusal off.

@@ -6,7 +6,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -517,9 +517,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         own_cookies=_read_cookies(document, catalog),
         texts=texts,
     )
-    # What the site itself says that it uses, the guard in the browser knows in any case.
-    declared = [replace(vendor, browser=True) for vendor in policy.vendors if not vendor.browser]
-    return policy, catalog.with_vendors([*declared, *own_cookie_vendors(policy)])
+    return policy, catalog.with_vendors(own_cookie_vendors(policy))
 
 
 def locate_in_policy(error: ConfigurationError, path: str | Path) -> ConfigurationError:

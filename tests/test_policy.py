@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from consent.catalog import Catalog, Cookie, StorageKey, Vendor, load_catalog
+from consent.catalog import Catalog, Cookie, StorageKey, Vendor
 from consent.categories import OPTIONAL, Category
 from consent.errors import ConfigurationError
 from consent.policy import (
@@ -785,14 +785,3 @@ def test_an_error_that_cannot_be_placed_is_left_as_it_is(tmp_path: Path) -> None
     path.unlink()
     lost = ConfigurationError("wrong", key="texts.accept")
     assert locate_in_policy(lost, path) is lost
-
-
-def test_a_declared_vendor_is_guarded_in_the_browser_too(tmp_path: Path) -> None:
-    """Whatever the catalog says of vendors that few sites use; the others stay as they were."""
-    built_in = load_catalog()
-    rare = [vendor.id for vendor in built_in.vendors.values() if not vendor.browser][:2]
-    file = tmp_path / "consent.toml"
-    file.write_text(f'declare = ["{rare[0]}"]\n[site]\nname = "Example"\n')
-    _, catalog = load_policy(file, built_in)
-    assert [catalog.vendors[one].browser for one in rare] == [True, False]
-    assert list(catalog.vendors) == list(built_in.vendors)

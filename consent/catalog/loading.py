@@ -201,7 +201,7 @@ class _Table:
 def _vendor(table: _Table) -> Vendor:
     table.only(
         "id", "name", "company", "country", "privacy", "category", "about", "hosts", "urls", "inline",
-        "cookie", "storage", "browser",
+        "cookie", "storage",
     )  # fmt: skip
     vendor_id = table.text("id", limit=60)
     if not _ID.fullmatch(vendor_id):
@@ -231,7 +231,6 @@ def _vendor(table: _Table) -> Vendor:
         inline=tuple(_inline(item) for item in table.tables("inline")),
         cookies=cookies,
         storage=storage,
-        browser=table.flag("browser", default=True),
     )
     if not (vendor.hosts or vendor.urls or vendor.inline or vendor.cookies or vendor.storage):
         raise table.error("hosts", "nothing would ever match this vendor: add hosts, urls or cookies")

@@ -66,8 +66,6 @@ class Vendor:
     inline: tuple[InlineSignature, ...] = ()
     cookies: tuple[Cookie, ...] = ()
     storage: tuple[StorageKey, ...] = ()
-    browser: bool = True
-    """Whether the guard in the browser knows it too. One that only others' scripts load can be left to the server."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def pack(vendors: Iterable[Vendor]) -> bytes:
     rows = [
         [
             [vendor.id, vendor.name, vendor.company, vendor.country, vendor.privacy_url],
-            [vendor.category, vendor.about, vendor.hosts, vendor.urls, vendor.browser],
+            [vendor.category, vendor.about, vendor.hosts, vendor.urls],
             [[inline.pattern, inline.example, inline.benign] for inline in vendor.inline],
             [[c.name, c.purpose, c.lifetime, c.party, c.http_only] for c in vendor.cookies],
             [[item.key, item.area, item.purpose] for item in vendor.storage],
@@ -55,7 +55,7 @@ def _catalog(rows: list[Any]) -> Catalog:
     categories = {str(category): category for category in Category}
     vendors: list[Vendor] = []
     signatures: dict[str, Signature] = {}
-    for identity, (category, about, hosts, urls, browser), inline, cookies, storage, found in rows:
+    for identity, (category, about, hosts, urls), inline, cookies, storage, found in rows:
         vendor_id, name, company, country, privacy_url = identity
         vendors.append(
             Vendor(
@@ -83,7 +83,6 @@ def _catalog(rows: list[Any]) -> Catalog:
                 storage=tuple(
                     [StorageKey(key=key, area=area, purpose=purpose) for key, area, purpose in storage]
                 ),
-                browser=browser,
             )
         )
         for (pattern, _, _), (words, followers) in zip(inline, found, strict=True):

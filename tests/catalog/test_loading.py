@@ -283,12 +283,3 @@ def test_a_folder_without_vendor_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load_catalog(tmp_path)
     assert str(caught.value) == f"{tmp_path}: no vendor files (*.toml) in this folder"
-
-
-def test_a_vendor_is_for_the_browser_unless_it_says_otherwise() -> None:
-    """The guard knows it, or leaves it to the server."""
-    told = [parse_vendors({"vendor": [table(browser=said)]}, "x")[0].browser for said in (None, True, False)]
-    assert told == [True, True, False]
-    with pytest.raises(ConfigurationError) as caught:
-        parse_vendors({"vendor": [table(browser="no")]}, "x")
-    assert (caught.value.key, caught.value.message) == ("vendor[0].browser", "must be true or false")
