@@ -13,6 +13,7 @@ from consent.speedups import compiled
 
 _RUN = re.compile(rb"[A-Za-z0-9_$]++")
 _LONGEST_HOST = 253  # RFC 1035, section 2.3.4; nothing longer can be looked up in the DNS
+_QUOTED_URL = re.compile(rb"[\"'`](?:(?:http|ws)s?:)?\\?/\\?/")
 # A quoted URL where scripts name what they load at once. Seen from the URL, so that it is wrong towards yes.
 _LOADED = re.compile(
     rb"(?:src\s*+=|(?:fetch|sendBeacon|importScripts|import|EventSource|WebSocket|getScript)\s*+\("
@@ -27,11 +28,11 @@ class Evidence(Protocol):
     def knows(self, host: bytes) -> bool:
         """Tell whether a rule is about ``host``, lower-case ASCII, or about a domain above it."""
 
-    def find(self, script: bytes) -> tuple[set[bytes], bool]:
-        """Return those of the words that stand in ``script`` with what may follow them behind, and whether it loads.
+    def find(self, script: bytes) -> tuple[set[bytes], list[int]]:
+        """Return those of the words that stand in ``script`` with what may follow them, and where it loads URLs.
 
-        A word stands by itself, with no letter, digit, ``_`` or ``$`` around it. A script is said to load
-        where a known host's URL is in a place from which scripts load URLs.
+        A word stands by itself, with no letter, digit, ``_`` or ``$`` around it. The places are those where a
+        known host begins, in a URL where scripts name what they load.
         """
 
 
@@ -51,10 +52,13 @@ class PythonEvidence:
             host = host[dot:]
         return False
 
-    def find(self, script: bytes) -> tuple[set[bytes], bool]:
-        loads = any(self.knows(match[1].lower().rstrip(b".")) for match in _LOADED.finditer(script))
+    def find(self, script: bytes) -> tuple[set[bytes], list[int]]:
+        places = []
+        if _QUOTED_URL.search(script):
+            loaded = _LOADED.finditer(script)
+            places = [match.end() for match in loaded if self.knows(match[1].lower().rstrip(b"."))]
         there = self._words.keys() & set(_RUN.findall(script))
-        return {word for word in there if self._words[word].search(script)}, loads
+        return {word for word in there if self._words[word].search(script)}, places
 
 
 def _standing(word: bytes, followers: bytes) -> re.Pattern[bytes]:

@@ -223,6 +223,13 @@ _LOADING = {
 }
 
 
+_MOST_PLACES = 32
+# Behind a host come at most 253 and 500 characters; before it, a call with its blanks.
+_LONGEST_URL = 800
+_LONGEST_CALL = 640
+_LONG_BLANKS = re.compile(r"\s{48}", re.ASCII)
+
+
 class SnippetFinder:
     """All signatures of a catalog, indexed by a word that each of them needs.
 
@@ -248,8 +255,9 @@ class SnippetFinder:
 
     def find(self, code: str) -> Iterator[Match]:
         """Yield a match per vendor and kind of evidence, in no particular order."""
-        words, loads = self.evidence.find(code.encode("utf-8", "replace"))
-        if not words and not loads:
+        raw = code.encode("utf-8", "replace")
+        words, places = self.evidence.find(raw)
+        if not words and not places:
             return
         text: ScriptText | None = None
 
@@ -263,16 +271,36 @@ class SnippetFinder:
             for signature, match in self._by_word[word]:
                 if all(other in code for other in signature.words[1:]) and signature.found_in(code, read):
                     yield match
-        if not loads:
-            return
-        for loader, pattern in _LOADING.items():
-            if loader not in code:
-                continue
-            for loading in pattern.finditer(code):
-                # Most are nobody's we know, and need not be told from the same words in a string.
-                found = self._match_url(*_address(loading["host"], loading["target"]))
-                if found is not None and _begins_in_code(code, loading.start(), read):
-                    yield found
+        for begin, end in _around(code, raw, places):
+            piece = code[begin:end]
+            for loader, pattern in _LOADING.items():
+                if loader not in piece:
+                    continue
+                for loading in pattern.finditer(code, begin, end):
+                    # Most are nobody's we know, and need not be told from the same words in a string.
+                    found = self._match_url(*_address(loading["host"], loading["target"]))
+                    if found is not None and _begins_in_code(code, loading.start(), read):
+                        yield found
+
+
+def _around(code: str, raw: bytes, places: list[int]) -> list[tuple[int, int]]:
+    """Return the parts of a script that have all about the URLs at ``places`` of its UTF-8: few of them."""
+    if len(places) > _MOST_PLACES:
+        return [(0, len(code))]
+    parts: list[tuple[int, int]] = []
+    at = characters = 0
+    is_ascii = raw.isascii()
+    for place in places:
+        characters += place - at if is_ascii else len(raw[at:place].decode())
+        at = place
+        begin, end = max(0, characters - _LONGEST_CALL), characters + _LONGEST_URL
+        if _LONG_BLANKS.search(code, begin, characters):
+            return [(0, len(code))]
+        if parts and begin < parts[-1][1]:
+            parts[-1] = (parts[-1][0], end)
+        else:
+            parts.append((begin, end))
+    return parts
 
 
 def _joined(signatures: list[tuple[Signature, Match]]) -> bytes:

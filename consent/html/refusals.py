@@ -40,8 +40,8 @@ _CARRIES_CONTENT = re.compile(r"[\x00-\x20]*+(?:[dD]|[jJ])[aA\t\n\r]")
 _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.|\\\Z)*+)(?:"|\Z)', re.DOTALL)
 # In Shift_JIS, GBK and Big5 the second byte of a character may be that of a backslash. Which encoding a page is
 # in is not known here, so what holds such a pair is read in both ways.
-_LIKE_AN_ESCAPE = re.compile(rb"([\x81-\xfe])\\")
-_LIKE_AN_ESCAPE_IN_TEXT = re.compile(r"([\udc81-\udcfe])\\")
+_LIKE_AN_ESCAPE = re.compile(rb"\\(?<=[\x81-\xfe]\\)")
+_LIKE_AN_ESCAPE_IN_TEXT = re.compile(r"\\(?<=[\udc81-\udcfe]\\)")
 _MASK = b"\x1a"
 
 Nested = Callable[[bytes, Judge], bytes]
@@ -161,8 +161,8 @@ class Refusals:
     def script(self, code: str) -> bool:
         """Tell whether the inline script ``code`` must not run."""
         refused = self._judge.refuses_script(code)
-        if not refused and _LIKE_AN_ESCAPE_IN_TEXT.search(code):
-            refused = self._judge.refuses_script(_LIKE_AN_ESCAPE_IN_TEXT.sub("\\1\x1a", code))
+        if not refused and not code.isascii() and _LIKE_AN_ESCAPE_IN_TEXT.search(code):
+            refused = self._judge.refuses_script(_LIKE_AN_ESCAPE_IN_TEXT.sub("\x1a", code))
         return refused
 
     def url_table(self, content: str) -> bool:
@@ -182,11 +182,11 @@ class Refusals:
     def style(self, sheet: bytes) -> bytes:
         """Return a style sheet without what is refused."""
         clean = self._style(sheet)
-        if _LIKE_AN_ESCAPE.search(clean):
+        if not clean.isascii() and _LIKE_AN_ESCAPE.search(clean):
             if _MASK in clean:
                 self._judge.note_undecided("style")
                 return b""
-            clean = self._style(_LIKE_AN_ESCAPE.sub(rb"\1" + _MASK, clean)).replace(_MASK, b"\\")
+            clean = self._style(_LIKE_AN_ESCAPE.sub(_MASK, clean)).replace(_MASK, b"\\")
         return clean
 
     def _style(self, sheet: bytes) -> bytes:

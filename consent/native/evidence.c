@@ -278,22 +278,24 @@ static int loads_known(const Evidence *self, Bytes text, Bytes slash, Bytes host
     return knows_host(self, name, length);
 }
 
-static int loads(const Evidence *self, Bytes text, Bytes end)
+/* Go to the host of the next URL that is known and loaded, from *at on; NULL: there is none. */
+static Bytes next_loaded(const Evidence *self, Bytes text, Bytes *position, Bytes end)
 {
-    Bytes at = text;
+    Bytes at = *position;
     while (end - at > 2 && (at = memchr(at, '/', (size_t)(end - at - 2))) != NULL) {
-        Bytes host = at[1] == '/' ? at + 2 : at[1] == '\\' && at[2] == '/' ? at + 3 : NULL;
-        if (host != NULL && loads_known(self, text, at, host, end))
-            return 1;
-        at++;
+        Bytes slash = at++, host = slash[1] == '/' ? slash + 2 : slash[1] == '\\' && slash[2] == '/' ? slash + 3 : NULL;
+        if (host != NULL && loads_known(self, text, slash, host, end)) {
+            *position = host;
+            return host;
+        }
     }
-    return 0;
+    return NULL;
 }
 
 int clears_script(const Evidence *self, Bytes text, Bytes end)
 {
-    Bytes at = text;
-    return next_word(self, text, &at, end) == NULL && !loads(self, text, end);
+    Bytes words = text, urls = text;
+    return next_word(self, text, &words, end) == NULL && next_loaded(self, text, &urls, end) == NULL;
 }
 
 /* --- methods --- */
@@ -307,6 +309,20 @@ static PyObject *evidence_knows(PyObject *object, PyObject *argument)
     return PyBool_FromLong(knows_host((Evidence *)object, (Bytes)host, (size_t)length));
 }
 
+static int add_word(const Evidence *self, PyObject *found, const Slot *slot)
+{
+    PyObject *pair = PyTuple_GetItem(self->words, (Py_ssize_t)slot->value);
+    return PySet_Add(found, PyTuple_GetItem(pair, 0));
+}
+
+static int add_place(PyObject *places, Py_ssize_t offset)
+{
+    PyObject *place = PyLong_FromSsize_t(offset);
+    int failed = place == NULL || PyList_Append(places, place) < 0;
+    Py_XDECREF(place);
+    return failed ? -1 : 0;
+}
+
 static PyObject *evidence_find(PyObject *object, PyObject *argument)
 {
     Evidence *self = (Evidence *)object;
@@ -314,26 +330,29 @@ static PyObject *evidence_find(PyObject *object, PyObject *argument)
     Py_ssize_t length;
     if (PyBytes_AsStringAndSize(argument, &script, &length) < 0)
         return NULL;
-    Bytes text = (Bytes)script, end = text + length, at = text;
-    PyObject *found = PySet_New(NULL);
-    if (found == NULL)
-        return NULL;
+    Bytes text = (Bytes)script, end = text + length, at = text, host;
+    PyObject *found = PySet_New(NULL), *places = PyList_New(0);
+    if (found == NULL || places == NULL)
+        goto failed;
     const Slot *slot, *last = NULL;
-    while ((slot = next_word(self, text, &at, end)) != NULL) {
-        if (slot != last &&
-            PySet_Add(found, PyTuple_GetItem(PyTuple_GetItem(self->words, (Py_ssize_t)slot->value), 0)) < 0) {
-            Py_DECREF(found);
-            return NULL;
-        }
-        last = slot;
-    }
-    return Py_BuildValue("(NO)", found, loads(self, text, end) ? Py_True : Py_False);
+    for (; (slot = next_word(self, text, &at, end)) != NULL; last = slot)
+        if (slot != last && add_word(self, found, slot) < 0)
+            goto failed;
+    for (at = text; (host = next_loaded(self, text, &at, end)) != NULL;)
+        if (add_place(places, (Py_ssize_t)(host - text)) < 0)
+            goto failed;
+    return Py_BuildValue("(NN)", found, places);
+failed:
+    Py_XDECREF(found);
+    Py_XDECREF(places);
+    return NULL;
 }
 
 static PyMethodDef evidence_methods[] = {
     {"knows", evidence_knows, METH_O, "Whether a rule is about the host, or about a domain above it."},
     {"find", evidence_find, METH_O,
-     "Return the set of those words that stand in the script as whole words, and whether it loads a known URL."},
+     "Return the set of those words that stand in the script as whole words, and where the hosts of known URLs that "
+     "it loads begin."},
     {NULL, NULL, 0, NULL},
 };
 
