@@ -26,7 +26,7 @@ from consent.html.elements import (
     Cut,
 )
 from consent.html.judge import Instead, Judge
-from consent.html.tokenizer import Attribute, Tag
+from consent.html.tokenizer import STYLE_REFERS, Attribute, Tag
 from consent.html.urls import PageURL, resolve, resolve_base
 
 _HARMLESS = frozenset(b"alt class height id name rel target title type width".split())
@@ -223,8 +223,9 @@ class Refusals:
             elif name in ANYWHERE:
                 if self._any(tag.name, urls(ANYWHERE[name], attribute.value)):
                     elsewhere.add(name)
-            elif name == b"style" or (is_drawn and name in REFERENCING_STYLES and b"(" in attribute.value):
-                self._style_attribute(attribute, edits)
+            elif name == b"style" or (is_drawn and name in REFERENCING_STYLES):
+                if STYLE_REFERS.search(attribute.value):
+                    self._style_attribute(attribute, edits)
             elif name.startswith(b"on"):
                 if attribute.value and self.script(decoded(attribute.value)):
                     elsewhere.add(name)

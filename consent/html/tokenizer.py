@@ -150,7 +150,8 @@ class Tag(NamedTuple):
 
 
 _COULD_LOAD = frozenset(f"{STRUCTURAL} {LOADING}".encode().split())
-_IN_STYLES = re.compile(rb"[(\\&]")
+STYLE_REFERS = re.compile(rb"[(\\&]")
+"""What a ``style`` attribute that refers to something has in it."""
 
 
 def could_load(tag: Tag) -> bool:
@@ -158,7 +159,7 @@ def could_load(tag: Tag) -> bool:
     return tag.name in _COULD_LOAD or any(
         name.startswith(b"on")
         or name in (b"ping", b"background", b"attributionsrc")
-        or (name == b"style" and _IN_STYLES.search(value) is not None)
+        or (name == b"style" and STYLE_REFERS.search(value) is not None)
         for name, value, *_ in tag.attributes
     )
 

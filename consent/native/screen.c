@@ -229,6 +229,13 @@ static int handler_clears(const Pass *pass, Bytes at, Bytes end)
     return at == NULL || (end != NULL && clears_script(pass->page.evidence, at, end));
 }
 
+static int could_refer(Bytes at, Bytes end)
+{
+    while (at < end && *at != '(' && *at != '\\' && *at != '&')
+        at++;
+    return at < end;
+}
+
 static int urls_outcome(Pass *pass, int reader, Bytes at, Bytes end)
 {
     if (at == end)
@@ -239,7 +246,7 @@ static int urls_outcome(Pass *pass, int reader, Bytes at, Bytes end)
     case SRCSET_VALUE:
         return srcset_outcome(&pass->page, at, end);
     default:
-        return style_outcome(&pass->page, at, end, 1);
+        return could_refer(at, end) ? style_outcome(&pass->page, at, end, 1) : CLEAR;
     }
 }
 
@@ -261,13 +268,6 @@ static int is_blank(Bytes at, Bytes end)
     while (at < end && is_a(SPACE, *at))
         at++;
     return at == end;
-}
-
-static int could_refer(Bytes at, Bytes end)
-{
-    while (at < end && *at != '(' && *at != '\\' && *at != '&')
-        at++;
-    return at < end;
 }
 
 static void read_type(const PageScreen *screen, Bytes value, Bytes end, Told *told)

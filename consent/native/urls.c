@@ -129,8 +129,9 @@ int srcset_outcome(Page *page, Bytes at, Bytes end)
         if (outcome == STRANGER)
             worst = STRANGER;
         /* Descriptors end with a comma that is not in parentheses. */
-        for (int inside = 0; url_end == at && at < end && (inside || *at != ','); at++)
-            inside = *at == '(' ? 1 : *at == ')' ? 0 : inside;
+        if (url_end == at)
+            for (int inside = 0; at < end && (inside || *at != ','); at++)
+                inside = *at == '(' ? 1 : *at == ')' ? 0 : inside;
     }
     return worst;
 }

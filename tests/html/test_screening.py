@@ -74,6 +74,19 @@ _HOSTS = [
     "t.tracker&#46;example", "www.w3.org", "unknown.example;.tracker.example", "x&amp;.tracker.example",
     "tracker.example&quot;", "split.example", "split.example", "cdn.example", "counter.example", "\u00e9.example",
 ]  # fmt: skip
+_BEFORE_HOSTS = [
+    "//",
+    "https://",
+    "http://",
+    "HTTPS://",
+    "https:",
+    "/",
+    "\\\\",
+    " //",
+    "/\t/",
+    "ht\ttps://",
+    "x:",
+]
 _PATHS = [
     "",
     "/",
@@ -88,43 +101,16 @@ _PATHS = [
     "/pixel.gif",
     "/t",
 ]
+_OTHER_URLS = [
+    "", "a.png", "/own.js", "?a", "#a", "a:b", "a/b:c", "data:image/gif;base64,R0", "about:blank", "x//y", "&#47;/t",
+]  # fmt: skip
+_EVERY_URL = [
+    *(before + host + path for before in _BEFORE_HOSTS for host in _HOSTS for path in _PATHS), *_OTHER_URLS
+]  # fmt: skip
 _url = st.builds(
     lambda before, host, after: before + host + after,
-    st.sampled_from(
-        ["//", "https://", "http://", "HTTPS://", "https:", "/", "\\\\", " //", "/\t/", "ht\ttps://", "x:"]
-    ),
-    st.sampled_from(_HOSTS),
-    st.sampled_from(
-        [
-            "",
-            "/",
-            "/a b.js",
-            "?x=1&amp;y=2",
-            "#f",
-            "/a,b",
-            ":80/x",
-            ":80@x/",
-            "/../t",
-            "/pixel.gif",
-            "/cdn/x",
-            "/t",
-        ]
-    ),
-) | st.sampled_from(
-    [
-        "",
-        "a.png",
-        "/own.js",
-        "?a",
-        "#a",
-        "a:b",
-        "a/b:c",
-        "data:image/gif;base64,R0",
-        "about:blank",
-        "x//y",
-        "&#47;/t",
-    ]
-)
+    st.sampled_from(_BEFORE_HOSTS), st.sampled_from(_HOSTS), st.sampled_from(_PATHS),
+) | st.sampled_from(_OTHER_URLS)  # fmt: skip
 _css = st.lists(
     st.one_of(
         st.builds(
@@ -181,7 +167,8 @@ def _attribute(value: st.SearchStrategy[str], *names: str) -> st.SearchStrategy[
 
 
 _srcset = st.lists(
-    st.builds("{}{}".format, _url, st.sampled_from([" 1x, ", ", ", " 2x (a,b),", ",", ""])), max_size=3
+    st.builds("{}{}".format, _url, st.sampled_from([" 1x, ", " 1x,", ", ", " 2x (a,b),", " (", ",", ""])),
+    max_size=3,
 )
 _attributes = st.lists(
     st.one_of(
@@ -253,6 +240,30 @@ _page = st.lists(
     ),
     max_size=7,
 ).map(lambda parts: "".join(parts).encode("utf-8", "surrogateescape"))
+
+
+_LOADING = [
+    '<img src="URL">', "<img src='URL' alt>", '<script src="URL"></script>', '<iframe src="URL"></iframe>',
+    '<link rel=stylesheet href="URL">', '<video poster="URL"></video>', '<p background="URL">',
+    '<input type=image src="URL">', '<embed src="URL">', '<svg><use href="URL"/></svg>', "<img srcset='URL 1x'>",
+    '<img srcset="/a 1x,URL 2x">', '<img srcset="URL,URL 2x">', '<source srcset="/a (b,URL),URL">',
+    '<link rel=preload imagesrcset="/a ,URL">', '<p style="background:url(URL)">', "<p style='a:url(\"URL\")'>",
+    '<p style="a:url(&quot;URL&quot;)">', "<style>@import 'URL';</style>", "<style>/*x*/a{b:url( URL )}</style>",
+    '<style>a{b:image-set("URL" 1x)}</style>', '<svg><g fill="url(URL)"></g></svg>',
+    '<noscript><img src="URL"></noscript>',
+    "<script>s.src='URL'</script>", "<script>fetch( \"URL\")</script>", "<script>import 'URL'</script>",
+    "<script>s.setAttribute('src' , 'URL')</script>", '<p onclick="s.src=\'URL\'">', "<script>{'a': 'URL'}</script>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", _LOADING)
+def test_no_url_is_passed_that_would_be_refused(form: str) -> None:
+    """Every form of a URL, in all places that load one: whether it is taken out, and what is found."""
+    elements = [form.replace("URL", url).encode() for url in _EVERY_URL]
+    head = b"<html><head></head>"
+    assert outcome(head + b"<p>".join(elements), screened=True) == outcome(
+        head + b"<p>".join(elements), screened=False
+    )
 
 
 @_bounded
