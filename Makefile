@@ -3,7 +3,8 @@
 # make lint   the quick checks alone
 # make fuzz   the rewriter's properties on ever new pages (FUZZ_MINUTES=20)
 # make gallery every embedding technique in a real browser, in all states (SETUP="--csp enforce --refused hold")
-# make soak   processes killed, power cut and disks failing, again and again (needs cc and strace)
+# make soak   processes killed, power cut and disks failing, again and again (needs cc and strace);
+#             endless pages (SOAK_MB=1024)
 # make bench  the benchmarks (PAGES=folder for your own pages)
 
 PYTHON       ?= python3
@@ -12,6 +13,7 @@ BIN          := $(VENV)/bin
 PAGES        ?=
 FUZZ_MINUTES ?= 20
 SETUP        ?=
+SOAK_MB      ?= 1024
 
 .PHONY: demo test lint gallery soak fuzz bench clean
 
@@ -47,14 +49,17 @@ gallery: $(VENV)/.dev
 soak: $(VENV)/.dev
 	CONSENT_KILL_ROUNDS=100 $(BIN)/python -m pytest -q -o timeout=0 tests/test_sqlite_store.py -k kill_9
 	CONSENT_SOAK=1 $(BIN)/python -m pytest -q -o timeout=0 tests/soak
+	CONSENT_SOAK_MB=$(SOAK_MB) $(BIN)/python -m pytest -q tests/html/test_endless.py
 
+FUZZED := tests/html/test_properties.py tests/html/test_other_parsers.py tests/html/test_screening.py \
+	tests/catalog/test_evidence.py tests/catalog/test_script_text.py
 # Each round draws pages of its own; a page that fails is printed, and kept in .hypothesis for the next run.
 fuzz: $(VENV)/.dev
 	$(BIN)/python -m tests.browser.chromium --install
 	@end=$$(( $$(date +%s) + $(FUZZ_MINUTES) * 60 )); \
 	while [ $$(date +%s) -lt $$end ]; do \
 		CONSENT_EXAMPLES=1000 $(BIN)/python -m pytest -q -x -o timeout=0 \
-			tests/html/test_properties.py tests/html/test_other_parsers.py || exit 1; \
+			$(FUZZED) || exit 1; \
 		$(BIN)/python -m tests.gallery.batch --pages 400 || exit 1; \
 	done
 
