@@ -58,7 +58,8 @@ def neutralised(css: bytes, refuses: Callable[[str], bool], *, at_home: bool = F
     Comments, strings that are no URLs, and ``@namespace`` are left alone. Where relative URLs are ``at_home``,
     leading to the page's own host, a sheet that has no others is not read.
     """
-    if at_home and not (b"//" in css or b"\\" in css or b"/\t" in css or _SCHEME.search(css)):
+    places = None if compiled is None else compiled.style_urls(css)
+    if places is None and at_home and not (b"//" in css or b"\\" in css or b"/\t" in css or _SCHEME.search(css)):
         return css
     pieces: list[bytes] = []
     flushed = 0
@@ -70,7 +71,6 @@ def neutralised(css: bytes, refuses: Callable[[str], bool], *, at_home: bool = F
             pieces.extend((css[flushed:start], INERT))
             flushed = end
 
-    places = None if compiled is None else compiled.style_urls(css)
     if places is None:
         _read(css, judge)
     else:

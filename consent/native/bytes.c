@@ -17,6 +17,7 @@ void prepare_bytes(void)
             (name || c == '=' ? ENDS_ATTRIBUTE : 0) |
             (c && strchr("/\"'()\\@;{}", c) ? STYLE_TURN : 0) |
             (c && strchr("\"'`/{}<", c) ? SCRIPT_TURN : 0) |
+            (space || (c && strchr("\"'()\\", c)) ? STYLE_URL_END : 0) |
             (letter || digit || (c && strchr("-._~%+=,;@!$'()*", c)) ? RELATIVE : 0));
     }
 }

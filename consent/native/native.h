@@ -25,6 +25,7 @@ enum {
     ENDS_NAME = 32,       /* of a tag: white space, "/", ">" */
     ENDS_ATTRIBUTE = 64,  /* the name of one: the same and "=" */
     STYLE_TURN = 256,     /* what matters in a style sheet outside of names */
+    STYLE_URL_END = 1024, /* what cannot stand in a URL without quotation marks, or only as an escape */
     SCRIPT_TURN = 512,    /* what may begin a string, a comment or a regular expression in a script, or end one */
     RELATIVE = 128,       /* what may begin a relative URL, and cannot be part of a scheme's end or of a host */
 };

@@ -99,7 +99,7 @@ static int read_url(Sheet *sheet, Bytes *position)
     while (at < end && is_a(SPACE, *at))
         at++;
     Bytes start = at;
-    while (at < end && !is_a(SPACE, *at) && *at != '"' && *at != '\'' && *at != '(' && *at != ')' && *at != '\\')
+    while (at < end && !is_a(STYLE_URL_END, *at))
         at++;
     Bytes stop = at;
     while (at < end && is_a(SPACE, *at))
