@@ -59,7 +59,11 @@ def neutralised(css: bytes, refuses: Callable[[str], bool], *, at_home: bool = F
     leading to the page's own host, a sheet that has no others is not read.
     """
     places = None if compiled is None else compiled.style_urls(css)
-    if places is None and at_home and not (b"//" in css or b"\\" in css or b"/\t" in css or _SCHEME.search(css)):
+    if (
+        places is None
+        and at_home
+        and not (b"//" in css or b"\\" in css or b"/\t" in css or _SCHEME.search(css))
+    ):
         return css
     pieces: list[bytes] = []
     flushed = 0
