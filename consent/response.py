@@ -492,8 +492,8 @@ def _is_page(named: dict[bytes, bytes]) -> bool:
         return False
     if b"x-content-type-options" in named and not fields.media_type_of(content_type):
         return False
-    # What is saved to a file is the file, not a page of this site.
-    return named.get(b"content-disposition", b"").lstrip()[:10].lower() != b"attachment"
+    # What is saved to a file is the file, not a page of this site. Where the semicolon was forgotten, browsers show it.
+    return named.get(b"content-disposition", b"").partition(b";")[0].strip().lower() != b"attachment"
 
 
 async def _nothing() -> None:

@@ -359,6 +359,16 @@ def test_a_file_to_save_is_the_file() -> None:
     assert (answer.body, answer.headers) == (PAGE, headers)
 
 
+@pytest.mark.parametrize(
+    "disposition", ["attachment filename=page.html", 'attachment"', "attachment=1", "inline"]
+)
+def test_what_browsers_show_all_the_same_is_a_page(disposition: str) -> None:
+    """Chromium saves nothing to a file where the word is not all that stands before the semicolon."""
+    answer = ask(around(answering(PAGE, headers=[HTML, (b"content-disposition", disposition.encode())])))
+    assert TRACKER.encode() in PAGE
+    assert TRACKER.encode() not in answer.body
+
+
 @pytest.mark.parametrize("status", [204, 205, 304])
 def test_an_answer_without_a_body_stays_without_one(status: int) -> None:
     """Refused cookies are removed from it all the same."""
@@ -892,7 +902,7 @@ def test_a_page_in_xml_gets_no_markup_that_would_break_it() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["text/xml", "application/xml; charset=utf-8"])
+@pytest.mark.parametrize("kind", ["text/xml", "application/xml; charset=utf-8", "text/xsl"])
 def test_xml_is_a_page_where_it_uses_the_names_of_one(kind: str) -> None:
     """Browsers show what is in the namespaces of HTML and SVG; a feed or a sitemap passes as it came."""
     headers = [(b"content-type", kind.encode()), (b"etag", b'"a"')]
