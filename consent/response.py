@@ -177,7 +177,10 @@ class GovernedResponse:
             named = fields.RESPONSE.find(headers)
             if not _is_page(named):
                 kept = [pair for pair in headers if pair[0].lower() == b"content-length"]
-                message = {**message, "headers": [*self._secured(self._rewritten(headers)), *kept]}
+                message = {
+                    **message,
+                    "headers": [*self._secured(self._rewritten(headers), in_page=False), *kept],
+                }
         await self.send(message)
 
     # --- the head ---
@@ -229,11 +232,11 @@ class GovernedResponse:
         unsure = kind if kind in _UNSURE_TYPES else None
         if message["status"] == 206:
             if unsure is not None:
-                return message
+                return self._passing(message)
             # Bytes of a page that nobody rewrote, at offsets that would not fit: ask for the whole.
             kept = [(k, v) for k, v in headers if k.lower() not in (b"content-range", b"content-length")]
             self._stream = _Swallowed()
-            return {**message, "status": 416, "headers": [*kept, (b"content-length", b"0")]}
+            return self._passing({**message, "status": 416, "headers": [*kept, (b"content-length", b"0")]})
         self._start = {**message, "headers": headers}
         self._unsure = unsure
         self._plain = CSP_FIELDS.isdisjoint(named)
@@ -241,13 +244,11 @@ class GovernedResponse:
             # What GET would carry, but for the length, which is not known.
             self._start = None
             if fields.first(headers, b"content-length") == b"0":
-                return message
+                return self._passing(message)
             self._stream = _Swallowed()
-            if unsure is None:
-                headers = self._secured(self._rewritten(headers))
-            else:
-                headers = fields.unsized(headers)
-            return {**message, "headers": headers}
+            if unsure is not None:
+                return self._passing({**message, "headers": fields.unsized(headers)})
+            return {**message, "headers": self._secured(self._rewritten(headers))}
         if b"content-security-policy" in named:
             self._nonce = fields.csp_nonce(headers)
         self._insertion_is_ascii = codings.charset(content_type) not in (b"utf-8", b"utf8")
@@ -295,7 +296,7 @@ class GovernedResponse:
         """Say who may keep a page with these fields."""
         return fields.BY_VISITOR
 
-    def _secured(self, headers: fields.Headers) -> fields.Headers:
+    def _secured(self, headers: fields.Headers, *, in_page: bool = True) -> fields.Headers:
         """Return the fields with our Content-Security-Policy, where the browser makes something that obeys one."""
         site = self._site
         destination = self.by_name.get(b"sec-fetch-dest")
@@ -307,7 +308,7 @@ class GovernedResponse:
             ruling.decision,
             variant=ruling.variant,
             seen=site.inventory.seen,
-            secure=self._scope.get("scheme") == "https" and destination not in WORKERS,
+            secure=in_page and self._scope.get("scheme") == "https",
             plain=self._plain,
         )
 

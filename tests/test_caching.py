@@ -60,6 +60,7 @@ DESTINATIONS: list[dict[str, str]] = [
     {"sec-fetch-dest": "iframe"},
     {"hx-request": "true", "sec-fetch-dest": "empty"},
 ]
+WORKER = {"sec-fetch-dest": "worker"}
 
 
 def shared(app: ASGIApp, mode: CacheMode, **policy: Any) -> EnforcingMiddleware:
@@ -206,6 +207,26 @@ def test_what_depends_on_nobody_is_left_alone(mode: CacheMode) -> None:
     assert ask(app, headers={"consent-variant": "bypass"}).headers == headers
 
 
+@pytest.mark.parametrize("mode", [CacheMode.VARIANT, CacheMode.UNIFORM])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("status", [200, 206])
+@pytest.mark.parametrize(
+    "headers", [[], [HTML], [HTML, (b"content-length", b"0")], [(b"content-type", b"text/xml")]]
+)
+def test_what_sets_a_cookie_is_private_whatever_it_is(
+    mode: CacheMode, method: str, status: int, headers: Headers
+) -> None:
+    """A cache may make something of the answer to a HEAD, too (RFC 9111, section 4.3.5)."""
+    sent = [*headers, PUBLIC, (b"set-cookie", b"session=1")]
+    answer = ask(
+        shared(answering(b"", status=status, headers=sent), mode),
+        method=method,
+        headers={"consent-variant": "none:"},
+    )
+    assert answer.header("set-cookie") == "session=1"
+    assert answer.header("cache-control") == "private, max-age=60"
+
+
 LINKED = [(b"content-type", b"text/css"), PUBLIC, (b"link", f"<{TRACKER}>; rel=preload".encode())]
 
 
@@ -319,7 +340,7 @@ def test_the_policy_is_everybodys_too() -> None:
         site="Example", cache=CacheMode.UNIFORM, csp=CspMode.ENFORCE, vendors=(CATALOG.vendors["tracker"],)
     )
     app = around(answering(PAGE), policy=policy, csp=ClosedWorld(CATALOG, policy, for_all=True))
-    answers = [ask(app, headers={**who, **to}) for who, _ in VISITORS for to in DESTINATIONS]
+    answers = [ask(app, headers={**who, **to}) for who, _ in VISITORS for to in (*DESTINATIONS, WORKER)]
     assert {answer.header("content-security-policy") for answer in answers} == {
         "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob: about: tracker.example *.tracker.example "
         "counter.example *.counter.example wss://counter.example wss://*.counter.example; "
