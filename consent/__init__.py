@@ -14,7 +14,8 @@ from consent.categories import Category
 from consent.decision import Decision, Reason
 from consent.errors import ConfigurationError, ConsentError
 from consent.mount import ConsentMiddleware
-from consent.policy import Policy, Regime, load_policy
+from consent.policy import Policy, Regime
+from consent.policy_file import load_policy
 
 __all__ = [
     "Catalog",

@@ -23,15 +23,8 @@ from consent.errors import ConfigurationError, StoreError
 from consent.guard import Guard
 from consent.middleware import EnforcingMiddleware, OnError
 from consent.placeholder import Placeholders
-from consent.policy import (
-    CacheMode,
-    CspMode,
-    Embeds,
-    Policy,
-    load_policy,
-    locate_in_policy,
-    own_cookie_vendors,
-)
+from consent.policy import CacheMode, CspMode, Embeds, Policy, own_cookie_vendors
+from consent.policy_file import load_policy, locate_in_policy
 from consent.reports import Reports
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
 from consent.sqlite_log import SQLiteReceiptLog

@@ -43,7 +43,8 @@ from consent.cli import main
 from consent.enforcement import Action
 from consent.erasure import Erasure
 from consent.headers import GOVERNED, PAGE_DECIDING_FIELDS, REWRITTEN_TYPES
-from consent.policy import _COOKIE_RULES, _FIELDS, _TOP, CspMode, Refused
+from consent.policy import CspMode, Refused
+from consent.policy_file import _COOKIE_RULES, _FIELDS, _TOP
 from consent.receipts import CollectionMethod, Outcome, Receipt
 from consent.reports import Dropped
 from consent.signals import ChoiceState

@@ -13,18 +13,8 @@ import pytest
 from consent.catalog import Catalog, Cookie, StorageKey, Vendor
 from consent.categories import OPTIONAL, Category
 from consent.errors import ConfigurationError
-from consent.policy import (
-    MAX_POLICY_BYTES,
-    CacheMode,
-    CspMode,
-    OwnCookie,
-    Policy,
-    Refused,
-    Regime,
-    load_policy,
-    locate_in_policy,
-    own_cookie_vendors,
-)
+from consent.policy import CacheMode, CspMode, OwnCookie, Policy, Refused, Regime, own_cookie_vendors
+from consent.policy_file import MAX_POLICY_BYTES, load_policy, locate_in_policy
 
 
 def vendor(vendor_id: str, category: Category = Category.PERFORMANCE, **more: Any) -> Vendor:

@@ -16,7 +16,7 @@ from consent.cli.receipts import printable
 from consent.errors import ConsentError
 from consent.explain import NOWHERE, Explanation, explain, explain_page, search
 from consent.html.urls import PageURL, resolve
-from consent.policy import load_policy
+from consent.policy_file import load_policy
 
 _MAX_PAGE_BYTES = 16 * 1024 * 1024
 

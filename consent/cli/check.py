@@ -13,7 +13,8 @@ import click
 from consent.catalog import load_catalog
 from consent.check import CheckError, Item, PageCheck, check_pages
 from consent.errors import ConfigurationError
-from consent.policy import Policy, load_policy
+from consent.policy import Policy
+from consent.policy_file import load_policy
 
 
 class _Failed(click.ClickException):

@@ -16,7 +16,8 @@ from consent.cli.receipts import printable
 from consent.data_folder import DataFolder
 from consent.errors import ConsentError
 from consent.inventory import Sighting, Source, Tally
-from consent.policy import Policy, load_policy
+from consent.policy import Policy
+from consent.policy_file import load_policy
 from consent.sqlite_inventory import SQLiteInventory
 
 _STATUSES = ("unclassified", "undeclared", "declared")

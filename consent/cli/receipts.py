@@ -14,7 +14,8 @@ import click
 from consent.catalog import load_catalog
 from consent.categories import OPTIONAL
 from consent.cli.data import checked_subject, data_option, open_log, with_store
-from consent.policy import Policy, load_policy
+from consent.policy import Policy
+from consent.policy_file import load_policy
 from consent.receipts import Outcome, Receipt
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.standard_forms import iso_27560_record, kantara_receipt

@@ -1,0 +1,247 @@
+"""One site's rules, as a file: ``consent.toml``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from consent import policy_rules as rules
+from consent.catalog import Catalog, Vendor, parse_vendors
+from consent.categories import Category
+from consent.errors import ConfigurationError
+from consent.policy import OwnCookie, Policy, own_cookie_vendors
+from consent.toml_file import Place, TomlFile, dotted, undotted
+
+MAX_POLICY_BYTES = 1 << 20
+"""A longer policy file is not read: a real one has a few kilobytes."""
+
+# Where each field of a policy stands in the file.
+_FIELDS: Mapping[Place, str] = {
+    ("regime",): "regime",
+    ("jurisdiction",): "jurisdiction",
+    ("site", "name"): "site",
+    ("site", "controller"): "controller",
+    ("site", "contact"): "contact",
+    ("site", "privacy_url"): "privacy_url",
+    ("site", "language"): "language",
+    ("signals", "gpc_refuses"): "gpc_refuses",
+    ("signals", "dnt_refuses"): "dnt_refuses",
+    ("choice", "days"): "choice_days",
+    ("enforcement", "refused"): "refused",
+    ("enforcement", "embeds"): "embeds",
+    ("enforcement", "cache"): "cache",
+    ("enforcement", "csp"): "csp",
+    ("enforcement", "csp_allow"): "csp_allow",
+}
+_COOKIE_RULES: Mapping[str, Callable[[object], object]] = {
+    "name": rules.a_cookie_name,
+    "purpose": rules.a_filled_line,
+    "lifetime": rules.a_filled_line,
+    "category": rules.a_category,
+    "http_only": rules.a_flag,
+}
+_COOKIE_NEEDS = {
+    "name": "a name",
+    "purpose": "a purpose, a sentence that visitors understand",
+    "lifetime": 'a lifetime, such as "session" or "30 days"',
+    "category": f"a category, one of {rules.listed(Category)}",
+}
+_SECTIONS = ("site", "signals", "choice", "enforcement")
+_TOP = ("regime", "jurisdiction", "declare", *_SECTIONS, "cookie", "vendor", "texts")
+_PLACES: tuple[Place, ...] = (("declare",), *_FIELDS)
+
+
+def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
+    """Read a policy file, and return the policy with the catalog that it is to be used with.
+
+    The file is TOML, in UTF-8, at most 1 MiB. Everything in it is optional::
+
+        regime = "opt-in"                 # or "opt-out", "notice": what silence means
+        jurisdiction = "EU"               # kept in receipts
+        declare = ["google-analytics"]    # catalog ids of the vendors the site uses: listed to visitors
+
+        [site]
+        name = "Example Shop"
+        controller = "Example Ltd"
+        contact = "privacy@example.com"
+        privacy_url = "/privacy"
+        language = "en"
+
+        [signals]                         # which categories a browser signal refuses
+        gpc_refuses = ["targeting"]
+        dnt_refuses = ["performance", "targeting"]
+
+        [choice]
+        days = 180                        # how long a yes and a no alike are remembered, 1 to 400
+
+        [enforcement]
+        refused = "strip"                 # or "hold": refused elements stay, inert, and come back without a reload
+        embeds = "replace"                # or "strip": nothing offers a refused video or map in its place
+        cache = "per-visitor"             # or "variant", "uniform": who may be given a page made for somebody else
+        csp = "report"                    # or "enforce", "off": a Content-Security-Policy beside the site's own
+        csp_allow = ["img.example.com"]   # what it allows besides
+
+        [[cookie]]                        # one for each cookie that the site itself sets
+        name = "basket"
+        purpose = "Remembers what you put into the basket."
+        lifetime = "session"
+        category = "strictly-necessary"
+        http_only = true                  # optional, false if left out
+
+        [[vendor]]                        # as in the catalog: a vendor of the site's own, or another version
+        id = "example-stats"              # of a known one. It counts as declared.
+        …
+
+        [texts]                           # visitor texts that differ from the built-in ones
+        accept = "Yes, all of them"
+
+    The catalog returned is ``catalog`` with the file's vendors, and with the site's own cookies as vendors of
+    their categories (`own_cookie_vendors`), so that they are refused and expired like all others.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or something in it is wrong; with the file, the 1-based
+            line, the dotted key, and what to do. The app must not start with it.
+    """
+    document = _PolicyFile(path, max_bytes=MAX_POLICY_BYTES)
+    document.check_keys((), _TOP)
+    for section in _SECTIONS:
+        document.check_keys((section,), [str(where[1]) for where in _FIELDS if where[0] == section])
+    values: dict[str, Any] = {}
+    for where, name in _FIELDS.items():
+        found = document.find(where)
+        if found is not None:
+            values[name] = document.checked(where, found, rules.RULES[name])
+    texts = document.table(("texts",))
+    for key, found in texts.items():
+        document.checked(("texts", key), found, rules.a_text)
+
+    additions = _read_vendors(document)
+    try:
+        catalog = catalog.with_vendors(additions)
+    except ConfigurationError as error:
+        raise document.located(error) from None
+    policy = Policy(
+        **values,
+        vendors=_declared(document, catalog, additions),
+        own_cookies=_read_cookies(document, catalog),
+        texts=texts,
+    )
+    return policy, catalog.with_vendors(own_cookie_vendors(policy))
+
+
+def locate_in_policy(error: ConfigurationError, path: str | Path) -> ConfigurationError:
+    """Return ``error``, raised by a later check of a policy's values, with the file and line of its key.
+
+    For example the error of an override that `consent.texts.load_texts` refuses. Where the key is not in the
+    file, or the file cannot be read any more, ``error`` is returned as it is.
+    """
+    try:
+        return _PolicyFile(path, max_bytes=MAX_POLICY_BYTES).located(error)
+    except ConfigurationError:
+        return error
+
+
+def _read_vendors(document: _PolicyFile) -> tuple[Vendor, ...]:
+    tables = document.tables("vendor")
+    try:
+        vendors = parse_vendors({"vendor": tables}, document.source)
+    except ConfigurationError as error:
+        raise document.located(error) from None
+    for index, vendor in enumerate(vendors):
+        if vendor.id.startswith(rules.OWN_PREFIX):
+            raise document.error(
+                ("vendor", index, "id"),
+                f'ids that start with "{rules.OWN_PREFIX}" stand for [[cookie]] tables: choose another id',
+            )
+    return vendors
+
+
+def _declared(document: _PolicyFile, catalog: Catalog, additions: tuple[Vendor, ...]) -> tuple[Vendor, ...]:
+    """Resolve the ids of ``declare``; the file's own vendors follow, whether or not they are in it."""
+    ids = document.find(("declare",))
+    if ids is None:
+        ids = []
+    if not isinstance(ids, list):
+        raise document.error(("declare",), f"must be a list of vendor ids, not {rules.kind_of(ids)}")
+    for index, vendor_id in enumerate(ids):
+        document.checked(("declare", index), vendor_id, rules.a_line)
+        if vendor_id not in catalog.vendors:
+            # People write the product's name as well as its id.
+            by_name = {vendor.name.lower(): vendor.id for vendor in catalog.vendors.values()}
+            known = by_name.get(vendor_id.lower())
+            hint = f'did you mean "{known}"?' if known else rules.suggestion(vendor_id, catalog.vendors)
+            raise document.error(
+                ("declare", index),
+                f'the catalog has no vendor "{vendor_id}": {hint} (or describe it in a [[vendor]] table)',
+            )
+    document.checked(("declare",), ids, lambda names: rules.all_different("vendor", names))
+    own = [vendor.id for vendor in additions if vendor.id not in ids]
+    document.checked(("vendor",), [*ids, *own], lambda names: rules.all_different("vendor", names))
+    return tuple(catalog.vendors[vendor_id] for vendor_id in [*ids, *own])
+
+
+def _read_cookies(document: _PolicyFile, catalog: Catalog) -> tuple[OwnCookie, ...]:
+    cookies: list[OwnCookie] = []
+    names: set[str] = set()
+    tables = document.tables("cookie")
+    if len(tables) > rules.MAX_LISTED:
+        raise document.error(
+            ("cookie", rules.MAX_LISTED), f"at most {rules.MAX_LISTED} cookies can be listed"
+        )
+    for index, table in enumerate(tables):
+        where: Place = ("cookie", index)
+        document.check_keys(where, list(_COOKIE_RULES))
+        for key in ("name", "purpose", "lifetime", "category"):
+            if key not in table:
+                raise document.error((*where, key), f"missing: every [[cookie]] has {_COOKIE_NEEDS[key]}")
+        values = {key: document.checked((*where, key), table[key], _COOKIE_RULES[key]) for key in table}
+        cookie = OwnCookie(**values)
+        if cookie.name in names:
+            raise document.error((*where, "name"), f'the cookie "{cookie.name}" is there twice: remove one')
+        names.add(cookie.name)
+        known = catalog.match_cookie(cookie.name)
+        if known is not None and known.rule == cookie.name:
+            raise document.error(
+                (*where, "name"),
+                f'the catalog has "{cookie.name}" as a cookie of {known.vendor.name}: declare '
+                f'"{known.vendor.id}" instead, or rename the cookie',
+            )
+        cookies.append(cookie)
+    return tuple(cookies)
+
+
+class _PolicyFile(TomlFile):
+    """A policy file, with the reading and the rules of its keys."""
+
+    def located(self, error: ConfigurationError) -> ConfigurationError:
+        """Return an error that knows only a key, of a `Policy` or `Catalog` too, with file and line."""
+        if error.key is None or error.line is not None:
+            return error
+        places = [place for place, name in _FIELDS.items() if name == error.key]
+        where = places[0] if places else undotted(error.key)
+        # The catalog names a vendor by position while it reads the tables, and by id when it compares them.
+        if len(where) > 1 and where[0] == "vendor" and isinstance(where[1], str):
+            ids = [table.get("id") for table in self.tables("vendor")]
+            if where[1] in ids:
+                where = ("vendor", ids.index(where[1]), *where[2:])
+        if self.line(where) is None:
+            return error
+        return self.error(where, error.message)
+
+    def check_keys(self, where: Place, known: Collection[str]) -> None:
+        for key in self.table(where):
+            if key in known:
+                continue
+            elsewhere = [place for place in _PLACES if place[-1] == key]
+            if elsewhere:
+                section = dotted(elsewhere[0][:-1])
+                there = f"below [{section}]" if section else "to the top, above the first [section]"
+                raise self.error((*where, key), f"this key does not belong here: move it {there}")
+            raise self.error((*where, key), f"unknown key: {rules.suggestion(key, known)}")
+
+    def checked(self, where: Place, value: object, rule: Callable[[Any], Any]) -> Any:
+        try:
+            return rule(value)
+        except rules.Wrong as error:
+            raise self.error(where if error.index is None else (*where, error.index), str(error)) from None

@@ -1,0 +1,298 @@
+"""What each value of a policy may be: the same rules for the constructor and for the file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Literal, cast
+
+from consent.catalog import Cookie, Vendor
+from consent.categories import OPTIONAL, Category
+
+MAX_LISTED = 500
+"""Vendors and own cookies each; nobody would read more."""
+OWN_PREFIX = "this-site-"
+"""What the vendor ids begin with that stand for the site's own cookies."""
+_MAX_PLACES = 100
+_MAX_LINE = 200  # characters of a name, purpose or address
+
+
+class Regime(StrEnum):
+    """What silence means."""
+
+    OPT_IN = "opt-in"
+    """Nothing optional without consent."""
+    OPT_OUT = "opt-out"
+    """Allowed until refused."""
+    NOTICE = "notice"
+    """Allowed until objected to; the visitor is only informed."""
+
+
+class Refused(StrEnum):
+    """What becomes of an element that is refused."""
+
+    STRIP = "strip"
+    """It is taken out; after a yes the page is loaded anew."""
+    HOLD = "hold"
+    """It stays, inert, and comes back without a reload."""
+
+
+class Embeds(StrEnum):
+    """What becomes of a visible embed, such as a video or a map, that is refused."""
+
+    REPLACE = "replace"
+    """A placeholder offers it."""
+    STRIP = "strip"
+    """The same as of any other element."""
+
+
+class CacheMode(StrEnum):
+    """Who may be given a page that was made for somebody else."""
+
+    PER_VISITOR = "per-visitor"
+    """Nobody."""
+    VARIANT = "variant"
+    """Visitors with the same answers, by a key that the cache makes of them."""
+    UNIFORM = "uniform"
+    """Everybody: the page is that of somebody who has not chosen, and the guard does the rest."""
+
+
+class CspMode(StrEnum):
+    """What becomes of our own Content-Security-Policy."""
+
+    OFF = "off"
+    """There is none."""
+    REPORT = "report"
+    """Browsers report what it would stop."""
+    ENFORCE = "enforce"
+    """Browsers stop it, and report."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnCookie(Cookie):
+    """A cookie that the site itself sets, with the category it is sorted into."""
+
+    category: Category
+    party: Literal["first", "third"] = "first"
+    http_only: bool = False
+
+
+class Wrong(Exception):
+    """A value breaks its rule. ``index`` is the offending item where the value is a list."""
+
+    def __init__(self, message: str, index: int | None = None) -> None:
+        self.index = index
+        super().__init__(message)
+
+
+LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
+_JURISDICTION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+_LOCAL_PATH = re.compile(r"/(?![/\\])[!-~]*")
+_WEB_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?#][!-~]*)?")
+_PLACE = re.compile(r"((?:https?|wss)://)?(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+(:[0-9]{1,5})?(/[!#-+./-:<-~-]*)?")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_COOKIE_NAME = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]{1,100}")
+_WILDCARD_NAME = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]{3,99}\*[!#$%&'+.^_`|~0-9A-Za-z-]{0,96}")
+
+
+def a_line(value: object) -> str:
+    if not isinstance(value, str):
+        raise Wrong(f"must be a text in quotes, not {kind_of(value)}")
+    if len(value) > _MAX_LINE:
+        raise Wrong(f"must have at most {_MAX_LINE} characters; this has {len(value)}")
+    if _CONTROL.search(value):
+        raise Wrong("must be a single line without control characters")
+    return value
+
+
+def a_filled_line(value: object) -> str:
+    text = a_line(value)
+    if not text.strip():
+        raise Wrong("must not be empty")
+    return text
+
+
+def _privacy_url(value: object) -> str:
+    url = a_line(value)
+    if url and not (_LOCAL_PATH.fullmatch(url) or _WEB_ADDRESS.fullmatch(url)):
+        raise Wrong('must be an address that starts with "https://", or a path such as "/privacy"')
+    return url
+
+
+def _language(value: object) -> str:
+    tag = a_line(value)
+    if LANGUAGE_TAG.fullmatch(tag) is None:
+        raise Wrong('must be a language tag such as "en", "de" or "pt-BR"')
+    return tag
+
+
+def _jurisdiction(value: object) -> str:
+    code = a_line(value)
+    if code and _JURISDICTION.fullmatch(code) is None:
+        raise Wrong('must be a code such as "EU", "GB" or "US-CA", or be left out')
+    return code
+
+
+def _regime(value: object) -> Regime:
+    name = a_line(value)
+    try:
+        return Regime(name)
+    except ValueError:
+        raise Wrong(f"there is no such regime: {suggestion(name, list(Regime))}") from None
+
+
+def _one_of(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
+    def rule(value: object) -> StrEnum:
+        name = a_line(value)
+        try:
+            return kind(name)
+        except ValueError:
+            raise Wrong(f"must be one of {listed(list(kind))}") from None
+
+    return rule
+
+
+def _places(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise Wrong(f"must be a list of hosts, not {kind_of(value)}")
+    if len(value) > _MAX_PLACES:
+        raise Wrong(f"there are {len(value)} of them; at most {_MAX_PLACES} fit into a header field")
+    for index, item in enumerate(value):
+        try:
+            place = a_line(item)
+        except Wrong as error:
+            raise Wrong(str(error), index) from None
+        if _PLACE.fullmatch(place) is None:
+            raise Wrong(
+                'must be a host such as "img.example.com" or "*.example.com", or one with a path', index
+            )
+    return tuple(value)
+
+
+def a_category(value: object) -> Category:
+    name = a_line(value)
+    try:
+        return Category(name)
+    except ValueError:
+        raise Wrong(f"there is no such category: {suggestion(name, list(Category))}") from None
+
+
+def _refusable(value: object) -> frozenset[Category]:
+    if not isinstance(value, (list, tuple, set, frozenset)):
+        raise Wrong(f"must be a list of categories, not {kind_of(value)}")
+    found = set()
+    for index, item in enumerate(value):
+        try:
+            category = a_category(item)
+        except Wrong as error:
+            raise Wrong(str(error), index) from None
+        if category not in OPTIONAL:
+            raise Wrong(f'"{category}" is always on; a signal can refuse {listed(OPTIONAL)}', index)
+        found.add(category)
+    return frozenset(found)
+
+
+def _days(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 400:
+        raise Wrong("must be a whole number of days, 1 to 400 (browsers keep no cookie longer)")
+    return value
+
+
+def a_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise Wrong(f"must be true or false, without quotes, not {kind_of(value)}")
+    return value
+
+
+def a_cookie_name(value: object) -> str:
+    name = a_line(value)
+    if _COOKIE_NAME.fullmatch(name) is None and _WILDCARD_NAME.fullmatch(name) is None:
+        raise Wrong('must be a cookie name; one "*" may stand after at least three other characters')
+    return name
+
+
+def a_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise Wrong(f"must be a text in quotes, not {kind_of(value)}")
+    return value  # which keys there are, and what fits them, is for consent.texts to say
+
+
+def _texts(value: object) -> Mapping[str, str]:
+    if not isinstance(value, Mapping):
+        raise Wrong(f"must be a table of texts, not {kind_of(value)}")
+    return MappingProxyType({a_text(key): a_text(text) for key, text in value.items()})
+
+
+def _vendors(value: object) -> tuple[Vendor, ...]:
+    vendors = tuple(cast("Iterable[Vendor]", value))
+    all_different("vendor", [vendor.id for vendor in vendors])
+    return vendors
+
+
+def _own_cookies(value: object) -> tuple[OwnCookie, ...]:
+    cookies = tuple(cast("Iterable[OwnCookie]", value))
+    all_different("cookie", [cookie.name for cookie in cookies])
+    return cookies
+
+
+def all_different(what: str, names: list[str]) -> None:
+    if len(names) > MAX_LISTED:
+        raise Wrong(f"there are {len(names)} of them; at most {MAX_LISTED} can be listed")
+    seen = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            raise Wrong(f'the {what} "{name}" is listed twice: remove one', index)
+        seen.add(name)
+
+
+RULES: Mapping[str, Callable[[object], object]] = {
+    "site": a_filled_line,
+    "controller": a_line,
+    "contact": a_line,
+    "privacy_url": _privacy_url,
+    "language": _language,
+    "regime": _regime,
+    "jurisdiction": _jurisdiction,
+    "gpc_refuses": _refusable,
+    "dnt_refuses": _refusable,
+    "choice_days": _days,
+    "refused": _one_of(Refused),
+    "embeds": _one_of(Embeds),
+    "cache": _one_of(CacheMode),
+    "csp": _one_of(CspMode),
+    "csp_allow": _places,
+    "vendors": _vendors,
+    "own_cookies": _own_cookies,
+    "texts": _texts,
+}
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def suggestion(asked: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(asked.lower()[:100], known, n=1)
+    if close:
+        return f'did you mean "{close[0]}"?'
+    return f"use one of {listed(known)}" if len(known) <= 12 else "check the spelling"
+
+
+def kind_of(value: object) -> str:
+    """Name a value's type in TOML's words."""
+    for kind, name in (
+        (bool, "true or false"),
+        (str, "a text"),
+        (int, "a whole number"),
+        (float, "a number"),
+        (list, "a list"),
+        (Mapping, "a table"),
+        (type(None), "nothing"),
+    ):
+        if isinstance(value, kind):
+            return name
+    return "a date or time"
