@@ -2,7 +2,7 @@
 #include "native.h"
 
 /* A word is found by three bytes of it that begin at an even place; this says which three bytes may be some. */
-#define TRIGRAM_BITS 17
+#define TRIGRAM_BITS 19
 
 typedef struct {
     int are_known; /* or anything may follow */
