@@ -85,6 +85,7 @@ class PageEnforcement:
         self._noted: set[bytes] = set()
         # Elements, hosts and the rest of the URLs that were passed by the screen: they are noted in their turn.
         self._strangers: list[tuple[bytes, bytes, bytes]] = []
+        self._answers: dict[str, tuple[Action, Reason]] = {}  # about the vendors met so far
         screen = page_screen(catalog.evidence)
         self.skip: Skip | None = screen and partial(screen.skip, self._settled, self._strangers)
         self.decided = False
@@ -206,23 +207,31 @@ class PageEnforcement:
     def _refuses(self, match: Match, kind: str, subject: str) -> bool:
         vendor = match.vendor
         self.decided = self.decided or vendor.category is not Category.STRICTLY_NECESSARY
-        allowed = self._decision.allows(vendor.category, vendor.id)
-        self._note_strangers()
-        self._note(Action.ALLOWED if allowed else Action.STRIPPED, kind, subject, vendor)
-        if not allowed:
-            self._refused_by.add(_spec(vendor))
-        return not allowed
+        action, reason = self._answers.get(vendor.id) or self._answer(vendor)
+        if self._strangers:
+            self._note_strangers()
+        self._note(action, kind, subject, vendor, reason)
+        if action is Action.ALLOWED:
+            return False
+        self._refused_by.add(_spec(vendor))
+        return True
 
-    def _note(self, action: Action, kind: str, subject: str, vendor: Vendor | None) -> None:
+    def _answer(self, vendor: Vendor) -> tuple[Action, Reason]:
+        category = vendor.category
+        allowed = self._decision.allows(category, vendor.id)
+        reason = self._decision.reason(category)
+        # A vendor's own exception overrules its category's answer.
+        if allowed != self._decision.allows(category):
+            reason = Reason.GRANTED if allowed else Reason.REFUSED
+        answer = self._answers[vendor.id] = Action.ALLOWED if allowed else Action.STRIPPED, reason
+        return answer
+
+    def _note(
+        self, action: Action, kind: str, subject: str, vendor: Vendor | None, reason: Reason | None = None
+    ) -> None:
         if len(self._findings) >= MAX_FINDINGS:
             self._uncounted += 1
             return
-        reason = None
-        if vendor is not None:
-            reason = self._decision.reason(vendor.category)
-            # A vendor's own exception overrules its category's answer.
-            if (action is Action.ALLOWED) != self._decision.allows(vendor.category):
-                reason = Reason.GRANTED if action is Action.ALLOWED else Reason.REFUSED
         self._findings.append(Finding(action, kind, subject[:_MAX_SUBJECT], vendor, reason))
 
 

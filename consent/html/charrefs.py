@@ -22,8 +22,9 @@ def decode_attribute(value: str) -> str:
     A named reference without its semicolon is left alone where ``=`` or an alphanumeric follows it, so that
     ``?a=1&copy=2`` stays what it is.
     """
-    if "&" not in value:
-        return value
+    references = value.count("&")
+    if references == value.count("&amp;"):  # by far the most frequent, and in most values the only one
+        return value.replace("&amp;", "&") if references else value
 
     def replace(match: re.Match[str]) -> str:
         text = match[0]
