@@ -144,6 +144,8 @@ def judged(violation: Violation, host: str) -> Violated | Dropped:
     if target.host == host:
         return Dropped.OWN_HOST
     path = page.path.partition("?")[0] if page else ""
+    if not (path.isascii() and path.isprintable()):
+        path = ""  # no browser writes it so
     return Violated(target.host, target.path, violation.directive, path)
 
 

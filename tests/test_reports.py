@@ -123,6 +123,8 @@ def test_what_has_another_form_is_no_report(body: bytes, media_type: bytes) -> N
         ({"blocked": "https://pics.example"}, Violated("pics.example", "/", "img-src", "/shop/x")),
         ({"page": "blob"}, Violated("pics.example", "/a", "img-src", "")),
         ({"page": "about:srcdoc"}, Violated("pics.example", "/a", "img-src", "")),
+        ({"page": "https://www.example.com/\ud800"}, Violated("pics.example", "/a", "img-src", "")),
+        ({"page": "https://www.example.com/\x1b[2J"}, Violated("pics.example", "/a", "img-src", "")),
         ({"page": "https://other.example/"}, Dropped.OTHER_SITE),
         ({"page": ""}, Dropped.OTHER_SITE),
         ({"page": "file:///etc"}, Dropped.OTHER_SITE),
