@@ -20,7 +20,8 @@ channel.onmessage = (event) => {
 };
 
 /**
- * Gives back what of `places` is allowed, scripts one after another: templates, and the placeholders of embeds.
+ * Gives back what of `places` is allowed, scripts one after another: templates, and the placeholders of embeds. What
+ * else has such an attribute is the page's own.
  * @param {Iterable<any>} places
  */
 const restore = async (places) => {
@@ -28,7 +29,7 @@ const restore = async (places) => {
   const last = [];
   for (const place of places) {
     if (!specs(place).every((spec) => allows(...spec))) continue;
-    const content = (place.content ? place : place.querySelector("template")).content;
+    const content = (place.querySelector("template") || place).content;
     const first = content.firstElementChild;
     const scripts = [...content.querySelectorAll("script")].map((old) => {
       const mark = document.createComment("");
@@ -45,7 +46,7 @@ const restore = async (places) => {
           mark.replaceWith(script);
           if (!script.src || script.async || script.noModule) done(0);
         });
-      return old.type == "module" || (old.defer && old.src) ? () => last.push(run) : run;
+      return old.type == "module" || old.defer && old.src ? () => last.push(run) : run;
     });
     const focused = place.contains(document.activeElement);
     place.replaceWith(content);
@@ -87,7 +88,7 @@ addEventListener("submit", async (event) => {
   const missing = document.querySelector(".consent-missing");
   if (
     changes(true) ||
-    (changes(false) && !document.querySelector("[data-consent]")) ||
+    (changes(false) && !document.querySelector("template[data-consent]")) ||
     (missing && specs(missing).some((spec) => allows(...spec)))
   )
     return location.reload();
@@ -104,7 +105,7 @@ addEventListener("submit", async (event) => {
   }
   ignore();
   document.dispatchEvent(new Event("consent:change"));
-  restore(document.querySelectorAll("[data-consent]"));
+  restore(document.querySelectorAll("template[data-consent],.consent-embed"));
 });
 
 addEventListener("click", (event) => {

@@ -44,6 +44,6 @@
   addEventListener("DOMContentLoaded", () => {
     watch.disconnect();
     arrange();
-    restore(document.querySelectorAll("[data-consent]"));
+    restore(document.querySelectorAll("template[data-consent],.consent-embed"));
   });
 }

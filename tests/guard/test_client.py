@@ -215,6 +215,20 @@ def test_only_what_is_allowed_is_given_back(visit: Visit, site: Site) -> None:
     assert visit.page.evaluate("order") == [specs[1], specs[2], specs[4], specs[7]]
 
 
+def test_attributes_of_the_pages_own_are_none_of_ours(visit: Visit, site: Site) -> None:
+    """What waits in a template comes back, whatever else the page has with such an attribute."""
+    site.outcome = outcome(*OPTIONAL)
+    held = "<template data-consent='performance/hotjar'><i>held</i></template>"
+    visit.open(
+        "<meta data-consent='statistics' content='x'><p data-consent='functional/youtube'></p>"
+        f"<div data-consent='statistics' id='own'>{held}</div>" + BANNER
+    )
+    visit.page.get_by_role("button", name="Accept").click()
+    visit.until("document.querySelector('i')")
+    assert visit.page.evaluate("document.querySelector('#own').innerHTML") == "<i>held</i>"
+    assert visit.errors == []
+
+
 def test_an_embed_is_shown_once_without_a_choice(visit: Visit, site: Site) -> None:
     """Only that one, with its vendor let through until the page is left; the focus goes into it."""
     visit.open(EMBED + EMBED.replace("film", "other") + BANNER + ALLOW)
