@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache, partial
+from typing import NamedTuple
 
 from publicsuffixlist import PublicSuffixList
 
@@ -36,8 +36,7 @@ class Action(StrEnum):
     """Likewise, and a placeholder offers it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing in a response that tracks, or that nobody has explained."""
 
     action: Action
@@ -85,7 +84,7 @@ class PageEnforcement:
         self._noted: set[bytes] = set()
         # Elements, hosts and the rest of the URLs that were passed by the screen: they are noted in their turn.
         self._strangers: list[tuple[bytes, bytes, bytes]] = []
-        self._answers: dict[str, tuple[Action, Reason]] = {}  # about the vendors met so far
+        self._answers: dict[str, tuple[Action, Reason, str]] = {}  # about the vendors met so far
         screen = page_screen(catalog.evidence)
         self.skip: Skip | None = screen and partial(screen.skip, self._settled, self._strangers)
         self.decided = False
@@ -157,7 +156,7 @@ class PageEnforcement:
         """Take note that the element stays in the page like that, and was not taken out."""
         for index, finding in enumerate(self.findings[self._element :], self._element):
             if finding.action is Action.STRIPPED:
-                self.findings[index] = replace(finding, action=Action(action))
+                self.findings[index] = finding._replace(action=Action(action))
 
     def set_base(self, url: str) -> None:
         """From here on relative references are resolved against ``url``."""
@@ -207,23 +206,24 @@ class PageEnforcement:
     def _refuses(self, match: Match, kind: str, subject: str) -> bool:
         vendor = match.vendor
         self.decided = self.decided or vendor.category is not Category.STRICTLY_NECESSARY
-        action, reason = self._answers.get(vendor.id) or self._answer(vendor)
+        action, reason, spec = self._answers.get(vendor.id) or self._answer(vendor)
         if self._strangers:
             self._note_strangers()
         self._note(action, kind, subject, vendor, reason)
         if action is Action.ALLOWED:
             return False
-        self._refused_by.add(_spec(vendor))
+        self._refused_by.add(spec)
         return True
 
-    def _answer(self, vendor: Vendor) -> tuple[Action, Reason]:
+    def _answer(self, vendor: Vendor) -> tuple[Action, Reason, str]:
         category = vendor.category
         allowed = self._decision.allows(category, vendor.id)
         reason = self._decision.reason(category)
         # A vendor's own exception overrules its category's answer.
         if allowed != self._decision.allows(category):
             reason = Reason.GRANTED if allowed else Reason.REFUSED
-        answer = self._answers[vendor.id] = Action.ALLOWED if allowed else Action.STRIPPED, reason
+        action = Action.ALLOWED if allowed else Action.STRIPPED
+        answer = self._answers[vendor.id] = action, reason, _spec(vendor)
         return answer
 
     def _note(

@@ -58,16 +58,17 @@ class Output:
     """What goes out of the bytes at hand: most of them, in order."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
+        self._pieces: list[bytes | memoryview] = []
         self._position = 0
         self._last_byte = b""
 
     def keep(self, data: bytes, position: int) -> None:
         """Let everything up to ``position`` out."""
         if self._position < position:
-            piece = data[self._position : position] if self._position or position < len(data) else data
-            self._pieces.append(piece)
-            self._last_byte = piece[-1:]
+            whole = not self._position and position == len(data)
+            # A view: the bytes are copied once, when all are put together.
+            self._pieces.append(data if whole else memoryview(data)[self._position : position])
+            self._last_byte = data[position - 1 : position]
             self._position = position
 
     def replace(self, data: bytes, start: int, end: int, replacement: bytes = b"") -> None:
@@ -94,7 +95,8 @@ class Output:
 
     def take(self) -> bytes:
         """Return what is let out of these bytes; the next ones begin."""
-        result = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        first = self._pieces[0] if len(self._pieces) == 1 else None
+        result = first if isinstance(first, bytes) else b"".join(self._pieces)
         self._pieces.clear()
         self._position = 0
         return result
