@@ -19,7 +19,7 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, settings
 from playwright.async_api import BrowserContext, Error, async_playwright
 from playwright.sync_api import sync_playwright
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from consent import ConsentMiddleware
 from consent.catalog import Vendor
@@ -27,7 +27,9 @@ from consent.categories import Category
 from consent.policy import CspMode, Policy, Refused
 from tests.browser.chromium import NoChromiumError, find_chromium
 from tests.browser.standin import StandIn
+from tests.gallery.pages import Answer
 from tests.gallery.run import open_browser
+from tests.gallery.site import GallerySite
 from tests.html import soup
 from tests.live import served
 
@@ -71,30 +73,18 @@ def generated(count: int) -> list[bytes]:
     return list(pages)[:count]
 
 
-class _Site:
-    """Answers ``/<number>`` with that page, and ``/frames/<number>`` with a page of frames from there on."""
-
-    def __init__(self, pages: Sequence[bytes]) -> None:
-        self._pages = [_TRACKER.sub(b"p%d.tracker" % n, page) for n, page in enumerate(pages)]
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            while (await receive())["type"] != "lifespan.shutdown":
-                await send({"type": "lifespan.startup.complete"})
-            await send({"type": "lifespan.shutdown.complete"})
-            return
-        *_, kind, name = scope["path"].split("/")
-        status, body = 200, b""
-        if kind == "frames":
-            numbers = range(int(name), min(int(name) + FRAMES, len(self._pages)))
-            body = b"<!doctype html>" + b"".join(b'<iframe src="/%d"></iframe>' % n for n in numbers)
-        elif name.isdecimal() and int(name) < len(self._pages):
-            body = self._pages[int(name)]
-        else:
-            status = 404
-        headers = [(b"content-type", b"text/html; charset=utf-8")]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+def _site(pages: Sequence[bytes]) -> GallerySite:
+    """Answer ``/<number>`` with that page, and ``/frames/<number>`` with a page of frames from there on."""
+    kind = ((b"content-type", b"text/html; charset=utf-8"),)
+    answers = {
+        f"/{number}": Answer(200, kind, _TRACKER.sub(b"p%d.tracker" % number, page))
+        for number, page in enumerate(pages)
+    }
+    for start in range(0, len(pages), FRAMES):
+        numbers = range(start, min(start + FRAMES, len(pages)))
+        frames = b"".join(b'<iframe src="/%d"></iframe>' % number for number in numbers)
+        answers[f"/frames/{start}"] = Answer(200, kind, b"<!doctype html>" + frames)
+    return GallerySite(answers)
 
 
 async def _show(context: BrowserContext, address: str, count: int) -> None:
@@ -119,7 +109,7 @@ async def _show(context: BrowserContext, address: str, count: int) -> None:
 
 def contacted(pages: Sequence[bytes], *, refused: Refused | None) -> set[int]:
     """Return which of ``pages`` contact their tracker: without the middleware where ``refused`` is ``None``."""
-    site = _Site(pages)
+    site = _site(pages)
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         standin = opened.enter_context(StandIn())

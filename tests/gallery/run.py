@@ -332,7 +332,7 @@ def show_gallery(
         NoChromiumError: there is no browser; the message says what to do.
     """
     begun = time.monotonic()
-    site = GallerySite(pages)
+    site = GallerySite({path: answer for page in pages for path, answer in page.answers.items()})
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
         standin = opened.enter_context(StandIn())

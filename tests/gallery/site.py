@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 from starlette.types import Receive, Scope, Send
 
 from tests.browser.vendor_answers import GIF
-from tests.gallery.pages import Answer, Page
+from tests.gallery.pages import Answer
 
 _HOME = b"""<!doctype html>
 <html lang="en">
@@ -39,10 +39,11 @@ class GallerySite:
     Safe to be asked from several threads.
     """
 
-    def __init__(self, pages: Iterable[Page]) -> None:
-        self._answers = {"/": Answer(200, ((b"content-type", b"text/html; charset=utf-8"),), _HOME)}
-        for page in pages:
-            self._answers |= page.answers
+    def __init__(self, answers: Mapping[str, Answer]) -> None:
+        self._answers = {
+            "/": Answer(200, ((b"content-type", b"text/html; charset=utf-8"),), _HOME),
+            **answers,
+        }
         self._lock = threading.Lock()
         self._asked: list[str] = []
 
