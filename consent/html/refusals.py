@@ -193,8 +193,11 @@ class Refusals:
         return css.neutralised(sheet, lambda url: self.url(b"style", url), at_home=self.at_home)
 
     def script_sources(self, tag: Tag, *, foreign: bool = False) -> bool:
-        """Tell whether a script must not load its code, from where it does in HTML or in SVG."""
-        names = _sources(foreign)
+        """Tell whether a script must not load its code, from where it does in HTML or in SVG.
+
+        What looks ahead in a browser does not know of SVG and MathML, and loads what is in ``src`` there, too.
+        """
+        names = {*_sources(foreign), b"src"}
         return self._any(b"script", [decoded(a.value) for a in _counting(tag) if a.name in names])
 
     def attributes(self, data: bytes, tag: Tag, *, keep: bool) -> tuple[bool, list[Edit]]:

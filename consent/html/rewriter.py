@@ -537,8 +537,7 @@ class Rewriter:
         if kind is ScriptKind.URLS:
             return content.is_finished and self._refusals.url_table(text(raw))
         html, foreign = reading is not Reading.FOREIGN, reading is not Reading.HTML
-        refused = html and self._refusals.script_sources(tag)
-        refused |= foreign and self._refusals.script_sources(tag, foreign=True)
+        refused = self._refusals.script_sources(tag, foreign=foreign)
         if content.is_finished and not refused:
             # A script that the end of the page cuts off does not run.
             refused = html and is_inline(tag) and self._refusals.script(text(raw))

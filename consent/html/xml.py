@@ -193,7 +193,7 @@ class XMLRewriter(Rewriter):
         code = markup_text(self._expanded(raw))
         if kind is ScriptKind.URLS:
             return self._refusals.url_table(code)
-        refused = self._refusals.script_sources(tag) | self._refusals.script_sources(tag, foreign=True)
+        refused = self._refusals.script_sources(tag, foreign=True)
         inline = is_inline(tag) or is_inline(tag, foreign=True)
         return refused or (inline and bool(code) and self._refusals.script(code))
 

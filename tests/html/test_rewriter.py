@@ -113,6 +113,9 @@ def test_an_element_that_tracks_is_removed_and_nothing_else(element: str) -> Non
         (f'<svg><image/href="{T}"><g></g></image></svg>', "<svg><image/ ><g></g></image></svg>"),
         (f'<svg><img src="{T}"><style><i></style></svg>', "<svg><img ><style><i></style></svg>"),
         (f'<svg><script href="{T}"/><script xlink:href="{T}"></script><g/></svg>', "<svg><g/></svg>"),
+        # What looks ahead in a browser loads a script's src, wherever the script is.
+        (f'<svg><script src="{T}"></script><script src="{T}"/><g/></svg>', "<svg><g/></svg>"),
+        (f'<math><script src="{T}"></script><mi></mi></math>', "<math><mi></mi></math>"),
         ("<svg><script>track&#40;)</script></svg>", "<svg></svg>"),
         ("<svg><script><![CDATA[ a = '</script>'; track() ]]></script></svg>", "<svg></svg>"),
         (
