@@ -580,7 +580,9 @@ class Rewriter:
         """Rewrite what some reader takes for markup, though to this one it is text."""
         raw = data[tag.end : content.close]
         rewritten, clean = self._as_markup(raw, scripting=scripting, lost=lost)
-        if tag.name in ESCAPABLE_RAW_TEXT and (rewritten != raw or not clean):
+        if tag.name in ESCAPABLE_RAW_TEXT and (
+            not clean or (rewritten != raw and find_tag(rewritten + b">", 0, b"/" + tag.name) >= 0)
+        ):
             # It looks the same to who reads it as text, and is text to who would read it as markup.
             rewritten = raw.replace(b"<", b"&lt;")
         elif not clean:
