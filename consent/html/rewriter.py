@@ -399,6 +399,9 @@ class Rewriter:
         if name == b"base":
             self._refusals.at_home = False
         reading = self._foreign.script_reading if name == b"script" else self._foreign.reading
+        if reading is Reading.FOREIGN and name in RAW_TEXT and name != b"style":
+            # What looks ahead in a browser knows neither SVG nor MathML, and takes what follows for text.
+            reading = Reading.UNCERTAIN
         self._refusals.base_counts = not self._templates and reading is not Reading.FOREIGN
         content = None
         if self._is_held(tag, reading):
