@@ -48,7 +48,8 @@ async def site(scope: Scope, receive: Receive, send: Send) -> None:
     body = PAGE.format(path=path).encode()
     headers = [
         (b"content-type", TYPES.get(path.rpartition(".")[2], b"text/html; charset=utf-8")),
-        (b"cache-control", b"public, max-age=60"),
+        # The slow script is slow every time: no browser keeps it.
+        (b"cache-control", b"no-store" if path == "/slow.js" else b"public, max-age=60"),
         (b"etag", b'"1"'),
         (b"link", b"<https://static.hotjar.com>; rel=preconnect"),
     ]
