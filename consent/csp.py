@@ -286,7 +286,7 @@ class ClosedWorld:
                         '%s for one; declare fewer vendors, or set csp = "report"',
                         text,
                     )
-                break
+                continue
             line += " " + text
         return line
 

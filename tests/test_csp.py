@@ -213,6 +213,12 @@ def test_a_policy_is_bounded(mode: CspMode, bound: int, caplog: pytest.LogCaptur
     assert len(caplog.records) == (mode is CspMode.ENFORCE)
 
 
+def test_what_does_not_fit_leaves_room_for_what_does() -> None:
+    """A long address takes the others nothing."""
+    long = "img.example.com/" + "x" * MAX_ENFORCED_BYTES
+    assert policy_of(f"img-src {long} pictures.example") == "pictures.example"
+
+
 def test_a_policy_is_made_once_for_each_variant_and_page_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the nonce; again when a vendor was seen for the first time; and no more are kept than there is room."""
     world = ClosedWorld(CATALOG, Policy())
