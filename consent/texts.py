@@ -21,6 +21,17 @@ MAX_TEXT_LENGTH = 1000
 _MAX_FILE_BYTES = 256 * 1024
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
+_OTHER_TAGS = {"cmn": "zh", "iw": "he", "nn": "nb", "no": "nb", "sh": "sr-latn"}
+"""Under which tag there are texts for a language with another one: former tags, and Norwegian, of which Bokmål is read
+by all (CLDR's ``languageAlias`` and ``languageMatching``)."""
+_TRADITIONAL = ("AU", "BN", "GB", "GF", "HK", "ID", "MO", "PA", "PF", "PH", "SR", "TH", "TW", "US", "VN")
+_SCRIPTS = {
+    "zh": "hans",
+    **{f"zh-{region.lower()}": "hant" for region in _TRADITIONAL},
+    **dict.fromkeys(("sr-me", "sr-ro", "sr-tr"), "latn"),
+}
+"""The script that a tag without one means, where it is not what the language's file is written in (CLDR's
+``likelySubtags``)."""
 
 Direction = Literal["ltr", "rtl"]
 
@@ -70,7 +81,7 @@ def load_texts(
 ) -> Texts:
     """Return the texts of ``language``, with a site's ``overrides`` by key.
 
-    ``de-AT`` is served by ``de`` where there is no file of its own. Called at start; reads files.
+    ``de-AT`` is served by ``de`` where there is no file of its own (`fallbacks`). Called at start; reads files.
 
     Args:
         language: Language tag (BCP 47), in any case.
@@ -103,6 +114,33 @@ def languages(folder: Path | None = None) -> tuple[str, ...]:
     return tuple(sorted(tag for tag in found if LANGUAGE_TAG.fullmatch(tag)))
 
 
+def fallbacks(language: str) -> tuple[str, ...]:
+    """Return the tags to look for, in lower case, best first, when texts in ``language`` are wanted.
+
+    Lookup by RFC 4647, section 3.4, which knows no scripts: ``zh-tw`` would find ``zh``. So the likely script and other
+    tags of the same language are looked for, too: ``zh-tw``, ``zh-hant-tw``, ``zh-hant``, ``zh``.
+    """
+    tags = _shortened(language.lower())
+    first, *rest = tags[0].split("-")
+    if first in _OTHER_TAGS:
+        return (*tags, *fallbacks("-".join((_OTHER_TAGS[first], *rest))))
+    script = _SCRIPTS.get("-".join((first, *rest[:1])), _SCRIPTS.get(first))
+    if script and not (rest and len(rest[0]) == 4):  # four letters: it says its script itself
+        tags = [tags[0], *_shortened("-".join((first, script, *rest)))]
+    return tuple(dict.fromkeys(tags))
+
+
+def _shortened(tag: str) -> list[str]:
+    """Return ``tag`` and what is left of it as one subtag after another is taken off its end."""
+    subtags, tags = tag.split("-"), []
+    while subtags:
+        tags.append("-".join(subtags))
+        subtags.pop()
+        if len(subtags) > 1 and len(subtags[-1]) == 1:  # introduces what was taken off: says nothing alone
+            subtags.pop()
+    return tags
+
+
 def _folders(folder: Path | None) -> tuple[Path, ...]:
     built_in = asset_dir("templates") / "texts"
     return (built_in,) if folder is None else (folder / "texts", built_in)
@@ -110,8 +148,7 @@ def _folders(folder: Path | None) -> tuple[Path, ...]:
 
 def _find(language: str, folder: Path | None) -> Path:
     if LANGUAGE_TAG.fullmatch(language):  # so that it cannot lead out of the folder
-        wanted = [language.lower(), language.split("-")[0].lower()]
-        for tag in wanted:
+        for tag in fallbacks(language):
             for place in _folders(folder):
                 for path in sorted(place.glob("*.toml")):
                     if path.stem.lower() == tag:

@@ -58,8 +58,8 @@ def test_no_text_flatters_or_claims_what_is_not_ours_to_claim(language: str) -> 
 
 
 def test_languages_that_are_there() -> None:
-    """English and German come with the package."""
-    assert languages() == ("de", "en")
+    """English and German come with the package, among others."""
+    assert {"de", "en"} <= set(languages())
 
 
 def test_a_region_is_served_by_its_language() -> None:
@@ -78,9 +78,9 @@ def test_a_site_overrides_a_text() -> None:
 
 def test_a_site_brings_a_language_of_its_own(tmp_path: Path) -> None:
     """A file in the site's folder is found, also one that is written from right to left."""
-    folder = own(tmp_path, "he.toml", english().replace('dir = "ltr"', 'dir = "rtl"'))
-    assert languages(folder) == ("de", "en", "he")
-    assert load_texts("he", folder=folder).direction == "rtl"
+    folder = own(tmp_path, "eo.toml", english().replace('dir = "ltr"', 'dir = "rtl"'))
+    assert set(languages(folder)) == {*languages(), "eo"}
+    assert load_texts("eo", folder=folder).direction == "rtl"
 
 
 def test_fill_replaces_placeholders_and_nothing_else() -> None:
@@ -111,7 +111,7 @@ def test_a_country_without_a_name_is_its_code() -> None:
 @pytest.mark.parametrize("language", ["", "xx", "../en", "en/../de", "e", "en\n", "x" * 500])
 def test_a_language_that_is_not_there_is_refused(language: str) -> None:
     """The message lists the languages; a tag cannot lead out of the folder."""
-    with pytest.raises(ConfigurationError, match="there are de, en") as caught:
+    with pytest.raises(ConfigurationError, match=r"there are .*de, .*en, ") as caught:
         load_texts(language)
     assert caught.value.key == "language"
 
