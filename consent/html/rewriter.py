@@ -62,6 +62,7 @@ _CLOSING = {_Mode.COMMENT: b"-->", _Mode.BOGUS_COMMENT: b">", _Mode.CDATA: b"]]>
 _MAX_CLOSED_TEMPLATES = 512
 
 _INCOMPLETE = -1
+_TEXT_AHEAD = RAW_TEXT | {b"script"}
 
 
 class _Content(NamedTuple):
@@ -335,24 +336,25 @@ class Rewriter:
             self._mode = _Mode.COMMENT
             return size if final else max(start + 4, size - 3)
         if reading is not Reading.HTML and data.startswith(b"<![CDATA[", start):
-            if reading is Reading.UNCERTAIN:
-                return self._uncertain_cdata(data, start, final)
-            self._begin_cdata()
-            return start + 9
+            return self._cdata(data, start, final)
         return self._bogus_comment(data, start)
 
     def _begin_cdata(self, *, drop: bool = False) -> None:
         self._mode = _Mode.CDATA
         self._dropping = drop
 
-    def _uncertain_cdata(self, data: bytes, start: int, final: bool) -> int:
-        """A CDATA section to one reader, a comment up to the first ``>`` and then markup to the other."""
+    def _cdata(self, data: bytes, start: int, final: bool) -> int:
+        """A CDATA section to one reader, a comment up to the first ``>`` and then markup to the other.
+
+        What looks ahead in a browser is always the other.
+        """
         end = data.find(b"]]>", start) + 3
         size = len(data)
         if end < 3:
             if not final and size - start <= self._max_buffer_bytes:
                 return self._await(_CDATA_END)
             end = size
+            self._begin_cdata()
         if end - start > self._max_buffer_bytes:
             self._judge.note_undecided("CDATA section")
             self._begin_cdata(drop=True)
@@ -399,20 +401,25 @@ class Rewriter:
         if name == b"base":
             self._refusals.at_home = False
         reading = self._foreign.script_reading if name == b"script" else self._foreign.reading
-        if reading is Reading.FOREIGN and name in RAW_TEXT and name != b"style":
+        ahead = None
+        if reading is Reading.FOREIGN and name in _TEXT_AHEAD and not tag.self_closing:
             # What looks ahead in a browser knows neither SVG nor MathML, and takes what follows for text.
-            reading = Reading.UNCERTAIN
+            ahead = self._content(data, tag, Reading.HTML)
+            if ahead is None and not final:
+                return self._wait_for_content(data, tag)
+            is_text_ahead_only = name not in (b"script", b"style")
+            if is_text_ahead_only or (ahead and 0 <= foreign_text_end(data, tag.end, name) < ahead.close):
+                reading = Reading.UNCERTAIN
         self._refusals.base_counts = not self._templates and reading is not Reading.FOREIGN
         content = None
         if self._is_held(tag, reading):
             # The judge is asked when all is there, so that it is asked once.
             content = self._content(data, tag, reading)
+            if content is None and not final:
+                return self._wait_for_content(data, tag)
             if (len(data) if content is None else content.after) - start > self._max_buffer_bytes:
-                self._judge.note_undecided(text(name))
-                return self._follow(tag, self._begin_raw_text(data, tag, drop=True))
+                return self._give_up(data, tag)
             if content is None:
-                if not final:
-                    return _INCOMPLETE
                 if reading is not Reading.FOREIGN:
                     self._insert_at_end(data, start)
                 content = _Content(len(data), len(data), is_finished=False)
@@ -431,7 +438,9 @@ class Rewriter:
         for edit in edits:
             self._out.replace_within_tag(data, *edit)
         after = tag.end
-        if content is not None:
+        if content is not None and ahead and reading is Reading.FOREIGN and ahead.close < content.close:
+            after = self._content_beyond(data, tag, content, ahead.after)
+        elif content is not None:
             after = self._held_content(data, tag, content, reading)
         elif reading is Reading.HTML and (name in RAW_TEXT or name == b"script"):
             after = self._begin_raw_text(data, tag, drop=False)
@@ -442,6 +451,15 @@ class Rewriter:
         elif name in (b"body", b"html"):
             self._is_document = True
         return self._follow(tag, after)
+
+    def _wait_for_content(self, data: bytes, tag: Tag) -> int:
+        """Keep an element back until it has ended, if it is not too long for that."""
+        return self._give_up(data, tag) if len(data) - tag.start > self._max_buffer_bytes else _INCOMPLETE
+
+    def _give_up(self, data: bytes, tag: Tag) -> int:
+        """Take out an element that is too long to be judged."""
+        self._judge.note_undecided(text(tag.name))
+        return self._follow(tag, self._begin_raw_text(data, tag, drop=True))
 
     def _begin_element(self, tag: Tag) -> bool:
         """Begin to judge an element; return whether anything may take its place."""
@@ -573,6 +591,16 @@ class Rewriter:
             return tag.end
         elif reading is Reading.UNCERTAIN:
             self._make_safe_as_markup(data, tag, content, scripting=self._scripting, lost=True)
+        return content.after
+
+    def _content_beyond(self, data: bytes, tag: Tag, content: _Content, end_ahead: int) -> int:
+        """Judge content that goes on behind what looks like its end tag: to what looks ahead it is markup there."""
+        rest = data[end_ahead : content.close]
+        rewritten, clean = self._as_markup(rest, scripting=self._scripting, lost=True)
+        if clean and rewritten == rest:
+            return self._held_content(data, tag, content, Reading.FOREIGN)
+        self._judge.note_undecided(text(tag.name))
+        self._out.replace(data, tag.end, content.close)
         return content.after
 
     # --- pages and pieces within the page ---

@@ -155,9 +155,19 @@ class RecordingRewriter(Rewriter):
         return after
 
     def _declaration(self, data: bytes, start: int, final: bool) -> int:
+        self._in_cdata = False
         after = super()._declaration(data, start, final)
+        if after >= 0 and not self._in_cdata:
+            self._record("comment", b"", start, after)
+        return after
+
+    def _cdata(self, data: bytes, start: int, final: bool) -> int:
+        self._in_cdata = True
+        after = super()._cdata(data, start, final)
         if after >= 0:
-            self._record("mark" if self._mode.name == "CDATA" else "comment", b"", start, after)
+            self._record("mark", b"", start, start + 9)
+            if data.endswith(b"]]>", start + 9, after):
+                self._record("mark", b"", after - 3, after)
         return after
 
     def _markup(self, data: bytes, start: int, final: bool) -> int:
@@ -175,8 +185,6 @@ class RecordingRewriter(Rewriter):
         elif after >= 0 and mode.name == "RAW_TEXT" and self._mode.name == "DATA":
             close = data.rfind(b"</", position, after)
             self._record("end", self._raw_name, close, after)
-        elif after >= 0 and mode.name == "CDATA" and self._mode.name == "DATA":
-            self._record("mark", b"", after - 3, after)
         return after
 
 

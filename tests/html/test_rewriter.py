@@ -116,6 +116,22 @@ def test_an_element_that_tracks_is_removed_and_nothing_else(element: str) -> Non
         # What looks ahead in a browser loads a script's src, wherever the script is.
         (f'<svg><script src="{T}"></script><script src="{T}"/><g/></svg>', "<svg><g/></svg>"),
         (f'<math><script src="{T}"></script><mi></mi></math>', "<math><mi></mi></math>"),
+        # It knows no CDATA, and no comments in scripts and style sheets.
+        (f'<svg><![CDATA[x><img src="{T}"><b>]]></svg>', "<svg><![CDATA[x><img ><b>]]></svg>"),
+        (f'<svg><style><!-- </style><img src="{T}">--></style><g/></svg>', "<svg><style></style><g/></svg>"),
+        (f'<math><script><!-- </script><img src="{T}">', "<math><script>"),
+        # What is in both readings harmless stays.
+        (
+            "<svg><title/><style/><script/></svg><p>x<style>p{}</style><script>a()</script><svg><title>x</title></svg>",
+            "<svg><title/><style/><script/></svg><p>x<style>p{}</style><script>a()</script><svg><title>x</title></svg>",
+        ),
+        ("<svg><style>.a{}</svg><p>x<title>y</title><p>z", "<svg><style>.a{}</svg><p>x<title>y</title><p>z"),
+        ("<svg><style><!-- a > b {} --></style></svg>", "<svg><style><!-- a > b {} --></style></svg>"),
+        ("<svg><style><![CDATA[a>b{}]]></style></svg>", "<svg><style><![CDATA[a>b{}]]></style></svg>"),
+        (
+            "<svg><script><![CDATA[ a = '</script>'; x > 1 ]]></script></svg>",
+            "<svg><script><![CDATA[ a = '</script>'; x > 1 ]]></script></svg>",
+        ),
         ("<svg><script>track&#40;)</script></svg>", "<svg></svg>"),
         ("<svg><script><![CDATA[ a = '</script>'; track() ]]></script></svg>", "<svg></svg>"),
         (
@@ -395,7 +411,6 @@ def test_long_text_that_needs_no_judging_streams_through() -> None:
         (b"<script type=x><!--<script>", b"</script>--></script>"),
         (b"<textarea>", b"</textarea>"),
         (b"<!--", b"-->"),
-        (b"<svg><![CDATA[", b"]]>"),
     ):
         page = begin + b"x" * 1000 + end + b"<p>"
         assert rewritten(page, sizes=[50], max_buffer_bytes=100) == page
