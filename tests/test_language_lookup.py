@@ -50,3 +50,29 @@ def test_a_site_s_own_file_under_another_tag_goes_first(tmp_path: Path) -> None:
     (tmp_path / "texts").mkdir()
     shutil.copy(asset_dir("templates") / "texts" / "en.toml", tmp_path / "texts" / "nn.toml")
     assert load_texts("nn-NO", folder=tmp_path).language == "nn"
+
+
+@pytest.mark.parametrize(
+    ("language", "served"),
+    [
+        ("ar-EG", "ar"),
+        ("he-IL", "he"),
+        ("iw", "he"),
+        ("no", "nb"),
+        ("nn-NO", "nb"),
+        ("pt-BR", "pt-BR"),
+        ("PT-br", "PT-br"),
+        ("sr-BA", "sr"),
+        ("sr-Latn-BA", "sr-Latn"),
+        ("sr-ME", "sr-Latn"),
+        ("zh", "zh-Hans"),
+        ("zh-CN", "zh-Hans"),
+        ("zh-SG", "zh-Hans"),
+        ("zh-Hans-HK", "zh-Hans"),
+        ("zh-HK", "zh-Hant"),
+        ("zh-TW", "zh-Hant"),
+    ],
+)
+def test_a_tag_finds_the_texts_that_its_readers_read(language: str, served: str) -> None:
+    """The built-in files, and the tag that pages then carry in ``lang``."""
+    assert load_texts(language).language == served

@@ -1,0 +1,72 @@
+"""How the texts are written: one script for each word, the language's punctuation, directions that hold."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import pytest
+
+from consent.texts import languages, load_texts
+
+SCRIPTS = {
+    "ar": {"ARABIC"},
+    "he": {"HEBREW"},
+    "hi": {"DEVANAGARI"},
+    "ja": {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"},
+    "ko": {"HANGUL"},
+    "ru": {"CYRILLIC"},
+    "sr": {"CYRILLIC"},
+    "uk": {"CYRILLIC"},
+    "zh-Hans": {"CJK"},
+    "zh-Hant": {"CJK"},
+}
+LATIN_WORDS = {
+    "Cookie",
+    "cookie",
+    "IP",
+    "JSON",
+    "Global",
+    "Privacy",
+    "Control",
+    "Do",
+    "Not",
+    "Track",
+    "explain",
+}
+"""What is written in Latin letters everywhere: names of signals and of a setting, and terms of the trade."""
+ISOLATED = re.compile("\u2068{([a-z]+)}\u2069")
+SENTENCES = {"categories", "category", "why", "country"}
+"""Placeholders for what is in the visitor's language."""
+NUMBERS = {"count", "days", "withheld", "passed", "unclassified", "version"}
+
+
+def scripts(letters: str) -> set[str]:
+    """Return the first words of the Unicode names of ``letters``, which are those of their scripts."""
+    return {unicodedata.name(letter).split()[0] for letter in letters if letter.isalpha()}
+
+
+@pytest.mark.parametrize("language", sorted(SCRIPTS))
+def test_words_are_in_the_script_of_the_language(language: str) -> None:
+    """No Latin letter passes for a Cyrillic one, and nothing is left in English."""
+    texts = load_texts(language)
+    for text in (texts.name, *texts.values(), *texts.countries.values()):
+        words = re.findall(r"[^\W\d_]+", re.sub(r"\{[a-z]+\}", " ", text))
+        latin = set(re.findall("[A-Za-z]+", " ".join(words)))
+        assert latin <= LATIN_WORDS, text
+        assert scripts(re.sub("[A-Za-z]", "", "".join(words))) <= SCRIPTS[language], text
+
+
+@pytest.mark.parametrize("language", [tag for tag in languages() if load_texts(tag).direction == "rtl"])
+def test_what_may_be_latin_is_isolated_in_right_to_left_texts(language: str) -> None:
+    """ "Example, Inc." keeps its full stop at its end: names stand between U+2068 and U+2069."""
+    texts = load_texts(language)
+    for text in texts.values():
+        placeholders = set(re.findall(r"\{([a-z]+)\}", text))
+        assert placeholders - SENTENCES - NUMBERS == set(ISOLATED.findall(text)), text
+
+
+@pytest.mark.parametrize("language", ["ja", "zh-Hans", "zh-Hant"])
+def test_chinese_and_japanese_have_wide_punctuation(language: str) -> None:
+    """No comma, colon or full stop of Latin writing."""
+    assert [text for text in load_texts(language).values() if re.search(r"[,:;.?()]", text)] == []
