@@ -14,12 +14,15 @@ from consent.speedups import compiled
 _RUN = re.compile(rb"[A-Za-z0-9_$]++")
 _LONGEST_HOST = 253  # RFC 1035, section 2.3.4; nothing longer can be looked up in the DNS
 _QUOTED_URL = re.compile(rb"[\"'`](?:(?:http|ws)s?:)?\\?/\\?/")
-# A quoted URL where scripts name what they load at once. Seen from the URL, so that it is wrong towards yes.
+# A quoted URL where scripts name what they load at once, or give a name to what they import by it. Seen from the
+# URL, so that it is wrong towards yes.
 _LOADED = re.compile(
     rb"(?:src\s*+=|(?:fetch|sendBeacon|importScripts|import|EventSource|WebSocket|getScript)\s*+\("
-    rb"|(?:src|script|GET|POST|get|post)[\"']\s*+,|import|from)"
-    rb"\s*+\\?[\"'`](?:(?:http|ws)s?:)?\\?/\\?/(?=([A-Za-z0-9.-]{1,253}))"
+    rb"|(?:src|script|GET|POST|get|post)[\"']\s*+,|import|from|(?P<names>[A-Za-z0-9_$]\s*+=))"
+    rb"\s*+(?:/\*[^*/]{0,200}\*/\s*+){0,2}"
+    rb"\\?[\"'`](?:(?:http|ws)s?:)?\\?/\\?/(?=(?P<host>[A-Za-z0-9.-]{1,253}))"
 )
+_IMPORTS_NAMED = re.compile(rb"import\s*+\(\s*+(?:/\*[^*/]{0,200}\*/\s*+){0,2}[A-Za-z0-9_$]")
 
 
 class Evidence(Protocol):
@@ -32,7 +35,8 @@ class Evidence(Protocol):
         """Return those of the words that stand in ``script`` with what may follow them, and where it loads URLs.
 
         A word stands by itself, with no letter, digit, ``_`` or ``$`` around it. The places are those where a
-        known host begins, in a URL where scripts name what they load.
+        known host begins, in a URL where scripts name what they load; where they import anything by a name, those
+        where they give a URL a name, too.
         """
 
 
@@ -55,8 +59,10 @@ class PythonEvidence:
     def find(self, script: bytes) -> tuple[set[bytes], list[int]]:
         places = []
         if _QUOTED_URL.search(script):
-            loaded = _LOADED.finditer(script)
-            places = [match.end() for match in loaded if self.knows(match[1].lower().rstrip(b"."))]
+            loaded = [m for m in _LOADED.finditer(script) if self.knows(m["host"].lower().rstrip(b"."))]
+            if any(match["names"] for match in loaded) and not _IMPORTS_NAMED.search(script):
+                loaded = [match for match in loaded if not match["names"]]
+            places = [match.end() for match in loaded]
         there = self._words.keys() & set(_RUN.findall(script))
         return {word for word in there if self._words[word].search(script)}, places
 

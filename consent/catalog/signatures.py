@@ -9,7 +9,8 @@ it slow, and so that one pass over the script's words tells which signatures can
   ``{1,40}``, and all bounds of a signature multiplied stay at or below 4,096;
 * no look-behind, back-references, flags, capturing groups, or repeated groups (``(?:…)?`` is allowed).
 
-Besides the signatures, `SnippetFinder` sees code that loads a known URL straight away, ``s.src = "https://…"``.
+Besides the signatures, `SnippetFinder` sees code that loads a known URL straight away, ``s.src = "https://…"``, and
+what it imports by a name.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from consent.catalog.evidence import evidence
+from consent.catalog.imports import GAP, URL, ImportsByName, address, parts_around
 from consent.catalog.model import Match
 from consent.catalog.script_text import ScriptText
 
@@ -198,9 +200,7 @@ def _is_no_word_character(kind: str | None, piece: str) -> bool:
     )
 
 
-_URL = (
-    r"""\s*+\\?["'`](?:(?:http|ws)s?:)?\\?/\\?/(?P<host>[A-Za-z0-9.-]{1,253})(?P<target>[^\s"'`<>]{0,500})"""
-)
+_URL = rf"""{GAP}\\?["'`]{URL}"""
 _LOADING = {
     # By the word it begins with: how scripts load a URL straight away.
     word: re.compile(word + rest + _URL, re.ASCII)
@@ -221,13 +221,6 @@ _LOADING = {
         "writeln": r"""\s*+\(\s*+["'`]\s*+<(?:script|img|iframe)\s[^>]{0,200}?\bsrc\s*+=""",
     }.items()
 }
-
-
-_MOST_PLACES = 32
-# Behind a host come at most 253 and 500 characters; before it, a call with its blanks.
-_LONGEST_URL = 800
-_LONGEST_CALL = 640
-_LONG_BLANKS = re.compile(r"\s{48}", re.ASCII)
 
 
 class SnippetFinder:
@@ -271,50 +264,30 @@ class SnippetFinder:
             for signature, match in self._by_word[word]:
                 if all(other in code for other in signature.words[1:]) and signature.found_in(code, read):
                     yield match
-        for begin, end in _around(code, raw, places):
+        by_name = ImportsByName(code) if places else None
+        for begin, end in parts_around(code, raw, places):
             piece = code[begin:end]
             for loader, pattern in _LOADING.items():
                 if loader not in piece:
                     continue
                 for loading in pattern.finditer(code, begin, end):
                     # Most are nobody's we know, and need not be told from the same words in a string.
-                    found = self._match_url(*_address(loading["host"], loading["target"]))
+                    found = self._match_url(*address(loading["host"], loading["target"]))
                     if found is not None and _begins_in_code(code, loading.start(), read):
                         yield found
-
-
-def _around(code: str, raw: bytes, places: list[int]) -> list[tuple[int, int]]:
-    """Return the parts of a script that have all about the URLs at ``places`` of its UTF-8: few of them."""
-    if len(places) > _MOST_PLACES:
-        return [(0, len(code))]
-    parts: list[tuple[int, int]] = []
-    at = characters = 0
-    is_ascii = raw.isascii()
-    for place in places:
-        characters += place - at if is_ascii else len(raw[at:place].decode())
-        at = place
-        begin, end = max(0, characters - _LONGEST_CALL), characters + _LONGEST_URL
-        if _LONG_BLANKS.search(code, begin, characters):
-            return [(0, len(code))]
-        if parts and begin < parts[-1][1]:
-            parts[-1] = (parts[-1][0], end)
-        else:
-            parts.append((begin, end))
-    return parts
+            for named, sites in by_name.find(begin, end) if by_name else ():
+                found = self._match_url(*address(named["host"], named["target"]))
+                text = read(code) if found else None
+                if (
+                    found
+                    and text
+                    and text.is_code(named.start())
+                    and any(text.is_code(at) for at, _ in sites)
+                ):
+                    yield found
 
 
 def _joined(signatures: list[tuple[Signature, Match]]) -> bytes:
     """Return what may follow the word that these signatures share; empty: anything."""
     followers = [signature.followers for signature, _ in signatures]
     return bytes({*b"".join(followers)}) if all(followers) else b""
-
-
-def _address(host: str, rest: str) -> tuple[str, str]:
-    """Return host and target of a URL as written in a script, where ``/`` may be escaped."""
-    rest = rest.replace("\\/", "/").split("#", 1)[0]
-    if rest.startswith(":"):
-        port_end = rest.find("/")
-        rest = rest[port_end:] if port_end > 0 else ""
-    if not rest.startswith("/"):
-        rest = "/" + rest
-    return host.lower().rstrip("."), rest

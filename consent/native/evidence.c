@@ -228,7 +228,53 @@ static size_t ends_with_one(Bytes start, Bytes end, const char *const *words)
     return 0;
 }
 
-/* Whether the string whose quotation mark is at "quote" is where scripts name what they load. */
+#define LONGEST_COMMENT 200
+#define MOST_COMMENTS 2
+
+/* Go back over blanks and a few short comments, as tools write them: with "@vite-ignore", say. */
+static Bytes before_gap(Bytes start, Bytes at)
+{
+    for (int count = 0; (at = before_blanks(start, at)) - start > 3 && at[-1] == '/' && at[-2] == '*'; count++) {
+        Bytes within = at - 2;
+        while (within > start && at - within < LONGEST_COMMENT + 2 && within[-1] != '*' && within[-1] != '/')
+            within--;
+        if (count == MOST_COMMENTS || within - start < 2 || within[-1] != '*' || within[-2] != '/')
+            break;
+        at = within - 2;
+    }
+    return at;
+}
+
+/* Whether the script imports by a name: import(url). */
+static int imports_named(Bytes text, Bytes end)
+{
+    static const char *const words[] = {"import", NULL};
+    for (Bytes at = text; end - at > 1 && (at = memchr(at, '(', (size_t)(end - at))) != NULL;) {
+        Bytes open = at++;
+        if (!ends_with_one(text, before_blanks(text, open), words))
+            continue;
+        Bytes name = at;
+        for (int count = 0;; count++) {
+            while (name < end && (is_a(SPACE, *name) || *name == '\v'))
+                name++;
+            if (count == MOST_COMMENTS || end - name < 4 || name[0] != '/' || name[1] != '*')
+                break;
+            Bytes within = name + 2;
+            while (end - within > 1 && within - name < LONGEST_COMMENT + 2 && *within != '*' && *within != '/')
+                within++;
+            if (end - within < 2 || within[0] != '*' || within[1] != '/')
+                break;
+            name = within + 2;
+        }
+        if (name < end && is_a(WORD, *name))
+            return 1;
+    }
+    return 0;
+}
+
+enum { NOT_LOADED, LOADED, NAMED };
+
+/* Whether the string whose quotation mark is at "quote" is where scripts name what they load, or is given a name. */
 static int is_loaded(Bytes text, Bytes quote)
 {
     static const char *const assigned[] = {"src", NULL};
@@ -239,12 +285,13 @@ static int is_loaded(Bytes text, Bytes quote)
     Bytes at = quote;
     if (at > text && at[-1] == '\\')
         at--;
-    at = before_blanks(text, at);
+    at = before_gap(text, at);
     if (at == text)
-        return 0;
+        return NOT_LOADED;
     switch (at[-1]) {
     case '=':
-        return ends_with_one(text, before_blanks(text, at - 1), assigned) != 0;
+        at = before_blanks(text, at - 1);
+        return ends_with_one(text, at, assigned) ? LOADED : at > text && is_a(WORD, at[-1]) ? NAMED : NOT_LOADED;
     case '(':
         return ends_with_one(text, before_blanks(text, at - 1), called) != 0;
     case ',':
@@ -254,7 +301,7 @@ static int is_loaded(Bytes text, Bytes quote)
     return ends_with_one(text, at, bare) != 0;
 }
 
-/* Whether the "//" whose first slash is at "slash" is that of a URL of a known host that the script loads. */
+/* Whether the "//" whose first slash is at "slash" is that of a URL of a known host that the script loads, or NAMED. */
 static int loads_known(const Evidence *self, Bytes text, Bytes slash, Bytes host, Bytes end)
 {
     static const char *const schemes[] = {"https", "http", "wss", "ws", NULL};
@@ -264,27 +311,34 @@ static int loads_known(const Evidence *self, Bytes text, Bytes slash, Bytes host
     if (at > text && at[-1] == ':') {
         size_t length = ends_with_one(text, --at, schemes);
         if (length == 0)
-            return 0;
+            return NOT_LOADED;
         at -= length;
     }
-    if (at == text || (at[-1] != '"' && at[-1] != '\'' && at[-1] != '`') || !is_loaded(text, at - 1))
-        return 0;
+    if (at == text || (at[-1] != '"' && at[-1] != '\'' && at[-1] != '`'))
+        return NOT_LOADED;
+    int loaded = is_loaded(text, at - 1);
+    if (loaded == NOT_LOADED)
+        return NOT_LOADED;
     unsigned char name[253];
     size_t length = 0;
     while (host < end && length < sizeof name && is_a(HOST, *host))
         name[length++] = lower[*host++];
     while (length && name[length - 1] == '.')
         length--;
-    return knows_host(self, name, length);
+    return knows_host(self, name, length) ? loaded : NOT_LOADED;
 }
 
-/* Go to the host of the next URL that is known and loaded, from *at on; NULL: there is none. */
-static Bytes next_loaded(const Evidence *self, Bytes text, Bytes *position, Bytes end)
+/* Go to the host of the next URL that is known and loaded, from *at on; NULL: there is none.
+ * In *by_name is whether the script imports by a name; -1: nobody has looked yet. */
+static Bytes next_loaded(const Evidence *self, Bytes text, Bytes *position, Bytes end, int *by_name)
 {
     Bytes at = *position;
     while (end - at > 2 && (at = memchr(at, '/', (size_t)(end - at - 2))) != NULL) {
         Bytes slash = at++, host = slash[1] == '/' ? slash + 2 : slash[1] == '\\' && slash[2] == '/' ? slash + 3 : NULL;
-        if (host != NULL && loads_known(self, text, slash, host, end)) {
+        int loaded = host != NULL ? loads_known(self, text, slash, host, end) : NOT_LOADED;
+        if (loaded == NAMED && *by_name < 0)
+            *by_name = imports_named(text, end);
+        if (loaded == LOADED || (loaded == NAMED && *by_name)) {
             *position = host;
             return host;
         }
@@ -295,7 +349,8 @@ static Bytes next_loaded(const Evidence *self, Bytes text, Bytes *position, Byte
 int clears_script(const Evidence *self, Bytes text, Bytes end)
 {
     Bytes words = text, urls = text;
-    return next_word(self, text, &words, end) == NULL && next_loaded(self, text, &urls, end) == NULL;
+    int by_name = -1;
+    return next_word(self, text, &words, end) == NULL && next_loaded(self, text, &urls, end, &by_name) == NULL;
 }
 
 /* --- methods --- */
@@ -335,10 +390,11 @@ static PyObject *evidence_find(PyObject *object, PyObject *argument)
     if (found == NULL || places == NULL)
         goto failed;
     const Slot *slot, *last = NULL;
+    int by_name = -1;
     for (; (slot = next_word(self, text, &at, end)) != NULL; last = slot)
         if (slot != last && add_word(self, found, slot) < 0)
             goto failed;
-    for (at = text; (host = next_loaded(self, text, &at, end)) != NULL;)
+    for (at = text; (host = next_loaded(self, text, &at, end, &by_name)) != NULL;)
         if (add_place(places, (Py_ssize_t)(host - text)) < 0)
             goto failed;
     return Py_BuildValue("(NN)", found, places);

@@ -141,7 +141,8 @@ _code = st.lists(
         st.builds(
             lambda form, url: form.replace("URL", url),
             st.sampled_from(
-                ['s.src="URL";', "fetch('URL')", '{"a":"URL"}', "// URL", "import 'URL'", "x='src=\"URL\"'"]
+                ['s.src="URL";', "fetch('URL')", '{"a":"URL"}', "// URL", "import 'URL'",
+                 "const u = 'URL'; import(u)", "import(/* x */ 'URL')", "x='src=\"URL\"'"]
             ),
             _url,
         ),

@@ -1,0 +1,154 @@
+"""What scripts import: by a URL, or by a name that they have given to one.
+
+Only what can be told for certain: a literal that an ``import``, ``export … from`` or ``importScripts`` has, and
+``import(url)`` where ``url`` is declared once, with a literal, and is nowhere the name of anything else. A URL that
+merely stands in a script, in an application's own data, is none of this.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from consent.catalog.evidence import Evidence
+from consent.catalog.script_text import ScriptText
+
+GAP = r"\s*+(?:/\*[^*/]{0,200}\*/\s*+){0,2}"
+"""Blanks, and the comments that tools leave before what is imported: at most two, and short."""
+URL = r"""(?:(?:http|ws)s?:)?\\?/\\?/(?P<host>[A-Za-z0-9.-]{1,253})(?P<target>[^\s"'`<>]{0,500})"""
+"""A URL with a host, as it stands between quotation marks."""
+_MOST_PLACES = 32
+# Behind a host come at most 253 and 500 characters; before it, a call with its blanks and comments.
+_LONGEST_URL = 800
+_LONGEST_CALL = 1100
+_LONG_BLANKS = re.compile(r"\s{48}", re.ASCII)
+
+_IMPORTED_NAME = re.compile(
+    rf"(?<![\w$.])import\s*+\({GAP}(?P<name>[A-Za-z_$][\w$]{{0,63}}+)(?=\s*+[,)])", re.ASCII
+)
+_NAMED = re.compile(
+    rf"""(?:(?<![\w$.])(?:const|let|var)\s++|,\s*+)(?P<name>[A-Za-z_$][\w$]{{0,63}}+)\s*+={GAP}["'`]{URL}""",
+    re.ASCII,
+)
+_MOST_NAMES = 32
+_LITERAL = re.compile(
+    rf"(?<![\w$])(?:(?P<static>(?<!\.)(?:import|from){GAP}(?=[\"']))"
+    rf"|(?P<call>(?<!\.)import|importScripts)\s*+\({GAP}(?=[\"'`]))"
+    rf"(?P<quote>[\"'`])(?P<text>(?={URL})(?:(?!(?P=quote))[^\\\r\n$]|\\[^\r\n]|\$(?!\{{)){{1,800}}+)"
+    r"(?=(?P<whole>(?P=quote)\s*+[,)])?)",
+    re.ASCII,
+)
+NOTHING = "about:invalid"
+"""Imported in place of something else, it fails as a blocked request does."""
+EMPTY = "data:text/javascript,"
+"""A module, or a script, that does nothing: what imports it goes on."""
+
+
+class Import(NamedTuple):
+    """One thing that a script imports: ``code[start:end]``, which may give way to ``instead``."""
+
+    start: int
+    end: int
+    instead: str
+    host: str
+    target: str
+
+
+def address(host: str, rest: str) -> tuple[str, str]:
+    """Return host and target of a URL as written in a script, where ``/`` may be escaped."""
+    rest = rest.replace("\\/", "/").split("#", 1)[0]
+    if rest.startswith(":"):
+        port_end = rest.find("/")
+        rest = rest[port_end:] if port_end > 0 else ""
+    if not rest.startswith("/"):
+        rest = "/" + rest
+    return host.lower().rstrip("."), rest
+
+
+def parts_around(code: str, raw: bytes, places: list[int]) -> list[tuple[int, int]]:
+    """Return the parts of a script that have all about the URLs at ``places`` of its UTF-8: few of them."""
+    if len(places) > _MOST_PLACES:
+        return [(0, len(code))]
+    parts: list[tuple[int, int]] = []
+    at = characters = 0
+    is_ascii = raw.isascii()
+    for place in places:
+        characters += place - at if is_ascii else len(raw[at:place].decode())
+        at = place
+        begin, end = max(0, characters - _LONGEST_CALL), characters + _LONGEST_URL
+        if _LONG_BLANKS.search(code, begin, characters):
+            return [(0, len(code))]
+        if parts and begin < parts[-1][1]:
+            parts[-1] = (parts[-1][0], end)
+        else:
+            parts.append((begin, end))
+    return parts
+
+
+class ImportsByName:
+    """What one script imports by a name: ``const url = "https://…"; import(url)``."""
+
+    def __init__(self, code: str) -> None:
+        self._code = code
+        self._sites: dict[str, list[tuple[int, int]]] = {}
+        self._constant: dict[str, bool] = {}
+        for match in _IMPORTED_NAME.finditer(code):
+            if match["name"] in self._sites or len(self._sites) < _MOST_NAMES:
+                self._sites.setdefault(match["name"], []).append(match.span("name"))
+
+    def find(self, begin: int, end: int) -> Iterator[tuple[re.Match[str], list[tuple[int, int]]]]:
+        """Yield each declaration between the two places, with where its name is imported.
+
+        The match has the groups ``host`` and ``target``. Whether it is code, nobody has looked.
+        """
+        if not self._sites:
+            return
+        for match in _NAMED.finditer(self._code, begin, end):
+            name = match["name"]
+            if name in self._sites and self._is_constant(name):
+                yield match, self._sites[name]
+
+    def _is_constant(self, name: str) -> bool:
+        """Tell whether a name gets a value once, and is not that of a parameter, too."""
+        if name not in self._constant:
+            escaped = re.escape(name)
+            gets = re.compile(
+                rf"(?<![\w$.]){escaped}\s*+(?:[-+*/%&|^?]{{0,3}}=(?![=>])|\+\+|--)", re.ASCII
+            ).findall(self._code)
+            parameter = re.compile(
+                rf"(?<![\w$.]){escaped}\s*+=>|[(,]\s*+{escaped}\s*+(?:,[^()]{{0,200}})?\)\s*+(?:=>|\{{)",
+                re.ASCII,
+            ).search(self._code)
+            self._constant[name] = len(gets) == 1 and parameter is None
+        return self._constant[name]
+
+
+def imports(script: bytes, evidence: Evidence) -> tuple[str, list[Import]]:
+    """Return a script's text, and what it imports of the hosts that ``evidence`` knows, in order.
+
+    The text is UTF-8; bytes that are none come back with ``surrogateescape``. It is empty where nothing is found.
+    """
+    if b"import" not in script and b"from" not in script:
+        return "", []
+    _, places = evidence.find(script)
+    if not places:
+        return "", []
+    code = script.decode("utf-8", "surrogateescape")
+    text = ScriptText(code)
+    by_name = ImportsByName(code)
+    found: dict[int, Import] = {}
+    for begin, end in parts_around(code, code.encode("utf-8", "replace"), places):
+        for match in _LITERAL.finditer(code, begin, end):
+            if text.is_code(match.start()):
+                stays = match["static"] or (match["call"] == "importScripts" and match["whole"])
+                found[match.start("text")] = Import(
+                    *match.span("text"), EMPTY if stays else NOTHING, *address(match["host"], match["target"])
+                )
+        for match, sites in by_name.find(begin, end):
+            if text.is_code(match.start()):
+                where = address(match["host"], match["target"])
+                found |= {
+                    site[0]: Import(*site, f'"{NOTHING}"', *where) for site in sites if text.is_code(site[0])
+                }
+    return code, [found[start] for start in sorted(found)]
