@@ -93,6 +93,24 @@ class Edge:
         self.size = size
         self._partial = [split_hashes(hashes) for hashes in partial]
 
+    @classmethod
+    def load(cls, size: int, read: ReadTile) -> Edge:
+        """Return the edge of a tree of ``size`` leaves, as it is kept.
+
+        Raises:
+            InvalidProofError: a tile of it is missing or was altered.
+        """
+        partial = []
+        for level, width in enumerate(edge_widths(size)):
+            index = (size >> (TILE_HEIGHT * level)) // TILE_WIDTH
+            hashes = read(level, index, width) if width else b""
+            if len(hashes) != HASH_BYTES * width:
+                raise InvalidProofError(
+                    f"{tile_path(level, index)} was altered: it has {len(hashes) // HASH_BYTES} hashes, not {width}"
+                )
+            partial.append(hashes)
+        return cls(size, partial)
+
     def copy(self) -> Edge:
         """Return another edge that grows by itself."""
         other = Edge(self.size)
@@ -148,6 +166,17 @@ def split_hashes(hashes: bytes) -> list[bytes]:
     if len(hashes) % HASH_BYTES:
         raise InvalidProofError(f"{len(hashes)} bytes are not a number of hashes of {HASH_BYTES}")
     return [hashes[start : start + HASH_BYTES] for start in range(0, len(hashes), HASH_BYTES)]
+
+
+def kept_tile(level: int, index: int, hashes: bytes, width: int) -> bytes:
+    """Return the first ``width`` hashes of what is kept of a tile, or as many as there are.
+
+    Raises:
+        InvalidProofError: it is not hashes.
+    """
+    if len(hashes) % HASH_BYTES or len(hashes) > HASH_BYTES * TILE_WIDTH:
+        raise InvalidProofError(f"{tile_path(level, index)} was altered: it has {len(hashes)} bytes")
+    return hashes[: HASH_BYTES * width]
 
 
 def tile_width(level: int, index: int, size: int) -> int:

@@ -10,16 +10,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from consent.checkpoint import Checkpoint, InclusionProof, Verifier
+from consent.checkpoint import Checkpoint, Verifier
 from consent.enforcement_log import EnforcementCount, EnforcementKind
-from consent.errors import InvalidProofError, InvalidReceiptError, SealBrokenError, StoreUnavailable
+from consent.errors import InvalidProofError, InvalidReceiptError, StoreUnavailable
 from consent.evidence import Evidence
-from consent.merkle import inclusion_proof
+from consent.log_rows import evidence_of, logged_receipt, open_row, uuid_bytes
 from consent.receipts import Artefact, Outcome, Receipt
 from consent.sealed_receipt import DailyCount, DailyKey
-from consent.sealing import SALT_BYTES, LedgerKeys, Sealer
+from consent.sealing import LedgerKeys, Sealer
 from consent.signing import CheckpointSigner
-from consent.sqlite_schema import BUSY_SECONDS, SCHEMA_VERSION, schema_of, uuid_bytes
+from consent.sqlite_schema import BUSY_SECONDS, SCHEMA_VERSION, schema_of
 from consent.sqlite_tree import checkpoints, last_checkpoint, origin_of, read_tile, tiles_at
 from consent.store import Leaf, LoggedReceipt
 
@@ -179,7 +179,7 @@ class SQLiteReceiptLog:
             rows = self._connection.execute(
                 f"{_ROWS} WHERE leaf >= ? AND leaf < ? ORDER BY leaf", (first, first + limit)
             )
-            return [self._leaf(*row) for row in rows]
+            return [open_row(self._sealer, *row) for row in rows]
 
     def stored_tile(self, level: int, index: int, width: int) -> bytes:
         """Return what is kept of a tile, up to ``width`` hashes, altered or not."""
@@ -206,57 +206,13 @@ class SQLiteReceiptLog:
             note = last_checkpoint(self._connection)
             if row is None or note is None:
                 return None
-            leaf = self._leaf(*row)
-            size = Checkpoint.of_note(note).size
-            if leaf.broken is not None:
-                raise SealBrokenError(f"the receipt at leaf {leaf.number} does not open: {leaf.broken}")
-            if leaf.record is None or leaf.salt is None or leaf.number >= size:
-                return None
-            hashes = inclusion_proof(leaf.number, size, tiles_at(self._connection, size).subtree)
-        return Evidence(leaf.record, leaf.salt, InclusionProof(leaf.number, tuple(hashes), note))
+            tiles = tiles_at(self._connection, Checkpoint.of_note(note).size)
+            return evidence_of(open_row(self._sealer, *row), note, tiles)
 
     def _select(self, clause: str, values: tuple[object, ...]) -> Sequence[LoggedReceipt]:
         with self._reading():
             rows = self._connection.execute(f"{_ROWS} WHERE outcome IS NOT NULL {clause}", values).fetchall()
-        logged = []
-        for row in rows:
-            leaf = self._leaf(*row)
-            if leaf.broken is not None:
-                raise SealBrokenError(f"the receipt at leaf {leaf.number} does not open: {leaf.broken}")
-            try:
-                if leaf.record is None or not leaf.proves_record:
-                    raise InvalidReceiptError("it is not the one that the log commits to")
-                receipt = Receipt.from_bytes(leaf.record)
-                if self._sealer.id_tag(uuid_bytes(receipt.receipt_id)) != row[1]:
-                    raise InvalidReceiptError(
-                        f"it is recorded under another id than its own, {receipt.receipt_id}"
-                    )
-            except InvalidReceiptError as error:
-                raise InvalidReceiptError(f"the receipt at leaf {leaf.number} was altered: {error}") from None
-            logged.append(LoggedReceipt(leaf.number, receipt))
-        return logged
-
-    def _leaf(
-        self,
-        number: int,
-        id_tag: bytes,
-        committed: bytes,
-        body: bytes | None,
-        outcome: str | None,
-        tag: bytes | None,
-        wrapped_key: bytes | None,
-    ) -> Leaf:
-        if body is None:
-            return Leaf(number, committed, None, None)
-        if outcome is None:
-            return Leaf(number, committed, body[:SALT_BYTES], body[SALT_BYTES:])
-        try:
-            if tag is None or wrapped_key is None:
-                raise SealBrokenError("its visitor's key is missing")
-            salt, record = self._sealer.open(self._sealer.unwrap(wrapped_key, tag), body, id_tag)
-        except SealBrokenError as error:
-            return Leaf(number, committed, None, None, str(error))
-        return Leaf(number, committed, salt, record)
+        return [logged_receipt(self._sealer, open_row(self._sealer, *row), row[1]) for row in rows]
 
     @contextlib.contextmanager
     def one_moment(self) -> Iterator[None]:

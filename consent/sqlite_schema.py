@@ -119,15 +119,3 @@ def pragma(connection: sqlite3.Connection, statement: str) -> object:
     """Run a ``PRAGMA``, a question or a setting, and return SQLite's one answer."""
     (answer,) = connection.execute(f"PRAGMA {statement}").fetchone()
     return answer
-
-
-def uuid_bytes(text: str) -> bytes:
-    """Return the 16 bytes of an id.
-
-    Raises:
-        ValueError: it is no UUID.
-    """
-    key = bytes.fromhex(text.replace("-", ""))
-    if len(key) != 16:
-        raise ValueError("a UUID has 32 hexadecimal digits")
-    return key

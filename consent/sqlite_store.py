@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
 import logging
 import os
 import threading
@@ -23,20 +22,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from consent import sqlite_erasing
+from consent.append_queue import AppendQueue, Entry, deliver
 from consent.enforcement_log import EnforcementKind
 from consent.erasure import Erasure
-from consent.errors import StoreError, StoreFull, StoreUnavailable
+from consent.errors import StoreError, StoreUnavailable
 from consent.receipts import Artefact, Receipt
-from consent.sealed_receipt import SealedReceipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.sqlite_database import LogDatabase
 
 SCRUBBING_SECONDS = 10.0
 """How long an erasure waits for readers that still need what is to be gone."""
-
-# Not all of a thousand: while some are being written, the event loop answers those before and takes new ones.
-_MAX_BATCH = 512
-_MAX_WAITING_BYTES = 64 * 1024 * 1024
 
 _T = TypeVar("_T")
 
@@ -99,7 +94,7 @@ class SQLiteStore:
     async def append(self, receipt: Receipt, artefacts: Sequence[Artefact] = ()) -> None:
         """Record ``receipt``; return only once it is durable. See :meth:`consent.store.Store.append`."""
         loop = asyncio.get_running_loop()
-        entry = _Entry(receipt, self._sealer, tuple(artefacts), loop)
+        entry = Entry(receipt, self._sealer, tuple(artefacts), loop)
         with self._lock:
             self._started().put(entry)
         await entry.done
@@ -275,44 +270,14 @@ os.register_at_fork(
 atexit.register(_registry.at_exit)
 
 
-class _Entry:
-    """One receipt that waits to be recorded, and the caller who waits for it."""
-
-    __slots__ = ("artefacts", "done", "loop", "receipt", "shown")
-
-    def __init__(
-        self,
-        receipt: Receipt,
-        sealer: Sealer,
-        artefacts: tuple[Artefact, ...],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self.receipt = SealedReceipt(receipt, sealer)
-        self.shown = None if receipt.shown_hash is None else bytes.fromhex(receipt.shown_hash)
-        self.artefacts = {bytes.fromhex(artefact.hash): artefact for artefact in artefacts}
-        self.loop = loop
-        self.done: asyncio.Future[None] = loop.create_future()
-
-    def settle(self, error: StoreError | None) -> None:
-        """Tell the caller. Runs in the caller's loop; a caller that was cancelled is gone."""
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
-
-
 class _Writer:
     """The thread that records, and the queue it drains. Told to stop, it ends once the queue is empty."""
 
     def __init__(self, database: LogDatabase, max_waiting: int) -> None:
         self._database = database
-        self._max_waiting = max_waiting
         self._arrived = threading.Condition()
-        self._queue: deque[_Entry] = deque()
+        self._queue = AppendQueue(max_waiting)
         self._tasks: deque[Callable[[LogDatabase], None]] = deque()
-        self._waiting_bytes = 0
         self._stopping = False
         self._in_use = threading.Lock()
         # A daemon, so that a store that nobody closed does not keep the program alive: it is closed at exit.
@@ -322,16 +287,9 @@ class _Writer:
         except RuntimeError as error:
             raise StoreUnavailable(f"no thread for recording receipts: {error}; raise the limit") from error
 
-    def put(self, entry: _Entry) -> None:
+    def put(self, entry: Entry) -> None:
         with self._arrived:
-            if (
-                len(self._queue) >= self._max_waiting
-                or self._waiting_bytes + len(entry.receipt.record) > _MAX_WAITING_BYTES
-            ):
-                raise StoreFull(f"{len(self._queue)} receipts wait to be recorded: try again shortly")
-            self._queue.append(entry)
-            self._waiting_bytes += len(entry.receipt.record)
-            if len(self._queue) == 1:
+            if self._queue.put(entry):
                 self._arrived.notify()
 
     def put_task(self, task: Callable[[LogDatabase], None]) -> None:
@@ -363,7 +321,7 @@ class _Writer:
             if batch:
                 with self._in_use:
                     errors = self._record(batch)
-                _deliver(batch, errors)
+                deliver(batch, errors)
             # Only now: nobody waits for these.
             with self._in_use:
                 for task in tasks:
@@ -388,15 +346,14 @@ class _Writer:
                 self._arrived.wait(seconds)
             return True
 
-    def _take(self) -> tuple[list[_Entry], list[Callable[[LogDatabase], None]]]:
+    def _take(self) -> tuple[list[Entry], list[Callable[[LogDatabase], None]]]:
         with self._arrived:
-            batch = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_BATCH))]
-            self._waiting_bytes -= sum([len(entry.receipt.record) for entry in batch])
+            batch = self._queue.take()
             tasks = list(self._tasks)
             self._tasks.clear()
         return batch, tasks
 
-    def _record(self, batch: Sequence[_Entry]) -> Sequence[StoreError | None]:
+    def _record(self, batch: Sequence[Entry]) -> Sequence[StoreError | None]:
         try:
             return self._database.record(batch)
         except StoreUnavailable as error:
@@ -409,18 +366,3 @@ class _Writer:
             reason = error
         # One exception each: they are raised in as many tasks, and each raise adds to the traceback.
         return [StoreUnavailable(str(reason)) for _ in batch]
-
-
-def _deliver(batch: Sequence[_Entry], errors: Sequence[StoreError | None]) -> None:
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Entry, StoreError | None]]] = {}
-    for entry, error in zip(batch, errors, strict=True):
-        by_loop.setdefault(entry.loop, []).append((entry, error))
-    for loop, settled in by_loop.items():
-        # A loop that was closed has nobody left who waits; what he wanted recorded is recorded.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_settle, settled)
-
-
-def _settle(settled: list[tuple[_Entry, StoreError | None]]) -> None:
-    for entry, error in settled:
-        entry.settle(error)

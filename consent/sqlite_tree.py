@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from functools import partial
 
-from consent.errors import InvalidProofError
-from consent.merkle import TILE_WIDTH, Edge, Tile, Tiles, edge_widths, leaf_hash, tile_path
+from consent.merkle import TILE_WIDTH, Edge, Tile, Tiles, kept_tile, leaf_hash
 
 
 def log_size(connection: sqlite3.Connection) -> int:
@@ -27,10 +27,7 @@ def read_tile(connection: sqlite3.Connection, level: int, index: int, width: int
         (level, index),
     ).fetchone()
     if row is not None:
-        hashes: bytes = row[0]
-        if len(hashes) % 32 or len(hashes) > 32 * TILE_WIDTH:
-            raise InvalidProofError(f"{tile_path(level, index)} was altered: it has {len(hashes)} bytes")
-        return hashes[: 32 * width]
+        return kept_tile(level, index, row[0], width)
     if level > 0:
         return b""
     first = index * TILE_WIDTH
@@ -47,17 +44,7 @@ def load_edge(connection: sqlite3.Connection) -> Edge:
     Raises:
         InvalidProofError: a tile of it is missing or was altered.
     """
-    size = log_size(connection)
-    partial = []
-    for level, width in enumerate(edge_widths(size)):
-        index = (size >> (8 * level)) // TILE_WIDTH
-        hashes = read_tile(connection, level, index, width) if width else b""
-        if len(hashes) != 32 * width:
-            raise InvalidProofError(
-                f"{tile_path(level, index)} was altered: it has {len(hashes) // 32} hashes, not {width}"
-            )
-        partial.append(hashes)
-    return Edge(size, partial)
+    return Edge.load(log_size(connection), partial(read_tile, connection))
 
 
 def write_tiles(connection: sqlite3.Connection, tiles: Iterable[Tile]) -> None:
@@ -73,7 +60,7 @@ def write_tiles(connection: sqlite3.Connection, tiles: Iterable[Tile]) -> None:
 
 def tiles_at(connection: sqlite3.Connection, size: int) -> Tiles:
     """Return the tree of the first ``size`` leaves."""
-    return Tiles(size, lambda level, index, width: read_tile(connection, level, index, width))
+    return Tiles(size, partial(read_tile, connection))
 
 
 def last_checkpoint(connection: sqlite3.Connection) -> str | None:

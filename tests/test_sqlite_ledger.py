@@ -20,13 +20,14 @@ import pytest
 from consent import sqlite_database, sqlite_erasing, sqlite_migration, sqlite_store
 from consent.checkpoint import Checkpoint, Signer, open_checkpoint
 from consent.errors import SealBrokenError, StoreError, StoreUnavailable
+from consent.log_rows import uuid_bytes
 from consent.merkle import consistency_proof, verify_consistency
 from consent.receipts import Artefact, Receipt
 from consent.sealed_receipt import SealedReceipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.sqlite_database import LogDatabase
 from consent.sqlite_log import SQLiteReceiptLog
-from consent.sqlite_schema import APPLICATION_ID, uuid_bytes
+from consent.sqlite_schema import APPLICATION_ID
 from consent.sqlite_store import SQLiteStore
 from consent.sqlite_tree import tiles_at
 from tests.test_receipts import KEYS, SHOWN, make_receipt, receipt_id

@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from consent import sqlite_database, sqlite_recording, sqlite_store
+from consent import append_queue, sqlite_database, sqlite_recording
 from consent.errors import StoreError, StoreFull, StoreUnavailable
 from consent.merkle import leaf_hash, tree_root
 from consent.receipts import Artefact, Receipt
@@ -324,7 +324,7 @@ def test_a_full_queue_turns_callers_away_and_forgets_none(path: Path) -> None:
 
 def test_a_full_queue_is_also_one_of_too_many_bytes(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded whatever the receipts weigh."""
-    monkeypatch.setattr(sqlite_store, "_MAX_WAITING_BYTES", 100)
+    monkeypatch.setattr(append_queue, "MAX_WAITING_BYTES", 100)
     assert [type(error) for error in append_all(SQLiteStore(path, KEYS), make_receipt(1))] == [StoreFull]
 
 
