@@ -17,10 +17,13 @@ from consent.errors import ErasureHeldError, StoreError
 from consent.evidence import Evidence
 from consent.merkle import Tiles, consistency_proof, leaf_hash, tree_root, verify_consistency
 from consent.moments import parse_moment
+from consent.postgresql_log import PostgreSQLReceiptLog
+from consent.postgresql_store import PostgreSQLStore
 from consent.receipts import Artefact, Outcome, Receipt
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
 from consent.store import CHECKPOINT_SECONDS, Erasing, Leaf, Ledger, ReceiptLog, Store
+from tests.postgresql import shared_server
 from tests.test_receipts import KEYS, SHOWN, make_receipt, receipt_id
 
 T = TypeVar("T")
@@ -57,7 +60,21 @@ class SQLiteBackend:
         return SQLiteReceiptLog(self.path, KEYS)
 
 
-@pytest.fixture(params=[SQLiteBackend], ids=["sqlite"])
+class PostgreSQLBackend:
+    """A database of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = shared_server().new_database()
+        self.store().prepare()
+
+    def store(self) -> PostgreSQLStore:
+        return PostgreSQLStore(self.url, KEYS)
+
+    def log(self) -> PostgreSQLReceiptLog:
+        return PostgreSQLReceiptLog(self.url, KEYS)
+
+
+@pytest.fixture(params=[SQLiteBackend, PostgreSQLBackend], ids=["sqlite", "postgresql"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Backend:
     make: Callable[[Path], Backend] = request.param
     return make(tmp_path)

@@ -1,0 +1,205 @@
+"""Forgetting in PostgreSQL: a visitor, what is past its time, and old wrapping keys. Blocks.
+
+All of it happens in the turn of the one who may change the log, after what was recorded before became leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+from consent.erasure import MAX_ERASED, Erasure, ErasureReason
+from consent.errors import ErasureHeldError
+from consent.moments import format_moment
+from consent.postgresql_schema import IS_PARTITIONED, partition_of
+from consent.postgresql_sequencer import Sequencer, Turn
+from consent.sealing import Sealer, commitment
+
+STEP_RECORDS: Final = 5_000
+"""How many records one transaction of :meth:`Eraser.expire` erases, unless it drops a whole month."""
+STEP_KEYS: Final = 1_000
+"""How many keys one transaction of :meth:`Eraser.rewrap` wraps anew."""
+
+_EXPIRED: Final = """FROM consent_record r WHERE r.site = $1 AND r.time_ms < $2
+    AND NOT EXISTS (SELECT 1 FROM consent_hold h WHERE h.tag = r.tag)"""
+
+_ERASE_EXPIRED: Final = f"""
+WITH past AS (
+    SELECT r.month, r.id_tag, l.number
+    FROM (SELECT r.month, r.id_tag, r.time_ms {_EXPIRED}) r JOIN consent_leaf l ON l.id_tag = r.id_tag
+    ORDER BY r.time_ms LIMIT $3
+), gone AS (
+    DELETE FROM consent_record r USING past WHERE r.month = past.month AND r.id_tag = past.id_tag
+    RETURNING past.number
+)
+SELECT number FROM gone ORDER BY number
+"""  # noqa: S608 - ours
+
+
+class Eraser:
+    """Erases in one log. See :class:`consent.store.Erasing`.
+
+    Args:
+        sequencer: makes leaves.
+        sealer: has the log's keys.
+        clock: returns seconds since 1970-01-01T00:00:00Z.
+    """
+
+    def __init__(self, sequencer: Sequencer, sealer: Sealer, clock: Callable[[], float]) -> None:
+        self._sequencer = sequencer
+        self._sealer = sealer
+        self._clock = clock
+
+    def erase(self, subject: str) -> Sequence[Erasure]:
+        """Erase a visitor. See :meth:`consent.store.Erasing.erase`."""
+        tag = self._sealer.tag(bytes.fromhex(subject))
+        self._sequencer.catch_up()
+        with self._sequencer.turn() as turn:
+            held = turn.transaction.fetch("SELECT reason FROM consent_hold WHERE tag = $1", tag)
+            if held:
+                raise ErasureHeldError(
+                    f"nothing was erased: this visitor's records are held ({held[0]['reason']})"
+                )
+            rows = turn.transaction.fetch(
+                "WITH gone AS (DELETE FROM consent_record r USING consent_leaf l"
+                " WHERE r.tag = $1 AND l.id_tag = r.id_tag RETURNING l.number) SELECT number FROM gone ORDER BY number",
+                tag,
+            )
+            return self._append(turn, [row["number"] for row in rows], ErasureReason.REQUEST)
+
+    def count_expired(self, site: str, before_ms: int) -> int:
+        """Return how many records :meth:`expire` would erase."""
+        ((count,),) = self._sequencer.session.fetch(f"SELECT count(*) {_EXPIRED}", site, before_ms)
+        return int(count)
+
+    def expire(self, site: str, before_ms: int) -> int:
+        """Erase what is past its time. See :meth:`consent.store.Erasing.expire`."""
+        self._sequencer.catch_up()
+        count = 0
+        for month in self._whole_months(before_ms):
+            count += self._drop(month, site)
+        while erased := self._expire_some(site, before_ms):
+            count += erased
+        return count
+
+    def _whole_months(self, before_ms: int) -> list[int]:
+        """Return the months that have a table of their own, and ended before that moment."""
+        ((partitioned,),) = self._sequencer.session.fetch(IS_PARTITIONED)
+        if not partitioned:
+            return []
+        limit = datetime.fromtimestamp(before_ms / 1_000, UTC)
+        rows = self._sequencer.session.fetch(
+            "SELECT DISTINCT month FROM consent_record WHERE month < $1 ORDER BY month",
+            limit.year * 100 + limit.month,
+        )
+        return [row["month"] for row in rows]
+
+    def _drop(self, month: int, site: str) -> int:
+        """Drop a month's table, if all of it is to be erased; return how many records that were."""
+        with self._sequencer.turn() as turn:
+            table = partition_of(month)
+            turn.transaction.run(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            ((kept,),) = turn.transaction.fetch(
+                f"SELECT EXISTS (SELECT 1 FROM {table} r WHERE r.site <> $1"  # noqa: S608 - ours
+                " OR EXISTS (SELECT 1 FROM consent_hold h WHERE h.tag = r.tag)"
+                " OR NOT EXISTS (SELECT 1 FROM consent_leaf l WHERE l.id_tag = r.id_tag))",
+                site,
+            )
+            if kept:
+                return 0
+            rows = turn.transaction.fetch(
+                f"SELECT l.number FROM {table} r JOIN consent_leaf l ON l.id_tag = r.id_tag"  # noqa: S608 - ours
+                " ORDER BY l.number"
+            )
+            turn.transaction.run(f"DROP TABLE {table}")
+            self._append(turn, [row["number"] for row in rows], ErasureReason.RETENTION)
+        return len(rows)
+
+    def _expire_some(self, site: str, before_ms: int) -> int:
+        with self._sequencer.turn() as turn:
+            rows = turn.transaction.fetch(
+                _ERASE_EXPIRED,
+                site,
+                before_ms,
+                STEP_RECORDS,
+            )
+            self._append(turn, [row["number"] for row in rows], ErasureReason.RETENTION)
+        return len(rows)
+
+    def hold(self, subject: str, reason: str | None) -> bool:
+        """Hold a visitor's records, or let them go. See :meth:`consent.store.Erasing.hold`."""
+        tag = self._sealer.tag(bytes.fromhex(subject))
+        with self._sequencer.turn() as turn:
+            ((known,),) = turn.transaction.fetch(
+                "SELECT EXISTS (SELECT 1 FROM consent_record WHERE tag = $1)", tag
+            )
+            if reason is None:
+                turn.transaction.execute("DELETE FROM consent_hold WHERE tag = $1", tag)
+            elif known:
+                turn.transaction.execute(
+                    "INSERT INTO consent_hold VALUES ($1, $2) ON CONFLICT (tag) DO UPDATE SET reason = excluded.reason",
+                    tag,
+                    reason,
+                )
+        return bool(known)
+
+    def rewrap(self) -> int:
+        """Wrap all keys under the wrapping key in use; return how many were under another.
+
+        Raises:
+            SealBrokenError: a key is wrapped under one that is not in the key file.
+        """
+        count, month, after = 0, 0, b""
+        while True:
+            with self._sequencer.turn() as turn:
+                rows = turn.transaction.fetch(
+                    "SELECT month, id_tag, tag, wrapped_key FROM consent_record WHERE (month, id_tag) > ($1, $2)"
+                    " ORDER BY month, id_tag LIMIT $3",
+                    month,
+                    after,
+                    STEP_KEYS,
+                )
+                if not rows:
+                    return count
+                old = [row for row in rows if not self._sealer.is_current(row["wrapped_key"])]
+                keys = [
+                    self._sealer.wrap(self._sealer.unwrap(row["wrapped_key"], row["tag"]), row["tag"])
+                    for row in old
+                ]
+                turn.transaction.execute(
+                    "UPDATE consent_record r SET wrapped_key = a.wrapped_key"
+                    " FROM unnest($1::integer[], $2::bytea[], $3::bytea[]) AS a (month, id_tag, wrapped_key)"
+                    " WHERE r.month = a.month AND r.id_tag = a.id_tag",
+                    [row["month"] for row in old],
+                    [row["id_tag"] for row in old],
+                    keys,
+                )
+            count += len(old)
+            month, after = rows[-1]["month"], rows[-1]["id_tag"]
+
+    def _append(self, turn: Turn, leaves: Sequence[int], reason: ErasureReason) -> Sequence[Erasure]:
+        """Append what says that the records of ``leaves`` were erased."""
+        erasures = [
+            Erasure(
+                erasure_id=str(UUID(bytes=self._sealer.random_bytes(16), version=4)),
+                time=format_moment(int(self._clock() * 1_000)),
+                reason=reason,
+                erased=leaves[start : start + MAX_ERASED],
+            )
+            for start in range(0, len(leaves), MAX_ERASED)
+        ]
+        if erasures:
+            bodies = [(self._sealer.salt(), erasure.canonical_bytes()) for erasure in erasures]
+            id_tags = [self._sealer.id_tag(UUID(erasure.erasure_id).bytes) for erasure in erasures]
+            first = turn.append(
+                [(tag, commitment(*body), None) for tag, body in zip(id_tags, bodies, strict=True)]
+            )
+            turn.transaction.execute(
+                "UPDATE consent_leaf l SET body = a.body FROM unnest($1::bigint[], $2::bytea[]) AS a (number, body)"
+                " WHERE l.number = a.number",
+                range(first, first + len(bodies)),
+                [salt + record for salt, record in bodies],
+            )
+        return erasures

@@ -1,0 +1,239 @@
+"""Reading the log that is kept in PostgreSQL, also while others record there, and also on a replica."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import asyncpg
+
+from consent.checkpoint import Checkpoint, Verifier
+from consent.enforcement_log import EnforcementCount, EnforcementKind
+from consent.errors import InvalidProofError, InvalidReceiptError, StoreUnavailable
+from consent.evidence import Evidence
+from consent.log_rows import evidence_of, logged_receipt, open_row, uuid_bytes
+from consent.merkle import Tiles
+from consent.postgresql_sequencer import last_checkpoint, read_tile
+from consent.postgresql_session import Session, Transaction
+from consent.receipts import Artefact, Outcome, Receipt
+from consent.sealed_receipt import DailyCount, DailyKey
+from consent.sealing import LedgerKeys, Sealer
+from consent.signing import CheckpointSigner
+from consent.store import Leaf, LoggedReceipt
+
+
+class PostgreSQLReceiptLog:
+    """Reads what :class:`consent.postgresql_store.PostgreSQLStore` recorded.
+
+    Implements :class:`consent.store.ReceiptLog` and :class:`consent.store.Ledger`. Never writes, works while others
+    write, and holds nobody up. Safe to share between threads; not to be carried across a fork. Close it, or use it as
+    a context manager.
+
+    Args:
+        url: the database, or a replica of it that follows it.
+        keys: the log's secrets.
+        timeout_seconds: How long the server may take for a statement.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached, or there is no log in it yet.
+    """
+
+    def __init__(self, url: str, keys: LedgerKeys, *, timeout_seconds: float = 60.0) -> None:
+        self._keys = keys
+        self._sealer = Sealer(keys)
+        self._lock = threading.RLock()
+        self._moment: Transaction | None = None
+        self._session = Session(url, timeout_seconds)
+        try:
+            self.verifiers()
+        except BaseException:
+            self._session.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        # Whoever serves the log from it has it as long as he lives.
+        if hasattr(self, "_session"):
+            self._session.close()
+
+    def close(self) -> None:
+        """Let go of the database. May be repeated."""
+        with self._lock:
+            self._session.close()
+
+    def get(self, receipt_id: str) -> Receipt | None:
+        """Return the receipt with this id, or ``None``."""
+        try:
+            id_tag = self._sealer.id_tag(uuid_bytes(receipt_id))
+        except ValueError:
+            return None
+        rows = self._select("l.id_tag = $1", "", id_tag)
+        return rows[0].receipt if rows else None
+
+    def list(
+        self,
+        *,
+        limit: int,
+        before: int | None = None,
+        subject: str | None = None,
+        outcome: Outcome | None = None,
+    ) -> Sequence[LoggedReceipt]:
+        """Return up to ``limit`` receipts, newest first. See :meth:`consent.store.ReceiptLog.list`."""
+        if limit < 1:
+            raise ValueError("limit must be 1 or more")
+        terms, values = ["true"], list[object]()
+
+        def term(text: str, value: object) -> None:
+            values.append(value)
+            terms.append(f"{text} ${len(values)}")
+
+        if before is not None:
+            term("l.number <", before)
+        if subject is not None:
+            try:
+                term("r.tag =", self._sealer.tag(bytes.fromhex(subject)))
+            except ValueError:
+                return []
+        if outcome is not None:
+            term("r.outcome =", str(outcome))
+        values.append(limit)
+        return self._select(" AND ".join(terms), f"ORDER BY l.number DESC LIMIT ${len(values)}", *values)
+
+    def artefact(self, hash: str) -> Artefact | None:
+        """Return the artefact whose content has this SHA-256, or ``None``."""
+        artefact = self.stored_artefact(hash)
+        if artefact is not None and artefact.hash != hash.lower():
+            raise InvalidReceiptError(
+                f"artefact {hash.lower()} was altered: its content has SHA-256 {artefact.hash}"
+            )
+        return artefact
+
+    def stored_artefact(self, hash: str) -> Artefact | None:
+        """Return what is kept under this name, altered or not."""
+        try:
+            key = bytes.fromhex(hash)
+        except ValueError:
+            return None
+        rows = self._fetch("SELECT content, media_type FROM consent_artefact WHERE hash = $1", key)
+        return Artefact(content=rows[0]["content"], media_type=rows[0]["media_type"]) if rows else None
+
+    def artefact_hashes(self) -> Sequence[str]:
+        """Return the names of all artefacts."""
+        return [row["hash"].hex() for row in self._fetch("SELECT hash FROM consent_artefact ORDER BY hash")]
+
+    def daily(self, first_day: str, last_day: str) -> Sequence[DailyCount]:
+        """Return how many choices of which kind there were on the days from first to last, in order.
+
+        Args:
+            first_day: UTC, ``2026-03-01``.
+            last_day: the same, included.
+        """
+        rows = self._fetch("SELECT * FROM consent_daily WHERE day >= $1 AND day <= $2", first_day, last_day)
+        return sorted(DailyCount(DailyKey(*tuple(row)[:-1]), row["choices"]) for row in rows)
+
+    def enforcement(self, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
+        """Return what was done about trackers on the days from first to last, in order. See :meth:`daily`."""
+        rows = self._fetch(
+            "SELECT * FROM consent_enforcement WHERE day >= $1 AND day <= $2", first_day, last_day
+        )
+        return sorted(EnforcementCount(EnforcementKind(*tuple(row)[:-1]), row["times"]) for row in rows)
+
+    # ---- the tree
+
+    def verifiers(self) -> Sequence[Verifier]:
+        """Return the log's public keys. See :meth:`consent.store.Ledger.verifiers`."""
+        try:
+            rows = self._fetch("SELECT origin FROM consent_log")
+        except StoreUnavailable as error:
+            if not isinstance(error.__cause__, asyncpg.UndefinedTableError):
+                raise
+            rows = []
+        if not rows:
+            raise StoreUnavailable(
+                f"no receipts yet: there is no log at {self._session.place}; it is made when the site starts"
+            )
+        return CheckpointSigner(rows[0]["origin"], self._keys).verifiers
+
+    def checkpoint(self) -> str | None:
+        """Return the checkpoint signed last. See :meth:`consent.store.Ledger.checkpoint`."""
+        with self._lock:
+            return last_checkpoint(self._moment or self._session)
+
+    def checkpoints(self) -> Sequence[tuple[str, str]]:
+        """Return the last checkpoint of each day, the earliest first: day and signed note."""
+        rows = self._fetch("SELECT day, note FROM consent_checkpoint ORDER BY size")
+        return [(row["day"], row["note"]) for row in rows]
+
+    def tile(self, level: int, index: int, width: int) -> bytes | None:
+        """Return hashes of a tile. See :meth:`consent.store.Ledger.tile`."""
+        hashes = self._tile(level, index, width)
+        return hashes if len(hashes) == 32 * width else None
+
+    def stored_tile(self, level: int, index: int, width: int) -> bytes:
+        """Return what is kept of a tile, up to ``width`` hashes, altered or not."""
+        try:
+            return self._tile(level, index, width)
+        except InvalidProofError:
+            return b""
+
+    def _tile(self, level: int, index: int, width: int) -> bytes:
+        with self._lock:
+            return read_tile(self._moment or self._session, level, index, width)
+
+    def leaves(self, first: int, limit: int) -> Sequence[Leaf]:
+        """Return leaves in order. See :meth:`consent.store.Ledger.leaves`."""
+        rows = self._fetch(
+            f"{_ROWS} WHERE l.number >= $1 AND l.number < $2 ORDER BY l.number", first, first + limit
+        )
+        return [open_row(self._sealer, *row) for row in rows]
+
+    def evidence(self, receipt_id: str) -> Evidence | None:
+        """Return a receipt with its proof. See :meth:`consent.store.Ledger.evidence`."""
+        try:
+            id_tag = self._sealer.id_tag(uuid_bytes(receipt_id))
+        except ValueError:
+            return None
+        with self.one_moment():
+            rows = self._fetch(f"{_ROWS} WHERE l.id_tag = $1", id_tag)
+            note = self.checkpoint()
+            if not rows or note is None:
+                return None
+            tiles = Tiles(Checkpoint.of_note(note).size, self._tile)
+            return evidence_of(open_row(self._sealer, *rows[0]), note, tiles)
+
+    def _select(self, clause: str, order: str, *values: object) -> Sequence[LoggedReceipt]:
+        rows = self._fetch(f"{_ROWS} WHERE r.outcome IS NOT NULL AND {clause} {order}", *values)
+        return [logged_receipt(self._sealer, open_row(self._sealer, *row), row["id_tag"]) for row in rows]
+
+    @contextlib.contextmanager
+    def one_moment(self) -> Iterator[None]:
+        """Let everything in between read the log as it is now."""
+        with self._lock:
+            if self._moment is not None:
+                yield
+                return
+            with self._session.transaction(read_only=True) as transaction:
+                self._moment = transaction
+                try:
+                    yield
+                finally:
+                    self._moment = None
+
+    def _fetch(self, query: str, *values: object) -> Sequence[Any]:
+        with self._lock:
+            return (self._moment or self._session).fetch(query, *values)
+
+
+# The month says in which table a record is; the tag alone would be looked for in all of them.
+_ROWS = """SELECT l.number, l.id_tag, l.commitment, coalesce(r.body, l.body) AS body, r.outcome, r.tag, r.wrapped_key
+    FROM consent_leaf l LEFT JOIN consent_record r ON r.id_tag = l.id_tag AND r.month = l.month"""

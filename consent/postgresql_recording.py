@@ -1,0 +1,183 @@
+"""What one statement records in PostgreSQL: a batch of sealed receipts, and their commitments for the sequencer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+import asyncpg
+
+from consent.append_queue import Entry
+from consent.errors import SealBrokenError, StoreError, StoreUnavailable
+from consent.postgresql_schema import month_of, new_partition
+from consent.postgresql_session import Session, count_of
+from consent.sealed_receipt import DailyKey, SealedReceipt
+from consent.sealing import Sealer, commitment
+
+_ATTEMPTS: Final = 5
+_MAX_KNOWN_ARTEFACTS: Final = 4_096
+
+# A receipt that is a leaf already is not recorded again, also when it was erased. What else is there under its id is
+# looked at only where a row was not new.
+_RECORD: Final = """
+WITH arriving AS (
+    SELECT * FROM unnest($1::bytea[], $2::bytea[], $3::integer[], $4::text[], $5::bytea[], $6::bytea[], $7::text[],
+        $8::text[], $9::bigint[], $10::bytea[])
+        AS a (id_tag, commitment, month, daily, tag, wrapped_key, outcome, site, time_ms, body)
+), kept AS (
+    INSERT INTO consent_record (id_tag, month, tag, wrapped_key, outcome, site, time_ms, body)
+    SELECT id_tag, month, tag, wrapped_key, outcome, site, time_ms, body FROM arriving
+    WHERE NOT EXISTS (SELECT 1 FROM consent_leaf WHERE consent_leaf.id_tag = arriving.id_tag)
+    ON CONFLICT (month, id_tag) DO NOTHING
+    RETURNING id_tag
+)
+INSERT INTO consent_inbox (id_tag, commitment, month, daily)
+SELECT id_tag, commitment, month, daily FROM arriving JOIN kept USING (id_tag)
+"""
+_KNOWN: Final = """
+SELECT asked.id_tag, r.body, r.tag, r.wrapped_key, l.commitment,
+    (SELECT i.commitment FROM consent_inbox i WHERE i.id_tag = asked.id_tag LIMIT 1) AS waiting
+FROM unnest($1::bytea[]) AS asked (id_tag)
+LEFT JOIN consent_record r ON r.id_tag = asked.id_tag
+LEFT JOIN consent_leaf l ON l.id_tag = asked.id_tag
+"""
+
+
+class Recorder:
+    """Records in one database. Used in the thread of the connections.
+
+    Args:
+        session: the connections.
+        sealer: has the log's keys.
+    """
+
+    def __init__(self, session: Session, sealer: Sealer) -> None:
+        self._session = session
+        self._sealer = sealer
+        self._known: set[bytes] = set()  # artefacts that are surely in the database
+
+    async def record(self, batch: Sequence[Entry]) -> Sequence[StoreError | None]:
+        """Record ``batch``; return why an entry was turned down, or ``None``, for each.
+
+        Raises:
+            StoreUnavailable: the database cannot be written; nothing of the batch is acknowledged.
+        """
+        errors: list[StoreError | None] = [None] * len(batch)
+        with self._session.explained():
+            try:
+                async with self._session.connection() as connection:
+                    await self._keep_artefacts(connection, batch, errors)
+                    fresh: dict[bytes, SealedReceipt] = {}
+                    for index, entry in enumerate(batch):
+                        if errors[index] is None:
+                            receipt = entry.receipt
+                            if fresh.setdefault(receipt.id_tag, receipt).record != receipt.record:
+                                errors[index] = _other_receipt()
+                    # In one order, so that no two batches wait for each other.
+                    receipts = [fresh[id_tag] for id_tag in sorted(fresh)]
+                    if receipts and await self._insert(connection, receipts) != len(receipts):
+                        await self._compare(connection, batch, errors)
+            except BaseException:
+                self._known.clear()  # another database may be in its place
+                raise
+        return errors
+
+    async def _insert(self, connection: asyncpg.Connection, receipts: Sequence[SealedReceipt]) -> int:
+        """Insert receipts; return how many were new."""
+        columns = (
+            [receipt.id_tag for receipt in receipts],
+            [receipt.commitment for receipt in receipts],
+            [month_of(receipt.daily.day) for receipt in receipts],
+            [_daily_text(receipt.daily) for receipt in receipts],
+            [receipt.tag for receipt in receipts],
+            [receipt.wrapped_key for receipt in receipts],
+            [receipt.outcome for receipt in receipts],
+            [receipt.site for receipt in receipts],
+            [receipt.time_ms for receipt in receipts],
+            [receipt.sealed for receipt in receipts],
+        )
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return count_of(await connection.execute(_RECORD, *columns))
+            except asyncpg.CheckViolationError:
+                # The first receipt of a month.
+                if attempt == _ATTEMPTS:
+                    raise
+                await make_partitions(connection, set(columns[2]))
+            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+                if attempt == _ATTEMPTS:
+                    raise
+        raise AssertionError("unreachable")
+
+    async def _compare(
+        self, connection: asyncpg.Connection, batch: Sequence[Entry], errors: list[StoreError | None]
+    ) -> None:
+        """Tell receipts that are there as they are, which is fine, from others under the same id."""
+        tags = [entry.receipt.id_tag for index, entry in enumerate(batch) if errors[index] is None]
+        known = {row["id_tag"]: row for row in await connection.fetch(_KNOWN, tags)}
+        for index, entry in enumerate(batch):
+            if errors[index] is not None:
+                continue
+            row, receipt = known[entry.receipt.id_tag], entry.receipt
+            if row["body"] is None:
+                # It was erased, and nobody can tell any more: it must not come back.
+                if row["commitment"] is None:
+                    raise StoreUnavailable("a receipt was neither recorded nor there before: append it again")
+                continue
+            try:
+                key = self._sealer.unwrap(row["wrapped_key"], row["tag"])
+                salt, _ = self._sealer.open(key, row["body"], receipt.id_tag)
+            except SealBrokenError:
+                errors[index] = _other_receipt()
+                continue
+            if commitment(salt, receipt.record) != (row["commitment"] or row["waiting"]):
+                errors[index] = _other_receipt()
+
+    async def _keep_artefacts(
+        self, connection: asyncpg.Connection, batch: Sequence[Entry], errors: list[StoreError | None]
+    ) -> None:
+        if len(self._known) > _MAX_KNOWN_ARTEFACTS:
+            self._known.clear()
+        for index, entry in enumerate(batch):
+            for digest, artefact in entry.artefacts.items():
+                if digest not in self._known:
+                    await connection.execute(
+                        "INSERT INTO consent_artefact VALUES ($1, $2, $3) ON CONFLICT (hash) DO NOTHING",
+                        digest,
+                        artefact.media_type,
+                        artefact.content,
+                    )
+                    self._known.add(digest)
+            shown = entry.shown
+            if shown is not None and shown not in self._known:
+                if await connection.fetch("SELECT 1 FROM consent_artefact WHERE hash = $1", shown):
+                    self._known.add(shown)
+                else:
+                    errors[index] = StoreError(
+                        "the text shown is not in the store and not with the receipt: pass it as an artefact"
+                    )
+
+
+async def make_partitions(connection: asyncpg.Connection, months: set[int]) -> None:
+    """Make the tables of months that have none yet."""
+    for month in sorted(months):
+        # Another process may be faster.
+        with contextlib.suppress(asyncpg.DuplicateTableError, asyncpg.UniqueViolationError):
+            await connection.execute(new_partition(month))
+
+
+def _other_receipt() -> StoreError:
+    return StoreError("another receipt is recorded under this id: make a new id")
+
+
+@lru_cache(maxsize=1_024)
+def _daily_text(key: DailyKey) -> str:
+    return json.dumps(key, separators=(",", ":"))
+
+
+def daily_key(text: str) -> DailyKey:
+    """Read what the sequencer is to count a receipt by."""
+    return DailyKey._make(json.loads(text))
