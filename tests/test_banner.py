@@ -23,6 +23,7 @@ from consent.errors import ConfigurationError
 from consent.minify import minified_stylesheet
 from consent.policy import OwnCookie, Policy, Regime
 from consent.signals import ChoiceState, Signals
+from consent.texts import load_texts
 
 STATS = Vendor(
     id="example-stats",
@@ -516,6 +517,14 @@ def test_the_policy_s_language_is_the_visitor_s() -> None:
     ]
     assert "Example Metrics Ltd, Irland" in page.words("consent-company")
     assert [p.text for p in page.all("p", lang="en")] == ["Counts <visits>.", "Chooses advertising."]
+
+
+def test_a_site_s_own_words_keep_their_direction() -> None:
+    """In Arabic the full stop of an English purpose stays at its end: the words are isolated."""
+    policy = replace(POLICY, language="ar")
+    page = read(decided(policy=policy), Banner(policy))
+    own = [bdi.text for bdi in page.all("bdi")]
+    assert own == [load_texts("ar")["choice_cookie_purpose"], "Your basket."]
 
 
 def test_a_text_of_the_policy_is_shown_and_escaped() -> None:
