@@ -29,7 +29,10 @@ _KEYWORDS = frozenset(
         "true", "try", "typeof", "undefined", "void", "while", "yield",
     )
 )  # fmt: skip
+_SHORTER = {"const": "let", "true": "!0", "false": "!1"}
 _WORD_CHARACTER = re.compile(r"[\w$]")
+_SHARED = 6
+"""Where in the alphabet the names begin that functions share: most functions have fewer of their own."""
 _DEPTH = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 
@@ -45,14 +48,14 @@ def minified_script(source: str) -> str:
     tokens = list(_script_tokens(source))
     texts = [text for _, text in tokens]
     words = [at for at, (kind, _) in enumerate(tokens) if kind == "word" and not _is_property(texts, at)]
-    short = _short_names(texts, words)
+    short = {at: _SHORTER[texts[at]] for at in words if texts[at] in _SHORTER} | _short_names(texts, words)
     joints = set(_joints(texts))
     pieces: list[str] = []
     for at, text in enumerate(texts):
         if _is_needless(texts, at) or at - 1 in joints:
             continue
         # One word for both is shorter than either, and one for several in a row.
-        text = "," if at in joints else short.get(at, "let" if text == "const" else text)
+        text = "," if at in joints else short.get(at, text)
         if pieces and _WORD_CHARACTER.match(text) and _WORD_CHARACTER.match(pieces[-1][-1]):
             pieces.append(" ")
         pieces.append(text)
@@ -114,7 +117,8 @@ def _is_name(text: str) -> bool:
 def _short_names(texts: Sequence[str], words: Sequence[int]) -> dict[int, str]:
     """Return a short name for each of ``words`` (places in ``texts``) that the script itself declares.
 
-    A function's names are taken from the start of the alphabet again, but for those that are used in it.
+    A function's names are taken from the start of the alphabet again, but for those that are used in it. Those that
+    functions share begin further on, so that alike functions look alike, which is what compresses.
     """
     scopes = [range(len(texts)), *_functions(texts)]  # the outer ones first
     declared: list[set[str]] = [set() for _ in scopes]
@@ -132,12 +136,12 @@ def _short_names(texts: Sequence[str], words: Sequence[int]) -> dict[int, str]:
     for number, scope in enumerate(scopes):
         own = [at for at in words if homes.get(at) == number]
         taken = foreign | _KEYWORDS | {short[at] for at in words if at in scope and at in short}
-        names = (name for name in _names() if name not in taken)
+        names = (name for name in _names(0 if number else _SHARED) if name not in taken)
         by_name: dict[str, str] = {}
         counts = {
             text: sum(texts[at] == text for at in own) for text in dict.fromkeys(texts[at] for at in own)
         }
-        # In the order of appearance, so that alike functions look alike; of the many shared ones, by use.
+        # In the order of appearance, too; of the many shared ones, by use.
         order = sorted(counts, key=lambda text: -counts[text]) if number == 0 else list(counts)
         for text in order:
             by_name[text] = next(names)
@@ -183,5 +187,5 @@ def _declarations(texts: Sequence[str]) -> Iterator[int]:
         )
 
 
-def _names() -> Iterator[str]:
-    return chain(ascii_letters, map("".join, product(ascii_letters, repeat=2)))
+def _names(start: int) -> Iterator[str]:
+    return chain(ascii_letters[start:], map("".join, product(ascii_letters, repeat=2)))
