@@ -67,6 +67,11 @@ const refused = (value) => {
   }
   return refuses(owner);
 };
+/** @param {unknown} url */
+const inert = (url) => (refused(url) ? INERT : url);
+// Where no visitor asked for it.
+/** @param {unknown} url */
+const unasked = (url) => !navigator.userActivation.isActive && refused(url);
 /** @param {any} text */
 const refusedCookie = (text) => refuses(find("=", String(text).split("=")[0].trim()));
 /** @param {any} text */
@@ -82,14 +87,14 @@ const trustee = (value) => /^Trusted(.*)/.exec(value?.[Symbol.toStringTag]);
 const css = (value) =>
   String(value).replace(
     /((?:url|src)\(\s*|@import\s*(?!url)|[(,]\s*)(["']?)([^\s"'()]+)/gi,
-    (text, lead, quote, url) => refused(url) ? lead + quote + INERT : text,
+    (_, lead, quote, url) => lead + quote + inert(url),
   );
 // Modules of scripts, which nothing else can refuse, and each URL of import maps and speculation rules.
 /** @param {any} value @param {any} script */
 const code = (value, script) =>
   String(value).replace(
     /(\b(?:import|from)[\s(]*|)(["'])([^\s"']+)/g,
-    (text, lead, quote, url) => (lead || /map|rules/.test(script.type)) && refused(url) ? lead + quote + INERT : text,
+    (text, lead, quote, url) => lead || /map|rules/.test(script.type) ? lead + quote + inert(url) : text,
   );
 /** @type {any} */
 const TEXTS = { style: css, script: code };
@@ -251,6 +256,9 @@ const HOOKS = [
   [/^CSS(Style[SD]|Gr|K.*sR)|^StyleP.*p$/, /^(insert|add|append|replace|set|cssT)/, styles],
   [/^(SVGAnimatedString|Worklet|Cache|XMLH.*st)$/, /^(baseVal|add|addModule|open)$/, address],
   [/^Navigator$/, /^sendB/, (self, args) => refused(asked(args)) && [true]],
+  // Into a window or a frame; where else a link leads, the event tells.
+  [/^(HTMLElement|EventTarget)$/, /^(click|dispatchEvent)$/, (self, args, name) =>
+    /^cli/.test(args[0]?.type ?? name) && unasked(self.closest("[target]").href) && []],
   [/^HTMLForm/, /ubmit$/, (self) => refused(self.getAttribute("action")) && [0]],
   // A cookie that is being deleted may be.
   [/^(Document|CookieStore)$/, /^(cookie|set)$/, (self, args) =>
@@ -283,6 +291,10 @@ const guard = (realm) => {
     for (const entry of HOOKS) if (entry[0].test(type)) hook(realm, realm[type].prototype, entry[1], entry[2]);
   hook(realm, realm, /^(fetch(Later)?|EventSource|Audio|Web(Socket|Transport))$/, address);
   hook(realm, realm, /^FontFace$/, styles);
+  hook(realm, realm, /^open$/, (self, args) => unasked(asked(args)) && [null]);
+  realm.navigation?.addEventListener("navigate", (/** @type {any} */ event) => {
+    if (!event.userInitiated && unasked(event.destination.url)) event.preventDefault();
+  });
   // Where styles are no properties of a prototype: before anything is drawn. And frames that came with the page.
   new MutationObserver((records) => {
     for (const record of records) {

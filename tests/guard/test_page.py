@@ -505,3 +505,45 @@ def test_what_a_refused_snippet_would_define_may_be_called(visit: Visit) -> None
     )
     # Every vendor that defines gtag must be refused, or the one that is allowed would find it taken.
     assert visit.page.evaluate("window.found") == ["undefined", "undefined"]
+
+
+def test_the_pages_own_navigation_is_left_alone(visit: Visit) -> None:
+    """Within the page, to a page of the site, and back."""
+    visit.site.pages["/other"] = ({}, "<title>other</title>")
+    visit.open("<script>location.hash = 'x'; history.pushState(0, '', '/page?y');</script>")
+    assert visit.page.url.endswith("/page?y")
+    with visit.page.expect_navigation(url="**/other"):
+        visit.page.evaluate("void setTimeout(() => { location.href = '/other' })")
+    with visit.page.expect_navigation(url="**/page?y"):
+        visit.page.evaluate("void setTimeout(() => history.back())")
+    assert visit.errors == []
+
+
+# Not by `evaluate`: to the browser, what a test evaluates is what the visitor does.
+@pytest.mark.parametrize(
+    "link",
+    [
+        f"<a href='{TRACKER}'>away</a>",
+        f"<a href='{TRACKER}' target=_blank>away</a>",
+        f"<a href='{TRACKER}' target=sink>away</a><iframe name=sink></iframe>",
+        f"""<a onclick="window.open('{TRACKER}')">away</a>""",
+        f"""<a onclick="location = '{TRACKER}'">away</a>""",
+    ],
+)
+def test_only_visitors_go_to_what_is_refused(visit: Visit, link: str) -> None:
+    """A click of their own leads anywhere, that of a script nowhere."""
+    visit.open(link + "<script>document.querySelector('a').click();</script>")
+    visit.page.wait_for_timeout(100)
+    assert "snap.licdn.com" not in visit.standin.hosts()
+    visit.page.get_by_text("away").click()
+    visit.wait_for("snap.licdn.com")
+
+
+def test_a_window_that_is_refused_is_none(visit: Visit) -> None:
+    """As where the browser stops a popup; the click of a script is heard by the page."""
+    visit.open(
+        f"""<a href='{TRACKER}' onclick='window.heard = true; return false'>x</a><script>
+          window.found = [open('{TRACKER}'), open('{BENIGN}').closed, document.querySelector('a').click(), window.heard];
+        </script>"""
+    )
+    assert visit.page.evaluate("found") == [None, False, None, True]
