@@ -70,3 +70,15 @@ def test_what_may_be_latin_is_isolated_in_right_to_left_texts(language: str) -> 
 def test_chinese_and_japanese_have_wide_punctuation(language: str) -> None:
     """No comma, colon or full stop of Latin writing."""
     assert [text for text in load_texts(language).values() if re.search(r"[,:;.?()]", text)] == []
+
+
+def test_serbian_says_the_same_in_both_scripts() -> None:
+    """The Latin file is the Cyrillic one letter by letter."""
+    letters = str.maketrans(
+        dict(zip("абвгдђежзијклмнопрстћуфхцчш", "abvgdđežzijklmnoprstćufhcčš", strict=True))
+        | dict(zip("АБВГДЂЕЖЗИЈКЛМНОПРСТЋУФХЦЧШ", "ABVGDĐEŽZIJKLMNOPRSTĆUFHCČŠ", strict=True))
+        | {"љ": "lj", "њ": "nj", "џ": "dž", "Љ": "Lj", "Њ": "Nj", "Џ": "Dž"}
+    )
+    cyrillic, latin = load_texts("sr"), load_texts("sr-Latn")
+    assert {key: text.translate(letters) for key, text in cyrillic.items()} == dict(latin)
+    assert {code: name.translate(letters) for code, name in cyrillic.countries.items()} == latin.countries
