@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import NamedTuple
 
 from publicsuffixlist import PublicSuffixList
@@ -58,6 +58,11 @@ def site_of(host: str) -> str:
     return str(_suffixes.privatesuffix(host) or host)
 
 
+@lru_cache(maxsize=64)  # four categories, and a catalog or two
+def _vendors_of(catalog: Catalog, categories: tuple[Category, ...]) -> bytes:
+    return bytes(vendor.category in categories for vendor in catalog.vendors.values())
+
+
 class PageEnforcement:
     """Judges what one response carries, by one decision; the rewriter's ``Judge``.
 
@@ -78,17 +83,29 @@ class PageEnforcement:
         self._undecided = False
         self._findings: list[Finding] = []
         self._uncounted = 0
-        # What needs no second look, whatever the path: a host, or with an element's name and NUL before it.
+        # What needs no second look: a host, or with an element's name and NUL before it; where paths matter, with
+        # NUL and whose it is behind it.
         self._settled = {url.host.encode("utf-8", "surrogateescape")}
-        # What needs no second finding.
-        self._noted: set[bytes] = set()
         # Elements, hosts and the rest of the URLs that were passed by the screen: they are noted in their turn.
         self._strangers: list[tuple[bytes, bytes, bytes]] = []
         self._answers: dict[str, tuple[Action, Reason, str]] = {}  # about the vendors met so far
-        screen = page_screen(catalog.evidence)
-        self.skip: Skip | None = screen and partial(screen.skip, self._settled, self._strangers)
-        self.decided = False
+        self._decided = False
+
+    @cached_property
+    def skip(self) -> Skip | None:
+        """Passes what is allowed, or nobody's: see :class:`~consent.html.judge.Judge`."""
+        screen = page_screen(self._catalog)
+        return screen and partial(screen.skip, self._settled, self._strangers, self._numbers_allowed())
+
+    @property
+    def decided(self) -> bool:
         """Whether anything was found whose fate depends on the decision."""
+        self._note_strangers()
+        return self._decided
+
+    @decided.setter
+    def decided(self, decided: bool) -> None:
+        self._decided = decided
 
     def refuses_url(self, element: str, url: str) -> bool:
         """Tell whether ``element`` must not load ``url``, which is relative to the page's base."""
@@ -101,15 +118,18 @@ class PageEnforcement:
         if host in self._settled or key in self._settled:
             return False
         match = self._catalog.match_url(target.host, target.path)
-        if match is not None:
-            if self._refuses(match, element, target.host + target.path.partition("?")[0]):
-                return True
-        elif key not in self._noted:
-            self._note_strangers()
-            self._note_stranger(element, target)
-            if len(self._noted) < _MAX_SETTLED:
-                self._noted.add(key)
-        if len(self._settled) < _MAX_SETTLED and self._catalog.is_of_one(target.host):
+        if not self._catalog.is_of_one(target.host):
+            key += (
+                b"\0"
+                if match is None
+                else b"\0%b" % self._catalog.number(match.vendor.id).to_bytes(4, "little")
+            )
+            if key in self._settled:
+                return False
+        self._note_strangers()
+        if self._note_target(element, target, match):
+            return True
+        if len(self._settled) < _MAX_SETTLED:
             self._settled.add(key)
         return False
 
@@ -166,7 +186,7 @@ class PageEnforcement:
     def findings(self) -> list[Finding]:
         """What was found so far, in document order: at most :data:`MAX_FINDINGS`.
 
-        What is refused is a finding each time. A host that is allowed whatever the path, or that nobody has
+        What is refused is a finding each time. What a vendor loads from a host that is allowed, or that nobody has
         explained, is one for each kind of element, with the first of its paths.
         """
         self._note_strangers()
@@ -194,26 +214,44 @@ class PageEnforcement:
         for kind, host, rest in self._strangers:
             target = resolve(decoded(b"//%b%b" % (host, rest)), self._page)
             if target is not None:
-                self._note_stranger(kind.decode(), target)
+                self._note_target(kind.decode(), target, self._catalog.match_url(target.host, target.path))
         self._strangers.clear()
 
-    def _note_stranger(self, element: str, target: Target) -> None:
+    def _note_target(self, element: str, target: Target, match: Match | None) -> bool:
+        """Take note of what an element loads; tell whether it must not."""
+        if match is not None:
+            return self._note_match(match, element, target.host + target.path.partition("?")[0])
         if site_of(target.host) != site_of(self._page.host):
             self._note(Action.ALLOWED, element, target.host + target.path.partition("?")[0], None)
         elif len(self._settled) < _MAX_SETTLED and self._catalog.is_of_one(target.host):
             self._settled.add(target.host.encode())
+        return False
 
     def _refuses(self, match: Match, kind: str, subject: str) -> bool:
+        self._note_strangers()
+        return self._note_match(match, kind, subject)
+
+    def _note_match(self, match: Match, kind: str, subject: str) -> bool:
         vendor = match.vendor
-        self.decided = self.decided or vendor.category is not Category.STRICTLY_NECESSARY
+        self._decided = self._decided or vendor.category is not Category.STRICTLY_NECESSARY
         action, reason, spec = self._answers.get(vendor.id) or self._answer(vendor)
-        if self._strangers:
-            self._note_strangers()
         self._note(action, kind, subject, vendor, reason)
         if action is Action.ALLOWED:
             return False
         self._refused_by.add(spec)
         return True
+
+    def _numbers_allowed(self) -> bytes:
+        """Return for each vendor, in catalog order, whether it is allowed."""
+        decision, catalog = self._decision, self._catalog
+        allowed = _vendors_of(catalog, tuple(filter(decision.allows, Category)))
+        exceptions = [vendor for vendor in map(catalog.vendors.get, decision.vendors) if vendor is not None]
+        if not exceptions:
+            return allowed
+        answers = bytearray(allowed)
+        for vendor in exceptions:
+            answers[catalog.number(vendor.id)] = decision.allows(vendor.category, vendor.id)
+        return bytes(answers)
 
     def _answer(self, vendor: Vendor) -> tuple[Action, Reason, str]:
         category = vendor.category

@@ -256,3 +256,18 @@ def test_addresses_that_share_their_last_numbers_are_not_one_site() -> None:
     enforcement = page(url=PageURL("http", "192.0.2.1", "/"))
     enforcement.refuses_url("img", "http://198.51.2.1/x.gif")
     assert [finding.subject for finding in enforcement.findings] == ["198.51.2.1/x.gif"]
+
+
+def test_what_a_vendor_may_load_from_a_host_is_found_once_for_each_kind_of_element() -> None:
+    """Where paths tell whose it is, each of them is one; what is refused is found each time."""
+    enforcement = PageEnforcement(SPLIT, REFUSING, PAGE)
+    for url in ("/cdn/a.js", "/cdn/b.js", "/pixel", "/pixel?2", "/other", "/another", "/cdn/c.js"):
+        for kind in ("script", "img"):
+            assert enforcement.refuses_url(kind, f"//split.example{url}") is url.startswith("/pixel")
+    found = [(f.action.value, f.kind, f.subject) for f in enforcement.findings if f.kind == "img"]
+    assert found == [
+        ("allowed", "img", "split.example/cdn/a.js"),
+        ("stripped", "img", "split.example/pixel"),
+        ("stripped", "img", "split.example/pixel"),
+        ("allowed", "img", "split.example/other"),
+    ]

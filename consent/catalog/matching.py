@@ -5,7 +5,7 @@ Everything is compiled when a `Catalog` is made; a lookup is a few dictionary re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from consent.catalog.evidence import Evidence
@@ -22,9 +22,10 @@ STEM = 3
 class Glob:
     """Text with ``*`` for any number of characters, matched without backtracking: in linear time."""
 
-    __slots__ = ("_first", "_last", "_middle", "literals")
+    __slots__ = ("_first", "_last", "_middle", "literals", "pattern")
 
     def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
         self._first, *middle = pattern.split("*")
         self._last = middle.pop() if middle else None
         self._middle = [part for part in middle if part]
@@ -90,6 +91,12 @@ class _Patterns:
             else:
                 self._buckets.setdefault(prefix[:STEM], []).append(rule)
 
+    def __iter__(self) -> Iterator[tuple[str, Match]]:
+        """Return all with what they find, in the order in which the first that matches counts."""
+        for rules in (*self._buckets.values(), self._short):
+            for prefix, glob, match in rules:
+                yield f"{prefix}*" if glob is None else glob.pattern, match
+
     def match(self, text: str) -> Match | None:
         for rules in (self._buckets.get(text[:STEM], ()), self._short):
             for prefix, glob, match in rules:
@@ -125,6 +132,13 @@ class _Host:
         plain = [(pattern.path, match) for pattern, match in patterns if not pattern.parameters]
         self._paths = {path: match for path, match in plain if "*" not in path}
         self._wild = _Patterns((path, match) for path, match in plain if "*" in path)
+
+    def __iter__(self) -> Iterator[tuple[str, bool, Match]]:
+        """Return the paths, whether parameters count too, and what they find, in the order in which they count."""
+        for glob, _, match in self._conditional:
+            yield glob.pattern, True, match
+        for path, match in (*self._paths.items(), *self._wild):
+            yield path, False, match
 
     def match(self, path: str, query: str) -> Match | None:
         for glob, pattern, match in self._conditional:
@@ -230,6 +244,29 @@ class Catalog:
         """Tell whether all URLs of a host have one answer, whatever the path: no URL pattern is about it."""
         rules, _ = self._walked.get(host) or self._walk(host)
         return not rules
+
+    def number(self, vendor_id: str) -> int:
+        """Return the place of a vendor in catalog order."""
+        return self._order[vendor_id]
+
+    def url_rules(self) -> tuple[tuple[bytes, int, tuple[tuple[bytes, bool, int], ...]], ...]:
+        """Return the rules about URLs as the compiled reading wants them: hosts, their owners' numbers, and paths.
+
+        An owner that is nobody is -1. The first path that matches counts; where it is ``True``, only for URLs with
+        certain parameters.
+        """
+        return tuple(
+            (
+                host.encode(),
+                self._order[self._owners[host].vendor.id] if host in self._owners else -1,
+                tuple(
+                    (path.encode("utf-8", "surrogatepass"), conditional, self._order[match.vendor.id])
+                    for path, conditional, match in self._urls.get(host, ())
+                ),
+            )
+            for host in {**self._owners, **self._urls}
+            if 0 < len(host) <= _LONGEST_HOST
+        )
 
     def _walk(self, host: str) -> tuple[tuple[_Host, ...], Match | None]:
         """Collect the rules for a host and the domains above it, nearest first, and remember them."""

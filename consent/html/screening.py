@@ -1,17 +1,16 @@
 """Passing over what nobody has to be asked about: most of every page.
 
 A screen passes elements with their content, scripts and style sheets too, where no URL in them leads to a host
-that the catalog knows, or one that was not noted yet, and no word in them is of a vendor's snippet. It is in C
+that is refused, or about which somebody has to be asked, and no word in them is of a vendor's snippet. It is in C
 where that was built. Without it the rewriter reads the page by itself, and does the same to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
-from consent.catalog.evidence import Evidence
+from consent.catalog import Catalog
 from consent.html.elements import (
     ANYWHERE,
     FOREIGN_LOADS,
@@ -82,15 +81,18 @@ def _rules() -> tuple[tuple[bytes, int, tuple[tuple[bytes, int], ...], bytes, tu
     return tuple(rules)
 
 
-def page_screen(evidence: Evidence) -> Any:
-    """Return the compiled screen for a catalog's evidence; ``None`` where there is none."""
-    return None if compiled is None else _compiled_screen(cast(Hashable, evidence))
-
-
 @lru_cache(maxsize=16)  # a site has one catalog, or two while it is replaced
-def _compiled_screen(evidence: Hashable) -> Any:
+def page_screen(catalog: Catalog) -> Any:
+    """Return the compiled screen for a catalog; ``None`` where there is none."""
+    if compiled is None:
+        return None
     anywhere = {name: _READERS.get(reader, _ANY_VALUE) for name, reader in ANYWHERE.items()}
     anywhere |= dict.fromkeys(REFERENCING_STYLES, _DRAWN_STYLE) | {b"style": _STYLE}
     return compiled.PageScreen(
-        evidence, _rules(), tuple(anywhere.items()), tuple(JAVASCRIPT_TYPES), tuple(URL_TABLE_TYPES)
+        catalog.evidence,
+        compiled.UrlRules(catalog.url_rules()),
+        _rules(),
+        tuple(anywhere.items()),
+        tuple(JAVASCRIPT_TYPES),
+        tuple(URL_TABLE_TYPES),
     )

@@ -132,7 +132,8 @@ Evidence *as_evidence(PyObject *object)
     return (Evidence *)object;
 }
 
-int knows_host(const Evidence *self, Bytes host, size_t length)
+/* Whether a rule is about the host, in lower case, or about a domain above it. */
+static int knows_host(const Evidence *self, Bytes host, size_t length)
 {
     uint32_t hash = HASH_START;
     int dots = 0;

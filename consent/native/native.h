@@ -83,10 +83,21 @@ typedef struct Evidence Evidence;
 extern PyType_Spec evidence_spec;
 /* The object as one of ours, or NULL with an exception. */
 Evidence *as_evidence(PyObject *object);
-/* Whether a rule is about the host, in lower case, or about a domain above it. */
-int knows_host(const Evidence *evidence, Bytes host, size_t length);
 /* Whether nothing in the script can be a vendor's snippet, or load a known URL. */
 int clears_script(const Evidence *evidence, Bytes text, Bytes end);
+
+/* --- UrlRules: whose a URL is (rules.c) --- */
+
+typedef struct UrlRules UrlRules;
+extern PyType_Spec url_rules_spec;
+/* The object as one of ours, or NULL with an exception. */
+UrlRules *as_url_rules(PyObject *object);
+
+enum { NOBODYS = -1, UNCERTAIN = -2 };
+
+/* The number of the vendor that a rule gives a URL to, by its host, in lower case, and all that is behind it, or one of
+ * these; and whether there are rules for paths on that host. */
+int32_t url_owner(const UrlRules *rules, Bytes host, size_t length, Bytes rest, Bytes end, int *by_path);
 
 /* --- strings and comments of scripts (literals.c) --- */
 
@@ -115,22 +126,27 @@ PyObject *find_tag(PyObject *module, PyObject *args);
 
 /* --- URLs and styles (urls.c, styles.c) --- */
 
+#define LONGEST_KEY (2 * LONGEST_NAME + 8)
+
 typedef struct {
-    const Evidence *evidence;
     PyObject *settled;       /* set of bytes: what nobody has to be asked about again; see url_outcome */
-    PyObject *strangers;     /* list to note hosts in that no rule is about, or NULL: they are only told */
+    PyObject *strangers;     /* list to note URLs in that are nobody's, or allowed; or NULL: they are only told */
+    const UrlRules *rules;
+    const char *allowed;     /* by the numbers of vendors: whether they are */
+    Py_ssize_t vendors;
     int at_home;             /* relative URLs lead to the page's own host */
     Bytes kind;              /* the element's name, in lower case */
     size_t kind_length;
     int runs_data;           /* the element shows or runs what a "data:" URL holds */
-    unsigned char last[2 * LONGEST_NAME + 2]; /* the key that was found last */
+    unsigned char last[LONGEST_KEY]; /* the key that was found last */
     size_t last_length;
 } Page;
 
 enum { FAILED = -1, LOOK = 0, CLEAR = 1, STRANGER = 2 };
 
-/* Where a URL leads: CLEAR for nowhere, home, or to a settled host; STRANGER for one that no rule is about.
- * Settled are a host alone, for every element, and with the element's name and NUL before it. */
+/* Where a URL leads: CLEAR for nowhere, home, or to what is settled; STRANGER for what nobody has to be asked about, but
+ * has to be noted. Settled are a host alone, for every element; with the element's name and NUL before it; and, where
+ * paths matter, with NUL and the vendor's number behind it, or only NUL for what is nobody's. */
 int url_outcome(Page *page, Bytes at, Bytes end);
 int srcset_outcome(Page *page, Bytes at, Bytes end);
 /* The outcome for a plain host that begins at *at, which moves behind it and its port. */

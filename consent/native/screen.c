@@ -1,7 +1,7 @@
 /* PageScreen: passes all of a page that nobody has to be asked about, elements with their content.
  *
  * What it passes, the rewriter would leave as it is, and the judge would have nothing to do or note about, but
- * for the URLs of strangers, which are listed.
+ * for URLs that are nobody's, or of vendors that are allowed, which are listed.
  */
 #include "native.h"
 
@@ -44,7 +44,7 @@ typedef struct {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *evidence;
+    PyObject *evidence, *rules;
     Table by_name, attributes; /* to the index in tags; to the number */
     Tag *tags;
     Py_ssize_t count;
@@ -58,6 +58,7 @@ typedef struct {
 typedef struct {
     Page page;
     const PageScreen *screen;
+    const Evidence *evidence;
     PyObject *strangers; /* list */
     Py_ssize_t longest;  /* that an element which is read as a whole may be */
     int reading;
@@ -136,21 +137,23 @@ static int fill_tag(PageScreen *self, PyObject *fields, uint32_t index)
 
 static PyObject *page_screen_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *evidence, *tags, *anywhere, *code_types, *urls_types;
+    PyObject *evidence, *rules, *tags, *anywhere, *code_types, *urls_types;
     if (kwargs != NULL && PyDict_Size(kwargs) > 0) {
         PyErr_SetString(PyExc_TypeError, "PageScreen takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "OO!O!O!O!", &evidence, &PyTuple_Type, &tags, &PyTuple_Type, &anywhere,
+    if (!PyArg_ParseTuple(args, "OOO!O!O!O!", &evidence, &rules, &PyTuple_Type, &tags, &PyTuple_Type, &anywhere,
                           &PyTuple_Type, &code_types, &PyTuple_Type, &urls_types) ||
-        as_evidence(evidence) == NULL)
+        as_evidence(evidence) == NULL || as_url_rules(rules) == NULL)
         return NULL;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     PageScreen *self = (PageScreen *)allocate(type, 0);
     if (self == NULL)
         return NULL;
     Py_INCREF(evidence);
+    Py_INCREF(rules);
     self->evidence = evidence;
+    self->rules = rules;
     self->count = PyTuple_Size(tags);
     self->tags = PyMem_Calloc((size_t)self->count + 1, sizeof(Tag));
     if (self->tags == NULL) {
@@ -183,6 +186,7 @@ static void page_screen_dealloc(PyObject *object)
     table_free(&self->attributes);
     table_free(&self->script_types);
     Py_XDECREF(self->evidence);
+    Py_XDECREF(self->rules);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
     Py_DECREF(type);
@@ -226,7 +230,7 @@ static int handler_clears(const Pass *pass, Bytes at, Bytes end)
         end = decode_references(at, end, text);
         at = text;
     }
-    return at == NULL || (end != NULL && clears_script(pass->page.evidence, at, end));
+    return at == NULL || (end != NULL && clears_script(pass->evidence, at, end));
 }
 
 static int could_refer(Bytes at, Bytes end)
@@ -419,7 +423,7 @@ static int content_clears(Pass *pass, const Tag *tag, const Told *told, Bytes st
     for (Bytes at = content; close - at > 3 && (at = memchr(at, '<', (size_t)(close - at) - 3)); at++)
         if (at[1] == '!' && at[2] == '-' && at[3] == '-')
             return LOOK;
-    return told->is_data || clears_script(pass->page.evidence, content, close) ? CLEAR : LOOK;
+    return told->is_data || clears_script(pass->evidence, content, close) ? CLEAR : LOOK;
 }
 
 typedef struct { Bytes name; size_t length; } Open;
@@ -564,15 +568,16 @@ static PyObject *page_screen_skip(PyObject *object, PyObject *args)
     Pass pass;
     Py_buffer view;
     Py_ssize_t position;
-    if (!PyArg_ParseTuple(args, "O!O!y*nni", &PySet_Type, &pass.page.settled, &PyList_Type, &pass.strangers, &view,
-                          &position, &pass.longest, &pass.reading))
+    if (!PyArg_ParseTuple(args, "O!O!y#y*nni", &PySet_Type, &pass.page.settled, &PyList_Type, &pass.strangers,
+                          &pass.page.allowed, &pass.page.vendors, &view, &position, &pass.longest, &pass.reading))
         return NULL;
     if (position < 0 || position > view.len) {
         PyBuffer_Release(&view);
         PyErr_SetString(PyExc_IndexError, "the position is not within the page");
         return NULL;
     }
-    pass.page.evidence = as_evidence(self->evidence);
+    pass.evidence = as_evidence(self->evidence);
+    pass.page.rules = as_url_rules(self->rules);
     pass.page.at_home = pass.reading & AT_HOME;
     pass.page.strangers = NULL;
     pass.drawing = 0;
@@ -584,26 +589,10 @@ static PyObject *page_screen_skip(PyObject *object, PyObject *args)
     return reached ? PyLong_FromSsize_t(offset) : NULL;
 }
 
-static PyObject *page_screen_style(PyObject *object, PyObject *args)
-{
-    PageScreen *self = (PageScreen *)object;
-    Page page = {.evidence = as_evidence(self->evidence), .kind = (Bytes)"style", .kind_length = 5};
-    const char *sheet;
-    Py_ssize_t length;
-    int references;
-    if (!PyArg_ParseTuple(args, "O!y#pp", &PySet_Type, &page.settled, &sheet, &length, &references, &page.at_home))
-        return NULL;
-    page.last_length = 0;
-    int outcome = style_outcome(&page, (Bytes)sheet, (Bytes)sheet + length, references);
-    return outcome == FAILED ? NULL : PyBool_FromLong(outcome == CLEAR);
-}
-
 static PyMethodDef page_screen_methods[] = {
     {"skip", page_screen_skip, METH_VARARGS,
-     "skip(settled, strangers, page, position, longest, reading): return the offset of the next place "
+     "skip(settled, strangers, allowed, page, position, longest, reading): return the offset of the next place "
      "that needs a look, or is not complete."},
-    {"clears_style", page_screen_style, METH_VARARGS,
-     "clears_style(settled, sheet, references, at_home): whether nobody has to be asked about the sheet."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -611,7 +600,7 @@ static PyType_Slot page_screen_slots[] = {
     {Py_tp_new, page_screen_new},
     {Py_tp_dealloc, page_screen_dealloc},
     {Py_tp_methods, page_screen_methods},
-    {Py_tp_doc, "PageScreen(evidence, tags, anywhere, code_types, urls_types): passes what nobody has to be asked about."},
+    {Py_tp_doc, "PageScreen(evidence, rules, tags, anywhere, code_types, urls_types): passes what nobody has to be asked about."},
     {0, NULL},
 };
 

@@ -12,14 +12,14 @@ static int is_settled(Page *page, const unsigned char *key, size_t length)
     return found;
 }
 
-/* Note a host that no rule is about: it is settled from now on. */
-static int note_stranger(Page *page, const unsigned char *key, size_t length, Bytes rest, Bytes end)
+/* Note a URL: what its key stands for is settled from now on. */
+static int note_stranger(Page *page, const unsigned char *key, size_t length, size_t host, Bytes rest, Bytes end)
 {
     size_t before = page->kind_length + 1;
     PyObject *name = PyBytes_FromStringAndSize((const char *)key, (Py_ssize_t)length);
     PyObject *entry = name == NULL ? NULL : Py_BuildValue(
         "(y#y#y#)", (const char *)key, (Py_ssize_t)page->kind_length, (const char *)key + before,
-        (Py_ssize_t)(length - before), (const char *)rest, (Py_ssize_t)(end - rest));
+        (Py_ssize_t)host, (const char *)rest, (Py_ssize_t)(end - rest));
     int failed = entry == NULL || PySet_Add(page->settled, name) < 0 || PyList_Append(page->strangers, entry) < 0;
     Py_XDECREF(name);
     Py_XDECREF(entry);
@@ -28,7 +28,7 @@ static int note_stranger(Page *page, const unsigned char *key, size_t length, By
 
 static int outcome_of(Page *page, const unsigned char *host, size_t length, Bytes rest, Bytes end)
 {
-    unsigned char key[2 * LONGEST_NAME + 2];
+    unsigned char key[LONGEST_KEY];
     size_t before = page->kind_length + 1, whole = before + length;
     if (page->kind_length > LONGEST_NAME)
         return LOOK;
@@ -42,13 +42,24 @@ static int outcome_of(Page *page, const unsigned char *host, size_t length, Byte
         settled = is_settled(page, key, whole);
     if (settled < 0)
         return FAILED;
-    if (!settled && knows_host(page->evidence, host, length))
+    if (settled) {
+        memcpy(page->last, key, whole);
+        page->last_length = whole;
+        return CLEAR;
+    }
+    int by_path;
+    int32_t owner = url_owner(page->rules, host, length, rest, end, &by_path);
+    if (owner == UNCERTAIN || (owner >= 0 && !(owner < page->vendors && page->allowed[owner])))
         return LOOK;
-    if (!settled)
-        return page->strangers ? note_stranger(page, key, whole, rest, end) : STRANGER;
-    memcpy(page->last, key, whole);
-    page->last_length = whole;
-    return CLEAR;
+    if (by_path) {
+        key[whole++] = 0;
+        for (int byte = 0; owner >= 0 && byte < 4; byte++)
+            key[whole++] = (unsigned char)((uint32_t)owner >> 8 * byte);
+        settled = is_settled(page, key, whole);
+        if (settled)
+            return settled < 0 ? FAILED : CLEAR;
+    }
+    return page->strangers ? note_stranger(page, key, whole, length, rest, end) : STRANGER;
 }
 
 int host_outcome(Page *page, Bytes *position, Bytes end)

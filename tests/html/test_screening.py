@@ -5,14 +5,20 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from typing import TypedDict
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from consent.categories import Category
+from consent.choice import Choice
+from consent.decision import Decision, decide
 from consent.enforcement import Finding, PageEnforcement
 from consent.html import Rewriter, Withholding, css
 from consent.html.urls import PageURL
+from consent.policy import Regime
+from consent.signals import ChoiceState, Signals
 from consent.speedups import compiled
 from tests import exchange
 from tests.exchange import REFUSING
@@ -40,7 +46,29 @@ CATALOG = exchange.CATALOG.with_vendors(
         replace(exchange.VENDORS[2], id="files", name="Files", urls=("split.example/cdn/*",), hosts=(), cookies=()),
     ]
 )  # fmt: skip
+_SOME = Choice(
+    receipt_id="11111111-1111-4111-8111-111111111111",
+    subject="0" * 32,
+    made_at=exchange.NOW,
+    policy_version=exchange.POLICY.version,
+    granted=frozenset({Category.PERFORMANCE}),
+    vendors={"path": True, "counter": False},
+)
+DECISIONS = [
+    REFUSING,
+    decide(exchange.POLICY, Signals(choice=_SOME, choice_state=ChoiceState.VALID)),
+    decide(replace(exchange.POLICY, regime=Regime.NOTICE), Signals()),
+]
 Outcome = tuple[bytes, list[Finding], bool]
+
+
+class Way(TypedDict):
+    """How a page is read."""
+
+    fragment: bool
+    head: bool
+    hold: bool
+    decision: Decision
 
 
 def outcome(
@@ -51,9 +79,10 @@ def outcome(
     head: bool = True,
     fragment: bool = False,
     hold: bool = False,
+    decision: Decision = REFUSING,
 ) -> Outcome:
     """Return what comes out of a page, what was found, and whether the decision mattered."""
-    judge = PageEnforcement(CATALOG, REFUSING, PAGE)
+    judge = PageEnforcement(CATALOG, decision, PAGE)
     if not screened:
         judge.skip = None
     rewriter = Rewriter(
@@ -257,25 +286,33 @@ _LOADING = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("decision", DECISIONS)
 @pytest.mark.parametrize("form", _LOADING)
-def test_no_url_is_passed_that_would_be_refused(form: str) -> None:
+def test_no_url_is_passed_that_would_be_refused(form: str, decision: Decision) -> None:
     """Every form of a URL, in all places that load one: whether it is taken out, and what is found."""
     elements = [form.replace("URL", url).encode() for url in _EVERY_URL]
     head = b"<html><head></head>"
-    assert outcome(head + b"<p>".join(elements), screened=True) == outcome(
-        head + b"<p>".join(elements), screened=False
-    )
+    page = head + b"<p>".join(elements)
+    assert outcome(page, screened=True, decision=decision) == outcome(page, screened=False, decision=decision)
 
 
 @_bounded
-@given(page=_page, sizes=soup.sizes, fragment=st.booleans(), head=st.booleans(), hold=st.booleans())
+@given(
+    page=_page,
+    sizes=soup.sizes,
+    fragment=st.booleans(),
+    head=st.booleans(),
+    hold=st.booleans(),
+    decision=st.sampled_from(DECISIONS),
+)
 def test_what_is_screened_comes_out_as_what_is_not(
-    page: bytes, sizes: list[int], fragment: bool, head: bool, hold: bool
+    page: bytes, sizes: list[int], fragment: bool, head: bool, hold: bool, decision: Decision
 ) -> None:
     """Whole and in pieces: no byte, no finding and no consequence of the decision is different."""
-    expected = outcome(page, screened=False, fragment=fragment, head=head, hold=hold)
-    assert outcome(page, screened=True, fragment=fragment, head=head, hold=hold) == expected
-    assert outcome(page, screened=True, sizes=sizes, fragment=fragment, head=head, hold=hold) == expected
+    way: Way = {"fragment": fragment, "head": head, "hold": hold, "decision": decision}
+    expected = outcome(page, screened=False, **way)
+    assert outcome(page, screened=True, **way) == expected
+    assert outcome(page, screened=True, sizes=sizes, **way) == expected
 
 
 @_bounded

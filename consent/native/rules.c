@@ -1,0 +1,233 @@
+/* UrlRules: whose a URL is, by the catalog's rules; consent.catalog.matching decides alike. */
+#include "native.h"
+
+#define MOST_RULED 8 /* domains above a host, and itself, that rules are about */
+
+typedef struct {
+    const char *path; /* with "*" for any number of bytes */
+    size_t length;
+    int is_conditional; /* on parameters of the query, too */
+    int32_t vendor;
+} PathRule;
+
+typedef struct {
+    int32_t owner; /* of all that no path decides, or NOBODYS */
+    uint32_t first, count; /* of the rules for paths */
+} Host;
+
+struct UrlRules {
+    PyObject_HEAD
+    PyObject *written; /* the tuple that holds the paths */
+    Table by_name;
+    Host *hosts;
+    PathRule *paths;
+};
+
+/* --- making one --- */
+
+static int fill_host(UrlRules *self, Py_ssize_t index, uint32_t *paths)
+{
+    const char *name;
+    Py_ssize_t length;
+    int owner;
+    PyObject *rules;
+    if (!PyArg_ParseTuple(PyTuple_GetItem(self->written, index), "y#iO!", &name, &length, &owner, &PyTuple_Type, &rules))
+        return -1;
+    Py_ssize_t count = PyTuple_Size(rules);
+    PathRule *grown = PyMem_Realloc(self->paths, ((size_t)*paths + (size_t)count + 1) * sizeof(PathRule));
+    if (grown == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    self->paths = grown;
+    self->hosts[index] = (Host){owner, *paths, (uint32_t)count};
+    for (Py_ssize_t i = 0; i < count; i++) {
+        PathRule *rule = &self->paths[(*paths)++];
+        Py_ssize_t size;
+        int vendor;
+        if (!PyArg_ParseTuple(PyTuple_GetItem(rules, i), "y#pi", &rule->path, &size, &rule->is_conditional, &vendor))
+            return -1;
+        rule->length = (size_t)size;
+        rule->vendor = vendor;
+    }
+    return table_add(&self->by_name, name, length, (uint32_t)index);
+}
+
+static PyObject *url_rules_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *written;
+    if (kwargs != NULL && PyDict_Size(kwargs) > 0) {
+        PyErr_SetString(PyExc_TypeError, "UrlRules takes no keyword arguments");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "O!", &PyTuple_Type, &written))
+        return NULL;
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    UrlRules *self = (UrlRules *)allocate(type, 0);
+    if (self == NULL)
+        return NULL;
+    Py_INCREF(written);
+    self->written = written;
+    Py_ssize_t count = PyTuple_Size(written);
+    uint32_t paths = 0;
+    self->hosts = PyMem_Calloc((size_t)count + 1, sizeof(Host));
+    if (self->hosts == NULL) {
+        PyErr_NoMemory();
+        goto failed;
+    }
+    if (table_prepare(&self->by_name, count) < 0)
+        goto failed;
+    for (Py_ssize_t i = 0; i < count; i++)
+        if (fill_host(self, i, &paths) < 0)
+            goto failed;
+    return (PyObject *)self;
+failed:
+    Py_DECREF(self);
+    return NULL;
+}
+
+static void url_rules_dealloc(PyObject *object)
+{
+    UrlRules *self = (UrlRules *)object;
+    PyTypeObject *type = Py_TYPE(object);
+    table_free(&self->by_name);
+    PyMem_Free(self->hosts);
+    PyMem_Free(self->paths);
+    Py_XDECREF(self->written);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    release(object);
+    Py_DECREF(type);
+}
+
+UrlRules *as_url_rules(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    if (!(PyType_GetFlags(type) & Py_TPFLAGS_HEAPTYPE) ||
+        PyType_GetSlot(type, Py_tp_dealloc) != (void *)url_rules_dealloc) {
+        PyErr_SetString(PyExc_TypeError, "UrlRules are needed");
+        return NULL;
+    }
+    return (UrlRules *)object;
+}
+
+/* --- looking up --- */
+
+static Bytes found_in(Bytes at, Bytes end, const char *piece, size_t length)
+{
+    while ((size_t)(end - at) >= length) {
+        at = memchr(at, piece[0], (size_t)(end - at) - length + 1);
+        if (at == NULL || memcmp(at, piece, length) == 0)
+            return at;
+        at++;
+    }
+    return NULL;
+}
+
+/* Whether the whole path matches: as consent.catalog.matching.Glob does. */
+static int path_matches(const PathRule *rule, Bytes at, Bytes end)
+{
+    const char *piece = rule->path, *pattern_end = piece + rule->length;
+    for (int is_first = 1;; is_first = 0) {
+        const char *star = memchr(piece, '*', (size_t)(pattern_end - piece));
+        size_t length = (size_t)((star ? star : pattern_end) - piece), left = (size_t)(end - at);
+        if (left < length)
+            return 0;
+        if (star == NULL)
+            return is_first ? left == length && memcmp(at, piece, length) == 0
+                            : memcmp(end - length, piece, length) == 0;
+        if (is_first) {
+            if (memcmp(at, piece, length) != 0)
+                return 0;
+        } else if (length && (at = found_in(at, end, piece, length)) == NULL) {
+            return 0;
+        }
+        at += length;
+        piece = star + 1;
+    }
+}
+
+/* Where the path that begins the rest of a URL ends; NULL where it may be written in another way, too. */
+static Bytes plain_path_end(Bytes at, Bytes end)
+{
+    for (Bytes start = at; at < end && *at != '?' && *at != '#'; at++)
+        if (*at <= ' ' || *at >= 0x7F || *at == '%' || *at == '\\' || *at == '&' ||
+            (*at == '.' && at > start && at[-1] == '/'))
+            return NULL;
+    return at;
+}
+
+int32_t url_owner(const UrlRules *self, Bytes host, size_t length, Bytes rest, Bytes end, int *by_path)
+{
+    const Host *ruled[MOST_RULED];
+    uint32_t hash = HASH_START;
+    int dots = 0, count = 0;
+    *by_path = 0;
+    if (length > 253) /* RFC 1035, section 2.3.4 */
+        return NOBODYS;
+    for (size_t at = length;; at--) {
+        if (at == 0 || host[at - 1] == '.') {
+            const Slot *slot = dots && at < length ? table_find_hashed(&self->by_name, host + at, length - at, hash) : NULL;
+            if (slot && count == MOST_RULED)
+                return UNCERTAIN;
+            if (slot)
+                ruled[count++] = &self->hosts[slot->value];
+            dots++;
+        }
+        if (at == 0)
+            break;
+        hash = hash_step(hash, host[at - 1]);
+    }
+    for (int i = 0; i < count; i++)
+        *by_path |= ruled[i]->count > 0;
+    Bytes path = rest, path_end = rest;
+    if (*by_path) {
+        if (rest == end || *rest != '/')
+            path = (Bytes)"/", path_end = path + 1;
+        else if ((path_end = plain_path_end(rest, end)) == NULL)
+            return UNCERTAIN;
+    }
+    for (int i = count; i-- > 0;) /* the nearest domain first */
+        for (uint32_t j = 0; j < ruled[i]->count; j++) {
+            const PathRule *rule = &self->paths[ruled[i]->first + j];
+            if (path_matches(rule, path, path_end))
+                return rule->is_conditional ? UNCERTAIN : rule->vendor;
+        }
+    for (int i = count; i-- > 0;)
+        if (ruled[i]->owner >= 0)
+            return ruled[i]->owner;
+    return NOBODYS;
+}
+
+static PyObject *url_rules_owner(PyObject *object, PyObject *args)
+{
+    const char *host, *rest;
+    Py_ssize_t host_length, rest_length;
+    if (!PyArg_ParseTuple(args, "y#y#", &host, &host_length, &rest, &rest_length))
+        return NULL;
+    int by_path;
+    int32_t owner = url_owner((UrlRules *)object, (Bytes)host, (size_t)host_length, (Bytes)rest,
+                              (Bytes)rest + rest_length, &by_path);
+    return Py_BuildValue("(ii)", (int)owner, by_path);
+}
+
+static PyMethodDef url_rules_methods[] = {
+    {"owner", url_rules_owner, METH_VARARGS,
+     "owner(host, rest): return the number of the vendor whose URL it is, -1 for nobody's, -2 where Python has to "
+     "look; and whether paths matter."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot url_rules_slots[] = {
+    {Py_tp_new, url_rules_new},
+    {Py_tp_dealloc, url_rules_dealloc},
+    {Py_tp_methods, url_rules_methods},
+    {Py_tp_doc, "UrlRules(hosts): whose a URL is; see consent.catalog.Catalog.url_rules."},
+    {0, NULL},
+};
+
+PyType_Spec url_rules_spec = {
+    .name = "consent._speedups.UrlRules",
+    .basicsize = sizeof(UrlRules),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = url_rules_slots,
+};
