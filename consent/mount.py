@@ -25,10 +25,9 @@ from consent.middleware import EnforcingMiddleware, OnError
 from consent.placeholder import Placeholders
 from consent.policy import CacheMode, CspMode, Embeds, Policy, own_cookie_vendors
 from consent.policy_file import load_policy, locate_in_policy
+from consent.receipts_database import ReceiptsDatabase
 from consent.reports import Reports
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
-from consent.sqlite_log import SQLiteReceiptLog
-from consent.sqlite_store import SQLiteStore
 from consent.store import Ledger, Store
 from consent.variant_cookie import VariantCookie
 from consent.visitor import VisitorEndpoints
@@ -48,9 +47,13 @@ class ConsentMiddleware:
             opt-in for everything the built-in catalog knows.
         data: the folder for receipts and keys, made where it is missing. ``CONSENT_DATA``. Default:
             ``consent-data`` in the working directory.
-        store: where receipts go instead of an SQLite file in ``data``. It is closed with the app.
+        database: the PostgreSQL database that receipts go to, instead of an SQLite file in ``data``: its address, or
+            the path of a file that holds it. ``CONSENT_DATABASE``.
+        read_database: a replica of it, which checkpoints and proofs are read from. ``CONSENT_READ_DATABASE``. Default:
+            ``database`` itself.
+        store: where receipts go instead of either. It is closed with the app.
         ledger: opens the log that ``store`` keeps, so that its checkpoints and proofs can be read under ``prefix``.
-            Default: that of the SQLite file; for another store none.
+            Default: that of the database; for another store none.
         templates: the site's own folder of templates and texts, which go before the built-in ones.
             ``CONSENT_TEMPLATES``.
         prefix: the path under which the endpoints answer. ``CONSENT_PREFIX``. Default: ``/_consent``.
@@ -73,6 +76,8 @@ class ConsentMiddleware:
         *,
         policy: Policy | str | Path | None = None,
         data: str | Path | None = None,
+        database: str | None = None,
+        read_database: str | None = None,
         store: Store | None = None,
         ledger: Callable[[], Ledger] | None = None,
         templates: str | Path | None = None,
@@ -108,11 +113,10 @@ class ConsentMiddleware:
             # A text of the policy file is checked where it is used: say where it stands.
             raise (locate_in_policy(error, path) if path else error) from None
         if store is None:
-            keys = folder.ledger_keys()
-            store = SQLiteStore(folder.receipts_path, keys, clock=clock)
-            ledger = partial(SQLiteReceiptLog, folder.receipts_path, keys)
+            receipts = ReceiptsDatabase(folder, database, read_database)
+            ledger = receipts.log
             # A database that cannot be written is to stop the start, not the first visitor's choice.
-            store.prepare()
+            store = receipts.prepared(clock)
         self._store = store
         uniform = companion is not None and policy.cache is CacheMode.UNIFORM
         guarding = None

@@ -191,15 +191,10 @@ class Eraser:
             for start in range(0, len(leaves), MAX_ERASED)
         ]
         if erasures:
-            bodies = [(self._sealer.salt(), erasure.canonical_bytes()) for erasure in erasures]
-            id_tags = [self._sealer.id_tag(UUID(erasure.erasure_id).bytes) for erasure in erasures]
-            first = turn.append(
-                [(tag, commitment(*body), None) for tag, body in zip(id_tags, bodies, strict=True)]
-            )
-            turn.transaction.execute(
-                "UPDATE consent_leaf l SET body = a.body FROM unnest($1::bigint[], $2::bytea[]) AS a (number, body)"
-                " WHERE l.number = a.number",
-                range(first, first + len(bodies)),
-                [salt + record for salt, record in bodies],
-            )
+            rows = []
+            for erasure in erasures:
+                salt, record = self._sealer.salt(), erasure.canonical_bytes()
+                id_tag = self._sealer.id_tag(UUID(erasure.erasure_id).bytes)
+                rows.append((id_tag, commitment(salt, record), None, salt + record))
+            turn.append(rows)
         return erasures

@@ -40,8 +40,8 @@ DELETE FROM consent_inbox WHERE arrived IN (SELECT arrived FROM consent_inbox OR
 RETURNING arrived, id_tag, commitment, month, daily
 """
 _PLACE: Final = """
-INSERT INTO consent_leaf (number, id_tag, commitment, month)
-SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::integer[])
+INSERT INTO consent_leaf (number, id_tag, commitment, month, body)
+SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::integer[], $5::bytea[])
 """
 _COUNT: Final = """
 INSERT INTO consent_daily SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
@@ -108,12 +108,12 @@ class Sequencer:
             (row,) = transaction.fetch("SELECT to_regclass('consent_log')::text AS name")
             if row["name"] is None:
                 transaction.run(TABLES)
-                # Whoever finds a checkpoint can tell by it which log it is of.
-                transaction.execute(
-                    "INSERT INTO consent_log VALUES (1, $1, $2, 0) ON CONFLICT (id) DO NOTHING",
-                    f"asgi-consent/{secrets.token_hex(16)}",
-                    SCHEMA_VERSION,
-                )
+            # Whoever finds a checkpoint can tell by it which log it is of.
+            transaction.execute(
+                "INSERT INTO consent_log VALUES (1, $1, $2, 0) ON CONFLICT (id) DO NOTHING",
+                f"asgi-consent/{secrets.token_hex(16)}",
+                SCHEMA_VERSION,
+            )
             ((version,),) = transaction.fetch("SELECT schema_version FROM consent_log")
         if version != SCHEMA_VERSION:
             raise StoreUnavailable(
@@ -238,18 +238,21 @@ class Turn:
         self.size = size
         self.edge = edge if edge is not None and edge.size == size else None
 
-    def append(self, rows: Sequence[tuple[bytes, bytes, int | None]]) -> int:
-        """Append leaves: tag of the id, commitment and month of each; return the number of the first.
+    def append(self, rows: Sequence[tuple[bytes, bytes, int | None, bytes | None]]) -> int:
+        """Append leaves, and return the number of the first.
+
+        Args:
+            rows: the tag of the id, the commitment, the month of the receipt, salt and record of what is nobody's.
 
         Raises:
             InvalidProofError: the tree that is kept was altered.
         """
         edge = self.edge or Edge.load(self.size, self.read_tile)
         first = edge.size
-        id_tags, commitments, months = zip(*rows, strict=True)
+        id_tags, commitments, months, bodies = zip(*rows, strict=True)
         tiles = edge.extend([leaf_hash(commitment) for commitment in commitments])
         numbers = range(first, first + len(rows))
-        self.transaction.execute(_PLACE, numbers, id_tags, commitments, months)
+        self.transaction.execute(_PLACE, numbers, id_tags, commitments, months, bodies)
         write_tiles(self.transaction, tiles)
         self.edge = edge
         return first
@@ -275,7 +278,7 @@ def _make_leaves(turn: Turn) -> int:
     if not rows:
         return 0
     rows.sort(key=lambda row: row["arrived"])
-    turn.append([(row["id_tag"], row["commitment"], row["month"]) for row in rows])
+    turn.append([(row["id_tag"], row["commitment"], row["month"], None) for row in rows])
     counts = Counter([row["daily"] for row in rows])
     columns = zip(*((*daily_key(text), times) for text, times in sorted(counts.items())), strict=True)
     turn.transaction.execute(_COUNT, *columns)

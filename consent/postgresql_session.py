@@ -68,7 +68,11 @@ class Session:
         Raises:
             StoreUnavailable: the database cannot be reached, or does not keep what it acknowledges.
         """
-        connection = self._idle.pop() if self._idle else await self._connect()
+        connection = None
+        while self._idle and (connection is None or connection.is_closed()):
+            connection = self._idle.pop()  # those that the server closed meanwhile are left out
+        if connection is None or connection.is_closed():
+            connection = await self._connect()
         try:
             yield connection
         except BaseException:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
 import stat
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from consent.data_folder import DataFolder
 from consent.erasure import Erasure
 from consent.evidence import Evidence
 from consent.sqlite_log import SQLiteReceiptLog
+from tests.postgresql import execute, query, shared_server
 from tests.test_cli_receipts import record
 from tests.test_receipts import SHOWN, make_receipt, receipt_id
 from tests.test_sqlite_ledger import make_schema_1, old_receipts
@@ -230,3 +233,79 @@ def test_keys_are_wrapped_anew(folder: Path) -> None:
     assert output(folder, "db", "rewrap").startswith("4 keys were under another wrapping key")
     path.write_text("\n".join([*lines[:place], f"wrap {'ab' * 32}", *lines[place + 1 :]]) + "\n")
     assert len(output(folder, "receipts", "--json").splitlines()) == 12
+
+
+def test_a_log_moves_to_postgresql_as_it_is(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaves, proofs, checkpoints, holds and counts; what was signed before is continued, and the keys are the same."""
+    subject = f"{1:032x}"
+    output(folder, "receipts", "hold", subject, "--reason", "claim 17")
+    output(folder, "receipts", "erase", f"{2:032x}")
+    kept = tmp_path / "kept"
+    kept.write_text(output(folder, "ledger", "checkpoint"))
+    names = [
+        "receipts list --limit 0 --json",
+        "receipts daily",
+        "ledger keys",
+        "ledger checkpoint",
+        "ledger verify",
+    ]
+    names += [f"ledger prove {receipt_id(1)}", "ledger export -"]
+    before = [output(folder, *name.split()) for name in names]
+    url = shared_server().new_database()
+    monkeypatch.setenv("CONSENT_DATABASE", url)
+    assert output(folder, "db", "move").startswith("13 leaves moved. The old database is ")
+    assert [output(folder, *name.split()) for name in names] == before
+    assert "held (claim 17)" in invoke(folder, "receipts", "erase", subject).output
+    output(folder, "receipts", "erase", f"{3:032x}")
+    assert "14 leaves: 6 receipts, 2 erasures, 6 erased" in output(
+        folder, "ledger", "verify", "--checkpoint", str(kept)
+    )
+    assert not (folder / "receipts.sqlite3").exists()
+    assert invoke(folder, "db", "move").exit_code == 1
+    output(folder, "db", "upgrade")
+    output(folder, "db", "rewrap")
+
+
+def test_a_move_that_was_interrupted_is_done_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before its end nothing is there, after it nothing is copied twice; another log is never overwritten."""
+    url = shared_server().new_database()
+    monkeypatch.setenv("CONSENT_DATABASE", url)
+    aside = folder / "receipts.moved.sqlite3"
+    with monkeypatch.context() as broken:
+        broken.setattr("consent.log_move._check", lambda *_: 1 / 0)
+        assert isinstance(invoke(folder, "db", "move").exception, ZeroDivisionError)
+    assert query(url, "SELECT count(*) FROM consent_leaf")[0][0] == 0
+    assert output(folder, "db", "move").startswith("12 leaves moved")
+    aside.rename(folder / "receipts.sqlite3")
+    assert output(folder, "db", "move").startswith("12 leaves moved")
+    aside.rename(folder / "receipts.sqlite3")
+    execute(url, "UPDATE consent_log SET origin = 'another'")
+    assert "there is another log at" in invoke(folder, "db", "move").output
+    assert (folder / "receipts.sqlite3").exists()
+
+
+def test_an_altered_log_is_not_moved(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays where it is, and the new database stays empty."""
+    with contextlib.closing(sqlite3.connect(folder / "receipts.sqlite3")) as connection, connection:
+        connection.execute("UPDATE record SET commitment = zeroblob(32) WHERE leaf = 3")
+    url = shared_server().new_database()
+    monkeypatch.setenv("CONSENT_DATABASE", url)
+    assert "its first 12 leaves are not those that were signed" in invoke(folder, "db", "move").output
+    assert (folder / "receipts.sqlite3").exists()
+    assert query(url, "SELECT count(*) FROM consent_leaf")[0][0] == 0
+
+
+def test_without_the_package_the_message_says_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line, without the address."""
+    monkeypatch.setitem(sys.modules, "asyncpg", None)
+    for name in [name for name in sys.modules if name.startswith("consent.postgresql")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setenv("CONSENT_DATABASE", "postgresql://me:s3cret@db/consent")
+    result = invoke(folder, "receipts")
+    assert result.exit_code == 1
+    assert "pip install 'asgi-consent[postgresql]'" in result.output
+    assert "s3cret" not in result.output

@@ -6,14 +6,19 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from consent.data_folder import DEFAULT_FOLDER, DataFolder
 from consent.errors import ConsentError
-from consent.sqlite_log import SQLiteReceiptLog, check_log
-from consent.sqlite_store import SQLiteStore
+from consent.receipts_database import ReceiptsDatabase
+
+if TYPE_CHECKING:
+    from consent.postgresql_log import PostgreSQLReceiptLog
+    from consent.postgresql_store import PostgreSQLStore
+    from consent.sqlite_log import SQLiteReceiptLog
+    from consent.sqlite_store import SQLiteStore
 
 _T = TypeVar("_T")
 
@@ -30,28 +35,25 @@ data_option = click.option(
 
 
 @contextmanager
-def open_log(folder: Path) -> Iterator[SQLiteReceiptLog]:
+def open_log(folder: Path) -> Iterator[SQLiteReceiptLog | PostgreSQLReceiptLog]:
     """Open the log of ``folder``; say what is wrong with it in one line and exit with 1."""
-    with explained(folder):
-        data = DataFolder(folder)
-        check_log(data.receipts_path)
-        with SQLiteReceiptLog(data.receipts_path, data.ledger_keys(create=False)) as log:
-            yield log
+    with explained(folder), ReceiptsDatabase(DataFolder(folder)).log() as log:
+        yield log
 
 
-def with_store(folder: Path, work: Callable[[SQLiteStore], Coroutine[Any, Any, _T]]) -> _T:
+def with_store(folder: Path, work: Callable[[SQLiteStore | PostgreSQLStore], Coroutine[Any, Any, _T]]) -> _T:
     """Do something with the store of ``folder``, which must have receipts; as above."""
 
-    async def run(store: SQLiteStore) -> _T:
+    async def run(store: SQLiteStore | PostgreSQLStore) -> _T:
         try:
             return await work(store)
         finally:
             await store.aclose()
 
     with explained(folder):
-        data = DataFolder(folder)
-        check_log(data.receipts_path)
-        return asyncio.run(run(SQLiteStore(data.receipts_path, data.ledger_keys(create=False))))
+        database = ReceiptsDatabase(DataFolder(folder))
+        database.log().close()
+        return asyncio.run(run(database.store()))
 
 
 @contextmanager

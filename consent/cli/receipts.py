@@ -17,9 +17,8 @@ from consent.cli.data import checked_subject, data_option, open_log, with_store
 from consent.policy import Policy
 from consent.policy_file import load_policy
 from consent.receipts import Outcome, Receipt
-from consent.sqlite_log import SQLiteReceiptLog
 from consent.standard_forms import iso_27560_record, kantara_receipt
-from consent.store import LoggedReceipt
+from consent.store import LoggedReceipt, ReceiptLog
 
 _PAGE = 500  # receipts in memory at a time
 _NEWEST = 20
@@ -219,7 +218,7 @@ def hold(folder: Path, reason: str | None, release: bool, subject: str) -> None:
 
 
 def _newest(
-    log: SQLiteReceiptLog, limit: int, subject: str | None, outcome: Outcome | None
+    log: ReceiptLog, limit: int, subject: str | None, outcome: Outcome | None
 ) -> Iterator[LoggedReceipt]:
     """Yield up to ``limit`` receipts, all for 0, a page at a time."""
     left = limit or sys.maxsize
