@@ -1,14 +1,16 @@
 """How many receipts per second become durable, and how long a visitor waits for it.
 
-For each number of concurrent clients, each client appends one receipt after another to a ``SQLiteStore`` and
-waits for the acknowledgement: building the receipt is not counted, writing it canonically is. Beside it, in
-the same run and folder, the ceiling: a bare loop on a bare connection that inserts the same rows, ready made,
-into the same tables with the same durability, as many per transaction as there are clients: receipts and their
-visitors, without tree, counts and checkpoints, which the store writes besides.
+For each number of concurrent clients, each client appends one receipt after another to a store and waits for the
+acknowledgement: building the receipt is not counted, writing it canonically is. Beside it, in the same run and folder,
+the ceiling: a bare loop on a bare connection that inserts the same rows, ready made, into the same tables with the same
+durability, as many per transaction as there are clients: receipts and their keys, without tree, counts and checkpoints,
+which the store writes besides.
 
     python benchmarks/receipts.py                 # prints a table
     python benchmarks/receipts.py --json          # one JSON object
     python benchmarks/receipts.py --seconds 5 --folder /var/lib/somewhere
+    python benchmarks/receipts.py --postgresql         # the same in PostgreSQL, a server of its own in that folder
+    python benchmarks/receipts.py --postgresql=postgresql://user@host/empty_database
     python benchmarks/receipts.py --proofs 1000000     # how long a proof takes in a log of that many receipts
 
 The figures depend on how long the disk takes to sync: give a folder on the disk that is meant (the default,
@@ -19,21 +21,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
+import contextlib
 import json
 import os
 import platform
 import random
 import sqlite3
+import sys
 import tempfile
 import time
 import uuid
 from dataclasses import replace
 from pathlib import Path
 
+import asyncpg
+
 from consent.categories import OPTIONAL
 from consent.choice import Choice
 from consent.policy import Policy
+from consent.postgresql_schema import month_of, new_partition
+from consent.postgresql_store import PostgreSQLStore
 from consent.receipts import Artefact, CollectionMethod, Receipt, build_receipt
 from consent.sealed_receipt import SealedReceipt
 from consent.sealing import LedgerKeys, Sealer
@@ -41,6 +48,10 @@ from consent.signals import Signals
 from consent.sqlite_database import WAL_COMMITS, WAL_ROWS, LogDatabase
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
+from consent.store import Store
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from tests.postgresql import new_server
 
 KEYS = LedgerKeys.generate()
 CLIENTS = (1, 10, 100, 1_000)
@@ -77,10 +88,9 @@ def make_receipts(count: int) -> list[Receipt]:
 
 
 async def measure_store(
-    path: Path, receipts: list[Receipt], clients: int, seconds: float
+    store: Store, receipts: list[Receipt], clients: int, seconds: float
 ) -> dict[str, float]:
     """Return receipts per second and how long their clients waited, in milliseconds."""
-    store = SQLiteStore(path, KEYS)
     await store.append(receipts[0], [SHOWN])
     waiting = iter(receipts[1:])
     waits: list[float] = []
@@ -143,6 +153,38 @@ def measure_ceiling(path: Path, receipts: list[Receipt], batch: int, seconds: fl
     return min(done, len(records)) / elapsed
 
 
+async def measure_postgresql_ceiling(url: str, receipts: list[Receipt], batch: int, seconds: float) -> float:
+    """Return the same in PostgreSQL: one prepared statement for each transaction."""
+    PostgreSQLStore(url, KEYS).prepare()
+    sealer = Sealer(KEYS)
+    rows = []
+    for receipt in receipts:
+        row = SealedReceipt(receipt, sealer)
+        month = month_of(receipt.time)
+        rows.append(
+            (month, row.id_tag, row.tag, row.wrapped_key, row.outcome, row.site, row.time_ms, row.sealed)
+        )
+    connection = await asyncpg.connect(url)
+    for month in {row[0] for row in rows}:
+        await connection.execute(new_partition(month))
+    statement = await connection.prepare(
+        "INSERT INTO consent_record (month, id_tag, tag, wrapped_key, outcome, site, time_ms, body) SELECT * FROM"
+        " unnest($1::integer[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::bigint[],"
+        " $8::bytea[])"
+    )
+    batches = [list(zip(*rows[start : start + batch], strict=True)) for start in range(0, len(rows), batch)]
+    done = 0
+    start = time.perf_counter()
+    for columns in batches:
+        if time.perf_counter() - start > seconds:
+            break
+        await statement.fetch(*columns)
+        done += len(columns[0])
+    elapsed = time.perf_counter() - start
+    await connection.close()
+    return done / elapsed
+
+
 class Row:
     """A receipt to be recorded, without a caller."""
 
@@ -203,6 +245,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(), help="on the disk to measure (default: here)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
+        "--postgresql", nargs="?", const="", metavar="URL", help="PostgreSQL instead of SQLite"
+    )
+    parser.add_argument(
         "--proofs", type=int, metavar="SIZE", help="measure proofs in a log of this size instead"
     )
     options = parser.parse_args()
@@ -213,15 +258,23 @@ def main() -> None:
 
     receipts = make_receipts(int(40_000 * options.seconds))
     results = []
-    numbers = itertools.count()
-    with tempfile.TemporaryDirectory(dir=options.folder, prefix="receipts-benchmark-") as folder:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(
+            tempfile.TemporaryDirectory(dir=options.folder, prefix="receipts-benchmark-")
+        )
+        server = stack.enter_context(new_server(options.folder)) if options.postgresql == "" else None
         for clients in CLIENTS:
-            ceiling = measure_ceiling(
-                Path(folder, f"{next(numbers)}.sqlite3"), receipts, clients, options.seconds
-            )
-            measured = asyncio.run(
-                measure_store(Path(folder, f"{next(numbers)}.sqlite3"), receipts, clients, options.seconds)
-            )
+            if options.postgresql is None:
+                paths = [Path(folder, f"{clients}-{number}.sqlite3") for number in range(2)]
+                ceiling = measure_ceiling(paths[0], receipts, clients, options.seconds)
+                store: Store = SQLiteStore(paths[1], KEYS)
+            else:
+                urls = [server.new_database() if server else options.postgresql for _ in range(2)]
+                ceiling = asyncio.run(measure_postgresql_ceiling(urls[0], receipts, clients, options.seconds))
+                prepared = PostgreSQLStore(urls[1], KEYS)
+                prepared.prepare()
+                store = prepared
+            measured = asyncio.run(measure_store(store, receipts, clients, options.seconds))
             results.append(
                 {
                     "clients": clients,
