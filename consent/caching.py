@@ -147,9 +147,13 @@ class VariantResponse(_SharedResponse):
 class UniformResponse(_SharedResponse):
     """A response in the mode ``uniform``.
 
+    The site's own files pass: what is taken out of one, the guard could give back to nobody.
+
     Args:
         uniform: for `uniform_decision`. The visitor's own decision is for what nobody else gets.
     """
+
+    _judges_files = False
 
     def __init__(
         self,

@@ -32,6 +32,7 @@ from consent.html import Rewriter, Withholding, XMLRewriter
 from consent.html.urls import PageURL
 from consent.insertion import BodyEndInsertion
 from consent.inventory import Inventory, Source, seen_in
+from consent.own_files import MAX_FILE_BYTES, FileTooLong, OwnFile, file_kind
 from consent.placeholder import PagePlaceholders, Placeholders
 from consent.policy import Refused
 
@@ -96,6 +97,8 @@ class GovernedResponse:
     """What is in the inventory already."""
     _counted = 0
     """How many findings are in the enforcement log already."""
+    _judges_files = True
+    """Whether the site's own style sheets, scripts and rules may differ by visitor."""
     _plain = False
     """Whether the page has no policy of its own."""
 
@@ -106,6 +109,10 @@ class GovernedResponse:
     _unsure: bytes | None = None
     """... or the media type of something that by it may be a page or not."""
     _stream: Stream | None = None
+    _file: OwnFile | None = None
+    """... or what is kept back of a file that is judged as a whole."""
+    _is_personal_already = False
+    """Whether the fields are those of what is for one visitor, whatever the body turns out to be."""
     _nonce: str | None = None
     _placeholders: PagePlaceholders | None = None
     _insertion_is_ascii = False
@@ -177,6 +184,7 @@ class GovernedResponse:
             named = fields.RESPONSE.find(headers)
             if not _is_page(named):
                 kept = [pair for pair in headers if pair[0].lower() == b"content-length"]
+                self._is_personal_already = True
                 message = {
                     **message,
                     "headers": [*self._secured(self._rewritten(headers), in_page=False), *kept],
@@ -190,7 +198,7 @@ class GovernedResponse:
         original = message.get("headers") or ()
         headers = original if isinstance(original, list) else list(original)
         named = fields.RESPONSE.find(headers)
-        if message["status"] == 200 and len(named) == 1 and not _may_be_page(named.get(b"content-type", b"")):
+        if message["status"] == 200 and len(named) == 1 and _is_unread(named.get(b"content-type", b"")):
             return message
         if not fields.GOVERNED.isdisjoint(named):
             headers = self._governed(headers)
@@ -205,8 +213,11 @@ class GovernedResponse:
                 return {**message, "status": 403, "headers": fields.without_redirect(headers)}
         if headers is not original:
             message = {**message, "headers": headers}
-        if status >= 200 and status not in _BODILESS and _is_page(named):
-            return self._begin_page(message, headers, named)
+        if status >= 200 and status not in _BODILESS:
+            if _is_page(named):
+                return self._begin_page(message, headers, named)
+            if self._judges_files and file_kind(named.get(b"content-type", b"")):
+                return self._begin_file(message, headers, named)
         return self._passing(message)
 
     def _passing(self, message: Message) -> Message:
@@ -219,12 +230,8 @@ class GovernedResponse:
         """Begin to rewrite what may be a page."""
         content_type = named.get(b"content-type", b"")
         kind = fields.media_type_of(content_type)
-        applied: list[bytes] = []
-        if b"content-encoding" in named:
-            coded = b",".join(value for key, value in headers if key.lower() == b"content-encoding")
-            applied = codings.listed(coded)
-        if not codings.readable(applied):
-            self._site.failures.unknown_coding(coded[:80].decode("latin-1"), self._scope["path"])
+        applied = self._codings(headers, named)
+        if applied is None:
             if (secured := self._secured(headers)) is headers:
                 return message
             secured = fields.personal(secured, names=fields.PAGE_DECIDING_FIELDS)
@@ -234,9 +241,8 @@ class GovernedResponse:
             if unsure is not None:
                 return self._passing(message)
             # Bytes of a page that nobody rewrote, at offsets that would not fit: ask for the whole.
-            kept = [(k, v) for k, v in headers if k.lower() not in (b"content-range", b"content-length")]
             self._stream = _Swallowed()
-            return self._passing({**message, "status": 416, "headers": [*kept, (b"content-length", b"0")]})
+            return self._passing(_unsatisfied(message, headers))
         self._start = {**message, "headers": headers}
         self._unsure = unsure
         self._plain = CSP_FIELDS.isdisjoint(named)
@@ -261,6 +267,36 @@ class GovernedResponse:
         for coding in applied:
             stream = Coded(stream, coding, self._meets)
         self._stream = _Guarded(stream, self._meets)
+        return None
+
+    def _codings(self, headers: fields.Headers, named: dict[bytes, bytes]) -> list[bytes] | None:
+        """Return the codings that a body comes in; ``None`` where they cannot be undone, which is told."""
+        if b"content-encoding" not in named:
+            return []
+        coded = b",".join(value for key, value in headers if key.lower() == b"content-encoding")
+        applied = codings.listed(coded)
+        if codings.readable(applied):
+            return applied
+        self._site.failures.unknown_coding(coded[:80].decode("latin-1"), self._scope["path"])
+        return None
+
+    def _begin_file(
+        self, message: Message, headers: fields.Headers, named: dict[bytes, bytes]
+    ) -> Message | None:
+        """Begin to keep back what is judged as a whole."""
+        applied = self._codings(headers, named)
+        if applied is None or (applied and message["status"] == 206):
+            return self._passing(message)
+        length = fields.first(headers, b"content-length") or b"0"
+        if length.isdigit() and int(length) > MAX_FILE_BYTES:
+            self._meets(FileTooLong())
+            return self._passing(message)
+        if self._scope["method"] == "HEAD":
+            # Whether a GET would carry these is known from the body only.
+            return self._passing({**message, "headers": fields.unsized(headers)})
+        self._start = {**message, "headers": headers}
+        evidence = self._site.catalog.evidence
+        self._file = OwnFile(named[b"content-type"], applied, self._enforcement(), evidence)
         return None
 
     def _redirect(self, headers: fields.Headers, location: str) -> tuple[fields.Headers, bool]:
@@ -339,6 +375,9 @@ class GovernedResponse:
         body = message.get("body", b"")
         more = message.get("more_body", False)
         start = self._start
+        if start is not None and self._file is not None:
+            await self._send_file(start, self._file, message)
+            return
         if start is not None:
             if self._unsure is not None:
                 if not body and more:
@@ -373,6 +412,28 @@ class GovernedResponse:
             await self._send(start)
         if written or not more:
             await self._send({**message, "body": written})
+
+    async def _send_file(self, start: Message, file: OwnFile, message: Message) -> None:
+        """Send a file, once all of it is there or it is too long to be waited for."""
+        if file.add(message.get("body", b"")) and message.get("more_body", False):
+            return
+        self._file = self._start = None
+        written = file.judged(self._meets)
+        self._note()
+        if written is None:
+            await self._send(self._passing(start))
+            await self._send({**message, "body": file.raw})
+            return
+        self._stream = _Swallowed()  # of what may follow, trailers
+        if start["status"] == 206:
+            # A part of what is another file to others. Of one whose other parts are asked for, this is not seen.
+            start, written = _unsatisfied(start, start["headers"]), b""
+        headers = start["headers"] if self._is_personal_already else self._rewritten(start["headers"])
+        headers = [pair for pair in headers if pair[0].lower() != b"content-length"]
+        start["headers"] = [*headers, (b"content-length", b"%d" % len(written))]
+        start.pop("trailers", None)
+        await self._send(start)
+        await self._send({**message, "body": written})
 
     def _innermost(self, kind: bytes) -> Stream:
         """Return what does to the decoded page what this visitor's decision asks for."""
@@ -484,6 +545,18 @@ def _may_be_page(content_type: bytes) -> bool:
     """Tell whether what is so called is a page to be rewritten, or says nothing of what it is."""
     kind = fields.media_type_of(content_type)
     return not kind or kind in _PAGE_TYPES
+
+
+@lru_cache(maxsize=256)
+def _is_unread(content_type: bytes) -> bool:
+    """Tell whether the body of what is so called is nothing that is looked at."""
+    return not _may_be_page(content_type) and not file_kind(content_type)
+
+
+def _unsatisfied(message: Message, headers: fields.Headers) -> Message:
+    """Return the start that refuses a part, for what is another whole to this visitor."""
+    kept = [(k, v) for k, v in headers if k.lower() not in (b"content-range", b"content-length")]
+    return {**message, "status": 416, "headers": [*kept, (b"content-length", b"0")]}
 
 
 def _is_page(named: dict[bytes, bytes]) -> bool:

@@ -324,7 +324,7 @@ def test_a_page_in_utf_16_is_rewritten_in_it(encoding: str) -> None:
         b"text/event-stream",
         b"image/png",
         b"text/htmlx",
-        b"text/css",
+        b"text/x-css",
     ],
 )
 def test_other_types_pass_message_by_message_as_they_are(content_type: bytes) -> None:
@@ -741,7 +741,7 @@ def test_a_coding_that_nobody_here_knows_passes_and_is_told_once(caplog: pytest.
             answer = ask(app, "/page")
     assert (answer.body, answer.headers) == (b"\xff\x00abc", [*headers, (b"vary", b"Cookie, Sec-GPC, DNT")])
     assert [record.getMessage() for record in caplog.records] == [
-        "pages in the content coding 'dcz' cannot be read and pass as they are, /page for one; "
+        "answers in the content coding 'dcz' cannot be read and pass as they are, /page for one; "
         "let the app leave compression to what is in front of it, or install 'asgi-consent[codings]'"
     ]
     assert app.failures.counts == {Failure.UNKNOWN_CODING: 3}
@@ -1324,7 +1324,7 @@ def test_when_the_rewriter_fails_the_rest_is_withheld_or_passes(
     assert app.failures.counts == {failure: 2}
     done = "withheld" if on_error == "withhold" else "passed unread"
     assert [record.getMessage() for record in caplog.records] == [
-        f"/page cannot be rewritten ({type(error).__name__}: {error}); the rest of the page is {done}"
+        f"/page cannot be rewritten ({type(error).__name__}: {error}); the rest of it is {done}"
     ]
 
 
@@ -1391,6 +1391,7 @@ def test_every_failure_has_its_rule(on_error: OnError) -> None:
         Failure.UNKNOWN_CODING: True,
         Failure.BROKEN_CODING: on_error == "pass",
         Failure.UNDECIDED: on_error == "pass",
+        Failure.TOO_LONG: True,
         Failure.DEFECT: on_error == "pass",
     }
     assert failure_of(BrokenCoding()) is Failure.BROKEN_CODING
