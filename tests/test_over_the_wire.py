@@ -21,6 +21,7 @@ PAGE = b"<!doctype html><html><head></head><body><p>Hello</p><script src='%b'></
     TRACKER.encode()
 )
 FILE = b"0123456789" * 100
+SHEET = b'@import "%b"; h1 { color: red }' % TRACKER.encode()
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -37,6 +38,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if path == "/file":
         body = FILE
         headers[0] = (b"content-type", b"application/octet-stream")
+    elif path.endswith(".css"):
+        body = SHEET if path == "/named.css" else b"h1 { color: red }"
+        headers[0] = (b"content-type", b"text/css")
     elif path == "/gzip":
         body = gzip.compress(PAGE)
         headers.append((b"content-encoding", b"gzip"))
@@ -165,6 +169,33 @@ def test_a_range_is_of_a_file_and_never_of_a_page() -> None:
         )
         assert client.ask("/stubborn")[::2] == (416, b"")
         assert client.ask("/stubborn", "HEAD")[::2] == (416, b"")
+
+
+def test_a_style_sheet_is_a_file_unless_it_names_a_tracker() -> None:
+    """Then it is its visitor's: it is confirmed, cut and asked about as such."""
+    with connected() as client:
+        status, plain, body = client.ask("/plain.css")
+        assert (status, plain["etag"], plain["content-length"]) == (200, '"v1"', str(len(body)))
+        assert client.ask("/plain.css", if_none_match='"v1"')[1] == {
+            key: value for key, value in plain.items() if key != "content-length"
+        }
+        assert client.ask("/plain.css", range="bytes=0-9")[::2] == (206, body[:10])
+        status, mine, body = client.ask("/named.css")
+        assert (status, body) == (200, SHEET.replace(TRACKER.encode(), b"about:invalid"))
+        assert (mine["content-length"], mine["cache-control"]) == (str(len(body)), "private")
+        theirs = client.ask("/named.css", cookie=chosen())
+        assert (theirs[2], theirs[1]["etag"] != mine["etag"]) == (SHEET, True)
+        status, fields, body = client.ask("/named.css", if_none_match=mine["etag"])
+        assert (status, fields["etag"], fields["vary"], body) == (304, mine["etag"], mine["vary"], b"")
+        assert client.ask("/named.css", if_none_match=mine["etag"], cookie=chosen())[0] == 200
+        for path, fields in (("/plain.css", plain), ("/named.css", mine)):
+            status, head, body = client.ask(path, "HEAD")
+            assert (status, body, head.keys() & {"etag", "content-length", "accept-ranges"}) == (
+                200,
+                b"",
+                set(),
+            )
+            assert head["content-type"] == fields["content-type"]
 
 
 def test_an_answer_without_a_body_has_none() -> None:

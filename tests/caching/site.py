@@ -35,7 +35,7 @@ PAGE = """<!doctype html>
 
 
 async def site(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer: pages that may be shared for a minute, and two that may not."""
+    """Answer: pages that may be shared for a minute, and two that may not; a style sheet that names trackers."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -60,6 +60,8 @@ async def site(scope: Scope, receive: Receive, send: Send) -> None:
         headers.append((b"set-cookie", b"session=1"))
     elif path == "/nonce":
         headers.append((b"content-security-policy", b"script-src 'self' https: 'nonce-abc'"))
+    elif path == "/named.css":
+        body = b'@import "https://static.hotjar.com/a.css"; @import "https://snap.licdn.com/a.css";'
     elif "." in path:
         body = b"/* own */"
     headers.append((b"content-length", b"%d" % len(body)))

@@ -14,8 +14,8 @@ import pytest
 from consent.policy import CacheMode
 from tests.caching.site import HOST, Answer, Served, ask, behind, documented
 
-PATHS = ("/", "/chairs", "/chairs?page=2", "/login", "/nonce")
-SHARED_PATHS = PATHS[:3]
+PATHS = ("/", "/chairs", "/chairs?page=2", "/named.css", "/login", "/nonce")
+SHARED_PATHS = PATHS[:4]
 EVERYTHING = {"action": "accept"}
 CHOICES: dict[str, dict[str, Any] | None] = {
     "nobody": None,
