@@ -35,6 +35,7 @@ from consent.inventory import Inventory, Source, seen_in
 from consent.own_files import MAX_FILE_BYTES, FileTooLong, OwnFile, file_kind
 from consent.placeholder import PagePlaceholders, Placeholders
 from consent.policy import Refused
+from consent.streams import PASSED, Guarded, Swallowed
 
 REPORT_HEADER = b"consent-report"
 """A request that carries it with the value ``1`` gets the account of what was found in the page, as JSON."""
@@ -209,7 +210,7 @@ class GovernedResponse:
             location = fields.first(headers, b"location") or b""
             headers, refused = self._redirect(headers, location.decode("latin-1"))
             if refused:
-                self._stream = _Swallowed()
+                self._stream = Swallowed()
                 return {**message, "status": 403, "headers": fields.without_redirect(headers)}
         if headers is not original:
             message = {**message, "headers": headers}
@@ -241,7 +242,7 @@ class GovernedResponse:
             if unsure is not None:
                 return self._passing(message)
             # Bytes of a page that nobody rewrote, at offsets that would not fit: ask for the whole.
-            self._stream = _Swallowed()
+            self._stream = Swallowed()
             return self._passing(_unsatisfied(message, headers))
         self._start = {**message, "headers": headers}
         self._unsure = unsure
@@ -251,7 +252,7 @@ class GovernedResponse:
             self._start = None
             if fields.first(headers, b"content-length") == b"0":
                 return self._passing(message)
-            self._stream = _Swallowed()
+            self._stream = Swallowed()
             if unsure is not None:
                 return self._passing({**message, "headers": fields.unsized(headers)})
             return {**message, "headers": self._secured(self._rewritten(headers))}
@@ -259,14 +260,14 @@ class GovernedResponse:
             self._nonce = fields.csp_nonce(headers)
         self._insertion_is_ascii = codings.charset(content_type) not in (b"utf-8", b"utf8")
         innermost = self._innermost(kind)
-        if innermost is _PASSED:
+        if innermost is PASSED:
             self._stream = innermost
             return None
-        guarded = _Guarded(innermost, self._meets)
+        guarded = Guarded(innermost, self._meets)
         stream: Stream = Sniffed(lambda: guarded, content_type)
         for coding in applied:
             stream = Coded(stream, coding, self._meets)
-        self._stream = _Guarded(stream, self._meets)
+        self._stream = Guarded(stream, self._meets)
         return None
 
     def _codings(self, headers: fields.Headers, named: dict[bytes, bytes]) -> list[bytes] | None:
@@ -424,7 +425,7 @@ class GovernedResponse:
             await self._send(self._passing(start))
             await self._send({**message, "body": file.raw})
             return
-        self._stream = _Swallowed()  # of what may follow, trailers
+        self._stream = Swallowed()  # of what may follow, trailers
         if start["status"] == 206:
             # A part of what is another file to others. Of one whose other parts are asked for, this is not seen.
             start, written = _unsatisfied(start, start["headers"]), b""
@@ -441,7 +442,7 @@ class GovernedResponse:
         fragment = kind in fields.FRAGMENT_TYPES or self._may_be_fragment()
         if self._ruling.allows_everything and not self._site.explain and not self._reports:
             if framed:
-                return _PASSED
+                return PASSED
             if not fragment:
                 unread = BodyEndInsertion(
                     lambda: self._anchored(self._guard_tag() + self._insertion(), unread.has_base)
@@ -572,54 +573,6 @@ def _is_page(named: dict[bytes, bytes]) -> bool:
 
 async def _nothing() -> None:
     """Send nothing."""
-
-
-class _Swallowed:
-    """A body that is not sent."""
-
-    def write(self, chunk: bytes) -> bytes:
-        return b""
-
-    def end(self) -> bytes:
-        return b""
-
-
-class _Passed:
-    """A body that is sent as it is."""
-
-    def write(self, chunk: bytes) -> bytes:
-        return chunk
-
-    def end(self) -> bytes:
-        return b""
-
-
-_PASSED = _Passed()
-
-
-class _Guarded:
-    """A stream whose failure is not the app's: the rest of the page passes or is withheld instead."""
-
-    def __init__(self, stream: Stream, failed: Callable[[Exception], bool]) -> None:
-        self._stream = stream
-        self._failed = failed
-        self._passes: bool | None = None
-
-    def write(self, chunk: bytes) -> bytes:
-        if self._passes is None:
-            try:
-                return self._stream.write(chunk)
-            except Exception as error:
-                self._passes = self._failed(error)
-        return chunk if self._passes else b""
-
-    def end(self) -> bytes:
-        if self._passes is None:
-            try:
-                return self._stream.end()
-            except Exception as error:
-                self._passes = self._failed(error)
-        return b""
 
 
 def _address(scope: Scope) -> str:

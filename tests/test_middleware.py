@@ -352,6 +352,19 @@ def test_other_types_pass_message_by_message_as_they_are(content_type: bytes) ->
     assert arrived == sent
 
 
+@pytest.mark.parametrize(
+    ("content_type", "form"), [(b"text/css", b"@import '%b'"), (b"text/javascript", b"import '%b'")]
+)
+def test_a_type_that_was_seen_before_is_looked_at_again(content_type: bytes, form: bytes) -> None:
+    """A style sheet or script without trackers passes; the next of the same type may have some."""
+    benign, named = form % b"/own", form % TRACKER.encode()
+    for _ in range(2):
+        bodies = [
+            ask(around(answering(x, headers=[(b"content-type", content_type)]))).body for x in (benign, named)
+        ]
+        assert (bodies[0], TRACKER.encode() in bodies[1]) == (benign, False)
+
+
 def test_a_file_to_save_is_the_file() -> None:
     """An attachment is no page of the site."""
     headers = [HTML, (b"content-disposition", b'Attachment; filename="page.html"'), length(PAGE)]
