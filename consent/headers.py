@@ -395,23 +395,36 @@ def _reports_to(value: bytes, groups: set[str]) -> bool:
         return False
 
 
+_MAX_AGE = re.compile(rb"-?[0-9]+")
+
+
 def _set_cookie(value: bytes, now: int) -> tuple[str, bool]:
-    """Return the cookie's name, and whether the field deletes it (RFC 6265bis, section 5.6)."""
+    """Return the cookie's name, and whether the field deletes it in every browser.
+
+    Max-Age overrules Expires, and the last of each counts: by RFC 6265bis, section 5.6, the last that is valid; in
+    Chromium the last, and if it is not valid, none. An age with a "+" is valid there only: it deletes nothing.
+    """
     pair, *attributes = value.split(b";")
     # "=name=value" makes a cookie without a name that is sent as "name=value".
     name = pair.lstrip(b" \t=").partition(b"=")[0].strip(b" \t").decode("latin-1")
-    expires: bool | None = None
-    max_age: bool | None = None
+    dates: list[bool | None] = []
+    ages: list[bool | None] = []
+    has_sign = False
     for attribute in attributes:
         key, _, text = attribute.partition(b"=")
         key = key.strip(b" \t").lower()
         text = text.strip(b" \t")
-        # The last of each counts, and Max-Age overrules Expires.
-        if key == b"max-age" and re.fullmatch(rb"-?[0-9]+", text):
-            max_age = text.startswith(b"-") or not text.strip(b"0")
-        elif key == b"expires" and (moment := _cookie_date(text)) is not None:
-            expires = moment <= now
-    return name, bool(expires if max_age is None else max_age)
+        if key == b"max-age":
+            deletes = text.startswith(b"-") or not text.strip(b"0")
+            ages.append(deletes if _MAX_AGE.fullmatch(text) else None)
+            has_sign |= text.startswith(b"+")
+        elif key == b"expires":
+            moment = _cookie_date(text)
+            dates.append(None if moment is None else moment <= now)
+    return name, not has_sign and all(
+        next((told for told in (*reversed(old), *reversed(new)) if told is not None), False)
+        for old, new in ((ages, dates), (ages[-1:], dates[-1:]))
+    )
 
 
 _DATE_DELIMITER = re.compile(rb"[\t\x20-\x2f\x3b-\x40\x5b-\x60\x7b-\x7e]+")

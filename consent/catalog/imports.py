@@ -31,7 +31,7 @@ _NAMED = re.compile(
     rf"""(?:(?<![\w$.])(?:const|let|var)\s++|,\s*+)(?P<name>[A-Za-z_$][\w$]{{0,63}}+)\s*+={GAP}["'`]{URL}""",
     re.ASCII,
 )
-_MOST_NAMES = 32
+_MOST_NAMES = 8
 _LITERAL = re.compile(
     rf"(?<![\w$])(?:(?P<static>(?<!\.)(?:import|from){GAP}(?=[\"']))"
     rf"|(?P<call>(?<!\.)import|importScripts)\s*+\({GAP}(?=[\"'`]))"
