@@ -53,6 +53,8 @@ _XML_TYPES = fields.XML_TYPES | fields.DATA_TYPES
 _PAGE_TYPES = fields.REWRITTEN_TYPES | fields.DATA_TYPES
 _UNSURE_TYPES = fields.DATA_TYPES | {b""}
 _XML_PAGE_NAMES = (b"//www.w3.org/1999/xhtml", b"//www.w3.org/2000/svg", b"<?xml-stylesheet")
+_UNTYPED = {b"style": b"text/css", b"script": b"text/javascript"}
+"""What browsers read what says nothing of itself as, by what they load it for (Fetch Metadata)."""
 _BODILESS = frozenset((204, 205, 304))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
@@ -215,10 +217,10 @@ class GovernedResponse:
         if headers is not original:
             message = {**message, "headers": headers}
         if status >= 200 and status not in _BODILESS:
+            if self._judges_files and (content_type := self._file_type(named)):
+                return self._begin_file(message, headers, content_type)
             if _is_page(named):
                 return self._begin_page(message, headers, named)
-            if self._judges_files and file_kind(named.get(b"content-type", b"")):
-                return self._begin_file(message, headers, named)
         return self._passing(message)
 
     def _passing(self, message: Message) -> Message:
@@ -281,11 +283,16 @@ class GovernedResponse:
         self._site.failures.unknown_coding(coded[:80].decode("latin-1"), self._scope["path"])
         return None
 
-    def _begin_file(
-        self, message: Message, headers: fields.Headers, named: dict[bytes, bytes]
-    ) -> Message | None:
+    def _file_type(self, named: dict[bytes, bytes]) -> bytes:
+        """Return the type of a file that is judged; where the app tells none, what the browser loads it as."""
+        content_type = named.get(b"content-type", b"")
+        if fields.media_type_of(content_type):
+            return content_type if file_kind(content_type) else b""
+        return _UNTYPED.get(self.by_name.get(b"sec-fetch-dest", b""), b"")
+
+    def _begin_file(self, message: Message, headers: fields.Headers, content_type: bytes) -> Message | None:
         """Begin to keep back what is judged as a whole."""
-        applied = self._codings(headers, named)
+        applied = self._codings(headers, fields.RESPONSE.find(headers))
         if applied is None or (applied and message["status"] == 206):
             return self._passing(message)
         length = fields.first(headers, b"content-length") or b"0"
@@ -297,7 +304,7 @@ class GovernedResponse:
             return self._passing({**message, "headers": fields.unsized(headers)})
         self._start = {**message, "headers": headers}
         evidence = self._site.catalog.evidence
-        self._file = OwnFile(named[b"content-type"], applied, self._enforcement(), evidence)
+        self._file = OwnFile(content_type, applied, self._enforcement(), evidence)
         return None
 
     def _redirect(self, headers: fields.Headers, location: str) -> tuple[fields.Headers, bool]:

@@ -123,6 +123,15 @@ def test_a_file_that_names_no_tracker_passes_as_it_is(kind: tuple[bytes, bytes],
         assert (answer.status, answer.headers, answer.body) == (200, headers, body)
 
 
+@pytest.mark.parametrize("headers", [(), ((b"content-type", b"nothing"),)])
+def test_what_has_no_type_is_what_it_is_loaded_as(headers: Headers) -> None:
+    """Browsers take it for a style sheet; what they load for something else passes."""
+    assert asked(SHEET, *headers, sec_fetch_dest="style").body == CLEAN
+    assert asked(SHEET, *headers, sec_fetch_dest="font").body == SHEET
+    script = b'import("https://tracker.example/m.js")'
+    assert asked(script, *headers, sec_fetch_dest="script").body == b'import("about:invalid")'
+
+
 @pytest.mark.parametrize("who", [{}, {"cookie": chosen()}])
 def test_a_file_that_names_one_is_its_visitors(who: dict[str, str]) -> None:
     """Also where this visitor allows it: the next answer may differ."""
