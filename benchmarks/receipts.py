@@ -154,20 +154,20 @@ def measure_ceiling(path: Path, receipts: list[Receipt], batch: int, seconds: fl
 
 
 async def measure_postgresql_ceiling(url: str, receipts: list[Receipt], batch: int, seconds: float) -> float:
-    """Return the same in PostgreSQL: one prepared statement for each transaction."""
+    """Return the same in PostgreSQL: one prepared statement for each transaction, records and leaves."""
     PostgreSQLStore(url, KEYS).prepare()
     sealer = Sealer(KEYS)
     rows = []
-    for receipt in receipts:
+    for leaf, receipt in enumerate(receipts):
         row = SealedReceipt(receipt, sealer)
-        month = month_of(receipt.time)
-        rows.append(
-            (month, row.id_tag, row.tag, row.wrapped_key, row.outcome, row.site, row.time_ms, row.sealed)
-        )
+        record = (row.id_tag, row.tag, row.wrapped_key, row.outcome, row.site, row.time_ms, row.sealed)
+        rows.append((month_of(receipt.time), *record, leaf, row.commitment))
     connection = await asyncpg.connect(url)
     for month in {row[0] for row in rows}:
         await connection.execute(new_partition(month))
     statement = await connection.prepare(
+        "WITH leaves AS (INSERT INTO consent_leaf (month, id_tag, number, commitment) SELECT * FROM"
+        " unnest($1::integer[], $2::bytea[], $9::bigint[], $10::bytea[]))"
         "INSERT INTO consent_record (month, id_tag, tag, wrapped_key, outcome, site, time_ms, body) SELECT * FROM"
         " unnest($1::integer[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::bigint[],"
         " $8::bytea[])"

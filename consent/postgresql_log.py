@@ -41,7 +41,7 @@ class PostgreSQLReceiptLog:
         StoreUnavailable: the database cannot be reached, or there is no log in it yet.
     """
 
-    def __init__(self, url: str, keys: LedgerKeys, *, timeout_seconds: float = 60.0) -> None:
+    def __init__(self, url: str, keys: LedgerKeys, *, timeout_seconds: float = 30.0) -> None:
         self._keys = keys
         self._sealer = Sealer(keys)
         self._lock = threading.RLock()

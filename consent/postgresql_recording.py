@@ -13,7 +13,7 @@ import asyncpg
 from consent.append_queue import Entry
 from consent.errors import SealBrokenError, StoreError, StoreUnavailable
 from consent.postgresql_schema import month_of, new_partition
-from consent.postgresql_session import Session, count_of
+from consent.postgresql_session import BEGIN, Session, count_of
 from consent.sealed_receipt import DailyKey, SealedReceipt
 from consent.sealing import Sealer, commitment
 
@@ -65,52 +65,41 @@ class Recorder:
         Raises:
             StoreUnavailable: the database cannot be written; nothing of the batch is acknowledged.
         """
-        errors: list[StoreError | None] = [None] * len(batch)
         with self._session.explained():
-            try:
-                async with self._session.connection() as connection:
-                    await self._keep_artefacts(connection, batch, errors)
-                    fresh: dict[bytes, SealedReceipt] = {}
-                    for index, entry in enumerate(batch):
-                        if errors[index] is None:
-                            receipt = entry.receipt
-                            if fresh.setdefault(receipt.id_tag, receipt).record != receipt.record:
-                                errors[index] = _other_receipt()
-                    # In one order, so that no two batches wait for each other.
-                    receipts = [fresh[id_tag] for id_tag in sorted(fresh)]
-                    if receipts and await self._insert(connection, receipts) != len(receipts):
-                        await self._compare(connection, batch, errors)
-            except BaseException:
-                self._known.clear()  # another database may be in its place
-                raise
-        return errors
-
-    async def _insert(self, connection: asyncpg.Connection, receipts: Sequence[SealedReceipt]) -> int:
-        """Insert receipts; return how many were new."""
-        columns = (
-            [receipt.id_tag for receipt in receipts],
-            [receipt.commitment for receipt in receipts],
-            [month_of(receipt.daily.day) for receipt in receipts],
-            [_daily_text(receipt.daily) for receipt in receipts],
-            [receipt.tag for receipt in receipts],
-            [receipt.wrapped_key for receipt in receipts],
-            [receipt.outcome for receipt in receipts],
-            [receipt.site for receipt in receipts],
-            [receipt.time_ms for receipt in receipts],
-            [receipt.sealed for receipt in receipts],
-        )
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                return count_of(await connection.execute(_RECORD, *columns))
-            except asyncpg.CheckViolationError:
-                # The first receipt of a month.
-                if attempt == _ATTEMPTS:
-                    raise
-                await make_partitions(connection, set(columns[2]))
-            except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
-                if attempt == _ATTEMPTS:
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    return await self._attempt(batch)
+                except asyncpg.CheckViolationError:
+                    # The first receipt of a month.
+                    if attempt == _ATTEMPTS:
+                        raise
+                    await self._make_partitions({month_of(entry.receipt.daily.day) for entry in batch})
+                except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
+                    if attempt == _ATTEMPTS:
+                        raise
+                except BaseException:
+                    self._known.clear()  # another database may be in its place
                     raise
         raise AssertionError("unreachable")
+
+    async def _attempt(self, batch: Sequence[Entry]) -> Sequence[StoreError | None]:
+        errors: list[StoreError | None] = [None] * len(batch)
+        async with self._session.connection() as connection:
+            await connection.execute(BEGIN)
+            shown = await self._keep_artefacts(connection, batch, errors)
+            fresh: dict[bytes, SealedReceipt] = {}
+            for index, entry in enumerate(batch):
+                if errors[index] is None:
+                    receipt = entry.receipt
+                    if fresh.setdefault(receipt.id_tag, receipt).record != receipt.record:
+                        errors[index] = _other_receipt()
+            # In one order, so that no two batches wait for each other.
+            receipts = [fresh[id_tag] for id_tag in sorted(fresh)]
+            if receipts and await _insert(connection, receipts) != len(receipts):
+                await self._compare(connection, batch, errors)
+            await connection.execute("COMMIT")
+        self._known |= shown
+        return errors
 
     async def _compare(
         self, connection: asyncpg.Connection, batch: Sequence[Entry], errors: list[StoreError | None]
@@ -138,35 +127,56 @@ class Recorder:
 
     async def _keep_artefacts(
         self, connection: asyncpg.Connection, batch: Sequence[Entry], errors: list[StoreError | None]
-    ) -> None:
+    ) -> set[bytes]:
+        """Keep what comes along; return which are there once this is committed."""
         if len(self._known) > _MAX_KNOWN_ARTEFACTS:
             self._known.clear()
+        there: set[bytes] = set()
         for index, entry in enumerate(batch):
             for digest, artefact in entry.artefacts.items():
-                if digest not in self._known:
+                if digest not in self._known and digest not in there:
                     await connection.execute(
                         "INSERT INTO consent_artefact VALUES ($1, $2, $3) ON CONFLICT (hash) DO NOTHING",
                         digest,
                         artefact.media_type,
                         artefact.content,
                     )
-                    self._known.add(digest)
+                    there.add(digest)
             shown = entry.shown
-            if shown is not None and shown not in self._known:
+            if shown is not None and shown not in self._known and shown not in there:
                 if await connection.fetch("SELECT 1 FROM consent_artefact WHERE hash = $1", shown):
-                    self._known.add(shown)
+                    there.add(shown)
                 else:
                     errors[index] = StoreError(
                         "the text shown is not in the store and not with the receipt: pass it as an artefact"
                     )
+        return there
+
+    async def _make_partitions(self, months: set[int]) -> None:
+        """Make the tables of months that have none yet."""
+        async with self._session.connection() as connection:
+            for month in sorted(months):
+                # Another process may be faster.
+                with contextlib.suppress(asyncpg.DuplicateTableError, asyncpg.UniqueViolationError):
+                    await connection.execute(new_partition(month))
 
 
-async def make_partitions(connection: asyncpg.Connection, months: set[int]) -> None:
-    """Make the tables of months that have none yet."""
-    for month in sorted(months):
-        # Another process may be faster.
-        with contextlib.suppress(asyncpg.DuplicateTableError, asyncpg.UniqueViolationError):
-            await connection.execute(new_partition(month))
+async def _insert(connection: asyncpg.Connection, receipts: Sequence[SealedReceipt]) -> int:
+    """Insert receipts; return how many were new."""
+    status = await connection.execute(
+        _RECORD,
+        [receipt.id_tag for receipt in receipts],
+        [receipt.commitment for receipt in receipts],
+        [month_of(receipt.daily.day) for receipt in receipts],
+        [_daily_text(receipt.daily) for receipt in receipts],
+        [receipt.tag for receipt in receipts],
+        [receipt.wrapped_key for receipt in receipts],
+        [receipt.outcome for receipt in receipts],
+        [receipt.site for receipt in receipts],
+        [receipt.time_ms for receipt in receipts],
+        [receipt.sealed for receipt in receipts],
+    )
+    return count_of(status)
 
 
 def _other_receipt() -> StoreError:

@@ -1,8 +1,9 @@
 """The connections of one process to PostgreSQL, and the thread that they live in.
 
-Receipts come from any number of tasks, threads and event loops; the connections belong to one loop of their own. Each
-statement is a transaction, or each transaction is opened by one message that says all it needs: no state is left on a
-connection, so that it may be one of a pooler's.
+Receipts come from any number of tasks, threads and event loops; the connections belong to one loop of their own.
+Whatever has values is sent within a transaction, which is opened by one message that says all it needs: no state is
+left on a connection, so that it may be one of a pooler's. (The driver sends a statement and its values in two messages,
+and outside of a transaction a pooler could give them to two servers.)
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ LOCK_SECONDS: Final = 10
 """How long a transaction waits for a lock that another one holds."""
 IDLE_SECONDS: Final = 5
 """How long the server waits for the next statement of a transaction: who stands still lets go of his locks."""
+BEGIN: Final = (
+    f"BEGIN; SET LOCAL lock_timeout = '{LOCK_SECONDS}s';"
+    f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
+)
+"""Opens a transaction that keeps nobody waiting for long."""
 
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """What is raised where the database cannot be used."""
@@ -58,8 +64,22 @@ class Session:
             raise StoreUnavailable(f"no thread for the database: {error}; raise the limit") from error
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Run ``work`` in the thread of the connections, and wait for it. Blocks; not to be called there."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+        """Run ``work`` in the thread of the connections, and wait for it. Blocks.
+
+        Raises:
+            StoreUnavailable: the connections were closed, or this is their thread.
+        """
+        if threading.current_thread() is self._thread:
+            # Something forgotten that is taken apart here: to wait would be to wait for oneself.
+            work.close()
+            raise StoreUnavailable(f"{self.place} is not used from the thread of its connections")
+        try:
+            done = asyncio.run_coroutine_threadsafe(work, self.loop)
+        except RuntimeError:
+            work.close()
+            raise StoreUnavailable(f"{self.place} was closed") from None
+        # Longer than anything that is waited for there; a loop that was stopped would keep us for ever.
+        return done.result(2 * self._timeout + 2 * LOCK_SECONDS)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
@@ -93,12 +113,7 @@ class Session:
         Raises:
             StoreUnavailable: the database cannot be used; nothing that was not committed is kept.
         """
-        begin = (
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-            if read_only
-            else f"BEGIN; SET LOCAL lock_timeout = '{LOCK_SECONDS}s';"
-            f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
-        )
+        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if read_only else BEGIN
         with self.explained(), self._borrowed() as connection:
             transaction = Transaction(self, connection)
             transaction.run(begin)
@@ -111,8 +126,8 @@ class Session:
         Raises:
             StoreUnavailable: the database cannot be used.
         """
-        with self.explained(), self._borrowed() as connection:
-            return Transaction(self, connection).fetch(query, *values)
+        with self.transaction() as transaction:
+            return transaction.fetch(query, *values)
 
     def execute(self, statement: str) -> None:
         """Run one statement outside of any transaction block; as above."""
@@ -156,7 +171,9 @@ class Session:
             )
         except (ValueError, *FAILURES) as error:
             raise unavailable(self.place, error) from None  # the cause may repeat the address
+        await connection.execute("BEGIN")
         settings = await connection.fetchrow(DURABILITY)
+        await connection.execute("COMMIT")
         for name, value in zip(("synchronous_commit", "fsync", "full_page_writes"), settings, strict=True):
             if value == "off":
                 connection.terminate()

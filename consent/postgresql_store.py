@@ -253,6 +253,8 @@ class _Writer:
         self._lock = threading.Lock()
         self._queue = AppendQueue(max_waiting)
         self._busy = 0
+        self._woken = False
+        self._put_off = False
         self._stopping = False
         self._ordering = threading.Event()
         self._thread = threading.Thread(target=self._run, name="consent-sequencer", daemon=True)
@@ -263,8 +265,9 @@ class _Writer:
     def put(self, entry: Entry) -> None:
         with self._lock:
             self._queue.put(entry)
-            idle = self._has_room()
-        if idle:
+            wake = self._has_room() and not self._woken
+            self._woken |= wake
+        if wake:
             self.session.loop.call_soon_threadsafe(self._arrived.set)
 
     def _has_room(self) -> bool:
@@ -301,6 +304,7 @@ class _Writer:
 
     def _take(self) -> list[Entry]:
         with self._lock:
+            self._woken = False
             if not self._has_room():
                 return []
             self._busy += 1
@@ -346,10 +350,18 @@ class _Writer:
                 (state,) = self.session.fetch(STATE)
             if sign and state["size"] > state["signed"]:
                 self._sequencer.sign()
-        except (ConsentError, ValueError) as error:
-            # Receipts wait in the database meanwhile, and nothing is lost.
-            logger.warning("%s: making leaves and signing put off: %s", self.session.place, error)
+        except Exception as error:
+            # Receipts wait in the database meanwhile, and nothing is lost. It is said once, until it is possible again.
+            logger.log(
+                logging.DEBUG if self._put_off else logging.WARNING,
+                "%s: making leaves and signing put off: %s",
+                self.session.place,
+                error,
+                exc_info=not isinstance(error, ConsentError),
+            )
+            self._put_off = True
             return False
+        self._put_off = False
         return True
 
 

@@ -100,6 +100,12 @@ class Server:
         """Return the address of one of its databases."""
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
+    def new_schema(self) -> str:
+        """Make an empty schema, and return an address that leads into it: far cheaper than a database."""
+        name = f"log{next(_numbers)}"
+        execute(self.url("postgres"), f"CREATE SCHEMA {name}")
+        return f"{self.url('postgres')}&search_path={name}"
+
     def new_database(self) -> str:
         """Make an empty database, and return its address."""
         name = f"log{next(_numbers)}"

@@ -253,7 +253,7 @@ def test_a_log_moves_to_postgresql_as_it_is(
     ]
     names += [f"ledger prove {receipt_id(1)}", "ledger export -"]
     before = [output(folder, *name.split()) for name in names]
-    url = shared_server().new_database()
+    url = shared_server().new_schema()
     monkeypatch.setenv("CONSENT_DATABASE", url)
     assert output(folder, "db", "move").startswith("13 leaves moved. The old database is ")
     assert [output(folder, *name.split()) for name in names] == before
@@ -270,7 +270,7 @@ def test_a_log_moves_to_postgresql_as_it_is(
 
 def test_a_move_that_was_interrupted_is_done_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Before its end nothing is there, after it nothing is copied twice; another log is never overwritten."""
-    url = shared_server().new_database()
+    url = shared_server().new_schema()
     monkeypatch.setenv("CONSENT_DATABASE", url)
     aside = folder / "receipts.moved.sqlite3"
     with monkeypatch.context() as broken:
@@ -290,7 +290,7 @@ def test_an_altered_log_is_not_moved(folder: Path, monkeypatch: pytest.MonkeyPat
     """It stays where it is, and the new database stays empty."""
     with contextlib.closing(sqlite3.connect(folder / "receipts.sqlite3")) as connection, connection:
         connection.execute("UPDATE record SET commitment = zeroblob(32) WHERE leaf = 3")
-    url = shared_server().new_database()
+    url = shared_server().new_schema()
     monkeypatch.setenv("CONSENT_DATABASE", url)
     assert "its first 12 leaves are not those that were signed" in invoke(folder, "db", "move").output
     assert (folder / "receipts.sqlite3").exists()

@@ -51,7 +51,7 @@ SITE = "Example shop"
 @pytest.fixture
 def url() -> str:
     """An empty database with the tables of a log."""
-    address = shared_server().new_database()
+    address = shared_server().new_schema()
     PostgreSQLStore(address, KEYS).prepare()
     return address
 
@@ -115,8 +115,7 @@ def test_a_receipt_is_committed_when_append_returns(url: str) -> None:
 
 def test_a_database_that_does_not_keep_what_it_acknowledges_is_refused(url: str) -> None:
     """With synchronous_commit off, which a role or a database can have: nothing is recorded there."""
-    name = url.partition("/log")[2].partition("?")[0]
-    execute(url, f"ALTER DATABASE log{name} SET synchronous_commit = off")
+    url += "&synchronous_commit=off"
     with pytest.raises(StoreUnavailable, match="synchronous_commit = off"):
         PostgreSQLStore(url, KEYS).prepare()
     (raised,) = append_all(PostgreSQLStore(url, KEYS), make_receipt(1))
@@ -403,7 +402,7 @@ def test_a_month_with_anything_to_keep_is_erased_row_by_row(
 
 def test_without_partitions_everything_else_is_the_same() -> None:
     """Engines that have none get a plain table: recorded, erased, expired, verified."""
-    url = shared_server().new_database()
+    url = shared_server().new_schema()
     PostgreSQLStore(url, KEYS).prepare()
     execute(
         url,
@@ -537,8 +536,8 @@ def test_a_later_schema_is_refused(url: str) -> None:
 
 def test_a_database_without_a_log_says_so() -> None:
     """To whoever reads; the store says it to the first caller."""
-    url = shared_server().new_database()
-    with pytest.raises(StoreUnavailable, match="no receipts yet: there is no log at postgresql:///log"):
+    url = shared_server().new_schema()
+    with pytest.raises(StoreUnavailable, match="no receipts yet: there is no log at postgresql:///postgres;"):
         PostgreSQLReceiptLog(url, KEYS)
 
 
@@ -565,38 +564,39 @@ def test_a_store_in_use_may_be_forked(url: str) -> None:
     assert len(check_whole(url)) == 3
 
 
-def test_receipts_can_be_in_postgresql(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_receipts_can_be_in_postgresql(
+    own_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A choice is recorded there, its proof is served, and no SQLite file of receipts is made.
 
     While the server is down, a grant is answered 503 and a refusal is honoured; afterwards grants count again.
     """
-    with new_server() as server:
-        address = tmp_path / "address"
-        address.write_text(server.new_database())
-        address.chmod(0o600)
-        monkeypatch.setenv("CONSENT_DATABASE", str(address))
-        monkeypatch.setenv("CONSENT_DATA", str(tmp_path / "data"))
-        with TestClient(ConsentMiddleware(Starlette())) as client:
+    address = tmp_path / "address"
+    address.write_text(own_server.new_database())
+    address.chmod(0o600)
+    monkeypatch.setenv("CONSENT_DATABASE", str(address))
+    monkeypatch.setenv("CONSENT_DATA", str(tmp_path / "data"))
+    with TestClient(ConsentMiddleware(Starlette())) as client:
 
-            def choose(action: str) -> int:
-                headers = {"sec-fetch-site": "same-origin"}
-                return client.post("/_consent/choice", json={"action": action}, headers=headers).status_code
+        def choose(action: str) -> int:
+            headers = {"sec-fetch-site": "same-origin"}
+            return client.post("/_consent/choice", json={"action": action}, headers=headers).status_code
 
-            assert choose("accept") == 200
-            deadline = time.monotonic() + 20
-            while client.get("/_consent/receipt").status_code == 404 and time.monotonic() < deadline:
-                time.sleep(0.1)
-            evidence = Evidence.parse(client.get("/_consent/receipt").content)
-            keys = client.get("/_consent/ledger/keys").text.split()
-            assert evidence.verify([Verifier.parse(key) for key in keys]).size == 1
-            assert choose("refuse") == 200
-            server.kill()
-            assert choose("accept") == 503
-            assert choose("refuse") == 200
-            assert client.get("/_consent/ledger/checkpoint").status_code == 503
-            server.start()
-            assert choose("accept") == 200
-            assert client.get("/_consent/ledger/checkpoint").status_code == 200
+        assert choose("accept") == 200
+        deadline = time.monotonic() + 20
+        while client.get("/_consent/receipt").status_code == 404 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        evidence = Evidence.parse(client.get("/_consent/receipt").content)
+        keys = client.get("/_consent/ledger/keys").text.split()
+        assert evidence.verify([Verifier.parse(key) for key in keys]).size == 1
+        assert choose("refuse") == 200
+        own_server.kill()
+        assert choose("accept") == 503
+        assert choose("refuse") == 200
+        assert client.get("/_consent/ledger/checkpoint").status_code == 503
+        own_server.start()
+        assert choose("accept") == 200
+        assert client.get("/_consent/ledger/checkpoint").status_code == 200
     assert not (tmp_path / "data" / "receipts.sqlite3").exists()
 
 

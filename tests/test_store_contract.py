@@ -64,7 +64,7 @@ class PostgreSQLBackend:
     """A database of its own."""
 
     def __init__(self, folder: Path) -> None:
-        self.url = shared_server().new_database()
+        self.url = shared_server().new_schema()
         self.store().prepare()
 
     def store(self) -> PostgreSQLStore:
