@@ -574,6 +574,11 @@ class Rewriter:
             # In SVG it is text with character references.
             sheet = embedded(raw, escape="\\%x ") if reading is Reading.FOREIGN and b"<" not in raw else raw
             clean = self._refusals.style(sheet)
+            if reading is not Reading.HTML and b"&" in raw:
+                # To one reader they are references, to the other they are not.
+                other = embedded(raw, escape="\\%x ") if sheet is raw else raw
+                if self._refusals.style(other) != other:
+                    clean = b""
             if clean != sheet and not self._withholding.waits_anyway():
                 if sheet is not raw:
                     clean = clean.replace(b"&", b"&amp;")

@@ -120,6 +120,16 @@ def test_an_element_that_tracks_is_removed_and_nothing_else(element: str) -> Non
         (f'<svg><![CDATA[x><img src="{T}"><b>]]></svg>', "<svg><![CDATA[x><img ><b>]]></svg>"),
         (f'<svg><style><!-- </style><img src="{T}">--></style><g/></svg>', "<svg><style></style><g/></svg>"),
         (f'<math><script><!-- </script><img src="{T}">', "<math><script>"),
+        # Nor references in style sheets, nor escapes in what they import.
+        (
+            f"<select><svg><style>@import '&#1;{T}';</style></svg></select>",
+            "<select><svg><style></style></svg></select>",
+        ),
+        (
+            f"<svg><style>&#47;* @import '{T}' *&#47;</style></svg>",
+            "<svg><style></style></svg>",
+        ),
+        ("<style>@import '\\\\tracker.example/t';</style>", "<style>@import 'about:invalid';</style>"),
         # What is in both readings harmless stays.
         (
             "<svg><title/><style/><script/></svg><p>x<style>p{}</style><script>a()</script><svg><title>x</title></svg>",
