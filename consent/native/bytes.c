@@ -15,7 +15,7 @@ void prepare_bytes(void)
             (letter ? LETTER : 0) | (digit ? DIGIT : 0) | (letter || digit || c == '_' || c == '$' ? WORD : 0) |
             (letter || digit || c == '.' || c == '-' ? HOST : 0) | (space ? SPACE : 0) | (name ? ENDS_NAME : 0) |
             (name || c == '=' ? ENDS_ATTRIBUTE : 0) |
-            (c && strchr("/\"'()\\@;{}", c) ? STYLE_TURN : 0) |
+            (c && strchr("/\"'()\\@;{}", c) ? STYLE_TURN : 0) | (c && strchr("/\"'(\\@", c) ? STYLE_BEGIN : 0) |
             (c && strchr("\"'`/{}<", c) ? SCRIPT_TURN : 0) |
             (space || (c && strchr("\"'()\\", c)) ? STYLE_URL_END : 0) |
             (letter || digit || (c && strchr("-._~%+=,;@!$'()*", c)) ? RELATIVE : 0));
@@ -87,7 +87,8 @@ int table_add(Table *table, const char *text, Py_ssize_t length, uint32_t value)
     }
     memcpy(copy, text, (size_t)length);
     table->slots[at] = (Slot){copy, hash, (uint32_t)length, value};
-    table->lengths[copy[length - 1]] |= length_bit((size_t)length);
+    table->first[copy[0]] |= length_bit((size_t)length);
+    table->last[copy[length - 1]] |= length_bit((size_t)length);
     return 0;
 }
 
@@ -111,9 +112,15 @@ const Slot *table_find_hashed(const Table *table, Bytes text, size_t length, uin
     return NULL;
 }
 
+/* Whether a name of that length begins and ends so. */
+static int may_be_name(const Table *table, unsigned char first, unsigned char last, size_t length)
+{
+    return length <= LONGEST_NAME && table->first[first] & table->last[last] & length_bit(length);
+}
+
 const Slot *table_find(const Table *table, Bytes text, size_t length)
 {
-    if (length < 1 || length > LONGEST_NAME || !(table->lengths[text[length - 1]] & length_bit(length)))
+    if (length < 1 || !may_be_name(table, text[0], text[length - 1], length))
         return NULL;
     return table_find_hashed(table, text, length, hash_of(text, length));
 }
@@ -121,7 +128,7 @@ const Slot *table_find(const Table *table, Bytes text, size_t length)
 const Slot *table_find_folded(const Table *table, Bytes text, size_t length)
 {
     unsigned char name[LONGEST_NAME];
-    if (length < 1 || length > LONGEST_NAME || !(table->lengths[lower[text[length - 1]]] & length_bit(length)))
+    if (length < 1 || !may_be_name(table, lower[text[0]], lower[text[length - 1]], length))
         return NULL;
     for (size_t i = 0; i < length; i++)
         name[i] = lower[text[i]];

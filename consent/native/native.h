@@ -25,6 +25,7 @@ enum {
     ENDS_NAME = 32,       /* of a tag: white space, "/", ">" */
     ENDS_ATTRIBUTE = 64,  /* the name of one: the same and "=" */
     STYLE_TURN = 256,     /* what matters in a style sheet outside of names */
+    STYLE_BEGIN = 2048,   /* ... outside of functions and imports, too */
     STYLE_URL_END = 1024, /* what cannot stand in a URL without quotation marks, or only as an escape */
     SCRIPT_TURN = 512,    /* what may begin a string, a comment or a regular expression in a script, or end one */
     RELATIVE = 128,       /* what may begin a relative URL, and cannot be part of a scheme's end or of a host */
@@ -60,7 +61,8 @@ typedef struct {
 typedef struct {
     Slot *slots; /* open addressing, a quarter full at most */
     uint32_t mask;
-    uint64_t lengths[256]; /* by last byte: bit n is set where a name of n bytes ends so, 63: or longer */
+    /* By first and by last byte: bit n is set where a name of n bytes begins or ends so, 63: or longer. */
+    uint64_t first[256], last[256];
 } Table;
 
 /* The hash of a name is made from its end, so that one pass gives those of all the domains above a host. */

@@ -154,16 +154,35 @@ static int read_rule(Sheet *sheet, Bytes *position)
     return CLEAR;
 }
 
+/* The next place where anything that counts may begin, outside of functions; or the end. */
+static Bytes beginning(Bytes at, Bytes end)
+{
+    /* Compilers make a few instructions of each step. */
+    for (; end - at >= 32; at += 32) {
+        unsigned char found = 0;
+        for (int i = 0; i < 32; i++)
+            found |= (at[i] == '/') | (at[i] == '"') | (at[i] == '\'') | (at[i] == '(') | (at[i] == '\\') | (at[i] == '@');
+        if (found)
+            break;
+    }
+    while (at < end && !is_a(STYLE_BEGIN, *at))
+        at++;
+    return at;
+}
+
 static int read_sheet(Sheet *sheet)
 {
     Bytes at = sheet->start, end = sheet->end;
     if (sheet->page && memchr(at, 0x1A, (size_t)(end - at)))
         return LOOK; /* what it is read with in two ways */
-    while (at < end) {
-        if (!is_a(STYLE_TURN, *at)) {
-            at++;
-            continue;
-        }
+    for (;;) {
+        if (sheet->functions || sheet->import)
+            while (at < end && !is_a(STYLE_TURN, *at))
+                at++;
+        else
+            at = beginning(at, end);
+        if (at >= end)
+            return sheet->outcome;
         Bytes import = sheet->import;
         int outcome = CLEAR;
         switch (*at) {
@@ -210,7 +229,6 @@ static int read_sheet(Sheet *sheet)
         if (import != NULL)
             sheet->import = NULL;
     }
-    return sheet->outcome;
 }
 
 int style_outcome(Page *page, Bytes start, Bytes end, int references)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consent.catalog.evidence import Evidence, PythonEvidence, evidence
-from consent.catalog.imports import imports
+from consent.catalog.imports import imports, parts_around
 
 HOSTS = ("tracker.example",)
 FINDERS = [evidence(HOSTS, {}), PythonEvidence((b"tracker.example",), ())]
@@ -92,3 +92,29 @@ def test_bytes_that_are_no_text_come_back() -> None:
     assert [(code[what.start : what.end], what.host, what.target) for what in found] == [
         ("//tracker.example/m.js", "tracker.example", "/m.js")
     ]
+
+
+@pytest.mark.parametrize(
+    "before", ["", "x();" * 4000, "  " * 4000 + ";", "a = 1;\n" + " " * 100 + "b();" * 300]
+)
+@pytest.mark.parametrize("blanks", ["", " " * 47, " " * 48, "\n" * 900, "\t" * 3000, " " * 9000])
+@pytest.mark.parametrize(
+    "call", ["fetch{0}({0}{1})", "s.setAttribute{0}({0}'src'{0},{0}{1})", "import{0}({0}/*x*/{0}{1})"]
+)
+def test_a_call_is_read_whole_however_many_blanks_are_in_it(call: str, blanks: str, before: str) -> None:
+    """And wherever in a long script it stands: the parts that are read have all of it."""
+    url = '"//tracker.example/t.js"'
+    code = before + call.format(blanks, url) + ";y()" * 4000
+    place = code.index("tracker")
+    begin, end = next(part for part in parts_around(code, code.encode(), [place]))
+    assert begin <= len(before)
+    assert end >= place + len(url)
+
+
+def test_deep_indentation_does_not_make_all_of_a_script_be_read() -> None:
+    """Blanks that a page is laid out with cost no more than other text."""
+    line = "\n" + " " * 60 + "document.title = document.title.trim(); count += 1;"
+    code = line * 2000 + "s.src = '//tracker.example/t.js';" + line * 2000
+    ((begin, end),) = parts_around(code, code.encode(), [code.index("tracker")])
+    assert begin < code.index("s.src") < end
+    assert end - begin < 5000

@@ -245,6 +245,7 @@ def test_a_bad_signature_of_a_vendor_made_in_code_is_refused() -> None:
 
 HOSTILE = {
     "blanks": "fbq(" + " " * 1000,
+    "calls with blanks": "s.src=" + " " * 3000 + "'//www.google-analytics.com'",
     "calls in strings": "'fbq(\"init\")';",
     "comments": "/*fbq('init')*/",
     "comment marks": "fbq('init') /*/ /*/ ",
