@@ -329,17 +329,16 @@ class ScriptKind(Enum):
 
 def script_kind(tag: Tag) -> ScriptKind:
     """Return what a script element is for (HTML Standard, 4.12.1.1)."""
-    values = tag.values()
-    if b"type" in values:
-        kind = keyword(values[b"type"])
-        if not kind:
-            return ScriptKind.CODE
-        kind = kind.strip(b"\t\n\f\r ")
-    else:
-        language = keyword(values.get(b"language", b""))
-        if not language:
-            return ScriptKind.CODE
-        kind = b"text/" + language
+    kind: bytes | None = None
+    language = b""
+    for name, value, *_ in reversed(tag.attributes):
+        if name == b"type":
+            kind = value
+        elif name == b"language":
+            language = value
+    if not (language if kind is None else kind):
+        return ScriptKind.CODE
+    kind = b"text/" + keyword(language) if kind is None else keyword(kind).strip(b"\t\n\f\r ")
     if kind in JAVASCRIPT_TYPES:
         return ScriptKind.CODE
     return ScriptKind.URLS if kind in URL_TABLE_TYPES else ScriptKind.DATA

@@ -482,8 +482,10 @@ class Rewriter:
     ) -> int:
         """Take a refused element out, or put something in its place; return where to go on."""
         if content is None and reading is Reading.HTML and (tag.name in RAW_TEXT or tag.name == b"script"):
+            content = self._content(data, tag, reading)
+            if content is not None:
+                self._check_length(content.after - content.close)
             if replaceable:
-                content = self._content(data, tag, reading)
                 if (len(data) if content is None else content.after) - tag.start > self._max_buffer_bytes:
                     content = None
                 elif content is None and not final:

@@ -154,17 +154,32 @@ static int read_rule(Sheet *sheet, Bytes *position)
     return CLEAR;
 }
 
-/* The next place where anything that counts may begin, outside of functions; or the end. */
+#if defined(__GNUC__)
+typedef unsigned char Block __attribute__((vector_size(16)));
+
+static inline Block equal_to(Block block, unsigned char byte)
+{
+    Block wanted;
+    memset(&wanted, byte, sizeof wanted);
+    return (Block)(block == wanted);
+}
+#endif
+
+/* The next place where anything that counts may begin, outside of functions and imports; or the end. */
 static Bytes beginning(Bytes at, Bytes end)
 {
-    /* Compilers make a few instructions of each step. */
-    for (; end - at >= 32; at += 32) {
-        unsigned char found = 0;
-        for (int i = 0; i < 32; i++)
-            found |= (at[i] == '/') | (at[i] == '"') | (at[i] == '\'') | (at[i] == '(') | (at[i] == '\\') | (at[i] == '@');
-        if (found)
+#if defined(__GNUC__)
+    for (; end - at >= (Py_ssize_t)sizeof(Block); at += sizeof(Block)) {
+        Block block;
+        uint64_t found[sizeof(Block) / 8];
+        memcpy(&block, at, sizeof block);
+        block = equal_to(block, '/') | equal_to(block, '"') | equal_to(block, '\'') | equal_to(block, '(') |
+                equal_to(block, '\\') | equal_to(block, '@');
+        memcpy(found, &block, sizeof found);
+        if (found[0] | found[1])
             break;
     }
+#endif
     while (at < end && !is_a(STYLE_BEGIN, *at))
         at++;
     return at;
