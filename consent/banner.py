@@ -5,16 +5,18 @@ Everything that can be rendered at start is; a request only joins bytes.
 
 from __future__ import annotations
 
+import copy
 import re
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
 
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined, Template, TemplateError
+from jinja2 import Template
 from markupsafe import Markup, escape
 
 from consent.assets import asset_dir
@@ -24,14 +26,18 @@ from consent.choice import BrowserSignal, Choice
 from consent.decision import Decision, Reason, decide
 from consent.enforcement import Action, Finding
 from consent.errors import ConfigurationError
+from consent.languages import Languages
 from consent.minify import minified_stylesheet
 from consent.policy import Policy, Regime
 from consent.signals import ChoiceState, Signals
-from consent.texts import Texts, load_texts
+from consent.templates import Templates, template_in
+from consent.texts import Texts
 
 MAX_EXPLAINED = 100
 """Findings listed per group of the developers' panel; the rest are only counted."""
 _MAX_MEMO = 256
+_MAX_SHOWN = 128
+"""Renderings and texts that are remembered, of all languages together: up to some 60 kB each, 40 usually."""
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
@@ -48,7 +54,7 @@ class StaticFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """The exact text that a visitor chose on, without what is one visitor's own."""
+    """The exact text that a visitor chose on, in one language, without what is one visitor's own."""
 
     hash: str
     """SHA-256 of ``content``, in hexadecimal: what a receipt keeps."""
@@ -121,17 +127,20 @@ class _Rendered:
 
 
 class Banner:
-    """Renders what visitors see, in the policy's language. Safe to share between threads.
+    """Renders what visitors see, in one language. Safe to share between threads.
+
+    The one that is made is in the site's default language, and the others come from it: see :meth:`in_language`.
 
     Args:
-        policy: The site's rules; its ``language`` and ``texts`` decide the words.
+        policy: The site's rules; its languages and ``texts`` decide the words.
         prefix: Where the visitor endpoints are mounted: a path without a trailing slash.
         templates: A site's own folder; a template or a language file in it goes before the built-in one.
         cookie_name: Name of the cookie that keeps the choice, as visitors are told it.
         companion_name: Name of the readable one that is set with it, if any.
 
     Raises:
-        ConfigurationError: a template or a text is missing or wrong. Every template is rendered here once.
+        ConfigurationError: a template or a text is missing or wrong. Every template is rendered here once, and
+            the texts of all languages are read.
     """
 
     def __init__(
@@ -150,7 +159,7 @@ class Banner:
         if templates is not None and not templates.is_dir():
             raise ConfigurationError(f"there is no folder {templates}", key="templates")
         self.prefix = prefix
-        self.texts: Texts = load_texts(policy.language, policy.texts, folder=templates)
+        self.languages = Languages(policy, folder=templates)
         self.static: Mapping[str, StaticFile] = _load_static(asset_dir("static"))
         self._policy = policy
         self._cookie_name = cookie_name
@@ -159,22 +168,42 @@ class Banner:
         self._return_to_mark = secrets.token_hex(16)
         self._nonce_mark = secrets.token_hex(16)
         self._cut = re.compile(f"({self._return_to_mark}|{self._nonce_mark})")
-        self._environment = _environment(templates, self._globals())
-        self._names = {category: self.texts[_key(category)] for category in Category}
-        self._inline = {category: self.texts[f"{_key(category)}_inline"] for category in OPTIONAL}
+        self._templates = Templates(templates)
         self._memo: dict[object, tuple[_Rendered, Shown]] = {}
-        self._template = self.template("banner.html")
-        self._choices = self.template("choices.html")
-        self._error = self.template("error.html")
-        self._explanation = self.template("explanation.html")
-        self._shown = {variant: self._render_shown(variant) for variant in self._variants()}
-        self._by_hash = {shown.hash: shown for shown in self._shown.values()}
+        self._shown: dict[tuple[str, _Variant], Shown] = {}
+        self._siblings: dict[str, Banner] = {self.languages.default: self}
+        self._speak(self.languages.default)
+        hashes = sorted(self._variant_by_hash)
         # A mistake in a site's own template is to stop the app's start, not somebody's page.
         silence = decide(policy, Signals())
         self.markup(silence, return_to="/", nonce=None)
         self.choices_page(silence, return_to="/")
         self.error_page("error_not_found")
         self.explanation(silence, ())
+        wordings = [sorted(texts.entries.items()) for texts in self.languages.offered.values()]
+        seen = (hashes, list(self.languages.offered), policy.language_paths.items(), wordings)
+        self.version = sha256(repr(seen).encode()).hexdigest()
+        """Names the wording in all languages: pages with another one have another version of it."""
+
+    def _speak(self, language: str) -> None:
+        self.texts: Texts = self.languages.offered[language]
+        self._environment = self._templates.environment(self._globals())
+        self._names = {category: self.texts[_key(category)] for category in Category}
+        self._inline = {category: self.texts[f"{_key(category)}_inline"] for category in OPTIONAL}
+        self._template = self.template("banner.html")
+        self._choices = self.template("choices.html")
+        self._error = self.template("error.html")
+        self._explanation = self.template("explanation.html")
+
+    def in_language(self, language: str) -> Banner:
+        """Return the one that speaks ``language``, one of those offered; it is made when it is first asked for."""
+        found = self._siblings.get(language)
+        if found is None:
+            found = copy.copy(self)
+            found.__dict__.pop("_variant_by_hash", None)
+            found._speak(language)
+            self._siblings[language] = found
+        return found
 
     @property
     def stylesheet_url(self) -> str:
@@ -216,8 +245,14 @@ class Banner:
         return self._for(decision)[1]
 
     def shown_by_hash(self, digest: str) -> Shown | None:
-        """Return the text that a form names as ``shown``; ``None`` if this policy shows no such text."""
-        return self._by_hash.get(digest)
+        """Return the text that a form names as ``shown``; ``None`` if there is no such text in this language."""
+        variant = self._variant_by_hash.get(digest)
+        return None if variant is None else self._shown_for(variant)
+
+    @cached_property
+    def _variant_by_hash(self) -> Mapping[str, _Variant]:
+        """Every text in this language by its hash. Not the texts themselves: there are some kilobytes of each."""
+        return {self._shown_for(variant).hash: variant for variant in self._variants()}
 
     def choices_page(self, decision: Decision, *, return_to: str, message: str | None = None) -> bytes:
         """Return the page with the preferences, for browsers without popovers and for links.
@@ -326,6 +361,7 @@ class Banner:
         signals = decision.signals
         choice = signals.choice
         key = (
+            self.language,
             decision.asks,
             signals.choice_state,
             signals.gpc,
@@ -361,9 +397,12 @@ class Banner:
         )
 
     def _shown_for(self, variant: _Variant) -> Shown:
-        found = self._shown.get(variant)
-        if found is None:  # a decision that this policy's `decide` does not make
-            found = self._render_shown(variant)
+        key = self.language, variant
+        found = self._shown.get(key)
+        if found is None:
+            if len(self._shown) >= _MAX_SHOWN:
+                self._shown.clear()
+            found = self._shown[key] = self._render_shown(variant)
         return found
 
     def _render_shown(self, variant: _Variant) -> Shown:
@@ -459,10 +498,11 @@ class Banner:
 
     def _globals(self) -> dict[str, object]:
         """What every template may use, whatever the visitor."""
-        texts, policy = self.texts, self._policy
+        texts, policy, offered = self.texts, self._policy, self.languages.offered
         in_english = texts.language.split("-")[0] == "en"
         return {
             "t": texts,
+            "languages": list(offered.values()) if len(offered) > 1 else [],
             "policy": policy,
             "site": texts["this_site"] if policy.site == Policy().site else policy.site,
             "opt_in": policy.regime is Regime.OPT_IN,
@@ -535,41 +575,7 @@ class Banner:
 
     def template(self, name: str) -> Template:
         """Return one of the templates, the site's own before the built-in ones, with what all of them may use."""
-        try:
-            return self._environment.get_template(name)
-        except TemplateError as error:
-            raise _wrong_template(error, name) from error
-
-
-class _CheckedTemplate(Template):
-    """A template whose mistakes are reported as configuration, with file and line."""
-
-    def render(self, *args: object, **kwargs: object) -> str:
-        try:
-            return super().render(*args, **kwargs)
-        except TemplateError as error:
-            raise _wrong_template(error, self.name or "template") from error
-
-
-def _wrong_template(error: TemplateError, name: str) -> ConfigurationError:
-    line = getattr(error, "lineno", None)
-    source = getattr(error, "filename", None) or getattr(error, "name", None) or name
-    return ConfigurationError(
-        f"the template cannot be used: {error.message or type(error).__name__}", source=source, line=line
-    )
-
-
-def _environment(templates: Path | None, shared: Mapping[str, object]) -> Environment:
-    folders = [asset_dir("templates")] if templates is None else [templates, asset_dir("templates")]
-    environment = Environment(
-        loader=ChoiceLoader([FileSystemLoader(folder) for folder in folders]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        auto_reload=False,
-    )
-    environment.template_class = _CheckedTemplate
-    environment.globals.update(shared)
-    return environment
+        return template_in(self._environment, name)
 
 
 def _load_static(folder: Path) -> Mapping[str, StaticFile]:

@@ -525,6 +525,8 @@ def directives(headers: Headers) -> list[bytes]:
 
 BY_VISITOR = Caching(PAGE_DECIDING_FIELDS, False, _private)
 """The visitor's own browser keeps it, for this visitor's present answer."""
+BY_SPEAKER = Caching((*PAGE_DECIDING_FIELDS, b"Accept-Language"), False, _private)
+"""... and for as long as the browser asks for the same language."""
 BY_NOBODY = Caching(PAGE_DECIDING_FIELDS, False, lambda _: [b"private", b"no-store"])
 
 

@@ -200,7 +200,7 @@ class EnforcingMiddleware:
             signals.gpc,
             signals.dnt,
             self._policy_version,
-            self._site.banner.shown_text(decision).hash,
+            self._site.banner.version,
             self._site.banner.stylesheet_url,
             self._site.guard and self._site.guard.url,
             self._site.csp and self._site.csp.mode,
@@ -257,7 +257,8 @@ class EnforcingMiddleware:
                 headers,
                 by_name,
                 method=scope["method"],
-                variant=response.variant,
+                # Which language it is in is only looked up for who has a page of ours.
+                variant=response.variant if b"~c-" in by_name.get(b"if-none-match", b"") else "c-",
                 may_be_page=may_be_page,
                 asks_for_page=may_be_page and b"html" in by_name.get(b"accept", b""),
             )

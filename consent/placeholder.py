@@ -21,6 +21,8 @@ from consent.html.embeds import address, layout, size
 from consent.html.tokenizer import Tag
 
 _SIGNALS = (Reason.GPC, Reason.DNT)
+_MAX_MEMO = 2048
+"""Placeholders that are remembered, some 3 kB each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class _Kind:
     """Whether it offers to allow the vendor always: not where a browser signal would overrule that."""
     linked: bool
     """Whether it links to the embed's own page."""
+    language: str
 
 
 class Placeholders:
@@ -55,22 +58,21 @@ class Placeholders:
             name: secrets.token_hex(16) for name in ("classes", "attributes", "size", "link", "original")
         }
         self._cut = re.compile("|".join(self._marks.values()))
-        self._template = banner.template("placeholder.html")
-        self._form = banner.template("embed_form.html")
         self._memo: dict[_Kind, tuple[tuple[bytes, ...], tuple[str, ...]]] = {}
         self._shown: dict[_Kind, Shown] = {}
         # A mistake in a site's own template is to stop the start, and other texts make other pages.
         sample = next(vendor for vendor in catalog.vendors.values() if vendor.category is Category.FUNCTIONAL)
-        self.version = self._shown_as(_Kind(sample.id, always=True, linked=True)).hash
+        kind = _Kind(sample.id, always=True, linked=True, language=banner.language)
+        self.version = self._shown_as(kind).hash
         """Names the wording: pages with other placeholders have another version of them."""
-        self._form.render(return_to="")
+        self.form("", banner.language)
 
-    def shown_by_hash(self, digest: str, vendor: str) -> Shown | None:
-        """Return the text that a placeholder of ``vendor`` names as ``digest``; ``None`` if there is no such."""
+    def shown_by_hash(self, digest: str, vendor: str, language: str) -> Shown | None:
+        """Return the text that a placeholder of ``vendor`` in ``language`` names as ``digest``; ``None``: no such."""
         if self._offered(vendor) is None:
             return None
         for linked in (True, False):
-            shown = self._shown_as(_Kind(vendor, always=True, linked=linked))
+            shown = self._shown_as(_Kind(vendor, always=True, linked=linked, language=language))
             if shown.hash == digest:
                 return shown
         return None
@@ -83,15 +85,17 @@ class Placeholders:
             "".join(f'<link rel="stylesheet" href="{escape(url)}"{nonce_attribute}>' for url in urls)
         )
 
-    def form(self, return_to: str) -> bytes:
+    def form(self, return_to: str, language: str) -> bytes:
         """Return what the buttons of a page's placeholders send, to put at its end.
 
         Args:
             return_to: path and query of the page itself.
+            language: the one that the placeholders are in.
         """
-        return _ascii(self._form.render(return_to=return_to))
+        form = self._banner.in_language(language).template("embed_form.html")
+        return _ascii(form.render(return_to=return_to))
 
-    def markup(self, decision: Decision, tag: Tag, element: bytes, vendor_id: str) -> bytes:
+    def markup(self, decision: Decision, tag: Tag, element: bytes, vendor_id: str, language: str) -> bytes:
         """Return what takes the place of a refused embed; empty where there is nothing to offer.
 
         Args:
@@ -99,17 +103,18 @@ class Placeholders:
             tag: the embed's start tag.
             element: all of it, as it is in the page.
             vendor_id: who refuses it.
+            language: what it is to be offered in, one of the site's.
         """
         vendor = self._offered(vendor_id)
         if vendor is None:
             return b""
         url = address(tag)
-        parts, names = self._parts(
-            _Kind(vendor_id, always=decision.reason(vendor.category) not in _SIGNALS, linked=bool(url))
-        )
+        always = decision.reason(vendor.category) not in _SIGNALS
+        kind = _Kind(vendor_id, always=always, linked=bool(url), language=language)
+        parts, names = self._parts(kind)
         values = {
             **{name: _ascii(value) for name, value in _shape(tag).items()},
-            "link": _ascii(self._link(vendor, url)) if url else b"",
+            "link": _ascii(self._link(vendor, url, language)) if url else b"",
             "original": element,
         }
         filled = [parts[0]]
@@ -122,8 +127,8 @@ class Placeholders:
         known = self._catalog.vendors.get(vendor)
         return known if known is not None and known.category is Category.FUNCTIONAL else None
 
-    def _link(self, vendor: Vendor, url: str) -> str:
-        text = self._banner.texts.fill("embed_open", vendor=vendor.name)
+    def _link(self, vendor: Vendor, url: str, language: str) -> str:
+        text = self._banner.in_language(language).texts.fill("embed_open", vendor=vendor.name)
         return f'<a href="{escape(url)}" rel="noopener noreferrer nofollow">{escape(text)}</a>'
 
     def _parts(self, kind: _Kind) -> tuple[tuple[bytes, ...], tuple[str, ...]]:
@@ -131,6 +136,8 @@ class Placeholders:
         if found is None:
             markup = self._render(kind, self._shown_as(kind).hash, self._marks)
             names = {mark: name for name, mark in self._marks.items()}
+            if len(self._memo) >= _MAX_MEMO:
+                self._memo.clear()
             found = self._memo[kind] = (
                 tuple(_ascii(part) for part in self._cut.split(markup)),
                 tuple(names[mark] for mark in self._cut.findall(markup)),
@@ -141,9 +148,11 @@ class Placeholders:
         """Return the text of a placeholder as evidence, without what is one embed's own."""
         shown = self._shown.get(kind)
         if shown is None:
-            link = self._link(self._catalog.vendors[kind.vendor], "") if kind.linked else ""
+            link = self._link(self._catalog.vendors[kind.vendor], "", kind.language) if kind.linked else ""
             values = dict.fromkeys(self._marks, "") | {"link": Markup(link)}  # noqa: S704 - escaped
             content = self._render(kind, "", values).encode()
+            if len(self._shown) >= _MAX_MEMO:
+                self._shown.clear()
             shown = self._shown[kind] = Shown(
                 hash=sha256(content).hexdigest(), media_type="text/html; charset=utf-8", content=content
             )
@@ -151,12 +160,13 @@ class Placeholders:
 
     def _render(self, kind: _Kind, shown: str, values: dict[str, str]) -> str:
         vendor = self._catalog.vendors[kind.vendor]
-        texts = self._banner.texts
+        banner = self._banner.in_language(kind.language)
+        texts = banner.texts
         company = vendor.company
         if vendor.country:
             country = texts.country(vendor.country)
             company = texts.fill("company_country", company=company, country=country)
-        return self._template.render(
+        return banner.template("placeholder.html").render(
             values,
             vendor=vendor,
             company=company,
@@ -176,6 +186,7 @@ class PagePlaceholders:
         decision: the decision for this request.
         nonce: the page's CSP nonce.
         anchored: keeps addresses on this site where the page has a base elsewhere.
+        language: returns the visitor's, one of the site's; asked where there is something to offer.
     """
 
     def __init__(
@@ -185,15 +196,18 @@ class PagePlaceholders:
         *,
         nonce: str | None,
         anchored: Callable[[bytes], bytes],
+        language: Callable[[], str],
     ) -> None:
         self._placeholders = placeholders
         self._decision = decision
         self._nonce = nonce
         self._anchored = anchored
+        self._language = language
         self._any = False
 
     def __call__(self, tag: Tag, element: bytes, refused_by: str) -> bytes:
-        made = self._placeholders.markup(self._decision, tag, element, refused_by.partition("/")[2])
+        vendor = refused_by.partition("/")[2]
+        made = self._placeholders.markup(self._decision, tag, element, vendor, self._language())
         if made and not self._any:
             # The stylesheets come with the first, so that none is seen without them.
             self._any = True
@@ -202,7 +216,7 @@ class PagePlaceholders:
 
     def form(self, return_to: str) -> bytes:
         """Return what the page's placeholders need at its end; nothing where there is none."""
-        return self._placeholders.form(return_to) if self._any else b""
+        return self._placeholders.form(return_to, self._language()) if self._any else b""
 
 
 def _shape(tag: Tag) -> dict[str, str]:

@@ -43,8 +43,12 @@ class Policy:
     """How to reach the controller, as shown to visitors."""
     privacy_url: str = ""
     """The privacy notice: an ``https:`` or ``http:`` address, or a path on this site."""
-    language: str = "en"
-    """Language tag of the visitor texts (BCP 47)."""
+    language: str = ""
+    """Language tag (BCP 47) of the texts for everybody; empty: each visitor's own, of ``languages``."""
+    languages: tuple[str, ...] = ()
+    """Tags of the languages offered, the default first; empty: English, and all others that there are texts in."""
+    language_paths: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    """Tags by the path under which pages are in that language, such as ``/de/``. The longest path counts."""
     regime: Regime = Regime.OPT_IN
     jurisdiction: str = ""
     """Whose law the site follows, such as ``EU`` or ``US-CA``; empty: not stated. Kept in receipts."""
@@ -62,8 +66,10 @@ class Policy:
     """The vendors that the site declares: listed to visitors."""
     own_cookies: tuple[OwnCookie, ...] = ()
     """The cookies that the site itself sets: listed to visitors."""
-    texts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}), hash=False)
-    """Visitor texts that differ from the built-in ones, by key."""
+    texts: Mapping[str, str | Mapping[str, str]] = field(
+        default_factory=lambda: MappingProxyType({}), hash=False
+    )
+    """Visitor texts that differ from the built-in ones: by key for the default language, for others by tag and key."""
     version: str = field(init=False, compare=False)
     """12 hexadecimal digits naming what matters to a visitor, texts excepted; another one asks again."""
 
@@ -74,6 +80,10 @@ class Policy:
             except rules.Wrong as error:
                 raise ConfigurationError(str(error), key=name) from None
             object.__setattr__(self, name, value)
+        if self.language and self.languages:
+            raise ConfigurationError(
+                'everybody is shown "language": remove it, or remove "languages"', key="languages"
+            )
         object.__setattr__(self, "version", _version(self))
 
 

@@ -25,6 +25,8 @@ _FIELDS: Mapping[Place, str] = {
     ("site", "contact"): "contact",
     ("site", "privacy_url"): "privacy_url",
     ("site", "language"): "language",
+    ("site", "languages"): "languages",
+    ("site", "language_paths"): "language_paths",
     ("signals", "gpc_refuses"): "gpc_refuses",
     ("signals", "dnt_refuses"): "dnt_refuses",
     ("choice", "days"): "choice_days",
@@ -66,7 +68,9 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         controller = "Example Ltd"
         contact = "privacy@example.com"
         privacy_url = "/privacy"
-        language = "en"
+        languages = ["en", "de"]          # those that visitors are offered, the default first; or, for
+        # language = "en"                 # everybody: one language
+        language_paths = { "/de/" = "de" }  # pages whose address says their language
 
         [signals]                         # which categories a browser signal refuses
         gpc_refuses = ["targeting"]
@@ -94,7 +98,10 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         …
 
         [texts]                           # visitor texts that differ from the built-in ones
-        accept = "Yes, all of them"
+        accept = "Yes, all of them"       # in the default language
+
+        [texts.de]                        # in another one
+        accept = "Ja, alle"
 
     The catalog returned is ``catalog`` with the file's vendors, and with the site's own cookies as vendors of
     their categories (`own_cookie_vendors`), so that they are refused and expired like all others.
@@ -114,7 +121,12 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
             values[name] = document.checked(where, found, rules.RULES[name])
     texts = document.table(("texts",))
     for key, found in texts.items():
-        document.checked(("texts", key), found, rules.a_text)
+        if isinstance(found, dict):
+            document.checked(("texts", key), key, rules.a_language)
+            for name, text in found.items():
+                document.checked(("texts", key, name), text, rules.a_text)
+        else:
+            document.checked(("texts", key), found, rules.a_text)
 
     additions = _read_vendors(document)
     try:

@@ -123,11 +123,42 @@ def _privacy_url(value: object) -> str:
     return url
 
 
-def _language(value: object) -> str:
+def a_language(value: object) -> str:
     tag = a_line(value)
     if LANGUAGE_TAG.fullmatch(tag) is None:
         raise Wrong('must be a language tag such as "en", "de" or "pt-BR"')
     return tag
+
+
+def _language(value: object) -> str:
+    return "" if value == "" else a_language(value)
+
+
+def _languages(value: object) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise Wrong(f"must be a list of language tags, not {kind_of(value)}")
+    for index, item in enumerate(value):
+        try:
+            a_language(item)
+        except Wrong as error:
+            raise Wrong(str(error), index) from None
+    all_different("language", [tag.lower() for tag in value])
+    return tuple(value)
+
+
+def _language_paths(value: object) -> Mapping[str, str]:
+    if not isinstance(value, Mapping):
+        raise Wrong(f'must be a table such as {{ "/de/" = "de" }}, not {kind_of(value)}')
+    if len(value) > _MAX_PLACES:
+        raise Wrong(f"there are {len(value)} of them; at most {_MAX_PLACES} can be told apart")
+    for path, tag in value.items():
+        if not a_line(path).startswith("/") or "?" in path or "#" in path or "//" in path:
+            raise Wrong(f'"{path}" must be a path such as "/de/"')
+        try:
+            a_language(tag)
+        except Wrong as error:
+            raise Wrong(f'"{path}": {error}') from None
+    return MappingProxyType(dict(value))
 
 
 def _jurisdiction(value: object) -> str:
@@ -221,10 +252,17 @@ def a_text(value: object) -> str:
     return value  # which keys there are, and what fits them, is for consent.texts to say
 
 
-def _texts(value: object) -> Mapping[str, str]:
+def _texts(value: object) -> Mapping[str, str | Mapping[str, str]]:
     if not isinstance(value, Mapping):
         raise Wrong(f"must be a table of texts, not {kind_of(value)}")
-    return MappingProxyType({a_text(key): a_text(text) for key, text in value.items()})
+    return MappingProxyType(
+        {
+            a_text(key): MappingProxyType({a_text(k): a_text(t) for k, t in text.items()})
+            if isinstance(text, Mapping)
+            else a_text(text)
+            for key, text in value.items()
+        }
+    )
 
 
 def _vendors(value: object) -> tuple[Vendor, ...]:
@@ -255,6 +293,8 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "contact": a_line,
     "privacy_url": _privacy_url,
     "language": _language,
+    "languages": _languages,
+    "language_paths": _language_paths,
     "regime": _regime,
     "jurisdiction": _jurisdiction,
     "gpc_refuses": _refusable,

@@ -43,6 +43,8 @@ REPORT_HEADER = b"consent-report"
 FRAMED = frozenset((b"iframe", b"frame", b"embed", b"object", b"fencedframe"))
 """Destinations (Fetch Metadata) of pages within a page."""
 _FRAGMENT_FIELDS = tuple(name.lower() for name in fields.FRAGMENT_FIELDS)
+_WITH_WORDS = (None, b"document", b"empty")
+"""Destinations of pages in which visitors are told and asked something, by the browser's account."""
 WORKERS = frozenset((b"worker", b"sharedworker", b"serviceworker"))
 """Destinations of what runs beside pages."""
 _OBEYING = FRAMED | WORKERS | {b"document", None}
@@ -148,10 +150,26 @@ class GovernedResponse:
         """Whether the account of what is found goes into the page."""
         return self.by_name.get(REPORT_HEADER) == b"1"
 
+    @cached_property
+    def _is_negotiated(self) -> bool:
+        """Whether the page speaks the language that the browser asks for: its address does not settle that."""
+        languages = self._site.banner.languages
+        return (
+            languages.settled(self._scope["path"]) is None
+            and self.by_name.get(b"sec-fetch-dest") in _WITH_WORDS
+        )
+
+    @cached_property
+    def _language(self) -> str:
+        """The language of what is inserted."""
+        asked = self.by_name.get(b"accept-language", b"")
+        return self._site.banner.languages.choose(self._scope["path"], asked)
+
     @property
     def variant(self) -> str:
         """Names what decides the bytes of a page."""
-        return self._ruling.variant + "r" if self._reports else self._ruling.variant
+        name = self._ruling.variant + "r" if self._reports else self._ruling.variant
+        return f"{name}.{self._language}" if self._is_negotiated else name
 
     def send(self, message: Message) -> Awaitable[None]:
         """Send what the app answers, as it may reach the visitor."""
@@ -338,7 +356,7 @@ class GovernedResponse:
 
     def _caching(self, headers: fields.Headers) -> fields.Caching:
         """Say who may keep a page with these fields."""
-        return fields.BY_VISITOR
+        return fields.BY_SPEAKER if self._is_negotiated else fields.BY_VISITOR
 
     def _secured(self, headers: fields.Headers, *, in_page: bool = True) -> fields.Headers:
         """Return the fields with our Content-Security-Policy, where the browser makes something that obeys one."""
@@ -465,6 +483,7 @@ class GovernedResponse:
                 self._ruling.decision,
                 nonce=self._nonce,
                 anchored=lambda markup: self._anchored(markup, page.leads_away),
+                language=lambda: self._language,
             )
         return Rewriter(
             page,
@@ -515,7 +534,8 @@ class GovernedResponse:
         target = _address(self._scope)
         if query := self._scope.get("query_string", b""):
             target += "?" + query.decode("latin-1")
-        pieces = [site.banner.markup(decision, return_to=target, nonce=self._nonce)]
+        banner = site.banner.in_language(self._language)
+        pieces = [banner.markup(decision, return_to=target, nonce=self._nonce)]
         if self._placeholders is not None:
             pieces.append(self._placeholders.form(target))
         if missing := self._missing():
@@ -523,7 +543,7 @@ class GovernedResponse:
             names = " ".join(sorted(missing))
             pieces.append(f'<template class="consent-missing" data-consent="{names}"></template>'.encode())
         if site.explain:
-            pieces.append(site.banner.explanation(decision, self._enforcement().findings))
+            pieces.append(banner.explanation(decision, self._enforcement().findings))
         if self._reports:
             pieces.append(_report(self._enforcement()))
         markup = b"".join(pieces)

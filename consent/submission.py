@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+from consent import headers as fields
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal
@@ -18,6 +19,7 @@ MAX_RETURN_TO = 2048
 """Characters of path and query; a longer address leads back to the front page."""
 
 _ACTIONS = frozenset({"accept", "refuse", "save", "allow", "withdraw"})
+_ORIGIN = re.compile(rb"https?://([^/]*)")
 _LOCAL = re.compile(r"/(?![/\\])[^\x00-\x1f\x7f\\]*")
 
 
@@ -35,6 +37,8 @@ class Submission:
     """The signals that the form told the visitor of."""
     shown: str | None
     """The hash of the text that the visitor saw, by the form's own account."""
+    language: str
+    """The language that the form was in, by its own account; empty where it does not say."""
     return_to: str
     """Where the visitor goes on: a path on this site, with query."""
     stay: bool
@@ -89,6 +93,7 @@ def read_form(body: bytes, catalog: Catalog, *, prefix: str) -> Submission:
         vendors=vendors,
         told=told,
         shown=single.pop("shown", None),
+        language=single.pop("language", ""),
         return_to=single.pop("return_to", "/"),
         stay=_switched(single.pop("stay", "off")),
         method=CollectionMethod(f"{form}-form"),
@@ -108,11 +113,12 @@ def read_json(body: bytes, catalog: Catalog, *, prefix: str) -> Submission:
         raise ValueError("not a JSON object")
     vendors, told = content.pop("vendors", {}), content.pop("told", [])
     shown, return_to = content.pop("shown", None), content.pop("return_to", "/")
+    language = content.pop("language", "")
     categories = [c for c in OPTIONAL if c in content and _boolean(content.pop(c))]
     if not isinstance(vendors, dict) or not isinstance(told, list):
         raise ValueError("vendors is an object, told a list")
-    if not (shown is None or isinstance(shown, str)) or not isinstance(return_to, str):
-        raise ValueError("shown and return_to are strings")
+    if not isinstance(shown, str | None) or not isinstance(return_to, str) or not isinstance(language, str):
+        raise ValueError("shown, language and return_to are strings")
     return _submission(
         catalog,
         prefix,
@@ -121,6 +127,7 @@ def read_json(body: bytes, catalog: Catalog, *, prefix: str) -> Submission:
         vendors={vendor: _boolean(allowed) for vendor, allowed in vendors.items()},
         told=told,
         shown=shown,
+        language=language,
         return_to=return_to,
         stay=False,
         method=CollectionMethod.API,
@@ -136,6 +143,26 @@ def local_address(address: str, *, prefix: str) -> str:
     return "/" if path.startswith(f"{prefix}/") else address
 
 
+def same_origin(headers: Sequence[tuple[bytes, bytes]]) -> bool:
+    """Tell whether a page of this site made the browser send the request, and no other origin's.
+
+    ``Sec-Fetch-Site`` decides where it is sent; browsers that are too old for it, and pages without HTTPS,
+    send ``Origin``. A browser sends one or the other with every POST.
+    """
+    sites = fields.lines(headers, b"sec-fetch-site")
+    if sites:
+        return sites == [b"same-origin"]
+    # The scheme is left out: behind a proxy that ends TLS, ours is not the one the browser sees.
+    origin, host = fields.only(headers, b"origin"), fields.only(headers, b"host")
+    found = _ORIGIN.fullmatch(origin) if origin else None
+    return found is not None and host is not None and _without_port(found[1]) == _without_port(host)
+
+
+def _without_port(authority: bytes) -> bytes:
+    """Drop a default port, so that ``example.com:443`` is ``example.com``."""
+    return authority.lower().removesuffix(b":443").removesuffix(b":80")
+
+
 def _submission(
     catalog: Catalog,
     prefix: str,
@@ -145,6 +172,7 @@ def _submission(
     vendors: Mapping[str, bool],
     told: Iterable[object],
     shown: str | None,
+    language: str,
     return_to: str,
     stay: bool,
     method: CollectionMethod,
@@ -170,6 +198,7 @@ def _submission(
         vendors=vendors,
         told=frozenset(BrowserSignal(str(signal)) for signal in told),
         shown=shown,
+        language=language,
         return_to=local_address(return_to, prefix=prefix),
         stay=stay,
         method=method,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Literal, cast
 
@@ -77,7 +78,11 @@ class Texts(Mapping[str, str]):
 
 
 def load_texts(
-    language: str, overrides: Mapping[str, str] | None = None, *, folder: Path | None = None
+    language: str,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    folder: Path | None = None,
+    place: str = "texts",
 ) -> Texts:
     """Return the texts of ``language``, with a site's ``overrides`` by key.
 
@@ -88,22 +93,22 @@ def load_texts(
         overrides: Texts that replace the built-in ones. They may use the placeholders of the text they
             replace, and need not use all.
         folder: A site's own templates; its ``texts/<language>.toml`` goes before the built-in one.
+        place: The key of the table of overrides, for messages.
 
     Raises:
         ConfigurationError: there is no such language, a file is incomplete, or an override does not fit.
     """
-    source = _read(SOURCE_LANGUAGE, _find(SOURCE_LANGUAGE, None))
+    source = _built_in(SOURCE_LANGUAGE, _find(SOURCE_LANGUAGE, None))
     path = _find(language, folder)
-    texts = _read(language, path)
-    _compare(texts, source, path)
+    texts = (_built_in if path.parent == _folders(None)[0] else _checked)(language, path)
     entries = dict(texts.entries)
     for key, text in (overrides or {}).items():
-        place = f"texts.{key}"
+        where = f"{place}.{key}"
         if key not in entries:
             near = get_close_matches(key, entries, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"the keys are in {path}"
-            raise ConfigurationError(f"there is no such text; {hint}", key=place)
-        _check_text(text, source.entries[key], source="policy", key=place)
+            raise ConfigurationError(f"there is no such text; {hint}", key=where)
+        _check_text(text, source.entries[key], source="policy", key=where)
         entries[key] = text
     return Texts(texts.language, texts.direction, texts.name, entries, texts.countries)
 
@@ -158,6 +163,19 @@ def _find(language: str, folder: Path | None) -> Path:
         "and a site's own templates folder may add texts/<language>.toml",
         key="language",
     )
+
+
+def _checked(language: str, path: Path) -> Texts:
+    texts = _read(language, path)
+    if path != (source := _find(SOURCE_LANGUAGE, None)):
+        _compare(texts, _built_in(SOURCE_LANGUAGE, source), path)
+    return texts
+
+
+@cache
+def _built_in(language: str, path: Path) -> Texts:
+    """Return the texts in a file of this package, which is read once."""
+    return _checked(language, path)
 
 
 def _read(language: str, path: Path) -> Texts:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from time import time
 from types import MappingProxyType
-from urllib.parse import parse_qsl, quote
+from urllib.parse import parse_qsl, quote, unquote
 from uuid import UUID
 
 from starlette.types import Receive, Scope, Send
@@ -36,7 +35,7 @@ from consent.receipts import Artefact, CollectionMethod, build_receipt, outcome_
 from consent.reports import MAX_REPORT_BYTES, Reports, read_reports
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
 from consent.store import Ledger, Store
-from consent.submission import MAX_RETURN_TO, Submission, local_address, read_form, read_json
+from consent.submission import MAX_RETURN_TO, Submission, local_address, read_form, read_json, same_origin
 from consent.variant_cookie import VariantCookie
 
 logger = logging.getLogger("consent")
@@ -46,7 +45,6 @@ RETRY_AFTER_SECONDS = 10
 GPC_SUPPORT_SINCE = date(2026, 11, 23)
 """``lastUpdate`` of ``/.well-known/gpc.json``: when what this package makes of the signal last changed."""
 
-_ORIGIN = re.compile(rb"https?://([^/]*)")
 _VARY = (b"vary", b", ".join(fields.DECIDING_FIELDS))
 _PAGE_HEADERS = (
     (b"content-type", b"text/html; charset=utf-8"),
@@ -86,6 +84,8 @@ class _Refused(Exception):
         self.code = code
         self.text = text
         self.headers = headers
+        self.banner: Banner | None = None
+        """Speaks the visitor's language, where the request told more of it than its header fields do."""
 
 
 class VisitorEndpoints:
@@ -152,7 +152,8 @@ class VisitorEndpoints:
             answer = await self._answer(scope, headers, receive)
         except _Refused as refused:
             reporting = scope["path"] == f"{self._prefix}/report"
-            answer = self._refusal(refused, as_json=reporting or _wants_json(headers))
+            banner = refused.banner or self._speaking(headers, scope["path"])
+            answer = self._refusal(refused, banner, as_json=reporting or _wants_json(headers))
         if answer is None:
             return  # the browser has gone
         body = answer.body
@@ -203,11 +204,24 @@ class VisitorEndpoints:
         )
         return Signals(choice=choice, choice_state=state, gpc=read_gpc(headers), dnt=read_dnt(headers))
 
-    def _refusal(self, refused: _Refused, *, as_json: bool) -> _Answer:
+    def _speaking(self, headers: Headers, address: str, language: str = "") -> Banner:
+        """Return what speaks the visitor's language.
+
+        Args:
+            address: Path and query of the page that it is about.
+            language: What the request says that the visitor was spoken to in, if that is one of the site's.
+        """
+        languages = self._banner.languages
+        if language not in languages.offered:
+            asked = b", ".join(fields.lines(headers, b"accept-language"))
+            language = languages.choose(unquote(address.partition("?")[0]), asked)
+        return self._banner.in_language(language)
+
+    def _refusal(self, refused: _Refused, banner: Banner, *, as_json: bool) -> _Answer:
         if as_json:
-            error = {"error": {"code": refused.code, "message": self._banner.texts[refused.text]}}
+            error = {"error": {"code": refused.code, "message": banner.texts[refused.text]}}
             return _Answer(refused.status, (*_JSON_HEADERS, *refused.headers), _json(error))
-        page = self._banner.error_page(refused.text)
+        page = banner.error_page(refused.text)
         return _Answer(refused.status, (*_PAGE_HEADERS, *refused.headers), page)
 
     async def _take_report(self, reports: Reports, headers: Headers, receive: Receive) -> _Answer | None:
@@ -235,9 +249,10 @@ class VisitorEndpoints:
             asked = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=20))
         except ValueError:
             asked = {}
-        page = self._banner.choices_page(
+        return_to = local_address(asked.get("return_to", "/"), prefix=self._prefix)
+        page = self._speaking(headers, return_to, asked.get("language", "")).choices_page(
             decide(self._policy, self._signals(headers)),
-            return_to=local_address(asked.get("return_to", "/"), prefix=self._prefix),
+            return_to=return_to,
             message="saved" if asked.get("saved") == "1" else None,
         )
         return _Answer(200, _PAGE_HEADERS, page)
@@ -270,7 +285,8 @@ class VisitorEndpoints:
     # ---- a choice
 
     async def _choose(self, scope: Scope, headers: Headers, receive: Receive) -> _Answer | None:
-        _require_same_origin(headers)
+        if not same_origin(headers):
+            raise _Refused(403, "cross-origin", "error_cross_origin")
         media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
         if media_type not in (b"application/x-www-form-urlencoded", b"application/json"):
             raise _Refused(415, "unsupported-media-type", "error_media_type")
@@ -282,7 +298,15 @@ class VisitorEndpoints:
             submission = read(body, self._catalog, prefix=self._prefix)
         except (ValueError, RecursionError) as error:
             raise _Refused(400, "bad-request", "error_bad_request") from error
+        banner = self._speaking(headers, submission.return_to, submission.language)
+        try:
+            return await self._take(submission, banner, scope, headers)
+        except _Refused as refused:
+            refused.banner = banner
+            raise
 
+    async def _take(self, submission: Submission, banner: Banner, scope: Scope, headers: Headers) -> _Answer:
+        """Make the choice, record it and store it; answer in the language that it was made in."""
         signals = self._signals(headers)
         before = decide(self._policy, signals)
         if submission.action == "allow":
@@ -290,10 +314,13 @@ class VisitorEndpoints:
         else:
             choice = self._made(submission, signals)
         grants = bool(choice.granted) or any(choice.vendors.values())
-        shown = self._shown(submission)
+        shown = self._shown(submission, banner)
         if shown is None and grants and not _needs_no_text(submission):
             # A yes counts for the text it was given on. That text is not known here: it is of another policy.
-            return self._look_again(submission, before, as_json=_wants_json(headers))
+            if _wants_json(headers):
+                raise _Refused(409, "text-changed", "look_again")
+            page = banner.choices_page(before, return_to=submission.return_to, message="look_again")
+            return _Answer(409, _PAGE_HEADERS, page)
 
         secure = scope.get("scheme") == "https"
         now = int(self._clock())
@@ -310,7 +337,7 @@ class VisitorEndpoints:
                 policy=self._policy,
                 signals=signals,
                 choice=choice,
-                language=self._banner.language,
+                language=banner.language,
                 shown_hash=shown.hash if shown else None,
                 collection_method=submission.method,
                 user_agent=(fields.only(headers, b"user-agent") or b"").decode("latin-1"),
@@ -357,26 +384,20 @@ class VisitorEndpoints:
             return _Answer(200, (*_JSON_HEADERS, *cookies), _json(outcome))
         target = submission.return_to
         if submission.stay:
-            target = f"{self._prefix}/choices?saved=1&return_to={quote(target, safe='/')}"
+            target = f"{self._prefix}/choices?saved=1&language={banner.language}&return_to={quote(target, safe='/')}"
         location = (b"location", quote(target, safe="/?&=#%:;,+@!$'()*~[]").encode("ascii"))
         return _Answer(303, (location, (b"cache-control", b"no-store"), *cookies))
 
-    def _look_again(self, submission: Submission, before: Decision, *, as_json: bool) -> _Answer:
-        if as_json:
-            return self._refusal(_Refused(409, "text-changed", "look_again"), as_json=True)
-        page = self._banner.choices_page(before, return_to=submission.return_to, message="look_again")
-        return _Answer(409, _PAGE_HEADERS, page)
-
-    def _shown(self, submission: Submission) -> Shown | None:
+    def _shown(self, submission: Submission, banner: Banner) -> Shown | None:
         """Return the text that the visitor chose on, by the form's own account, if it is one of ours."""
         if submission.shown is None:
             return None
         if submission.action != "allow":
-            return self._banner.shown_by_hash(submission.shown)
+            return banner.shown_by_hash(submission.shown)
         if self._placeholders is None:
             return None
         (vendor,) = submission.vendors
-        return self._placeholders.shown_by_hash(submission.shown, vendor)
+        return self._placeholders.shown_by_hash(submission.shown, vendor, banner.language)
 
     def _made(self, submission: Submission, signals: Signals) -> Choice:
         """Turn what was submitted into the choice it means."""
@@ -527,29 +548,6 @@ def _wants_json(headers: Headers) -> bool:
     media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
     accept = b",".join(fields.lines(headers, b"accept")).lower()
     return media_type == b"application/json" or (b"application/json" in accept and b"text/html" not in accept)
-
-
-def _require_same_origin(headers: Headers) -> None:
-    """Refuse a choice that a page of another origin made the browser send.
-
-    ``Sec-Fetch-Site`` decides where it is sent; browsers that are too old for it, and pages without HTTPS,
-    send ``Origin``. A browser sends one or the other with every POST.
-    """
-    sites = fields.lines(headers, b"sec-fetch-site")
-    if sites:
-        same = sites == [b"same-origin"]
-    else:
-        # The scheme is left out: behind a proxy that ends TLS, ours is not the one the browser sees.
-        origin, host = fields.only(headers, b"origin"), fields.only(headers, b"host")
-        found = _ORIGIN.fullmatch(origin) if origin else None
-        same = found is not None and host is not None and _without_port(found[1]) == _without_port(host)
-    if not same:
-        raise _Refused(403, "cross-origin", "error_cross_origin")
-
-
-def _without_port(authority: bytes) -> bytes:
-    """Drop a default port, so that ``example.com:443`` is ``example.com``."""
-    return authority.lower().removesuffix(b":443").removesuffix(b":80")
 
 
 async def _read_body(headers: Headers, receive: Receive, *, max_bytes: int = MAX_BODY_BYTES) -> bytes | None:

@@ -54,7 +54,7 @@ VENDORS = (
     vendor("cdn", Category.STRICTLY_NECESSARY, "cdn.example", cookies=("_cdn",)),
 )
 CATALOG = Catalog(VENDORS)
-POLICY = Policy(site="Example")
+POLICY = Policy(site="Example", language="en")
 COOKIE = ChoiceCookie([b"0123456789abcdef0123456789abcdef"], max_age_days=POLICY.choice_days)
 BANNER = Banner(POLICY)
 REFUSING = decide(POLICY, Signals())

@@ -43,6 +43,7 @@ from consent.cli import main
 from consent.enforcement import Action
 from consent.erasure import Erasure
 from consent.headers import GOVERNED, PAGE_DECIDING_FIELDS, REWRITTEN_TYPES
+from consent.languages import Languages
 from consent.policy import CspMode, Refused
 from consent.policy_file import _COOKIE_RULES, _FIELDS, _TOP
 from consent.receipts import CollectionMethod, Outcome, Receipt
@@ -211,7 +212,7 @@ def test_policies_load(snippet: Snippet, tmp_path: Path) -> None:
     path = tmp_path / "consent.toml"
     path.write_text(snippet.text, encoding="utf-8")
     policy, _ = load_policy(path, load_catalog())
-    load_texts(policy.language, policy.texts)
+    Languages(policy)
 
 
 @pytest.mark.parametrize("snippet", snippets("toml vendor"))

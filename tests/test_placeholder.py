@@ -31,10 +31,12 @@ FRAME = b'<iframe width="560" height="315" src="https://www.youtube.com/embed/x?
 MAP = b"<iframe src='//www.google.com/maps/embed?pb=1' style='width:50%;color:red' id=map></iframe>"
 
 
-def placeholder(element: bytes, *, vendor: str = "youtube", of: Placeholders = PLACEHOLDERS) -> str:
+def placeholder(
+    element: bytes, *, vendor: str = "youtube", of: Placeholders = PLACEHOLDERS, language: str = "en"
+) -> str:
     tag = start_tag(element, 0)
     assert tag is not None
-    return of.markup(REFUSING, tag, element, vendor).decode("ascii")
+    return of.markup(REFUSING, tag, element, vendor, language).decode("ascii")
 
 
 def shown_in(markup: str) -> str:
@@ -88,7 +90,7 @@ def test_nothing_of_the_page_gets_out_of_its_place() -> None:
     )
     tag = start_tag(hostile, 0)
     assert tag is not None
-    outside, _, inside = PLACEHOLDERS.markup(REFUSING, tag, hostile, "youtube").partition(b"<template")
+    outside, _, inside = PLACEHOLDERS.markup(REFUSING, tag, hostile, "youtube", "en").partition(b"<template")
     assert b"<script" not in outside
     assert b'href="https://www.youtube.com/&#34;&gt;&lt;script&gt;"' in outside
     assert inside == b' data-consent="functional/youtube">' + hostile + b"</template></span>"
@@ -105,7 +107,7 @@ def test_it_links_only_where_there_is_something_to_link_to() -> None:
 def test_it_speaks_the_site_s_language_in_any_encoding() -> None:
     """Characters past ASCII are written as references."""
     german = Placeholders(CATALOG, Banner(dataclasses.replace(POLICY, language="de")), once=True)
-    markup = placeholder(FRAME, of=german)
+    markup = placeholder(FRAME, of=german, language="de")
     assert 'lang="de" dir="ltr"' in markup
     assert "Bei YouTube &#246;ffnen" in markup
 

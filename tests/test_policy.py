@@ -131,7 +131,7 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
     assert policy.dnt_refuses == {Category.PERFORMANCE, Category.TARGETING}
     assert policy.choice_days == 180
     assert policy.refused is Refused.STRIP
-    assert (policy.site, policy.language, policy.jurisdiction) == ("this site", "en", "")
+    assert (policy.site, policy.language, policy.jurisdiction) == ("this site", "", "")
     assert (policy.vendors, policy.own_cookies, dict(policy.texts)) == ((), (), {})
 
 
@@ -154,6 +154,13 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
         ("privacy_url", "https://example.com/a b", "must be an address that starts with"),
         ("language", "english!", "must be a language tag such as"),
         ("language", "../en", "must be a language tag such as"),
+        ("languages", "en", "must be a list of language tags, not a text"),
+        ("languages", ["en", "e"], "must be a language tag such as"),
+        ("languages", ["en", "EN"], 'the language "en" is listed twice'),
+        ("language_paths", ["/de/"], "must be a table such as"),
+        ("language_paths", {"de": "de"}, '"de" must be a path such as'),
+        ("language_paths", {"/de": "deutsch!"}, '"/de": must be a language tag'),
+        ("texts", {"de": {"accept": 1}}, "must be a text in quotes"),
         ("regime", "optin", 'there is no such regime: did you mean "opt-in"?'),
         ("regime", "x", 'there is no such regime: use one of "opt-in", "opt-out", "notice"'),
         ("jurisdiction", "Europe", 'must be a code such as "EU", "GB" or "US-CA", or be left out'),
@@ -282,6 +289,8 @@ def test_a_change_that_matters_to_a_visitor_makes_another_version(change: dict[s
         {"contact": "privacy@example.com"},
         {"privacy_url": "/privacy"},
         {"language": "de"},
+        {"language": "", "languages": ("en", "de"), "language_paths": {"/de/": "de"}},
+        {"texts": {"de": {"accept": "Ja"}}},
         {"jurisdiction": "EU"},
         {"choice_days": 90},
         {"refused": Refused.HOLD},
@@ -353,7 +362,8 @@ def test_the_example_in_the_documentation_of_load_policy_can_be_loaded(tmp_path:
     assert policy.regime is Regime.OPT_IN
     assert [one.id for one in policy.vendors] == ["example-ads", "example-stats"]
     assert policy.own_cookies[0].http_only is True
-    assert dict(policy.texts) == {"accept": "Yes, all of them"}
+    assert dict(policy.texts) == {"accept": "Yes, all of them", "de": {"accept": "Ja, alle"}}
+    assert (policy.languages, dict(policy.language_paths)) == (("en", "de"), {"/de/": "de"})
 
 
 def test_the_sites_own_cookies_are_known_to_the_catalog_by_category(tmp_path: Path) -> None:
@@ -498,7 +508,8 @@ def test_a_hostile_document_is_a_configuration_error_too(tmp_path: Path, text: s
             "zzz =",
             8,
             "site.zzz",
-            'unknown key: use one of "name", "controller", "contact", "privacy_url", "language"',
+            'unknown key: use one of "name", "controller", "contact", "privacy_url", "language", "languages", '
+            '"language_paths"',
         ),
         ("contact =", "days =", 8, "site.days", "this key does not belong here: move it below [choice]"),
         (

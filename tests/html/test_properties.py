@@ -182,7 +182,7 @@ _REFUSING = decide(Policy(), Signals())
 
 
 def _placeholder(tag: Tag, element: bytes, refused_by: str) -> bytes:
-    return _PLACEHOLDERS.markup(_REFUSING, tag, element, refused_by.partition("/")[2])
+    return _PLACEHOLDERS.markup(_REFUSING, tag, element, refused_by.partition("/")[2], "en")
 
 
 @_bounded
