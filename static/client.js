@@ -96,7 +96,6 @@ addEventListener("submit", async (event) => {
   const root = document.querySelector("section.consent-root");
   if (root) {
     for (const part of root.querySelectorAll(".consent-banner,.consent-clearance")) part.remove();
-    root.classList.remove("consent-asks");
     root.querySelector("[popover]").hidePopover();
     for (const input of root.querySelectorAll(".consent-switch")) input.checked = allows(input.name);
     const status = root.querySelector("[data-saved]");

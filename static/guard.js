@@ -56,7 +56,7 @@ const refused = (value) => {
   } catch {
     return;
   }
-  if (!/^(http|ws)/.test(url.protocol) || url.hostname == location.hostname) return;
+  if (url.hostname == location.hostname) return;
   // One spelling of each path, as in consent/html/urls.py.
   const path = url.pathname.replace(/%(2[de]|3\d|[46][1-9a-f]|[57][\da]|5f|7e)/gi, unescape);
   let owner;
@@ -80,13 +80,13 @@ const refusedKey = (text) => refuses(find("#", String(text)));
 // What holds URLs: style, code, attributes, markup. Each returns the very `value` where there is nothing to refuse, but
 // what stands for a text, so that it is asked for it once.
 /** @param {any} value */
-const plain = (value) => (typeof value == "object" && value && !trustee(value) ? String(value) : value);
+const plain = (value) => (Object(value) === value && !trustee(value) ? String(value) : value);
 /** @param {any} value */
 const trustee = (value) => /^Trusted(.*)/.exec(value?.[Symbol.toStringTag]);
 /** @param {any} value */
 const css = (value) =>
   String(value).replace(
-    /((?:url|src)\(\s*|@import\s*(?!url)|[(,]\s*)(["']?)([^\s"'()]+)/gi,
+    /((?:url|src)\(\s*|@import\s*(?!url)|[(,]\s*)(\\?["']?)([^\s"'()\\]+)/gi,
     (_, lead, quote, url) => lead + quote + inert(url),
   );
 // Modules of scripts, which nothing else can refuse, and each URL of import maps and speculation rules.
@@ -113,6 +113,8 @@ const judged = (element, name, value) => {
   const clean =
     inner
       ? markup(value)
+      : /ame|em|ob/.test(element.localName) && /^(data|blob|javascript):/.test(text)
+      ? inside(text)
       : one || several
         ? // A candidate of a srcset ends with white space, or behind its descriptor with a comma.
           text.split(one ? INERT : /(?:^|\s)[\d.]+[wx],|,*\s+,*|,+$|;/).some(refused)
@@ -120,6 +122,23 @@ const judged = (element, name, value) => {
           : text
         : css(text);
   return clean == text ? value : clean;
+};
+
+// The address of a frame can be a page by itself. It is read before the browser does, who would show it at once.
+/** @param {string} url */
+const inside = (url) => {
+  if (url[0] == "j") return code(url, { type: "map" });
+  const request = new XMLHttpRequest();
+  request.open("GET", url, false);
+  request.send();
+  const text = request.responseText;
+  // A PDF can be long, and is no markup.
+  const clean = text[0] == "%" ? text : markup(text);
+  return (
+    clean == text ? url
+    : url[0] == "b" ? URL.createObjectURL(new Blob([clean], { type: "text/html" }))
+    : "data:text/html," + encodeURIComponent(clean)
+  );
 };
 
 /**
@@ -170,8 +189,8 @@ const markup = (value) => {
 // What scripts call.
 
 /**
- * Puts `before` ahead of methods, constructors and setters. It may change the arguments, or end the call by returning
- * its result in a list.
+ * Puts `before` ahead of methods, constructors and setters; ahead of getters where it takes no arguments. It may change
+ * the arguments, or end the call by returning its result in a list.
  * @param {any} realm @param {any} object @param {RegExp} names @param {Before} before
  */
 const hook = (realm, object, names, before) => {
@@ -194,7 +213,7 @@ const hook = (realm, object, names, before) => {
     };
     /** @type {any} */
     const property = Object.getOwnPropertyDescriptor(object, name);
-    const slot = property.set ? "set" : "value";
+    const slot = property.set ? (before.length > 1 ? "set" : "get") : "value";
     if (property.configurable && property[slot]) {
       property[slot] = new Proxy(property[slot], {
         apply: run,
@@ -217,6 +236,25 @@ const address = (self, args, name) => {
 const styles = (self, args) => {
   args.forEach((value, at) => typeof (value = plain(value)) == "string" && (args[at] = css(value)));
 };
+// A copy takes their place where something in them is refused.
+/** @type {Before} */
+const keyframes = (self, args, name) => {
+  const at = +(name[0] == "K");
+  // What can be gone through only once is kept.
+  if (typeof args[at] != "string" && args[at][Symbol.iterator]) args[at] = [...args[at]];
+  const text = JSON.stringify(args[at]);
+  const clean = css(text);
+  if (clean != text) args[at] = JSON.parse(clean);
+};
+// 1 while a style is judged: that asks for it, too.
+let tidying = 0;
+/** @param {any} holder */
+const tidy = (holder) => {
+  tidying = 1;
+  const text = String(holder.style?.cssText);
+  if (css(text) != text) holder.style = css(text);
+  tidying = 0;
+};
 // By document, the beginning of a tag that waits for its end in what is written next.
 const begun = new WeakMap();
 
@@ -232,15 +270,15 @@ const HOOKS = [
   [/^(HTML.*|SVG)Element$/, ATTRIBUTES, (self, args, name) => {
     args[0] = judged(self, name, args[0]);
   }],
-  [/^(Element|ShadowRoot|Range|Document)$/, /(er|set|nt)HTML|^write|lFragment$/, (self, args, name) => {
-    if (self.writeln) {
+  [/^(Element|ShadowRoot|Range|Document)$/, /(er|set|nt)HTML|^write|lFragment$|^execC/, (self, args, name) => {
+    if (name[0] == "w") {
       const text = (begun.get(self) || "") + args.join("") + (name == "write" ? "" : "\n");
       const at = (text + "<").search(/<(?![^a-z!\/])([^"'>]|"[^"]*"|'[^']*')*("[^"]*|'[^']*)?$/i);
       begun.set(self, text.slice(at));
       args.splice(0, args.length, text.slice(0, at));
     }
-    const at = +/^ins/.test(name);
-    if (at in args) args[at] = (judge(self) || markup)(plain(args[at]), self);
+    const at = name[0] == "e" ? 2 : +/^ins/.test(name);
+    if (at in args) args[at] = (/Im/i.test(args[at - 2]) ? inert : judge(self) || markup)(plain(args[at]), self);
   }],
   [/^(Node|Element|Char.*|Doc.*|Range|Attr|HTML(Script)?Element)$/, /^(append|insert|replace|prepend|before|after|import|adopt|data)|[tT]ext(C.*)?$|[vV]alue$/, (self, args) => {
     const holder = judge(self) ? self : self.parentNode;
@@ -254,6 +292,15 @@ const HOOKS = [
     });
   }],
   [/^CSS(Style[SD]|Gr|K.*sR)|^StyleP.*p$/, /^(insert|add|append|replace|set|cssT)/, styles],
+  [/^(Element|Keyf.*t)$/, /^(animate|setK)/, keyframes],
+  // Such a rule is judged when the script has come to its end, which is before anything is drawn.
+  [/^CSS.*Rule$/, /^style$/, (rule) => {
+    if (!tidying) queueMicrotask(() => tidy(rule));
+  }],
+  // What is made for a document without a window loads nothing, and is judged like all that comes from there.
+  [/^XSLT/, /^transformToF/, (self, args) => {
+    args[1] = args[1].implementation.createHTMLDocument("");
+  }],
   [/^(SVGAnimatedString|Worklet|Cache|XMLH.*st)$/, /^(baseVal|add|addModule|open)$/, address],
   [/^Navigator$/, /^sendB/, (self, args) => refused(asked(args)) && [true]],
   // Into a window or a frame; where else a link leads, the event tells.
@@ -291,18 +338,14 @@ const guard = (realm) => {
     for (const entry of HOOKS) if (entry[0].test(type)) hook(realm, realm[type].prototype, entry[1], entry[2]);
   hook(realm, realm, /^(fetch(Later)?|EventSource|Audio|Web(Socket|Transport))$/, address);
   hook(realm, realm, /^FontFace$/, styles);
+  hook(realm, realm, /^KeyframeE/, keyframes);
   hook(realm, realm, /^open$/, (self, args) => unasked(asked(args)) && [null]);
   realm.navigation?.addEventListener("navigate", (/** @type {any} */ event) => {
     if (!event.userInitiated && unasked(event.destination.url)) event.preventDefault();
   });
   // Where styles are no properties of a prototype: before anything is drawn. And frames that came with the page.
   new MutationObserver((records) => {
-    for (const record of records) {
-      /** @type {any} */
-      const element = record.target;
-      const text = record.attributeName && element.style.cssText;
-      if (text && css(text) != text) element.style = text;
-    }
+    for (const record of records) if (record.attributeName) tidy(record.target);
     look(realm);
   }).observe(realm.document, { subtree: true, childList: true, attributeFilter: ["style"] });
 };

@@ -32,10 +32,7 @@
     top != window ? ".consent-root" : (valid || letters.every(overruled)) && ".consent-banner,.consent-clearance";
   const arrange = () => {
     if (needless)
-      for (const part of document.querySelectorAll(needless)) {
-        part.parentNode.classList.remove("consent-asks");
-        part.remove();
-      }
+      for (const part of document.querySelectorAll(needless)) part.remove();
     for (const input of document.querySelectorAll(".consent-switch")) input.checked = allows(input.name);
   };
   // Before anything is drawn, so that nothing is seen that goes again.

@@ -93,7 +93,7 @@ def test_only_the_markup_of_the_middleware_counts_as_inserted() -> None:
     """The banner's style sheet and section, and the guard's script; anything else is a change."""
     banner = (
         b'<link rel="stylesheet" href="/_consent/static/consent.0.css">\n'
-        b'<section class="consent-root consent-asks">x</section>'
+        b'<section class="consent-root">x</section>'
     )
     guard = b'<script src="/_consent/static/guard.0.js"></script>'
     assert without_insertions(b"<p>" + guard + b"a" + banner + b"</p>", "utf-8") == b"<p>a</p>"

@@ -11,7 +11,7 @@ from tests.browser.chromium import find_chromium
 from tests.guard.conftest import CHOICE, Site, Visit, deciding
 
 BANNER = f"""
-<section class="consent-root consent-asks">
+<section class="consent-root">
 <form class="consent-banner" method="post" action="{CHOICE}">
 <input type="hidden" name="shown" value="abc"><input type="hidden" name="return_to" value="/page">
 <button name="action" value="accept">Accept</button>
@@ -71,7 +71,7 @@ def test_accepting_takes_effect_without_a_reload_where_all_is_held(visit: Visit,
     visit.until("window.told")
     assert site.submitted == [("json", {"shown": "abc", "return_to": "/page", "action": "accept"})]
     assert visit.page.evaluate("window.here") is True
-    assert visit.page.locator(".consent-banner, .consent-clearance, .consent-asks").count() == 0
+    assert visit.page.locator(".consent-banner, .consent-clearance").count() == 0
     assert visit.page.evaluate("document.activeElement.className") == "consent-pill"
     assert visit.page.get_by_role("status").inner_text() == "Saved."
     assert (

@@ -113,6 +113,28 @@ ODD = r"""
     'setProperty null': () => { document.body.style.setProperty('color', null); },
     'FontFace none': () => new FontFace(),
     'indexedDB none': () => indexedDB.open(),
+    'animate none': () => document.body.animate(),
+    'animate null': () => document.body.animate(null, 1).effect.getKeyframes().length,
+    'animate text': () => document.body.animate('abc', 1).effect.getKeyframes(),
+    'animate odd': () => document.body.animate([1], 1),
+    'animate thrower': () => document.body.animate([{color: thrower}], 1),
+    'KeyframeEffect none': () => new KeyframeEffect(),
+    'KeyframeEffect subclass': () => { class Mine extends KeyframeEffect {} const k = new Mine(document.body, {color: ['red', 'blue']}, 1); return [k instanceof Mine, k.getKeyframes()[1].color]; },
+    'execCommand none': () => document.execCommand(),
+    'execCommand odd': () => [document.execCommand('copy', {}), document.execCommand('insertHTML'), document.execCommand(null, null, null)],
+    'execCommand thrower': () => document.execCommand('insertHTML', false, thrower),
+    'transformToFragment odd': () => new XSLTProcessor().transformToFragment(document, 7),
+    'open thrower': () => window.open(thrower),
+    'open bad URL': () => window.open('http://['),
+    'click elsewhere': () => HTMLElement.prototype.click.call({}),
+    'dispatchEvent odd': () => document.body.dispatchEvent({type: 'click'}),
+    'frame bad data': () => { const e = document.createElement('iframe'); e.src = 'data:;base64,###'; return e.src; },
+    'rule with a rule within': () => {
+      const e = document.createElement('style'); e.textContent = 'p { & b { color: red } }'; document.head.append(e);
+      return [e.sheet.cssRules[0].style.length, e.sheet.cssRules[0].cssRules[0].style.color];
+    },
+    'style of a foreign element': () => { const e = document.createElementNS('x', 'y'); document.body.append(e); e.setAttribute('style', 'x'); },
+    'rule style elsewhere': () => Object.getOwnPropertyDescriptor(CSSStyleRule.prototype, 'style').get.call({}),
     'Audio none': () => new Audio().src,
     'statics': () => [WebSocket.OPEN, XMLHttpRequest.DONE, EventSource.CLOSED, WebSocket.name, fetch.length],
     'prototypes': () => WebSocket.prototype.isPrototypeOf(new (class extends WebSocket {})('wss://localhost:1')),
@@ -547,3 +569,69 @@ def test_a_window_that_is_refused_is_none(visit: Visit) -> None:
         </script>"""
     )
     assert visit.page.evaluate("found") == [None, False, None, True]
+
+
+def test_what_is_benign_reaches_the_browser_as_it_is(visit: Visit) -> None:
+    """Keyframes are the page's own objects, a rule has one style, a frame the address that it was given."""
+    visit.open("<style>p { color: red }</style>")
+    assert visit.page.evaluate(
+        f"""() => {{
+          const seen = [];
+          const frame = {{get color() {{ seen.push('asked'); return 'red'; }}}};
+          const once = (function* () {{ yield frame; yield {{background: 'url({BENIGN})'}}; }})();
+          const made = document.body.animate(once, 9).effect.getKeyframes();
+          const [rule] = document.styleSheets[0].cssRules;
+          const kept = rule.style;
+          kept.background = 'url({BENIGN})';
+          rule.style.width = '1px';
+          const blob = URL.createObjectURL(new Blob(['<img src="{BENIGN}">'], {{type: 'text/html'}}));
+          const addresses = [blob, 'data:text/html,<b>x', 'javascript:"{BENIGN}"', 'data:text/plain,{TRACKER}'].map(address => {{
+            const e = document.createElement('iframe');
+            e.src = address;
+            return e.src == address;
+          }});
+          return [made[0].color, made[1].background.includes('{BENIGN}'), kept === rule.style, kept.width, addresses];
+        }}"""
+    ) == ["red", True, True, "1px", [True] * 4]
+
+
+def test_a_page_in_an_address_keeps_what_is_not_refused(visit: Visit) -> None:
+    """It stays of the origin that it was of, and its own scripts run."""
+    visit.open(
+        f"""<script>
+          window.told = [];
+          onmessage = event => told.push(event.data);
+          const text = '<p>one</p><img src="{TRACKER}"><img src="{BENIGN}"><script>parent.postMessage(origin + document.querySelector("p").textContent, "*")</scr' + 'ipt>';
+          for (const address of ['data:text/html,' + encodeURIComponent(text), URL.createObjectURL(new Blob([text], {{type: 'text/html'}}))]) {{
+            const frame = document.createElement('iframe');
+            frame.src = address;
+            document.body.append(frame);
+          }}
+        </script>"""
+    )
+    visit.wait_for("pictures.example.net")
+    visit.until("told.length == 2")
+    assert sorted(visit.page.evaluate("told")) == [f"http://127.0.0.1:{visit.site.port}one", "nullone"]
+    assert "snap.licdn.com" not in visit.standin.hosts()
+
+
+def test_refused_keyframes_leave_the_rest_and_the_pages_objects(visit: Visit) -> None:
+    """The animation goes on without the picture; what the page has in hand is as it was."""
+    visit.open()
+    assert visit.page.evaluate(
+        f"""() => {{
+          const frames = [{{color: 'red', backgroundImage: 'url("{TRACKER}")'}}, {{color: 'blue'}}];
+          const made = document.body.animate(frames, {{duration: 9, id: 'mine'}});
+          const [first, second] = made.effect.getKeyframes();
+          return [first.backgroundImage, first.color, second.color, made.id, frames[0].backgroundImage];
+        }}"""
+    ) == ['url("about:invalid")', "red", "blue", "mine", f'url("{TRACKER}")']
+
+
+def test_a_style_that_cannot_be_set_is_judged_once(visit: Visit) -> None:
+    """What is refused within a rule, or in one that cannot be changed, does not keep the page from going on."""
+    visit.open(
+        f"<style>p {{ & b {{ background: url({TRACKER}) }} }} @font-face {{ font-family: x; src: url({TRACKER}) }}</style>"
+        "<script>for (const rule of document.styleSheets[0].cssRules) rule.style.cssText;</script>"
+    )
+    assert visit.page.title() == "Page"
