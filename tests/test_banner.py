@@ -612,7 +612,7 @@ def found(
         (
             Action.ALLOWED,
             Reason.REGIME,
-            "let through because this site's rules allow performance until you refuse",
+            "let through because this site’s rules allow performance until you refuse",
         ),
     ],
 )

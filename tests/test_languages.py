@@ -338,7 +338,7 @@ def field(page: str, name: str) -> str:
 
 @pytest.mark.parametrize(
     ("path", "asked", "tag", "words"),
-    [("/", "ja;q=0.5,fr", "ja", "すべて"), ("/de/x", "ja", "de", "Alle ablehnen"), ("/", "xx", "en", "Refuse all")],
+    [("/", "ja;q=0.5,eo", "ja", "すべて"), ("/de/x", "ja", "de", "Alle ablehnen"), ("/", "xx", "en", "Refuse all")],
 )  # fmt: skip
 def test_the_receipt_keeps_the_language_and_the_very_text(
     site: Any, path: str, asked: str, tag: str, words: str

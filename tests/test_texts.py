@@ -13,6 +13,7 @@ from consent.texts import MAX_TEXT_LENGTH, Texts, languages, load_texts
 
 PLACEHOLDER = re.compile(r"\{[a-z]+\}")
 BUTTONS = ("accept", "refuse", "choose", "save", "withdraw")
+SIGNALS = ("Global Privacy Control", "Do Not Track")
 
 
 def own(folder: Path, name: str, content: str) -> Path:
@@ -44,6 +45,69 @@ def test_labels_fit_their_buttons(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", languages())
+def test_yes_and_no_take_the_same_room(language: str) -> None:
+    """Neither of the two is made larger by its words: at most half as long again as the other."""
+    texts = load_texts(language)
+    shorter, longer = sorted((len(texts["accept"]), len(texts["refuse"])))
+    assert longer <= shorter * 1.5 + 2
+
+
+@pytest.mark.parametrize("language", languages())
+def test_no_text_outgrows_its_place(language: str) -> None:
+    """Layouts are drawn in English and German: no text is much longer than the longer of these two."""
+    texts, english, german = load_texts(language), load_texts("en"), load_texts("de")
+    assert {
+        key: text
+        for key, text in texts.items()
+        if len(text) > 1.6 * max(len(english[key]), len(german[key])) + 12
+    } == {}
+
+
+@pytest.mark.parametrize("language", [tag for tag in languages() if tag != "en"])
+def test_no_sentence_is_left_in_english(language: str) -> None:
+    """Beside names, placeholders and signs, a text of two words or more is never the English one."""
+    texts, source = load_texts(language), load_texts("en")
+    assert [
+        key
+        for key, text in texts.items()
+        if text == source[key] and len(re.findall(r"[a-zA-Z]{2,}", PLACEHOLDER.sub("", text))) > 1
+    ] == []
+
+
+@pytest.mark.parametrize("language", languages())
+def test_signals_keep_their_names(language: str) -> None:
+    """A browser's settings call them Global Privacy Control and Do Not Track: so do we, wherever they stand."""
+    texts, source = load_texts(language), load_texts("en")
+    assert {key: [name for name in SIGNALS if name in texts[key]] for key in texts} == {
+        key: [name for name in SIGNALS if name in source[key]] for key in texts
+    }
+
+
+@pytest.mark.parametrize("language", languages())
+def test_texts_are_typed_with_care(language: str) -> None:
+    """No straight quotation marks, no space at an edge or doubled, no ASCII ellipsis."""
+    texts = load_texts(language)
+    assert [
+        key
+        for key, text in texts.items()
+        if re.search(r"[\"']|  |\.\.\.", text)
+        or (key != "list_separator" and key != "list_last" and text != text.strip())
+    ] == []
+
+
+def test_french_signs_do_not_stand_alone() -> None:
+    """Before : ; ? » and after « French sets a space that no line is broken at."""
+    assert [
+        key for key, text in load_texts("fr").items() if re.search(r"[^\u00a0][:;?»]|«[^\u00a0]", text)
+    ] == []
+
+
+def test_two_languages_are_written_from_right_to_left() -> None:
+    """Arabic and Hebrew, and no other that is built in."""
+    assert [tag for tag in languages() if load_texts(tag).direction == "rtl"] == ["ar", "he"]
+
+
+@pytest.mark.parametrize("language", languages())
 def test_every_language_names_the_same_countries(language: str) -> None:
     """A vendor's country reads as a name in every language."""
     assert sorted(load_texts(language).countries) == sorted(load_texts("en").countries)
@@ -55,11 +119,6 @@ def test_no_text_flatters_or_claims_what_is_not_ours_to_claim(language: str) -> 
     said = " ".join(load_texts(language).values()).lower()
     for cliche in ("we value", "your privacy is important", "compliant", "best experience", "konform", "!"):
         assert cliche not in said
-
-
-def test_languages_that_are_there() -> None:
-    """English and German come with the package, among others."""
-    assert {"de", "en"} <= set(languages())
 
 
 def test_a_region_is_served_by_its_language() -> None:

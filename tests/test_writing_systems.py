@@ -11,6 +11,8 @@ from consent.texts import languages, load_texts
 
 SCRIPTS = {
     "ar": {"ARABIC"},
+    "bg": {"CYRILLIC"},
+    "el": {"GREEK"},
     "he": {"HEBREW"},
     "hi": {"DEVANAGARI"},
     "ja": {"CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"},
@@ -24,6 +26,7 @@ SCRIPTS = {
 LATIN_WORDS = {
     "Cookie",
     "cookie",
+    "cookies",
     "IP",
     "JSON",
     "Global",
