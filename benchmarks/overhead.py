@@ -6,7 +6,7 @@ The answers: a small JSON document; a page of 100 KB that the app renders from a
 has not chosen (all on it is judged, nothing on it is refused) and for one who accepted everything; and the same page
 when the app has it ready in memory, the least that an app can do for a page. Each is measured twice:
 
-- served: uvicorn in a process of its own on loopback, eight connections kept busy by this process; what a
+- served: uvicorn, with h11, in a process of its own on loopback, eight connections kept busy by this process; what a
   site sees. The two servers take turns for S seconds each; the median of N rounds counts. Seconds are those
   of the server's processor, so that other work on the machine counts for neither.
 - in process: the app called directly, without a server and sockets; the cost of the middleware itself, in
@@ -180,7 +180,7 @@ def cases(folder: str) -> list[Case]:
 def _serve(make: Callable[[], ASGIApp], listener: socket.socket) -> None:
     import uvicorn
 
-    config = uvicorn.Config(make(), log_level="error", access_log=False, lifespan="off")
+    config = uvicorn.Config(make(), log_level="error", access_log=False, lifespan="off", http="h11")
     uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -361,7 +361,7 @@ def main() -> None:
             )
         )
         return
-    print(f"Python {platform.python_version()}, {platform.machine()}\n")
+    print(f"Python {platform.python_version()}, {platform.machine()}, uvicorn with h11\n")
     print(f"{'':34}{'without':>10}{'with':>10}{'ratio':>8}{'added in process':>20}")
     for row in rows:
         print(

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 import mimetypes
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import lru_cache, partial
 from hashlib import sha256
+from math import inf
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from consent import headers as fields
+from consent import request_fields
 from consent.banner import Banner
 from consent.caching import UniformResponse, VariantResponse, uniform_decision
 from consent.catalog import Catalog
@@ -24,12 +26,13 @@ from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie
 from consent.csp import ClosedWorld
 from consent.decision import Decision, decide
 from consent.enforcement_log import EnforcementLog
+from consent.entrance import Known, entrance
 from consent.failures import Failures, OnError
 from consent.guard import Guard
 from consent.inventory import Inventory
 from consent.placeholder import Placeholders
 from consent.policy import CacheMode, Policy, Refused
-from consent.response import FRAMED, GovernedResponse, Ruling, Site
+from consent.response import FRAMED, PLAIN_TYPES, GovernedResponse, Ruling, Site
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
 from consent.variant_cookie import VariantCookie
 
@@ -38,9 +41,10 @@ __all__ = ["EnforcingMiddleware", "OnError"]
 logger = logging.getLogger("consent")
 
 _DAY = 86_400
-_DECIDES = fields.HAS_SIGNAL | fields.HAS_CHOICE
+_DECIDES = request_fields.HAS_SIGNAL | request_fields.HAS_CHOICE
 _MAX_REMEMBERED = 1024
 _MAX_REMEMBERED_BYTES = 4096
+_MAX_ROOTS = 16
 _PAGES = FRAMED | {b"document", b"empty", None}
 # What a server sends bodies with that bypasses us.
 _BYPASSES = ("http.response.pathsend", "http.response.zerocopysend")
@@ -55,17 +59,6 @@ def _may_be_html(extension: str) -> bool:
 def _path_may_be_html(path: str) -> bool:
     name, dot, extension = path.rpartition("/")[2].rpartition(".")
     return not dot or not name or _may_be_html(extension[:16].lower())
-
-
-class _Known:
-    """The ruling about one genuine cookie, and when it holds, in seconds since 1970."""
-
-    __slots__ = ("begins", "ends", "ruling")
-
-    def __init__(self, begins: float, ends: float, ruling: Ruling) -> None:
-        self.begins = begins
-        self.ends = ends
-        self.ruling = ruling
 
 
 class EnforcingMiddleware:
@@ -138,15 +131,33 @@ class EnforcingMiddleware:
         # Without a choice there are few decisions; with one, each visitor has their own.
         self._silent: dict[tuple[bool, bool | None], Ruling] = {}
         self._unasked = self._silence(gpc=False, dnt=None)
-        self._chosen: dict[bytes | tuple[bytes | None, bool, bool | None] | None, _Known] = {}
-        self._misplaced = False
-        self._respond: Callable[..., GovernedResponse] = GovernedResponse
+        self._chosen: dict[bytes | tuple[bytes | None, bool, bool | None] | None, Known[Ruling]] = {}
+        self._respond: Callable[..., GovernedResponse] = partial(GovernedResponse, self._site)
         self._uniform: Ruling | None = None
         if policy.cache is CacheMode.VARIANT:
-            self._respond = partial(VariantResponse, cookie=VariantCookie(cookie, policy, catalog))
+            own = VariantCookie(cookie, policy, catalog)
+            self._respond = partial(VariantResponse, self._site, cookie=own)
         elif policy.cache is CacheMode.UNIFORM:
             self._uniform = self._ruling(uniform_decision(policy))
-            self._respond = partial(UniformResponse, uniform=self._uniform)
+            self._respond = partial(UniformResponse, self._site, uniform=self._uniform)
+        # Where the app is mounted, as far as that was looked at.
+        self._roots = {""}
+        self.enter: ASGIApp = entrance(
+            app=app,
+            look=self._look,
+            respond=self._respond,
+            cookie_name=self._cookie_name,
+            plain_codings=request_fields.PLAIN_CODINGS,
+            plain_types=PLAIN_TYPES,
+            roots=self._roots,
+            elsewhere=(self._prefix, "/.well-known/"),
+            bypasses=_BYPASSES,
+            fields=fields.RESPONSE,
+            silence=Known(-inf, inf, self._unasked, self._shown(self._unasked)),
+            chosen=self._chosen,
+            clock=clock,
+        )
+        """The ASGI app for everything but the lifespan, as a plain function."""
 
     def _rule(self, headers: fields.Headers, line: bytes | None, *, has_signal: bool) -> Ruling:
         """Return the ruling for a request, from memory where that is the same as deciding again.
@@ -174,9 +185,8 @@ class EnforcingMiddleware:
         ):
             if len(self._chosen) >= _MAX_REMEMBERED:
                 self._chosen.clear()
-            self._chosen[key] = _Known(
-                choice.made_at - CLOCK_SKEW_SECONDS, choice.made_at + self._max_age, ruling
-            )
+            begins, ends = choice.made_at - CLOCK_SKEW_SECONDS, choice.made_at + self._max_age
+            self._chosen[key] = Known(begins, ends, ruling, self._shown(ruling))
         return ruling
 
     def _silence(self, gpc: bool, dnt: bool | None) -> Ruling:
@@ -184,6 +194,10 @@ class EnforcingMiddleware:
         if ruling is None:
             ruling = self._silent[gpc, dnt] = self._decide(Signals(gpc=gpc, dnt=dnt))
         return ruling
+
+    def _shown(self, ruling: Ruling) -> Decision:
+        """Return the decision that the app is shown: where everybody gets the same page, that of this page."""
+        return (self._uniform or ruling).decision
 
     def _decide(self, signals: Signals) -> Ruling:
         return self._ruling(decide(self._policy, signals))
@@ -216,10 +230,13 @@ class EnforcingMiddleware:
         return self._site.failures
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        app, scope, send = self.govern(scope, send)
-        await app(scope, receive, send)
+        await self.enter(scope, receive, send)
 
-    def govern(self, scope: Scope, send: Send) -> tuple[ASGIApp, Scope, Send]:
+    def _look(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        app, scope, send = self._govern(scope, send)
+        return app(scope, receive, send)
+
+    def _govern(self, scope: Scope, send: Send) -> tuple[ASGIApp, Scope, Send]:
         """Return who answers, with the scope and the ``send`` that it is to be called with."""
         kind = scope["type"]
         if kind not in ("http", "websocket"):
@@ -227,33 +244,33 @@ class EnforcingMiddleware:
         headers = scope["headers"]
         if type(headers) is not list:
             headers = list(headers)
-        seen, line = fields.glance(headers, self._cookie_name)
+        seen, line = request_fields.glance(headers, self._cookie_name)
         decides = seen & _DECIDES
         if not decides:
             ruling = self._unasked
         elif (
-            decides == fields.HAS_CHOICE
+            decides == request_fields.HAS_CHOICE
             and (known := self._chosen.get(line))
             and known.begins <= self._site.clock() < known.ends
         ):
             ruling = known.ruling
         else:
-            ruling = self._rule(headers, line, has_signal=decides != fields.HAS_CHOICE)
+            ruling = self._rule(headers, line, has_signal=decides != request_fields.HAS_CHOICE)
         if kind == "websocket":
             return self.app, scope, GovernedResponse(self._site, scope, headers, ruling, send).send_handshake
         path: str = scope["path"]
         inner = dict(scope)
         # One dictionary per request, shared by all that handle it.
-        inner.setdefault("state", {})["consent"] = (self._uniform or ruling).decision
+        inner.setdefault("state", {})["consent"] = self._shown(ruling)
         if path.startswith(self._own_folders) or path == "/.well-known/gpc.json":
             return self._endpoints, inner, send
-        if scope.get("root_path"):
+        if (root := scope.get("root_path")) and root not in self._roots:
             self._check_place(scope)
-        response = self._respond(self._site, scope, headers, ruling, send)
-        if seen & fields.MAY_NEED_CHANGES:
+        response = self._respond(scope, headers, ruling, send)
+        if seen & request_fields.MAY_NEED_CHANGES:
             by_name = response.by_name
             may_be_page = by_name.get(b"sec-fetch-dest") in _PAGES and _path_may_be_html(path)
-            inner["headers"] = fields.request_headers(
+            inner["headers"] = request_fields.request_headers(
                 headers,
                 by_name,
                 method=scope["method"],
@@ -264,17 +281,15 @@ class EnforcingMiddleware:
             )
         if extensions := scope.get("extensions"):
             inner["extensions"] = {name: value for name, value in extensions.items() if name not in _BYPASSES}
-        return self.app, inner, response.send_worker if seen & fields.FOR_WORKER else response.send
+        return self.app, inner, response.send_worker if seen & request_fields.FOR_WORKER else response.send
 
     def _check_place(self, scope: Scope) -> None:
-        """Warn once where the banner's addresses lead past this middleware."""
+        """Warn once for each place where the banner's addresses lead past this middleware."""
         root = scope["root_path"].rstrip("/")
-        if (
-            not self._misplaced
-            and scope["path"].startswith(root + "/")
-            and not self._prefix.startswith(root + "/")
-        ):
-            self._misplaced = True
+        if not scope["path"].startswith(root + "/") or len(self._roots) >= _MAX_ROOTS:
+            return
+        self._roots.add(scope["root_path"])
+        if not self._prefix.startswith(root + "/"):
             logger.warning(
                 "the middleware is mounted under %s, where its addresses under %s do not reach it: "
                 "put it around the whole site, or give it prefix=%r",

@@ -158,7 +158,7 @@ class ConsentMiddleware:
             ledger=ledger,
             clock=clock,
         )
-        self._enforcing = EnforcingMiddleware(
+        enforcing = EnforcingMiddleware(
             app,
             endpoints=endpoints,
             policy=policy,
@@ -175,14 +175,14 @@ class ConsentMiddleware:
             explain=_switch("CONSENT_EXPLAIN", explain, default=False),
             on_error=_on_error(on_error),
         )
+        self._enter = enforcing.enter
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         else:
-            app, scope, send = self._enforcing.govern(scope, send)
-            await app(scope, receive, send)
+            await self._enter(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Close the store when the server stops, whether or not the app takes part in the lifespan itself."""

@@ -575,10 +575,21 @@ def _may_be_page(content_type: bytes) -> bool:
     return not kind or kind in _PAGE_TYPES
 
 
-@lru_cache(maxsize=256)
+PLAIN_TYPES: set[bytes] = set()
+"""The values of ``Content-Type`` met so far of what is not looked at, up to a bound."""
+_MAX_PLAIN_TYPES = 256
+_LONGEST_PLAIN_TYPE = 128
+
+
 def _is_unread(content_type: bytes) -> bool:
     """Tell whether the body of what is so called is nothing that is looked at."""
-    return not _may_be_page(content_type) and not file_kind(content_type)
+    if content_type in PLAIN_TYPES:
+        return True
+    if _may_be_page(content_type) or file_kind(content_type):
+        return False
+    if len(PLAIN_TYPES) < _MAX_PLAIN_TYPES and len(content_type) <= _LONGEST_PLAIN_TYPE:
+        PLAIN_TYPES.add(content_type)
+    return True
 
 
 def _unsatisfied(message: Message, headers: fields.Headers) -> Message:

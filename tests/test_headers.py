@@ -14,6 +14,7 @@ from consent.choice import Choice
 from consent.decision import Decision, decide
 from consent.enforcement import Action, PageEnforcement
 from consent.html.urls import PageURL
+from consent.request_fields import request_headers
 from consent.signals import ChoiceState, Signals
 from tests.exchange import CATALOG, NOW, POLICY, REFUSING
 
@@ -334,7 +335,7 @@ def test_no_field_however_odd_raises(name: str, value: str) -> None:
     result = governed((name, value))
     assert all(left in (name, "vary") for left, _ in result)
     fields.rewritten([(name.encode(), value.encode("latin-1"))], variant="c-1", targeting=False)
-    fields.request_headers(
+    request_headers(
         [(b"if-none-match", value.encode("latin-1")), (b"accept-encoding", value.encode("latin-1"))],
         {b"if-none-match": value.encode("latin-1"), b"accept-encoding": value.encode("latin-1")},
         method="GET",
@@ -342,90 +343,6 @@ def test_no_field_however_odd_raises(name: str, value: str) -> None:
         may_be_page=True,
         asks_for_page=True,
     )
-
-
-# --- requests ---
-
-
-def request(
-    *headers: tuple[bytes, bytes], method: str = "GET", page: bool = True
-) -> list[tuple[bytes, bytes]]:
-    return fields.request_headers(
-        list(headers),
-        fields.combined(list(headers)),
-        method=method,
-        variant="c-1",
-        may_be_page=page,
-        asks_for_page=page,
-    )
-
-
-@pytest.mark.parametrize(
-    ("asked", "for_page", "for_other"),
-    [
-        (b'W/"abc~c-1"', b'"abc", W/"abc"', b'"abc", W/"abc"'),
-        (b'"abc~c-1"', b'"abc", W/"abc"', b'"abc", W/"abc"'),
-        (b'W/"abc~c-2"', None, None),
-        (b'W/"abc~c-1r"', None, None),
-        (b'"abc"', None, b'"abc"'),
-        (b'W/"a~c-1", "b", W/"c~c-2"', b'"a", W/"a"', b'"a", W/"a", "b"'),
-        (b"*", None, b"*"),
-        (b'"with ~ tilde"', None, b'"with ~ tilde"'),
-        (b"garbage", None, b"garbage"),
-        (b'""', None, b'""'),
-    ],
-)
-def test_a_validator_is_asked_for_only_in_this_visitors_variant(
-    asked: bytes, for_page: bytes | None, for_other: bytes | None
-) -> None:
-    """The app is asked in its own terms; tags that no variant names are of what is not rewritten."""
-    expected = [] if for_page is None else [(b"if-none-match", for_page)]
-    assert request((b"if-none-match", asked)) == expected
-    expected = [] if for_other is None else [(b"if-none-match", for_other)]
-    assert request((b"if-none-match", asked), page=False) == expected
-
-
-def test_the_lines_of_a_field_count_together() -> None:
-    """Tags may come in several lines."""
-    headers = [(b"if-none-match", b'W/"a~c-1"'), (b"x", b"1"), (b"if-none-match", b'W/"b~c-2"')]
-    assert request(*headers) == [(b"x", b"1"), (b"if-none-match", b'"a", W/"a"')]
-    assert fields.combined([(b"cookie", b"a=1"), (b"cookie", b"b=2"), (b"dnt", b"1")]) == {
-        b"cookie": b"a=1; b=2",
-        b"dnt": b"1",
-    }
-
-
-def test_conditions_of_other_methods_are_left_alone() -> None:
-    """``PUT`` with ``If-None-Match: *`` must not overwrite anything."""
-    headers = [(b"if-none-match", b"*"), (b"if-modified-since", PAST.encode()), (b"range", b"bytes=0-1")]
-    assert request(*headers, method="PUT") == headers
-
-
-def test_a_page_is_asked_for_whole_and_by_no_date() -> None:
-    """A date cannot name a variant, and offsets of the app's bytes would not fit ours."""
-    headers = [
-        (b"range", b"bytes=0-9"),
-        (b"if-range", b'"abc"'),
-        (b"if-modified-since", PAST.encode()),
-        (b"x-other", b"1"),
-    ]
-    assert request(*headers) == [(b"x-other", b"1")]
-    assert request(*headers, page=False) == headers
-
-
-def test_codings_that_cannot_be_undone_are_not_asked_for() -> None:
-    """Of pages; the rest of the site is free to use them."""
-    assert request((b"accept-encoding", b"gzip, dcz")) == [(b"accept-encoding", b"gzip")]
-    assert request((b"accept-encoding", b"gzip, dcz"), page=False) == [(b"accept-encoding", b"gzip, dcz")]
-
-
-def test_a_request_that_needs_no_change_is_not_copied() -> None:
-    """The list is the server's own."""
-    headers = [(b"host", b"www.example.com"), (b"accept-encoding", b"gzip, deflate")]
-    kept = fields.request_headers(
-        headers, dict(headers), method="GET", variant="c-1", may_be_page=True, asks_for_page=True
-    )
-    assert kept is headers
 
 
 # --- pages ---
@@ -604,57 +521,3 @@ def test_the_nonce_of_the_pages_own_policy_is_used(policy: bytes, nonce: str | N
 def test_the_media_type_is_the_browsers(headers: list[tuple[bytes, bytes]], kind: bytes) -> None:
     """The last line counts (Fetch, "extract a MIME type")."""
     assert fields.media_type(headers) == kind
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from(
-                b"cookie cooki sec-gpc dnt accept-encoding if-none-match sec-fetch-dest if-range range host".split()
-            ),
-            st.sampled_from(
-                [b"", b"1", b"consent=x", b"a=1; consent=x; b=2", b"consen", b"gzip", b"sharedworker"]
-            ),
-        )
-    )
-)
-def test_both_ways_to_glance_agree(headers: list[tuple[bytes, bytes]]) -> None:
-    """Whatever a request says, the compiled glance sees what the Python one sees."""
-    arguments = (headers, b"consent", {b"gzip"})
-    assert fields._glance(*arguments) == fields._python_glance(*arguments)
-
-
-@pytest.mark.parametrize(
-    ("headers", "seen", "line"),
-    [
-        ([(b"host", b"x"), (b"cookie", b"a=1")], 0, None),
-        ([(b"cookie", b"a=1"), (b"cookie", b"consent=x")], fields.HAS_CHOICE, b"consent=x"),
-        ([(b"cookie", b"consent=x"), (b"cookie", b"consent=y")], fields.HAS_CHOICE, None),
-        ([(b"dnt", b"0")], fields.HAS_SIGNAL, None),
-        ([(b"sec-gpc", b"?")], fields.HAS_SIGNAL, None),
-        ([(b"range", b"bytes=0-")], fields.MAY_NEED_CHANGES, None),
-        ([(b"if-none-match", b"*")], fields.MAY_NEED_CHANGES, None),
-        ([(b"accept-encoding", b"sdch")], fields.MAY_NEED_CHANGES, None),
-        ([(b"sec-fetch-dest", b"serviceworker")], fields.FOR_WORKER, None),
-        ([(b"sec-fetch-dest", b"work")], 0, None),
-    ],
-)
-def test_a_glance_tells_what_needs_a_closer_look(
-    headers: list[tuple[bytes, bytes]], seen: int, line: bytes | None
-) -> None:
-    """Signals, the choice if it is in one line, and what may have to change; nothing else does."""
-    assert fields.glance(headers, b"consent") == (seen, line)
-
-
-def test_codings_that_need_no_changes_are_remembered_up_to_a_bound() -> None:
-    """What was looked at and left alone is passed at a glance next time; nobody can fill the memory."""
-    for number in range(1000):
-        value = b"gzip;q=0.%d" % number
-        by_name = {b"accept-encoding": value}
-        asked = [(b"accept-encoding", value)]
-        fields.request_headers(
-            asked, by_name, method="GET", variant="c-1", may_be_page=True, asks_for_page=True
-        )
-    assert len(fields._plain_codings) == 256
-    known = next(iter(fields._plain_codings))
-    assert fields.glance([(b"accept-encoding", known)], b"consent") == (0, None)

@@ -60,18 +60,21 @@ static void field_finder_dealloc(PyObject *object)
 /* The known name that a field has, borrowed; NULL without an exception where it is none of them. */
 static PyObject *known_field(FieldFinder *self, PyObject *name)
 {
-    char *text;
-    Py_ssize_t length;
-    if (PyBytes_AsStringAndSize(name, &text, &length) < 0 || length < 1 || length >= LONGEST_FIELD_NAME)
+    if (!PyBytes_CheckExact(name) && !PyBytes_Check(name)) {
+        PyErr_SetString(PyExc_TypeError, "the name of a field is bytes");
         return NULL;
-    const unsigned char *at = (const unsigned char *)text;
+    }
+    Py_ssize_t length = Py_SIZE(name);
+    if (length < 1 || length >= LONGEST_FIELD_NAME)
+        return NULL;
+    const unsigned char *at = (const unsigned char *)PyBytes_AsString(name);
     if (!(self->lengths[lower[at[0]]] >> length & 1))
         return NULL;
-    for (Py_ssize_t i = 0; i < PyTuple_Size(self->names); i++) {
+    for (Py_ssize_t i = 0; i < Py_SIZE(self->names); i++) {
         PyObject *known = PyTuple_GetItem(self->names, i);
-        const char *wanted = PyBytes_AsString(known);
-        if (PyBytes_Size(known) != length)
+        if (Py_SIZE(known) != length)
             continue;
+        const char *wanted = PyBytes_AsString(known);
         Py_ssize_t same = 0;
         while (same < length && lower[at[same]] == (unsigned char)wanted[same])
             same++;
@@ -110,7 +113,7 @@ static PyObject *field_finder_find(PyObject *object, PyObject *headers)
         return NULL;
     for (Py_ssize_t i = 0; i < PyList_Size(headers); i++) {
         PyObject *pair = PyList_GetItem(headers, i); /* borrowed */
-        PyObject *name = PySequence_GetItem(pair, 0), *value = NULL, *known;
+        PyObject *name = part_of_field(pair, 0), *value = NULL, *known;
         if (name == NULL)
             goto failed;
         known = known_field(self, name);
@@ -120,7 +123,7 @@ static PyObject *field_finder_find(PyObject *object, PyObject *headers)
                 goto failed;
             continue;
         }
-        value = PySequence_GetItem(pair, 1);
+        value = part_of_field(pair, 1);
         int failed = value == NULL || add_field(self, found, known, value) < 0;
         Py_XDECREF(value);
         if (failed)
@@ -130,6 +133,28 @@ static PyObject *field_finder_find(PyObject *object, PyObject *headers)
 failed:
     Py_DECREF(found);
     return NULL;
+}
+
+int only_field(PyObject *finder, PyObject *headers, const char *wanted, PyObject **value)
+{
+    FieldFinder *self = (FieldFinder *)finder;
+    *value = NULL;
+    for (Py_ssize_t i = 0; i < PyList_Size(headers); i++) {
+        PyObject *pair = PyList_GetItem(headers, i); /* borrowed */
+        PyObject *name = part_of_field(pair, 0);
+        PyObject *known = name ? known_field(self, name) : NULL;
+        Py_XDECREF(name);
+        if (known == NULL) {
+            if (PyErr_Occurred())
+                return -1;
+            continue;
+        }
+        if (*value != NULL || strcmp(PyBytes_AsString(known), wanted) != 0)
+            return 0;
+        if ((*value = part_of_field(pair, 1)) == NULL)
+            return -1;
+    }
+    return *value != NULL;
 }
 
 static PyMethodDef field_finder_methods[] = {
@@ -154,8 +179,6 @@ PyType_Spec field_finder_spec = {
 
 /* --- glance: whether a request says anything that a decision depends on --- */
 
-enum { SIGNAL = 1, CHOICE = 2, CHANGES = 4, WORKER = 8 };
-
 /* Whether the cookie's name may stand in a Cookie field; wrong only towards yes. */
 static int names_cookie(const char *line, Py_ssize_t length, const char *name, Py_ssize_t name_length)
 {
@@ -168,75 +191,91 @@ static int names_cookie(const char *line, Py_ssize_t length, const char *name, P
     return 0;
 }
 
-static int same_name(const char *name, Py_ssize_t length, const char *wanted)
+/* The fields that matter, by the lengths of their names: of most others no more is read. */
+#define LENGTH(name) ((uint32_t)1 << (sizeof(name) - 1))
+static const uint32_t looked_into = LENGTH("cookie") | LENGTH("sec-fetch-dest") | LENGTH("accept-encoding");
+static const uint32_t looked_at = LENGTH("sec-gpc") | LENGTH("dnt") | LENGTH("range") | LENGTH("if-range") |
+                                  LENGTH("if-none-match") | LENGTH("if-modified-since");
+
+int is_member(PyObject *set, PyObject *value, PyObject **last)
 {
-    return (size_t)length == strlen(wanted) && memcmp(name, wanted, (size_t)length) == 0;
+    if (*last != NULL && Py_SIZE(*last) == Py_SIZE(value) &&
+        memcmp(PyBytes_AsString(*last), PyBytes_AsString(value), (size_t)Py_SIZE(value)) == 0)
+        return 1;
+    int found = PySet_Contains(set, value);
+    if (found == 1) {
+        PyObject *before = *last;
+        Py_INCREF(*last = value);
+        Py_XDECREF(before);
+    }
+    return found;
+}
+
+/* Whether bytes are the text, whose length is theirs. */
+#define IS(text) (length == sizeof(text) - 1 && memcmp(name, text, sizeof(text) - 1) == 0)
+
+int glance_at(PyObject *headers, PyObject *cookie_name, PyObject *plain_codings, PyObject **last_plain,
+              PyObject **line)
+{
+    int seen = 0;
+    *line = NULL;
+    for (Py_ssize_t i = 0; i < Py_SIZE(headers); i++) {
+        PyObject *pair = PyList_GetItem(headers, i); /* borrowed */
+        PyObject *key = part_of_field(pair, 0);
+        if (key == NULL)
+            return -1;
+        size_t length = PyBytes_CheckExact(key) || PyBytes_Check(key) ? (size_t)Py_SIZE(key) : 0;
+        uint32_t by_length = length < 32 ? (uint32_t)1 << length : 0;
+        int failed = 0;
+        if (by_length & (looked_into | looked_at)) {
+            const char *name = PyBytes_AsString(key);
+            PyObject *field = NULL;
+            if (by_length & looked_into && (IS("cookie") || IS("sec-fetch-dest") || IS("accept-encoding"))) {
+                char *value;
+                Py_ssize_t value_length;
+                field = part_of_field(pair, 1);
+                failed = field == NULL || PyBytes_AsStringAndSize(field, &value, &value_length) < 0;
+                if (failed) {
+                    ;
+                } else if (name[0] == 'c') {
+                    if (names_cookie(value, value_length, PyBytes_AsString(cookie_name), Py_SIZE(cookie_name))) {
+                        *line = seen & SEEN_CHOICE ? NULL : field;
+                        seen |= SEEN_CHOICE;
+                    }
+                } else if (name[0] == 's') {
+                    if (value_length > 5 && memcmp(value + value_length - 6, "worker", 6) == 0)
+                        seen |= SEEN_WORKER;
+                } else {
+                    int plain = is_member(plain_codings, field, last_plain);
+                    failed = plain < 0;
+                    if (!plain)
+                        seen |= SEEN_CHANGES;
+                }
+                Py_XDECREF(field);
+            } else if (IS("sec-gpc") || IS("dnt")) {
+                seen |= SEEN_SIGNAL;
+            } else if (IS("range") || IS("if-range") || IS("if-none-match") || IS("if-modified-since")) {
+                seen |= SEEN_CHANGES;
+            }
+        }
+        Py_DECREF(key);
+        if (failed)
+            return -1;
+    }
+    return seen;
 }
 
 PyObject *glance(PyObject *module, PyObject *args)
 {
     (void)module;
-    PyObject *headers, *cookie_name, *plain_codings;
+    PyObject *headers, *cookie_name, *plain_codings, *last = NULL, *line;
     if (!PyArg_ParseTuple(args, "O!SO!", &PyList_Type, &headers, &cookie_name, &PySet_Type, &plain_codings))
         return NULL;
-    char *cookie;
-    Py_ssize_t cookie_length;
-    if (PyBytes_AsStringAndSize(cookie_name, &cookie, &cookie_length) < 0)
-        return NULL;
-    if (cookie_length < 1) {
+    if (PyBytes_Size(cookie_name) < 1) {
         PyErr_SetString(PyExc_ValueError, "the cookie has no name");
         return NULL;
     }
-    long seen = 0;
-    PyObject *line = NULL; /* borrowed from the headers */
-    for (Py_ssize_t i = 0; i < PyList_Size(headers); i++) {
-        PyObject *pair = PyList_GetItem(headers, i); /* borrowed */
-        PyObject *key = PySequence_GetItem(pair, 0), *field = key ? PySequence_GetItem(pair, 1) : NULL;
-        char *name, *value;
-        Py_ssize_t length, value_length;
-        int failed = field == NULL || PyBytes_AsStringAndSize(key, &name, &length) < 0 ||
-                     PyBytes_AsStringAndSize(field, &value, &value_length) < 0;
-        if (!failed)
-            switch (length ? name[0] : 0) {
-            case 'c':
-                if (same_name(name, length, "cookie") && names_cookie(value, value_length, cookie, cookie_length)) {
-                    line = seen & CHOICE ? NULL : field;
-                    seen |= CHOICE;
-                }
-                break;
-            case 's':
-                if (same_name(name, length, "sec-gpc"))
-                    seen |= SIGNAL;
-                else if (same_name(name, length, "sec-fetch-dest") && value_length > 5 &&
-                         memcmp(value + value_length - 6, "worker", 6) == 0)
-                    seen |= WORKER;
-                break;
-            case 'd':
-                if (same_name(name, length, "dnt"))
-                    seen |= SIGNAL;
-                break;
-            case 'a':
-                if (same_name(name, length, "accept-encoding")) {
-                    int plain = PySet_Contains(plain_codings, field);
-                    failed = plain < 0;
-                    if (!plain)
-                        seen |= CHANGES;
-                }
-                break;
-            case 'i':
-                if (same_name(name, length, "if-none-match") || same_name(name, length, "if-modified-since") ||
-                    same_name(name, length, "if-range"))
-                    seen |= CHANGES;
-                break;
-            case 'r':
-                if (same_name(name, length, "range"))
-                    seen |= CHANGES;
-                break;
-            }
-        Py_XDECREF(key);
-        Py_XDECREF(field);
-        if (failed)
-            return NULL;
-    }
-    return Py_BuildValue("(lO)", seen, line ? line : Py_None);
+    int seen = glance_at(headers, cookie_name, plain_codings, &last, &line);
+    Py_XDECREF(last);
+    return seen < 0 ? NULL : Py_BuildValue("(iO)", seen, line ? line : Py_None);
 }

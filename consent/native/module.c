@@ -28,7 +28,8 @@ static int add_type(PyObject *module, PyType_Spec *spec)
 static int module_exec(PyObject *module)
 {
     prepare_bytes();
-    PyType_Spec *const types[] = {&evidence_spec, &url_rules_spec, &page_screen_spec, &field_finder_spec};
+    PyType_Spec *const types[] = {&evidence_spec,     &url_rules_spec, &page_screen_spec,
+                                  &field_finder_spec, &way_out_spec,   &entrance_spec};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++)
         if (add_type(module, types[i]) < 0)
             return -1;

@@ -163,7 +163,31 @@ Bytes decode_references(Bytes at, Bytes end, unsigned char *target);
 /* --- header fields (fields.c) --- */
 
 extern PyType_Spec field_finder_spec;
+/* The name or the value of a field: a new reference. NULL with an exception where the pair is none. */
+static inline PyObject *part_of_field(PyObject *pair, Py_ssize_t part)
+{
+    if (!PyTuple_CheckExact(pair) || part >= Py_SIZE(pair))
+        return PySequence_GetItem(pair, part);
+    PyObject *found = PyTuple_GetItem(pair, part);
+    Py_INCREF(found);
+    return found;
+}
+/* Whether of the fields that the FieldFinder finds in the list "headers" only the wanted one is there, in one line.
+ * -1 with an exception. "value" is given a new reference, or NULL, whatever is returned. */
+int only_field(PyObject *finder, PyObject *headers, const char *wanted, PyObject **value);
+
+enum { SEEN_SIGNAL = 1, SEEN_CHOICE = 2, SEEN_CHANGES = 4, SEEN_WORKER = 8 };
+/* What of the list "headers" needs a closer look; -1 with an exception. "line", borrowed from them, is the one line
+ * that may hold the cookie. "last_plain" is for is_member. */
+int glance_at(PyObject *headers, PyObject *cookie_name, PyObject *plain_codings, PyObject **last_plain,
+              PyObject **line);
+/* Whether bytes are in a set; -1 with an exception. "last" owns the member, or NULL, that was met last. */
+int is_member(PyObject *set, PyObject *value, PyObject **last);
 PyObject *glance(PyObject *module, PyObject *args);
+
+/* --- Entrance and WayOut (entrance.c) --- */
+
+extern PyType_Spec entrance_spec, way_out_spec;
 
 /* --- PageScreen (screen.c) --- */
 

@@ -1,0 +1,412 @@
+/* Requests that say nothing new, and responses that nothing is done about, pass without a step in Python.
+ *
+ * Whatever else comes is handed to Python: to "look" the request, to what "respond" makes the message.
+ */
+#include "native.h"
+
+/* --- Entrance: what is called for each request --- */
+
+enum { TYPE, STATUS, HEADERS, PATH, ROOT_PATH, STATE, EXTENSIONS, CONSENT, HTTP, START, BODY, TRAILERS, NOWHERE, WORDS };
+static const char *const spelt[WORDS] = {
+    "type", "status", "headers", "path", "root_path", "state", "extensions", "consent", "http",
+    "http.response.start", "http.response.body", "http.response.trailers", "",
+};
+
+typedef struct {
+    PyObject_HEAD
+    PyObject *app;           /* the site */
+    PyObject *look;          /* called in its place where a request needs a closer look */
+    PyObject *respond;       /* (scope, headers, ruling, send): makes what sends the messages of a response */
+    PyObject *cookie_name;
+    PyObject *plain_codings; /* set of bytes: values of Accept-Encoding that need no changes */
+    PyObject *plain_types;   /* set of bytes: values of Content-Type that no page has */
+    PyObject *roots;         /* set of str: values of root_path that need no look */
+    PyObject *elsewhere;     /* tuple of bytes: what the paths begin with that others answer, or that need a look */
+    PyObject *bypasses;      /* tuple of str: extensions that apps are not to see */
+    PyObject *fields;        /* FieldFinder: of a response */
+    PyObject *silence;       /* what is known of who says nothing: a tuple of when that begins and ends to hold, in
+                              * seconds since 1970, of the ruling, and of the decision that the app is shown */
+    PyObject *chosen;        /* dict: such tuples by the line with the choice */
+    PyObject *clock;
+    PyObject *way_out;       /* the type */
+    PyObject *words[WORDS];
+    PyObject *met[WORDS];    /* likewise, as they were met last: those of an app are mostly the same object */
+    PyObject *plain_coding;  /* of plain_codings, the one met last */
+    PyObject *plain_type;    /* of plain_types, the one met last */
+    PyObject *success;       /* the status 200 */
+} Entrance;
+
+#define MEMBERS(self)                                                                                              \
+    {                                                                                                              \
+        &(self)->app, &(self)->look, &(self)->respond, &(self)->cookie_name, &(self)->plain_codings,               \
+            &(self)->plain_types, &(self)->roots, &(self)->elsewhere, &(self)->bypasses, &(self)->fields,          \
+            &(self)->silence, &(self)->chosen, &(self)->clock, &(self)->way_out, &(self)->plain_coding,             \
+            &(self)->plain_type, &(self)->success                                                                  \
+    }
+
+static int entrance_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    Entrance *self = (Entrance *)object;
+    PyObject **const members[] = MEMBERS(self);
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        Py_VISIT(*members[i]);
+    Py_VISIT(Py_TYPE(object));
+    return 0;
+}
+
+static int entrance_clear(PyObject *object)
+{
+    Entrance *self = (Entrance *)object;
+    PyObject **const members[] = MEMBERS(self);
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        Py_CLEAR(*members[i]);
+    for (size_t i = 0; i < WORDS; i++) {
+        Py_CLEAR(self->words[i]);
+        Py_CLEAR(self->met[i]);
+    }
+    return 0;
+}
+
+static void release(PyObject *object, inquiry clear)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    PyObject_GC_UnTrack(object);
+    clear(object);
+    PyObject_GC_Del(object);
+    Py_DECREF(type);
+}
+
+static void entrance_dealloc(PyObject *object)
+{
+    release(object, entrance_clear);
+}
+
+static PyObject *entrance_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"app",      "look",     "respond", "cookie_name", "plain_codings", "plain_types", "roots",
+                            "elsewhere", "bypasses", "fields", "silence",     "chosen",        "clock",       NULL};
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Entrance *self = (Entrance *)allocate(type, 0);
+    if (self == NULL)
+        return NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOSO!O!O!O!O!OO!O!O:Entrance", names, &self->app, &self->look,
+                                     &self->respond, &self->cookie_name, &PySet_Type, &self->plain_codings, &PySet_Type,
+                                     &self->plain_types, &PySet_Type, &self->roots, &PyTuple_Type, &self->elsewhere,
+                                     &PyTuple_Type, &self->bypasses, &self->fields, &PyTuple_Type, &self->silence,
+                                     &PyDict_Type, &self->chosen, &self->clock)) {
+        /* What was parsed is borrowed. */
+        PyObject **const members[] = MEMBERS(self);
+        for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+            *members[i] = NULL;
+        Py_DECREF(self);
+        return NULL;
+    }
+    PyObject **const members[] = MEMBERS(self);
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        Py_XINCREF(*members[i]);
+    PyObject *module = PyType_GetModule(type); /* borrowed */
+    PyObject *finder = module ? PyObject_GetAttrString(module, "FieldFinder") : NULL;
+    int finds = finder ? PyObject_IsInstance(self->fields, finder) : -1;
+    Py_XDECREF(finder);
+    for (Py_ssize_t i = 0; finds > 0 && i < Py_SIZE(self->elsewhere); i++)
+        if (PyBytes_AsString(PyTuple_GetItem(self->elsewhere, i)) == NULL)
+            finds = -1;
+    if (finds > 0 && PyBytes_Size(self->cookie_name) < 1) {
+        PyErr_SetString(PyExc_ValueError, "the cookie has no name");
+        finds = -1;
+    }
+    if (finds == 0)
+        PyErr_SetString(PyExc_TypeError, "fields is no FieldFinder");
+    if (finds < 1 || (self->way_out = PyObject_GetAttrString(module, "WayOut")) == NULL)
+        goto failed;
+    if ((self->success = PyLong_FromLong(200)) == NULL)
+        goto failed;
+    for (size_t i = 0; i < WORDS; i++)
+        if ((self->words[i] = PyUnicode_InternFromString(spelt[i])) == NULL)
+            goto failed;
+    return (PyObject *)self;
+failed:
+    Py_DECREF(self);
+    return NULL;
+}
+
+static int is_word_of(Entrance *self, PyObject *text, int word)
+{
+    if (text == self->words[word] || (text == self->met[word] && text != NULL))
+        return 1;
+    if (text == NULL || !PyUnicode_CheckExact(text))
+        return 0;
+    PyObject *same = PyUnicode_RichCompare(text, self->words[word], Py_EQ);
+    Py_XDECREF(same); /* one of the two that stay */
+    if (same != Py_True)
+        return 0;
+    Py_INCREF(text);
+    Py_XDECREF(self->met[word]);
+    self->met[word] = text;
+    return 1;
+}
+
+/* Whether nothing has to be done about the extensions. */
+static int extends_nothing(Entrance *self, PyObject *extensions)
+{
+    if (extensions == NULL || extensions == Py_None)
+        return 1;
+    if (!PyDict_CheckExact(extensions))
+        return 0;
+    if (PyDict_Size(extensions) == 0)
+        return 1;
+    for (Py_ssize_t i = 0; i < Py_SIZE(self->bypasses); i++)
+        if (PyDict_Contains(extensions, PyTuple_GetItem(self->bypasses, i)) != 0)
+            return 0;
+    return 1;
+}
+
+/* Whether the site answers the path, and it is where the middleware's own paths lead to the middleware. */
+static int is_plain_path(Entrance *self, PyObject *scope)
+{
+    PyObject *path = PyDict_GetItemWithError(scope, self->words[PATH]);
+    Py_ssize_t length;
+    const char *text = path && PyUnicode_CheckExact(path) ? PyUnicode_AsUTF8AndSize(path, &length) : NULL;
+    if (text == NULL)
+        return 0;
+    for (Py_ssize_t i = 0; i < Py_SIZE(self->elsewhere); i++) {
+        PyObject *folder = PyTuple_GetItem(self->elsewhere, i);
+        if (length >= Py_SIZE(folder) && memcmp(text, PyBytes_AsString(folder), (size_t)Py_SIZE(folder)) == 0)
+            return 0;
+    }
+    PyObject *root = PyDict_GetItemWithError(scope, self->words[ROOT_PATH]);
+    return root == NULL || root == self->words[NOWHERE] || PySet_Contains(self->roots, root) == 1;
+}
+
+/* Whether what is known holds at this time; -1 with an exception. */
+static int holds_now(Entrance *self, PyObject *known)
+{
+    PyObject *now = PyObject_CallNoArgs(self->clock);
+    if (now == NULL)
+        return -1;
+    double time = PyFloat_AsDouble(now);
+    double begins = PyFloat_AsDouble(PyTuple_GetItem(known, 0)), ends = PyFloat_AsDouble(PyTuple_GetItem(known, 1));
+    Py_DECREF(now);
+    return PyErr_Occurred() ? -1 : begins <= time && time < ends;
+}
+
+/* What is known of the visitor, in new references. 0 where a closer look is needed. */
+static int find_known(Entrance *self, PyObject *headers, PyObject **ruling, PyObject **decision)
+{
+    PyObject *line, *known = NULL; /* borrowed */
+    int seen = glance_at(headers, self->cookie_name, self->plain_codings, &self->plain_coding, &line);
+    if (seen == 0)
+        known = self->silence;
+    else if (seen == SEEN_CHOICE && line != NULL)
+        known = PyDict_GetItemWithError(self->chosen, line);
+    if (known == NULL || !PyTuple_Check(known) || Py_SIZE(known) != 4)
+        return 0;
+    Py_INCREF(known); /* whatever the clock does */
+    int holds = seen == 0 || holds_now(self, known) == 1;
+    if (holds) {
+        Py_INCREF(*ruling = PyTuple_GetItem(known, 2));
+        Py_INCREF(*decision = PyTuple_GetItem(known, 3));
+    }
+    Py_DECREF(known);
+    return holds;
+}
+
+/* The scope as the app is to see it: a copy with the decision in its state. */
+static PyObject *inner_scope(Entrance *self, PyObject *scope, PyObject *decision)
+{
+    PyObject *inner = PyDict_Copy(scope);
+    if (inner == NULL)
+        return NULL;
+    PyObject *state = PyDict_GetItemWithError(inner, self->words[STATE]); /* borrowed */
+    int failed;
+    if (state == NULL) {
+        failed = PyErr_Occurred() || (state = PyDict_New()) == NULL;
+        if (!failed) {
+            failed = PyDict_SetItem(state, self->words[CONSENT], decision) < 0 ||
+                     PyDict_SetItem(inner, self->words[STATE], state) < 0;
+            Py_DECREF(state);
+        }
+    } else if (PyDict_CheckExact(state)) {
+        failed = PyDict_SetItem(state, self->words[CONSENT], decision) < 0;
+    } else {
+        failed = PyObject_SetItem(state, self->words[CONSENT], decision) < 0;
+    }
+    if (failed) {
+        Py_DECREF(inner);
+        return NULL;
+    }
+    return inner;
+}
+
+static PyObject *way_out(Entrance *self, PyObject *scope, PyObject *headers, PyObject *ruling, PyObject *send);
+
+static PyObject *enter(PyObject *object, PyObject *const *args, Py_ssize_t count)
+{
+    Entrance *self = (Entrance *)object;
+    if (count != 3) {
+        PyErr_SetString(PyExc_TypeError, "an ASGI app is called with scope, receive and send");
+        return NULL;
+    }
+    PyObject *scope = args[0], *receive = args[1], *send = args[2], *headers, *ruling, *decision;
+    if (PyDict_CheckExact(scope) && is_word_of(self, PyDict_GetItemWithError(scope, self->words[TYPE]), HTTP) &&
+        (headers = PyDict_GetItemWithError(scope, self->words[HEADERS])) != NULL && PyList_CheckExact(headers) &&
+        is_plain_path(self, scope) &&
+        extends_nothing(self, PyDict_GetItemWithError(scope, self->words[EXTENSIONS])) &&
+        find_known(self, headers, &ruling, &decision)) {
+        Py_INCREF(headers);
+        PyObject *answer = NULL, *inner = inner_scope(self, scope, decision);
+        PyObject *out = inner ? way_out(self, scope, headers, ruling, send) : NULL;
+        if (out != NULL)
+            answer = PyObject_CallFunctionObjArgs(self->app, inner, receive, out, NULL);
+        Py_XDECREF(out);
+        Py_XDECREF(inner);
+        Py_DECREF(headers);
+        Py_DECREF(ruling);
+        Py_DECREF(decision);
+        return answer;
+    }
+    /* What is wrong with the request is found again, and told, in Python. */
+    PyErr_Clear();
+    return PyObject_CallFunctionObjArgs(self->look, scope, receive, send, NULL);
+}
+
+static PyMethodDef entrance_methods[] = {
+    {"enter", (PyCFunction)(void (*)(void))enter, METH_FASTCALL, "The ASGI app."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot entrance_slots[] = {
+    {Py_tp_new, entrance_new},
+    {Py_tp_dealloc, entrance_dealloc},
+    {Py_tp_traverse, entrance_traverse},
+    {Py_tp_clear, entrance_clear},
+    {Py_tp_methods, entrance_methods},
+    {Py_tp_doc, "Lets requests in; see consent.entrance."},
+    {0, NULL},
+};
+
+PyType_Spec entrance_spec = {
+    .name = "consent._speedups.Entrance",
+    .basicsize = sizeof(Entrance),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = entrance_slots,
+};
+
+/* --- WayOut: the "send" that the app is called with --- */
+
+typedef struct {
+    PyObject_HEAD
+    Entrance *entrance;
+    PyObject *scope, *headers, *ruling; /* of the request */
+    PyObject *send;                     /* the server's */
+    PyObject *deliver;                  /* Python's; NULL as long as nothing had to be done */
+} WayOut;
+
+static PyObject *way_out(Entrance *entrance, PyObject *scope, PyObject *headers, PyObject *ruling, PyObject *send)
+{
+    PyTypeObject *type = (PyTypeObject *)entrance->way_out;
+    WayOut *self = (WayOut *)PyType_GenericAlloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->entrance = entrance;
+    Py_INCREF((PyObject *)entrance);
+    Py_INCREF(self->scope = scope);
+    Py_INCREF(self->headers = headers);
+    Py_INCREF(self->ruling = ruling);
+    Py_INCREF(self->send = send);
+    return (PyObject *)self;
+}
+
+static int way_out_traverse(PyObject *object, visitproc visit, void *arg)
+{
+    WayOut *self = (WayOut *)object;
+    Py_VISIT(self->entrance);
+    Py_VISIT(self->scope);
+    Py_VISIT(self->headers);
+    Py_VISIT(self->ruling);
+    Py_VISIT(self->send);
+    Py_VISIT(self->deliver);
+    Py_VISIT(Py_TYPE(object));
+    return 0;
+}
+
+static int way_out_clear(PyObject *object)
+{
+    WayOut *self = (WayOut *)object;
+    Py_CLEAR(self->entrance);
+    Py_CLEAR(self->scope);
+    Py_CLEAR(self->headers);
+    Py_CLEAR(self->ruling);
+    Py_CLEAR(self->send);
+    Py_CLEAR(self->deliver);
+    return 0;
+}
+
+static void way_out_dealloc(PyObject *object)
+{
+    release(object, way_out_clear);
+}
+
+/* Whether a response begins that nothing is done about: no page, no redirect, and no field that may be a tracker's. */
+static int is_plain_start(Entrance *entrance, PyObject *message)
+{
+    PyObject *status = PyDict_GetItemWithError(message, entrance->words[STATUS]); /* borrowed */
+    if (status != entrance->success) {
+        long code = status != NULL && PyLong_Check(status) ? PyLong_AsLong(status) : 0;
+        if (code < 200 || (code >= 300 && code < 400))
+            return 0;
+    }
+    PyObject *headers = PyDict_GetItemWithError(message, entrance->words[HEADERS]), *value; /* borrowed */
+    if (headers == NULL || !PyList_CheckExact(headers))
+        return 0;
+    int plain = only_field(entrance->fields, headers, "content-type", &value) == 1 && PyBytes_CheckExact(value) &&
+                is_member(entrance->plain_types, value, &entrance->plain_type) == 1;
+    Py_XDECREF(value);
+    return plain;
+}
+
+static PyObject *way_out_call(PyObject *object, PyObject *args, PyObject *kwargs)
+{
+    WayOut *self = (WayOut *)object;
+    Entrance *entrance = self->entrance;
+    if (Py_SIZE(args) != 1 || (kwargs != NULL && PyDict_Size(kwargs) > 0) || entrance == NULL) {
+        PyErr_SetString(PyExc_TypeError, "an ASGI app sends one message");
+        return NULL;
+    }
+    PyObject *message = PyTuple_GetItem(args, 0);
+    if (self->deliver == NULL) {
+        if (PyDict_CheckExact(message)) {
+            PyObject *kind = PyDict_GetItemWithError(message, entrance->words[TYPE]); /* borrowed */
+            if (is_word_of(entrance, kind, START)
+                    ? is_plain_start(entrance, message)
+                    : is_word_of(entrance, kind, BODY) || is_word_of(entrance, kind, TRAILERS))
+                return PyObject_CallFunctionObjArgs(self->send, message, NULL);
+            PyErr_Clear();
+        }
+        PyObject *response =
+            PyObject_CallFunctionObjArgs(entrance->respond, self->scope, self->headers, self->ruling, self->send, NULL);
+        if (response == NULL)
+            return NULL;
+        self->deliver = PyObject_GetAttrString(response, "send");
+        Py_DECREF(response);
+        if (self->deliver == NULL)
+            return NULL;
+    }
+    return PyObject_CallFunctionObjArgs(self->deliver, message, NULL);
+}
+
+static PyType_Slot way_out_slots[] = {
+    {Py_tp_dealloc, way_out_dealloc},
+    {Py_tp_traverse, way_out_traverse},
+    {Py_tp_clear, way_out_clear},
+    {Py_tp_call, way_out_call},
+    {Py_tp_doc, "Lets the messages of a response out; made by Entrance."},
+    {0, NULL},
+};
+
+PyType_Spec way_out_spec = {
+    .name = "consent._speedups.WayOut",
+    .basicsize = sizeof(WayOut),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = way_out_slots,
+};

@@ -1,0 +1,339 @@
+"""With the compiled entrance and without: the app sees the same request, the visitor gets the same response."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import inf
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from consent import entrance as entrance_module
+from consent.categories import Category
+from consent.entrance import Known, entrance
+from consent.headers import RESPONSE
+from consent.middleware import EnforcingMiddleware
+from consent.policy import CacheMode, Policy
+from consent.speedups import compiled
+from tests.exchange import HTML, NOW, POLICY, TRACKER, around, ask, chosen, scope_for
+
+pytestmark = pytest.mark.skipif(
+    compiled is None, reason="there is no compiled entrance to be held against Python"
+)
+
+JSON = (b"content-type", b"application/json")
+START: Message = {"type": "http.response.start", "status": 200, "headers": [JSON]}
+BODY: Message = {"type": "http.response.body", "body": b"{}"}
+CHOICES = [chosen(), chosen(()), chosen([Category.PERFORMANCE]), chosen(made_at=NOW - 400 * 86_400)]
+
+
+@contextmanager
+def without_c() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entrance_module, "compiled", None)
+        yield
+
+
+class Site:
+    """An app that sends these messages, behind the middleware; it notes what it is asked."""
+
+    def __init__(self, policy: Policy = POLICY) -> None:
+        self.messages: Sequence[Message] = []
+        self.scope: Scope = {}
+        self.middleware: EnforcingMiddleware = around(self, policy=policy)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        for message in self.messages:
+            await send(message)
+
+    def outcome(self, messages: Sequence[Message], scope: Scope) -> object:
+        self.messages = messages
+        self.scope = {}
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        async def call() -> None:
+            await self.middleware(scope, receive, send)
+
+        try:
+            asyncio.run(call())
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            return type(error), sent
+        return sent, self.scope
+
+
+REQUEST_FIELDS = st.sampled_from(
+    [
+        (b"accept-encoding", b"gzip, deflate"),
+        (b"accept-encoding", b"dcz"),
+        (b"cookie", b"a=1"),
+        *((b"cookie", choice.encode()) for choice in CHOICES),
+        (b"dnt", b"1"),
+        (b"if-none-match", b'"a"'),
+        (b"range", b"bytes=0-1"),
+        (b"sec-fetch-dest", b"document"),
+        (b"sec-fetch-dest", b"iframe"),
+        (b"sec-fetch-dest", b"worker"),
+        (b"sec-gpc", b"1"),
+        (b"x-requested-with", b"x"),
+    ]
+)
+SCOPES = st.builds(
+    scope_for,
+    st.sampled_from(["/", "/a.json", "/_consent/x", "/_consent", "/.well-known/gpc.json", "/shop/\xe9"]),
+    method=st.sampled_from(["GET", "HEAD", "POST"]),
+    headers=st.lists(REQUEST_FIELDS, max_size=3).flatmap(st.permutations),
+    root_path=st.sampled_from(["", "/shop", "/x"]),
+    extensions=st.sampled_from([None, {}, {"http.response.pathsend": {}}, {"http.response.early_hint": {}}]),
+    state=st.fixed_dictionaries({}, optional={"a": st.just(1)}),
+)
+PLAIN_SCOPES = st.builds(
+    scope_for,
+    headers=st.sampled_from([[], *([("cookie", choice)] for choice in CHOICES)]).map(dict),
+    state=st.just({}),
+)
+RESPONSE_FIELDS = st.sampled_from(
+    [
+        JSON,
+        (b"Content-Type", b"application/json; charset=utf-8"),
+        (b"content-type", b"image/png"),
+        HTML,
+        (b"content-length", b"2"),
+        (b"etag", b'"a"'),
+        (b"link", f"<{TRACKER}>; rel=preload".encode()),
+        (b"location", TRACKER.encode()),
+        (b"set-cookie", b"_track=1"),
+        (b"set-cookie", b"session=1"),
+        (b"vary", b"Origin"),
+        [b"content-type", b"text/css"],
+    ]
+)
+STARTS = st.fixed_dictionaries(
+    {
+        "type": st.just("http.response.start"),
+        "status": st.sampled_from([200, 200, 200, 201, 204, 206, 302, 304, 404, 500]),
+        "headers": st.one_of(
+            st.lists(RESPONSE_FIELDS, max_size=3), st.lists(RESPONSE_FIELDS, max_size=2).map(tuple)
+        ),
+    }
+)
+BODIES = st.fixed_dictionaries(
+    {
+        "type": st.just("http.response.body"),
+        "body": st.sampled_from([b"", b"{}", f'<script src="{TRACKER}"></script>'.encode()]),
+        "more_body": st.booleans(),
+    }
+)
+ODD_MESSAGES = st.sampled_from(
+    [
+        {"type": "http.response.start", "status": 200},
+        {"type": "http.response.start"},
+        {"type": "http.response.body"},
+        {"type": "http.response.early_hint", "links": [f"<{TRACKER}>; rel=preload".encode()]},
+        {"type": "http.response.trailers", "headers": [(b"digest", b"x")]},
+        {"type": "http.response.debug", "info": {}},
+        {},
+    ]
+)
+ANSWERS = st.one_of(
+    st.tuples(STARTS),
+    st.tuples(STARTS, BODIES),
+    st.lists(st.one_of(STARTS, BODIES, ODD_MESSAGES), max_size=4),
+)
+EXCHANGES = st.lists(st.tuples(ANSWERS, st.one_of(PLAIN_SCOPES, SCOPES)), min_size=1, max_size=4)
+
+
+@pytest.mark.parametrize("cache", CacheMode)
+@given(exchanges=EXCHANGES)
+def test_both_ways_in_and_out_agree(
+    cache: CacheMode, exchanges: list[tuple[Sequence[Message], Scope]]
+) -> None:
+    """Whatever is asked, answered, and in which order, in every cache mode."""
+    policy = Policy(site="Example", cache=cache)
+    ours = Site(policy)
+    with without_c():
+        theirs = Site(policy)
+    for messages, scope in exchanges:
+        again = [dict(message) for message in messages]
+        other = {**scope, "state": dict(scope["state"])}
+        assert ours.outcome(messages, scope) == theirs.outcome(again, other)
+        assert ours.outcome(messages, scope) == theirs.outcome(again, other)  # now that they know it
+
+
+class Way:
+    """An entrance to an app that sends ``messages``; counts what needed a closer look."""
+
+    def __init__(self, *messages: Message, **settings: Any) -> None:
+        self.messages = messages
+        self.looks = 0
+        self.responds = 0
+        self.now = 15.0
+        self.scope: Scope = {}
+        self.enter: ASGIApp = entrance(
+            **{
+                "app": self._app,
+                "look": self._look,
+                "respond": self._respond,
+                "cookie_name": b"consent",
+                "plain_codings": {b"gzip"},
+                "plain_types": {b"application/json"},
+                "roots": {""},
+                "elsewhere": ("/_consent/",),
+                "bypasses": ("http.response.pathsend",),
+                "fields": RESPONSE,
+                "silence": Known(-inf, inf, "ruling", "silence"),
+                "chosen": {b"consent=x": Known(10, 20, "ruling", "choice")},
+                "clock": lambda: self.now,
+                **settings,
+            }
+        )
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scope = scope
+        for message in self.messages:
+            await send(message)
+
+    async def _look(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.looks += 1
+
+    def _respond(self, scope: Scope, headers: object, ruling: object, send: Send) -> Way:
+        self.responds += 1
+        self.send = send
+        return self
+
+    def ask(self, *headers: tuple[bytes, bytes], path: str = "/", **more: Any) -> list[Message]:
+        return ask(self.enter, path, headers=headers, **more).messages
+
+
+def test_what_nothing_is_done_about_passes_as_it_is() -> None:
+    """The very messages; the app's scope is a copy that differs by the decision alone."""
+    way = Way(START, BODY, {"type": "http.response.trailers"})
+    sent = way.ask((b"accept-encoding", b"gzip"), (b"cookie", b"a=1"), state={"a": 1})
+    assert [id(message) for message in sent] == [id(message) for message in way.messages]
+    assert (way.looks, way.responds) == (0, 0)
+    assert way.scope["state"] == {"a": 1, "consent": "silence"}
+    assert way.scope["headers"][1:] == [(b"accept-encoding", b"gzip"), (b"cookie", b"a=1")]
+
+
+def test_a_choice_that_was_met_before_counts_while_it_holds() -> None:
+    """Before and after, and where there may be two, a closer look is needed."""
+    way = Way(START)
+    choice = (b"cookie", b"consent=x")
+    for now, looks in ((10, 0), (19.5, 0), (20, 1), (9.5, 1)):
+        way.now, way.looks = now, 0
+        way.ask(choice)
+        assert way.looks == looks, now
+    way.now, way.looks = 15, 0
+    assert way.ask(choice) == [START]
+    assert way.scope["state"]["consent"] == "choice"
+    way.ask(choice, (b"cookie", b"consent=y"))
+    way.ask((b"cookie", b"consent=y"))
+    assert way.looks == 2
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"headers": [(b"sec-gpc", b"1")]},
+        {"headers": [(b"dnt", b"0")]},
+        {"headers": [(b"accept-encoding", b"dcz")]},
+        {"headers": [(b"range", b"bytes=0-")]},
+        {"headers": [(b"if-none-match", b'"a"')]},
+        {"headers": [(b"sec-fetch-dest", b"serviceworker")]},
+        {"headers": ((b"host", b"x"),)},
+        {"path": "/_consent/choices"},
+        {"path": "/\udcff"},
+        {"root_path": "/shop"},
+        {"extensions": {"http.response.pathsend": {}}},
+        {"type": "websocket"},
+        {"type": "lifespan"},
+    ],
+)
+def test_everything_else_is_looked_at(request_: dict[str, Any]) -> None:
+    """Signals, what may have to change, other paths, places and scopes."""
+    way = Way(START)
+    scope = {**scope_for("/", headers=[(b"host", b"x")]), **request_}
+
+    async def call() -> None:
+        await way.enter(scope, None, None)  # type: ignore[arg-type]
+
+    asyncio.run(call())
+    assert (way.looks, way.scope) == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("message", "responds"),
+    [
+        (START, 0),
+        ({**START, "status": 404}, 0),
+        ({**START, "status": 304}, 1),
+        ({**START, "status": 302}, 1),
+        ({**START, "headers": [HTML]}, 1),
+        ({**START, "headers": []}, 1),
+        ({**START, "headers": [JSON, (b"Set-Cookie", b"a=1")]}, 1),
+        ({**START, "headers": [JSON, (b"link", b"</a>")]}, 1),
+        ({**START, "headers": [JSON, JSON]}, 1),
+        ({**START, "headers": (JSON,)}, 1),
+        (BODY, 0),
+        ({"type": "http.response.early_hint"}, 1),
+        ({"type": "http.response.debug"}, 1),
+    ],
+)
+def test_what_something_may_have_to_be_done_about_goes_to_python(message: Message, responds: int) -> None:
+    """With everything after it."""
+    way = Way(message, START, BODY)
+    assert way.ask() == [message, START, BODY]
+    assert way.responds == responds
+
+
+def test_what_is_put_in_later_counts() -> None:
+    """The sets are the caller's."""
+    types: set[bytes] = set()
+    way = Way(START, plain_types=types)
+    way.ask()
+    types.add(b"application/json")
+    way.ask()
+    assert way.responds == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [({"fields": 1}, TypeError), ({"cookie_name": b""}, ValueError), ({"chosen": []}, TypeError)],
+)
+def test_what_it_cannot_be_made_of_raises(wrong: dict[str, Any], error: type[Exception]) -> None:
+    """It would not find what it is to look for."""
+    with pytest.raises(error):
+        Way(**wrong)
+
+
+def test_what_a_request_leaves_behind_is_given_back() -> None:
+    """Even where the app keeps ``send`` in the state of its request."""
+
+    class Kept:
+        pass
+
+    kept = Kept()
+    gone = weakref.ref(kept)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["send"] = send
+        scope["state"]["kept"] = scope["kept"]
+        await send(START)
+
+    ask(Way(app=app).enter, kept=kept)
+    del kept
+    gc.collect()
+    assert gone() is None
