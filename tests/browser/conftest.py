@@ -246,7 +246,7 @@ OpenBrowser = Callable[..., Visitor]
 
 @pytest.fixture
 def open_browser(playwright: Playwright, chromium: Path, standin: StandIn) -> Iterator[OpenBrowser]:
-    """Open a new browser for a demo: ``open_browser(demo, javascript=True, headers={}, dnt=False)``.
+    """Open a new browser for a demo: ``open_browser(demo, javascript=True, headers={}, dnt=False, locale="de")``.
 
     It is a profile of its own in an ordinary window, not a private one: that refuses third-party cookies and
     preconnects by itself. Afterwards the stand-in's record is empty.
@@ -259,6 +259,7 @@ def open_browser(playwright: Playwright, chromium: Path, standin: StandIn) -> It
             javascript: bool = True,
             headers: Mapping[str, str] | None = None,
             dnt: bool = False,
+            locale: str | None = None,
         ) -> Visitor:
             profile = Path(opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)))
             preferences = profile / "Default" / "Preferences"
@@ -286,6 +287,7 @@ def open_browser(playwright: Playwright, chromium: Path, standin: StandIn) -> It
                     "--host-resolver-rules=" + ", ".join(rules),
                 ],
                 java_script_enabled=javascript,
+                locale=locale,
                 extra_http_headers=dict(headers or {}),
                 viewport={"width": 1280, "height": 800},
             )
