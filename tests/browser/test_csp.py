@@ -28,7 +28,7 @@ from tests.browser.standin import write_certificate
 from tests.browser.test_demo_site import ADDED, BENIGN, EVERYWHERE
 
 HIDDEN = """
-  import('https://snap.licdn.com/imported.js').catch(() => 0);
+  import('https://snap.' + 'licdn.com/imported.js').catch(() => 0);
   new Worker('/worker.js');
   new Worker(URL.createObjectURL(new Blob(["fetch('https://bat.bing.com/blob').catch(() => 0)"])));
   for (const rel of ['modulepreload', 'prefetch', 'stylesheet', 'icon']) {
@@ -37,9 +37,9 @@ HIDDEN = """
     document.head.append(link);
   }
 """
-"""What neither the server nor the guard sees: it is in a file, and asks the browser's own machinery."""
+"""What neither the server nor the guard sees: it is put together in a file, and asks the browser's own machinery."""
 WORKER = """
-  try { importScripts('https://js.hs-scripts.com/imported.js'); } catch {}
+  try { importScripts('https://js.' + 'hs-scripts.com/imported.js'); } catch {}
   fetch('https://static.hotjar.com/fetched').catch(() => 0).then(() => fetch('/done'));
 """
 PAGE = """<!doctype html><html><head><title>Page</title><style>p { color: green }</style></head><body>
