@@ -31,6 +31,7 @@ from consent.html.tokenizer import (
     comment_end,
     could_load,
     foreign_text_end,
+    foreign_token_at,
     next_stop,
     next_stop_in_drawing,
     tag_named,
@@ -72,6 +73,8 @@ class _Content(NamedTuple):
     after: int
     is_finished: bool
     """Whether it ends with its end tag, not with the page."""
+    beyond: int = -1
+    """Where what holds the end tag ends, to who reads the content as markup: a comment, or another tag."""
 
 
 class Rewriter:
@@ -407,14 +410,18 @@ class Rewriter:
             ahead = self._content(data, tag, Reading.HTML)
             if ahead is None and not final:
                 return self._wait_for_content(data, tag)
-            is_text_ahead_only = name not in (b"script", b"style")
-            if is_text_ahead_only or (ahead and 0 <= foreign_text_end(data, tag.end, name) < ahead.close):
+            if name not in (b"script", b"style"):
+                ahead = ahead and self._with_what_holds_its_end(data, tag, ahead, final)
+                if ahead is None and not final:
+                    return self._wait_for_content(data, tag)
+                reading = Reading.UNCERTAIN
+            elif ahead and 0 <= foreign_text_end(data, tag.end, name) < ahead.close:
                 reading = Reading.UNCERTAIN
         self._refusals.base_counts = not self._templates and reading is not Reading.FOREIGN
         content = None
         if self._is_held(tag, reading):
             # The judge is asked when all is there, so that it is asked once.
-            content = self._content(data, tag, reading)
+            content = ahead if ahead and reading is Reading.UNCERTAIN else self._content(data, tag, reading)
             if content is None and not final:
                 return self._wait_for_content(data, tag)
             if (len(data) if content is None else content.after) - start > self._max_buffer_bytes:
@@ -548,6 +555,19 @@ class Rewriter:
             return None
         return _Content(begin, rest.end(), is_finished=True)
 
+    def _with_what_holds_its_end(
+        self, data: bytes, tag: Tag, content: _Content, final: bool
+    ) -> _Content | None:
+        """Add what the end tag is in, to who reads the content as SVG; ``None`` if that has not ended yet."""
+        start, end = foreign_token_at(data, tag.end, content.close)
+        if end >= 0:
+            return content._replace(beyond=end)
+        if final:
+            return content._replace(beyond=len(data))
+        kinds = ((b"<!--", COMMENT_END), (b"<![CDATA[", _CDATA_END), (b"<", _TAG_END))
+        self._kept_back.awaited = next(awaited for kind, awaited in kinds if data.startswith(kind, start))
+        return None
+
     def _refuses_script(self, data: bytes, tag: Tag, content: _Content | None, reading: Reading) -> bool:
         """Judge a script with all that it consists of, as every reader sees it."""
         kind = script_kind(tag)
@@ -590,14 +610,13 @@ class Rewriter:
                 self._out.replace(data, tag.end, content.close, clean)
                 return content.after
         if name == b"noscript":
-            self._make_safe_as_markup(
-                data, tag, content, scripting=False, lost=reading is Reading.UNCERTAIN
-            )  # fmt: skip
-        elif reading is Reading.FOREIGN:
+            lost = reading is Reading.UNCERTAIN
+            return self._make_safe_as_markup(data, tag, content, scripting=False, lost=lost)
+        if reading is Reading.FOREIGN:
             # It is markup, and read as such.
             return tag.end
-        elif reading is Reading.UNCERTAIN:
-            self._make_safe_as_markup(data, tag, content, scripting=self._scripting, lost=True)
+        if reading is Reading.UNCERTAIN:
+            return self._make_safe_as_markup(data, tag, content, scripting=self._scripting, lost=True)
         return content.after
 
     def _content_beyond(self, data: bytes, tag: Tag, content: _Content, end_ahead: int) -> int:
@@ -614,10 +633,11 @@ class Rewriter:
 
     def _make_safe_as_markup(
         self, data: bytes, tag: Tag, content: _Content, *, scripting: bool, lost: bool
-    ) -> None:
-        """Rewrite what some reader takes for markup, though to this one it is text."""
+    ) -> int:
+        """Rewrite what some reader takes for markup, though to this one it is text; return where to go on."""
         raw = data[tag.end : content.close]
         rewritten, clean = self._as_markup(raw, scripting=scripting, lost=lost)
+        after = content.after
         if tag.name in ESCAPABLE_RAW_TEXT and (
             not clean or (rewritten != raw and find_tag(rewritten + b">", 0, b"/" + tag.name) >= 0)
         ):
@@ -626,8 +646,14 @@ class Rewriter:
         elif not clean:
             self._judge.note_undecided(text(tag.name))
             rewritten = b""
-        if rewritten != raw:
+        if not clean and content.beyond > after:
+            # The end tag was in a comment, which ends here: what else was in it must not come out of it.
+            rewritten += data[content.close : after]
+            after = content.beyond
+            self._out.replace(data, tag.end, after, rewritten)
+        elif rewritten != raw:
             self._out.replace(data, tag.end, content.close, rewritten)
+        return after
 
     def _as_markup(self, raw: bytes, *, scripting: bool, lost: bool) -> tuple[bytes, bool]:
         """Rewrite a piece of the page; tell whether its reader is back in plain markup at the end."""

@@ -196,6 +196,33 @@ def comment_end(data: bytes, start: int) -> int:
     return match.end() if match else -1
 
 
+def foreign_token_at(data: bytes, position: int, place: int) -> tuple[int, int]:
+    """Return where the token of SVG or MathML that holds ``place`` begins and ends; an end of -1: not there yet.
+
+    Where ``place`` is between two, both are ``place``. ``position`` is where a token begins.
+    """
+    end = position
+    while 0 <= end < place and (position := data.find(b"<", end, place)) >= 0:
+        end = _foreign_token_end(data, position)
+    return (position, end) if position >= 0 and not 0 <= end <= place else (place, place)
+
+
+def _foreign_token_end(data: bytes, start: int) -> int:
+    if data.startswith(b"<!--", start):
+        return comment_end(data, start)
+    if data.startswith(b"<![CDATA[", start):
+        end = data.find(b"]]>", start)
+        return end if end < 0 else end + 3
+    slash = data.startswith(b"/", start + 1)
+    if data[start + 1 + slash : start + 2 + slash].isalpha():
+        named = TAG_NAME.match(data, start + 1 + slash)
+        rest = REST_OF_TAG.match(data, named.end()) if named else None
+        return rest.end() if rest else -1
+    if slash or data[start + 1 : start + 2] in (b"!", b"?"):
+        return data.find(b">", start) + 1 or -1
+    return start + 1
+
+
 _FOREIGN_TURN = {
     name: re.compile(rb"<!\[CDATA\[|<!--|" + tag_named(b"/" + name).pattern) for name in (b"script", b"style")
 }

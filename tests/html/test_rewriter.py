@@ -120,6 +120,15 @@ def test_an_element_that_tracks_is_removed_and_nothing_else(element: str) -> Non
         (f'<svg><![CDATA[x><img src="{T}"><b>]]></svg>', "<svg><![CDATA[x><img ><b>]]></svg>"),
         (f'<svg><style><!-- </style><img src="{T}">--></style><g/></svg>', "<svg><style></style><g/></svg>"),
         (f'<math><script><!-- </script><img src="{T}">', "<math><script>"),
+        # What a comment, a tag or a section held does not come out of it where the text in it ends.
+        (
+            f'<svg><textarea>a<!-- </textarea><img alt="" src="{T}"> --></textarea><g/>',
+            "<svg><textarea>a&lt;!-- </textarea></textarea><g/>",
+        ),
+        (f"<svg><textarea><a title='</textarea><img src={T}>'>", "<svg><textarea>&lt;a title='</textarea>"),
+        (f"<svg><xmp><![CDATA[ </xmp><img src={T}>x]]>y</xmp>", "<svg><xmp></xmp>y</xmp>"),
+        (f"<svg><xmp><!-- </xmp><img src={T}>", "<svg><xmp></xmp>"),
+        ("<svg><title><? </title>x<img>", "<svg><title>&lt;? </title>x<img>"),
         # Nor references in style sheets, nor escapes in what they import.
         (
             f"<select><svg><style>@import '&#1;{T}';</style></svg></select>",
@@ -270,7 +279,7 @@ def test_removing_joins_nothing(page: str, expected: str) -> None:
         # What looks ahead knows no MathML: to it the content of <noembed> is text, and ends in the attribute.
         (
             f'<math><noembed><p title="</noembed><img src={T}>"></noembed>',
-            '<math><noembed></noembed><img >"></noembed>',
+            "<math><noembed></noembed></noembed>",
         ),
         # Without the tag, what follows would be read as MathML by one who takes this for markup.
         (f"<math><svg></p><title><img src={T}></title><a>", "<math><svg></p><title><img ></title><a>"),
