@@ -13,28 +13,38 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
-from consent.html.attribute_values import embedded, markup_text, text
+from consent.html.attribute_values import text
 from consent.html.buffers import KeptBack, Output
+from consent.html.contents import (
+    TEXT_AHEAD,
+    Content,
+    clean_style,
+    content_ahead,
+    content_of,
+    is_text_ahead_only,
+    must_be_whole,
+    refuses_script,
+)
 from consent.html.elements import ESCAPABLE_RAW_TEXT, RAW_TEXT
 from consent.html.foreign import ForeignContent, Reading
 from consent.html.judge import AT_HOME, BEFORE_HEAD, IS_PAGE, SCRIPTING, Judge
-from consent.html.refusals import Edit, Refusals, ScriptKind, is_inline, script_kind
+from consent.html.refusals import Edit, Refusals
 from consent.html.scanning import find_tag, start_tag
 from consent.html.script_text import ScriptText
 from consent.html.tokenizer import (
+    CDATA_END,
     COMMENT_END,
     REST_OF_TAG,
+    TAG_END,
     TAG_NAME,
     Tag,
     comment_end,
     could_load,
     foreign_text_end,
-    foreign_token_at,
     next_stop,
     next_stop_in_drawing,
-    tag_named,
 )
 from consent.html.withholding import Withholding
 
@@ -42,8 +52,6 @@ DEFAULT_MAX_BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_NESTING = 8
 
 _ANY_BYTE = re.compile(rb"(?s:.)")
-_TAG_END = re.compile(rb">")
-_CDATA_END = re.compile(rb"\]\]>")
 
 
 class RewriterLimitExceeded(Exception):
@@ -63,18 +71,6 @@ _CLOSING = {_Mode.COMMENT: b"-->", _Mode.BOGUS_COMMENT: b">", _Mode.CDATA: b"]]>
 _MAX_CLOSED_TEMPLATES = 512
 
 _INCOMPLETE = -1
-_TEXT_AHEAD = RAW_TEXT | {b"script"}
-
-
-class _Content(NamedTuple):
-    """Where the content of an element ends, and where its end tag does."""
-
-    close: int
-    after: int
-    is_finished: bool
-    """Whether it ends with its end tag, not with the page."""
-    beyond: int = -1
-    """Where what holds the end tag ends, to who reads the content as markup: a comment, or another tag."""
 
 
 class Rewriter:
@@ -293,7 +289,7 @@ class Rewriter:
                 self._mode = _Mode.DATA
                 self._foreign.end_tag(self._raw_name)
             elif begin == position:
-                after = self._await(_TAG_END)
+                after = self._await(TAG_END)
         elif final:
             after = len(data)
         if self._dropping and after != _INCOMPLETE:
@@ -355,7 +351,7 @@ class Rewriter:
         size = len(data)
         if end < 3:
             if not final and size - start <= self._max_buffer_bytes:
-                return self._await(_CDATA_END)
+                return self._await(CDATA_END)
             end = size
             self._begin_cdata()
         if end - start > self._max_buffer_bytes:
@@ -380,7 +376,7 @@ class Rewriter:
         named = TAG_NAME.match(data, start + 2)
         rest = REST_OF_TAG.match(data, named.end()) if named else None
         if named is None or rest is None:
-            return self._await(_TAG_END)
+            return self._await(TAG_END)
         self._check_length(rest.end() - start)
         name = named[0].lower()
         if name == b"body":
@@ -396,7 +392,7 @@ class Rewriter:
     def _start_tag(self, data: bytes, start: int, final: bool) -> int:
         tag = start_tag(data, start)
         if tag is None:
-            return self._await(_TAG_END)
+            return self._await(TAG_END)
         self._check_length(tag.end - start)
         name = tag.name
         if self._head_insertion is not None:
@@ -405,23 +401,21 @@ class Rewriter:
             self._refusals.at_home = False
         reading = self._foreign.script_reading if name == b"script" else self._foreign.reading
         ahead = None
-        if reading is Reading.FOREIGN and name in _TEXT_AHEAD and not tag.self_closing:
+        if reading is Reading.FOREIGN and name in TEXT_AHEAD and not tag.self_closing:
             # What looks ahead in a browser knows neither SVG nor MathML, and takes what follows for text.
-            ahead = self._content(data, tag, Reading.HTML)
+            ahead = self._arrived(content_ahead(data, tag, final=final))
             if ahead is None and not final:
                 return self._wait_for_content(data, tag)
-            if name not in (b"script", b"style"):
-                ahead = ahead and self._with_what_holds_its_end(data, tag, ahead, final)
-                if ahead is None and not final:
-                    return self._wait_for_content(data, tag)
-                reading = Reading.UNCERTAIN
-            elif ahead and 0 <= foreign_text_end(data, tag.end, name) < ahead.close:
+            if is_text_ahead_only(name) or (
+                ahead and 0 <= foreign_text_end(data, tag.end, name) < ahead.close
+            ):
                 reading = Reading.UNCERTAIN
         self._refusals.base_counts = not self._templates and reading is not Reading.FOREIGN
         content = None
-        if self._is_held(tag, reading):
+        if must_be_whole(tag, reading, scripting=self._scripting):
             # The judge is asked when all is there, so that it is asked once.
-            content = ahead if ahead and reading is Reading.UNCERTAIN else self._content(data, tag, reading)
+            content = ahead if reading is Reading.UNCERTAIN else None
+            content = content or self._arrived(content_of(data, tag, reading))
             if content is None and not final:
                 return self._wait_for_content(data, tag)
             if (len(data) if content is None else content.after) - start > self._max_buffer_bytes:
@@ -429,7 +423,7 @@ class Rewriter:
             if content is None:
                 if reading is not Reading.FOREIGN:
                     self._insert_at_end(data, start)
-                content = _Content(len(data), len(data), is_finished=False)
+                content = Content(len(data), len(data), is_finished=False)
         refused_before, self._awaits_refused = self._awaits_refused, False
         replaceable = refused_before or self._begin_element(tag)
         cut, edits = True, list[Edit]()
@@ -437,7 +431,7 @@ class Rewriter:
             # In foreign content a start tag may end it, and an end tag elsewhere may rely on it: it must stay.
             cut, edits = self._refusals.attributes(data, tag, keep=reading is not Reading.HTML)
             if name == b"script":
-                cut = self._refuses_script(data, tag, content, reading)
+                cut = refuses_script(self._refusals, data, tag, content, reading)
             if (cut or edits) and self._withholding.waits_anyway():
                 cut, edits = False, []
         if cut:
@@ -458,6 +452,13 @@ class Rewriter:
         elif name in (b"body", b"html"):
             self._is_document = True
         return self._follow(tag, after)
+
+    def _arrived(self, content: Content | re.Pattern[bytes]) -> Content | None:
+        """Return the content; ``None`` if there is only what to wait for."""
+        if isinstance(content, Content):
+            return content
+        self._kept_back.awaited = content
+        return None
 
     def _wait_for_content(self, data: bytes, tag: Tag) -> int:
         """Keep an element back until it has ended, if it is not too long for that."""
@@ -481,7 +482,7 @@ class Rewriter:
         self,
         data: bytes,
         tag: Tag,
-        content: _Content | None,
+        content: Content | None,
         reading: Reading,
         *,
         replaceable: bool,
@@ -489,7 +490,7 @@ class Rewriter:
     ) -> int:
         """Take a refused element out, or put something in its place; return where to go on."""
         if content is None and reading is Reading.HTML and (tag.name in RAW_TEXT or tag.name == b"script"):
-            content = self._content(data, tag, reading)
+            content = self._arrived(content_of(data, tag, reading))
             if content is not None:
                 self._check_length(content.after - content.close)
             if replaceable:
@@ -527,86 +528,13 @@ class Rewriter:
             self._out.replace(data, tag.start, tag.end)
         return tag.end
 
-    def _is_held(self, tag: Tag, reading: Reading) -> bool:
-        """Tell whether an element must be known up to its end to be judged."""
-        if reading is Reading.FOREIGN:
-            return tag.name in (b"script", b"style") and not tag.self_closing
-        if tag.name == b"script":
-            return reading is Reading.UNCERTAIN or is_inline(tag)
-        if tag.name == b"noscript":
-            return self._scripting
-        return tag.name in RAW_TEXT and (reading is Reading.UNCERTAIN or tag.name == b"style")
-
-    def _content(self, data: bytes, tag: Tag, reading: Reading) -> _Content | None:
-        """Return where the content of an element ends; ``None`` if that is not there yet."""
-        if reading is Reading.FOREIGN:
-            begin = foreign_text_end(data, tag.end, tag.name)
-        elif tag.name == b"script":
-            begin, _ = ScriptText().end(data, tag.end)
-        else:
-            begin = find_tag(data, tag.end, b"/" + tag.name)
-        if begin < 0:
-            # A CDATA section may have to end first.
-            self._kept_back.awaited = _TAG_END if reading is Reading.FOREIGN else tag_named(b"/" + tag.name)
-            return None
-        rest = REST_OF_TAG.match(data, begin + 2 + len(tag.name))
-        if rest is None:
-            self._kept_back.awaited = _TAG_END
-            return None
-        return _Content(begin, rest.end(), is_finished=True)
-
-    def _with_what_holds_its_end(
-        self, data: bytes, tag: Tag, content: _Content, final: bool
-    ) -> _Content | None:
-        """Add what the end tag is in, to who reads the content as SVG; ``None`` if that has not ended yet."""
-        start, end = foreign_token_at(data, tag.end, content.close)
-        if end >= 0:
-            return content._replace(beyond=end)
-        if final:
-            return content._replace(beyond=len(data))
-        kinds = ((b"<!--", COMMENT_END), (b"<![CDATA[", _CDATA_END), (b"<", _TAG_END))
-        self._kept_back.awaited = next(awaited for kind, awaited in kinds if data.startswith(kind, start))
-        return None
-
-    def _refuses_script(self, data: bytes, tag: Tag, content: _Content | None, reading: Reading) -> bool:
-        """Judge a script with all that it consists of, as every reader sees it."""
-        kind = script_kind(tag)
-        if content is None:
-            foreign = reading is Reading.FOREIGN
-            return kind is ScriptKind.CODE and self._refusals.script_sources(tag, foreign=foreign)
-        raw = data[tag.end : content.close]
-        if kind is ScriptKind.DATA:
-            return False
-        if kind is ScriptKind.URLS:
-            return content.is_finished and self._refusals.url_table(text(raw))
-        html, foreign = reading is not Reading.FOREIGN, reading is not Reading.HTML
-        refused = self._refusals.script_sources(tag, foreign=foreign)
-        if content.is_finished and not refused:
-            # A script that the end of the page cuts off does not run.
-            refused = html and is_inline(tag) and self._refusals.script(text(raw))
-            if foreign and is_inline(tag, foreign=True) and (not html or b"&" in raw or b"<" in raw):
-                refused |= self._refusals.script(markup_text(raw))
-        return refused
-
-    def _held_content(self, data: bytes, tag: Tag, content: _Content, reading: Reading) -> int:
+    def _held_content(self, data: bytes, tag: Tag, content: Content, reading: Reading) -> int:
         """Rewrite the content of an element that stays; return where to go on."""
         name = tag.name
         if name == b"style":
             raw = data[tag.end : content.close]
-            # In SVG it is text with character references.
-            sheet = embedded(raw, escape="\\%x ") if reading is Reading.FOREIGN and b"<" not in raw else raw
-            clean = self._refusals.style(sheet)
-            if reading is not Reading.HTML and b"&" in raw:
-                # To one reader they are references, to the other they are not.
-                other = embedded(raw, escape="\\%x ") if sheet is raw else raw
-                if self._refusals.style(other) != other:
-                    clean = b""
-            if clean != sheet and not self._withholding.waits_anyway():
-                if sheet is not raw:
-                    clean = clean.replace(b"&", b"&amp;")
-                elif reading is Reading.UNCERTAIN and b"<" in clean:
-                    # Nothing in a refused sheet is worth a second reading, as markup.
-                    clean = b""
+            clean = clean_style(self._refusals, raw, reading)
+            if clean != raw and not self._withholding.waits_anyway():
                 self._out.replace(data, tag.end, content.close, clean)
                 return content.after
         if name == b"noscript":
@@ -619,7 +547,7 @@ class Rewriter:
             return self._make_safe_as_markup(data, tag, content, scripting=self._scripting, lost=True)
         return content.after
 
-    def _content_beyond(self, data: bytes, tag: Tag, content: _Content, end_ahead: int) -> int:
+    def _content_beyond(self, data: bytes, tag: Tag, content: Content, end_ahead: int) -> int:
         """Judge content that goes on behind what looks like its end tag: to what looks ahead it is markup there."""
         rest = data[end_ahead : content.close]
         rewritten, clean = self._as_markup(rest, scripting=self._scripting, lost=True)
@@ -632,7 +560,7 @@ class Rewriter:
     # --- pages and pieces within the page ---
 
     def _make_safe_as_markup(
-        self, data: bytes, tag: Tag, content: _Content, *, scripting: bool, lost: bool
+        self, data: bytes, tag: Tag, content: Content, *, scripting: bool, lost: bool
     ) -> int:
         """Rewrite what some reader takes for markup, though to this one it is text; return where to go on."""
         raw = data[tag.end : content.close]

@@ -116,7 +116,9 @@ def tag_named(name: bytes) -> re.Pattern[bytes]:
     return re.compile(b"<" + slash + b"(?:" + word + rb")(?=[\t\n\f\r />])")
 
 
+TAG_END = re.compile(rb">")
 COMMENT_END = re.compile(rb"--!?>")
+CDATA_END = re.compile(rb"\]\]>")
 
 
 class Attribute(NamedTuple):
