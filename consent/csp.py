@@ -234,7 +234,14 @@ class ClosedWorld:
         for group in zip_longest(*written, fillvalue=()):
             for sources in group:
                 texts.extend(sources)
-        return (self._joined(dict.fromkeys(texts)) + self._report_uri).encode("ascii", "ignore")
+        line, left_out = self._joined(dict.fromkeys(texts))
+        if left_out and self.mode is CspMode.ENFORCE:
+            if allowed.issuperset(vendors) and not self._for_all:
+                # What this visitor allowed must work, and there is nobody known to keep out.
+                line = f"{_DIRECTIVE} *"
+            else:
+                self._tell(left_out)
+        return (line + self._report_uri).encode("ascii", "ignore")
 
     def _written(
         self, places: Sequence[_Place], allowed: set[str], covered: set[str]
@@ -275,20 +282,24 @@ class ClosedWorld:
             if (other.path.startswith(place.path) if place.path.endswith("/") else other.path == place.path)
         ]
 
-    def _joined(self, texts: Iterable[str]) -> str:
-        line = _DIRECTIVE
+    def _joined(self, texts: Iterable[str]) -> tuple[str, str]:
+        """Return the directive with all sources that fit, and the first that does not; empty if all do."""
+        line, left_out = _DIRECTIVE, ""
         for text in texts:
-            if len(line) + 1 + len(text) > self._max_sources:
-                if not self._told and self.mode is CspMode.ENFORCE:
-                    self._told = True
-                    logger.warning(
-                        "the Content-Security-Policy is full: places of vendors that a visitor allowed are not in it, "
-                        '%s for one; declare fewer vendors, or set csp = "report"',
-                        text,
-                    )
-                continue
-            line += " " + text
-        return line
+            if len(line) + 1 + len(text) <= self._max_sources:
+                line += " " + text
+            else:
+                left_out = left_out or text
+        return line, left_out
+
+    def _tell(self, left_out: str) -> None:
+        if not self._told:
+            self._told = True
+            logger.warning(
+                "the Content-Security-Policy is full: places that a visitor allowed are not in it, %.100s for one; "
+                'declare fewer vendors, or set csp = "report"',
+                left_out,
+            )
 
 
 def _places_of(vendor: Vendor) -> Iterator[_Place]:

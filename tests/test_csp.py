@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent import csp
-from consent.catalog import Catalog
+from consent.catalog import Catalog, Vendor
 from consent.categories import OPTIONAL, Category
 from consent.choice import Choice
 from consent.csp import MAX_ENFORCED_BYTES, MAX_REPORTED_BYTES, ClosedWorld, named_in, parse
@@ -196,7 +196,7 @@ def test_what_the_site_allows_besides_is_allowed() -> None:
     ("mode", "bound"), [(CspMode.ENFORCE, MAX_ENFORCED_BYTES), (CspMode.REPORT, MAX_REPORTED_BYTES)]
 )
 def test_a_policy_is_bounded(mode: CspMode, bound: int, caplog: pytest.LogCaptureFixture) -> None:
-    """What was named first is in it; who enforces is told once that it is full."""
+    """What was named first is in it; who enforces is told once that it is full, in few words."""
     many = [
         vendor(f"v{n}", Category.TARGETING, *(f"h{m}.v{n}.example" for m in range(3))) for n in range(400)
     ]
@@ -205,12 +205,31 @@ def test_a_policy_is_bounded(mode: CspMode, bound: int, caplog: pytest.LogCaptur
     with caplog.at_level(logging.WARNING, "consent"):
         for key in ("a", "b"):
             (_, value), *_ = world.added(
-                [], deciding(*OPTIONAL), variant=key, seen=("cdn",), secure=True, plain=True
+                [], deciding(*OPTIONAL, v399=False), variant=key, seen=("cdn",), secure=True, plain=True
             )
             assert bound - 200 < len(value) <= bound
             assert b"h0.v0.example *.h0.v0.example h0.v1.example" in value
             assert value.endswith(b"; report-uri /_consent/report; report-to consent-csp")
     assert len(caplog.records) == (mode is CspMode.ENFORCE)
+
+
+def test_a_full_policy_is_open_to_who_allows_everything() -> None:
+    """What was allowed works. Whoever refuses one vendor gets what fits, and everybody where all get the same."""
+    many = tuple(
+        vendor(f"v{n}", Category.TARGETING, *(f"h{m}.v{n}.example" for m in range(3))) for n in range(400)
+    )
+    catalog = Catalog((*VENDORS, *many))
+    everything = deciding(*OPTIONAL)
+
+    def opened(*vendors: Vendor, decision: Decision = everything, for_all: bool = False) -> bool:
+        world = ClosedWorld(catalog, Policy(csp=CspMode.ENFORCE, vendors=vendors), for_all=for_all)
+        (_, value), *_ = world.added([], decision, variant="", seen=(), secure=False, plain=True)
+        return b" *;" in value
+
+    assert opened(*many)
+    assert not opened(*many[:9])
+    assert not opened(*many, decision=deciding(*OPTIONAL, v399=False))
+    assert not opened(*many, for_all=True)
 
 
 def test_what_does_not_fit_leaves_room_for_what_does() -> None:

@@ -82,6 +82,8 @@ class Setup:
         places = set()
         for host, target in (address for page in pages for address in page.benign_addresses):
             places.add(host if host.endswith(".example") else host + target.partition("?")[0])
+            if host.startswith("live."):
+                places.add(f"wss://{host}")
         return Policy(refused=self.refused, csp=self.csp, csp_allow=tuple(sorted(places)))
 
 
