@@ -13,12 +13,11 @@ from urllib.parse import urlsplit
 from consent import codings
 from consent import headers as fields
 from consent.catalog import Catalog
-from consent.codings import Sniffed
 from consent.decision import decide
-from consent.enforcement import Action, PageEnforcement
+from consent.enforcement import Action, Finding, PageEnforcement
 from consent.errors import ConsentError
-from consent.html import Rewriter, XMLRewriter
 from consent.html.urls import PageURL
+from consent.located import Unscreened, located
 from consent.policy import Policy
 from consent.signals import Signals
 
@@ -155,7 +154,7 @@ def _judge(
     """Add what one response holds to ``result``; return ``None`` where it is not a page."""
     parts = urlsplit(url)
     host = response.url.raw_host.decode("ascii").lower().rstrip(".")
-    page = PageEnforcement(
+    page = Unscreened(
         catalog,
         decide(policy, Signals()),
         PageURL(parts.scheme, f"[{host}]" if ":" in host else host, parts.path or "/"),
@@ -168,21 +167,10 @@ def _judge(
         if report is not None:
             result.governed = True
             result.withheld += report
-        content_type = fields.first(headers, b"content-type") or b""
-        rewriter = XMLRewriter if fields.media_type(headers) in fields.XML_TYPES else Rewriter
-        reader = Sniffed(lambda: rewriter(page, max_buffer_bytes=MAX_PAGE_BYTES + 1), content_type)
-        reader.write(body)
-        reader.end()
+        located(body, fields.first(headers, b"content-type") or b"", page, catalog.evidence)
     for finding in page.findings:
-        vendor = finding.vendor
-        item = Item(
-            finding.kind,
-            finding.subject,
-            vendor.id if vendor else None,
-            vendor.name if vendor else finding.subject.partition("/")[0],
-            vendor.category.value if vendor else None,
-        )
-        if vendor is None:
+        item = item_of(finding)
+        if finding.vendor is None:
             result.unclassified.append(item)
         elif finding.action is Action.ALLOWED:
             result.left.append(item)
@@ -193,6 +181,18 @@ def _judge(
         else:
             result.leaked.append(item)
     return page if is_page else None
+
+
+def item_of(finding: Finding) -> Item:
+    """Return what was found, whatever was done about it."""
+    vendor = finding.vendor
+    return Item(
+        finding.kind,
+        finding.subject,
+        vendor.id if vendor else None,
+        vendor.name if vendor else finding.subject.partition("/")[0],
+        vendor.category.value if vendor else None,
+    )
 
 
 def _read_report(body: bytes) -> list[Item] | None:

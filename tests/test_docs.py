@@ -96,6 +96,12 @@ def snippets(*kinds: str) -> list[Any]:
     ]
 
 
+def shown_text(page: str) -> str:
+    """Return the only block of a page that is a program's output."""
+    (text,) = [p.values[0].text for p in snippets("text") if p.values[0].page == page]
+    return str(text)
+
+
 def prose(page: str) -> str:
     """Return a page without its fenced blocks and comments."""
     return _COMMENT.sub("", _FENCE.sub("", TEXT[page]))
@@ -135,7 +141,7 @@ def section(page: str, title: str) -> str:
 def test_every_block_says_what_it_is() -> None:
     """Python is marked as run or not by its info string; TOML says what it is to be loaded as."""
     known = {"python", "python test", "toml policy", "toml vendor", "console", "jinja", "css", "nginx", "js"}
-    known |= {"json", "json receipt", "json choice", "json error", "html", "text"}
+    known |= {"json", "json receipt", "json choice", "json error", "html", "text", "yaml"}
     assert {parameter.values[0].kind for parameter in snippets()} <= known
 
 
@@ -410,8 +416,26 @@ def test_the_error_shown_is_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "consent.toml").write_text('regime = "opt-in"\ndeclare = ["google-analytic"]\n')
     with pytest.raises(ConfigurationError) as told:
         load_policy("consent.toml", load_catalog())
-    (parameter,) = snippets("text")
-    assert parameter.values[0].text == f"{told.value}\n"
+    assert shown_text("docs/configuration.md") == f"{told.value}\n"
+
+
+def test_the_findings_shown_are_real(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command line's page shows what `consent check` says of three such files."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "consent.toml").write_text('declare = ["matomo"]\n')
+    lines = [""] * 31
+    lines[11] = '<script src="https://static.hotjar.com/c/1.js"></script>'
+    lines[30] = "<script>_paq.push(['trackPageView'])</script>"
+    for name, text in (
+        ("templates/base.html", "\n".join(lines)),
+        ("templates/page.html", '{% extends "base.html" %}'),
+        ("static/site.css", 'a {}\n@import url("https://fonts.example.net/css");'),
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    result = CliRunner().invoke(main, ["check", "--policy", "consent.toml", "templates", "static"])
+    assert result.exit_code == 1
+    assert shown_text("docs/cli.md") == result.output
 
 
 def test_the_two_commands_are_what_the_readme_says() -> None:

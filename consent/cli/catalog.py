@@ -138,10 +138,11 @@ def _explained(known: Catalog, thing: str, page_url: str | None) -> list[Explana
         raise click.ClickException(f"{printable(thing)} cannot be read: {error}") from None
     if len(page) > _MAX_PAGE_BYTES:
         raise click.ClickException(f"{printable(thing)} is larger than {_MAX_PAGE_BYTES >> 20} MiB")
-    return explain_page(known, page, _place(page_url))
+    return explain_page(known, page, place(page_url))
 
 
-def _place(url: str | None) -> PageURL:
+def place(url: str | None) -> PageURL:
+    """Return where ``--url`` says that a page is; nowhere where it is not given."""
     if url is None:
         return NOWHERE
     target = resolve(url, NOWHERE) if "//" in url else None

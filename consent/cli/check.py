@@ -1,4 +1,4 @@
-"""``consent check``: what a visitor without consent gets."""
+"""``consent check``: what a visitor without consent gets, and what a site's templates hold."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import click
 
 from consent.catalog import load_catalog
 from consent.check import CheckError, Item, PageCheck, check_pages
+from consent.check_files import FileCheck, PlacedItem, check_file, files_in
+from consent.cli.catalog import place
 from consent.errors import ConfigurationError
 from consent.policy import Policy
 from consent.policy_file import load_policy
@@ -24,37 +26,77 @@ class _Failed(click.ClickException):
 
 
 @click.command()
-@click.argument("urls", nargs=-1, required=True, metavar="URL...")
+@click.argument("targets", nargs=-1, required=True, metavar="URL|FILE|FOLDER...")
 @click.option(
     "--policy",
     "policy_file",
     type=click.Path(path_type=Path, dir_okay=False),
     envvar="CONSENT_POLICY",
-    help="The site's consent.toml, for the vendors and cookies it adds.",
+    show_envvar=True,
+    help="The site's consent.toml, for the vendors it declares, and those and the cookies that it adds.",
 )
+@click.option("--url", "page_url", metavar="URL", help="Where the pages in files will be served.")
+@click.option("--strict", is_flag=True, help="What no catalog entry explains is not accepted either.")
 @click.option("--timeout", default=20.0, show_default=True, help="Seconds to wait for each answer.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a page.")
-def check(urls: tuple[str, ...], policy_file: Path | None, timeout: float, as_json: bool) -> None:
-    """Fetch pages as a visitor without consent and say which trackers are in them.
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a page or file.")
+def check(
+    targets: tuple[str, ...],
+    policy_file: Path | None,
+    page_url: str | None,
+    strict: bool,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Say which trackers are in pages, templates and files.
 
-    Exits with 1 if a page delivers a tracker that needs consent, with 2 if a page cannot be fetched, with 0
-    otherwise. A site that runs the middleware also tells what it withheld.
+    A URL is fetched as a visitor without consent gets it. A site that runs the middleware also tells what it
+    withheld. Files, and the pages, templates, style sheets and scripts in folders, are read: each tracker in them
+    has to be of a vendor that the policy declares.
+
+    Exits with 1 if a page delivers a tracker that needs consent, or a file has one that is not declared, with 2
+    if something cannot be read, with 0 otherwise.
     """
     catalog, policy = load_catalog(), Policy()
+    url = place(page_url)
+    failed = False
+    seen: list[FileCheck] = []
     try:
         if policy_file is not None:
             policy, catalog = load_policy(policy_file, catalog)
-        leaked = 0
-        for page in check_pages(list(urls), catalog=catalog, policy=policy, timeout_seconds=timeout):
-            leaked += len(page.leaked)
-            if as_json:
-                click.echo(json.dumps({**asdict(page), "found": page.found}))
-            else:
-                _print(page)
+        for target in targets:
+            if _is_url(target):
+                for page in check_pages([target], catalog=catalog, policy=policy, timeout_seconds=timeout):
+                    failed |= bool(page.leaked or (strict and page.unclassified))
+                    if as_json:
+                        click.echo(json.dumps({**asdict(page), "found": page.found}))
+                    else:
+                        _print(page)
+                continue
+            path = Path(target)
+            for file in files_in(path) if path.is_dir() else [path]:
+                result = check_file(file, catalog=catalog, policy=policy, url=url)
+                failed |= bool(result.undeclared or (strict and result.unclassified))
+                seen.append(result)
+                if as_json:
+                    click.echo(json.dumps(asdict(result)))
+                else:
+                    _print_file(result)
     except (CheckError, ConfigurationError) as error:
         raise _Failed(_printable(str(error))) from None
-    if leaked:
+    if seen and not as_json:
+        _print_sum(seen)
+    if failed:
         raise SystemExit(1)
+
+
+def _is_url(target: str) -> bool:
+    """Tell whether to fetch ``target``: what is there as a file is read, and what looks like a file is one."""
+    if "://" in target:
+        return True
+    try:
+        return not (target.startswith((".", "/")) or "\\" in target or Path(target).exists())
+    except (OSError, ValueError):
+        return True
 
 
 def _printable(text: str) -> str:
@@ -78,6 +120,40 @@ def _print(page: PageCheck) -> None:
     elif page.leaked:
         click.echo("  The middleware runs, but these got through: please report the page's markup.")
     click.echo()
+
+
+def _print_file(file: FileCheck) -> None:
+    """Print what is in a file in the order of its lines, each as editors and CI find their way by it."""
+    kinds = (
+        (file.undeclared, click.style("not declared", fg="red")),
+        (file.declared, click.style("declared", fg="green")),
+        (file.allowed, "needs no consent"),
+        (file.unclassified, click.style("unclassified", fg="yellow")),
+    )
+    for item, verdict in sorted(
+        ((item, verdict) for items, verdict in kinds for item in items), key=lambda each: each[0].line
+    ):
+        about = f"{item.name} ({item.category})" if item.category else "unknown"
+        what = _printable(f"{about} {item.kind} {item.subject}")
+        click.echo(f"{_printable(file.file)}:{item.line}: {what}: {verdict}{_remedy(item, file)}")
+
+
+def _remedy(item: PlacedItem, file: FileCheck) -> str:
+    if item not in file.undeclared:
+        return ""
+    return f': add "{item.vendor}" to "declare" in the policy, or take it out'
+
+
+def _print_sum(files: list[FileCheck]) -> None:
+    undeclared, declared, unclassified = (
+        sum(len(getattr(file, kind)) for file in files) for kind in ("undeclared", "declared", "unclassified")
+    )
+    trackers = "tracker" if undeclared + declared == 1 else "trackers"
+    count = "1 file" if len(files) == 1 else f"{len(files)} files"
+    click.echo(
+        f"{count}: {undeclared + declared} {trackers} found, {declared} declared, {undeclared} not declared, "
+        f"{unclassified} unclassified"
+    )
 
 
 def _section(title: str, items: Iterable[Item], *, fg: str | None = None) -> None:

@@ -1,0 +1,148 @@
+"""Reading a whole page, style sheet or script as the middleware does, with the line of everything found in it."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from consent.catalog import Vendor
+from consent.catalog.evidence import Evidence
+from consent.codings import Sniffed
+from consent.enforcement import Finding, PageEnforcement
+from consent.headers import XML_TYPES, media_type_of
+from consent.html.elements import JAVASCRIPT_TYPES
+from consent.html.placing import PlacedRewriter, PlacedXMLRewriter
+from consent.own_files import OwnFile, file_kind
+
+INLINE = "inline script"
+
+
+class Located(NamedTuple):
+    """One finding, and where it is."""
+
+    line: int
+    """1-based. Where something can only be told to be somewhere in an element, the line in which that begins."""
+    finding: Finding
+
+
+class Unscreened(PageEnforcement):
+    """Is asked about everything on the page, in its order, so that each finding has its place."""
+
+    skip = None
+
+
+def located(data: bytes, content_type: bytes, page: Unscreened, evidence: Evidence) -> list[Located]:
+    """Return what is found in a body, in the order in which it was judged.
+
+    Args:
+        data: the whole of it, in no content coding.
+        content_type: as a server would send it: a page's, a style sheet's, a script's.
+        page: judges, and has the findings afterwards too.
+        evidence: the catalog's.
+
+    Raises:
+        Exception: it cannot be read: a tag without an end, a file that is too long.
+    """
+    text = _Text()
+    sniffed = Sniffed(lambda: text, content_type)
+    sniffed.write(data)
+    sniffed.end()
+    data = b"".join(text.pieces)
+    places = _Places(data, page)
+    if file_kind(content_type):
+        _judge_file(data, content_type, page, evidence)
+        places.note(0, len(data))
+        imported = {_id(each) for each in places.found if each.finding.kind != INLINE}
+        # A script that imports something of a vendor is known by that already.
+        return [each for each in places.found if each.finding.kind != INLINE or _id(each) not in imported]
+    kind = PlacedXMLRewriter if media_type_of(content_type) in XML_TYPES else PlacedRewriter
+    rewriter = kind(page, max_buffer_bytes=len(data) + 1)
+    rewriter.placed = lambda start, end: places.note(len(data) + start, len(data) + end)
+    rewriter.write(data)
+    rewriter.end()
+    places.note(len(data), len(data))
+    return places.found
+
+
+def _id(each: Located) -> str:
+    return each.finding.vendor.id if each.finding.vendor else ""
+
+
+class _Text:
+    """Collects what is read of a page, in bytes that agree with ASCII."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def write(self, chunk: bytes) -> bytes:
+        self.pieces.append(chunk)
+        return b""
+
+    def end(self) -> bytes:
+        return b""
+
+
+def _judge_file(data: bytes, content_type: bytes, page: PageEnforcement, evidence: Evidence) -> None:
+    def failed(error: Exception) -> bool:
+        raise error
+
+    file = OwnFile(b"%b; charset=utf-8" % file_kind(content_type), (), page, evidence)
+    file.add(data)
+    file.judged(failed)
+    if file_kind(content_type) in JAVASCRIPT_TYPES:
+        page.refuses_script(data.decode("utf-8", "surrogateescape"))
+
+
+class _Places:
+    """Finds the lines of what is found.
+
+    The rewriter says which piece of markup something is in. Within it, the host is searched for, or the code that
+    is a vendor's snippet.
+    """
+
+    def __init__(self, data: bytes, page: PageEnforcement) -> None:
+        self._data = data
+        self._page = page
+        self._seen = len(page.findings)
+        self._line_at = (0, 1)
+        self.found: list[Located] = []
+
+    def note(self, start: int, end: int) -> None:
+        """Take note that everything found since the last time is between the two places."""
+        new = self._page.findings[self._seen :]
+        if not new:
+            return
+        self._seen += len(new)
+        piece = self._data[start:end].lower()
+        behind: dict[bytes, int] = {}
+        for finding in new:
+            if finding.kind == INLINE:
+                at = _snippet(self._data[start:end], finding.vendor)
+            else:
+                host = finding.subject.partition("/")[0].encode("utf-8", "replace")
+                at = piece.find(host, behind.get(host, 0))
+                if at >= 0:
+                    behind[host] = at + 1
+                else:
+                    at = piece.find(host)
+            self.found.append(Located(self._line(start + max(at, 0)), finding))
+
+    def _line(self, place: int) -> int:
+        at, line = self._line_at
+        if place < at:
+            at, line = 0, 1
+        line += self._data.count(b"\n", at, place)
+        self._line_at = place, line
+        return line
+
+
+def _snippet(piece: bytes, vendor: Vendor | None) -> int:
+    """Return where the code is that a vendor's snippet was recognised by; -1 where nobody can tell."""
+    if vendor is None:
+        return -1
+    for inline in vendor.inline:
+        if match := re.search(inline.pattern.encode(), piece):
+            return match.start()
+    piece = piece.lower()
+    hosts = {*vendor.hosts, *(url.partition("/")[0] for url in vendor.urls)}
+    return min((at for host in hosts if (at := piece.find(host.encode())) >= 0), default=-1)
