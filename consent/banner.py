@@ -237,6 +237,11 @@ class Banner:
         nonce_attribute = f' nonce="{escape(nonce)}"' if nonce else ""
         return rendered.fill(_encoded(escape(return_to)), _encoded(nonce_attribute))
 
+    def pieces(self, decision: Decision) -> tuple[bytes, ...]:
+        """Return what :meth:`markup` returns without a nonce, cut where it has ``return_to``, escaped."""
+        mark = self._return_to_mark.encode()
+        return tuple(self._for(decision)[0].fill(mark, b"").split(mark))
+
     def shown_text(self, decision: Decision) -> Shown:
         """Return the text that :meth:`markup` shows for ``decision``, as evidence: nothing in it is personal.
 

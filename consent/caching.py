@@ -10,19 +10,20 @@ is a piece of one by what it is, not by who asks for it, since the cache does no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 
-from starlette.types import Message, Scope, Send
+from starlette.types import Message
 
 from consent import headers as fields
 from consent.decision import Decision, decide
 from consent.enforcement import PageEnforcement
-from consent.policy import Policy, Regime
-from consent.response import GovernedResponse, Ruling, Site
+from consent.policy import CacheMode, Policy, Regime
+from consent.response import GovernedResponse
 from consent.signals import Signals
-from consent.variant_cookie import KEY_HEADER, VariantCookie
+from consent.variant_cookie import KEY_HEADER
 
 # A browser keeps one page for all its answers, so it has to ask again each time.
 _NOT_FOR_BROWSERS = frozenset(
@@ -50,36 +51,24 @@ BY_ALL = fields.Caching((), True, lambda directives: directives)
 class _SharedResponse(GovernedResponse):
     """What both modes ask of a response."""
 
+    _has_editions = False
     _sets_cookie = False
-
-    def __init__(
-        self,
-        site: Site,
-        scope: Scope,
-        headers: fields.Headers,
-        ruling: Ruling,
-        send: Send,
-        *,
-        decision: Decision,
-    ) -> None:
-        super().__init__(site, scope, headers, ruling, send)
-        self._decision = decision
 
     @cached_property
     def _own_judge(self) -> PageEnforcement:
         """Judges what is for this visitor only."""
-        return self._judge(self._decision)
+        return self._judge(self.request.ruling.own)
 
     def _governed(self, headers: fields.Headers) -> fields.Headers:
         self._sets_cookie |= any(key.lower() == b"set-cookie" for key, _ in headers)
-        return fields.governed(headers, self._enforcement(), now=self._now, cookies=self._own_judge)
+        return fields.governed(headers, self._enforcement(), now=self.request.now, cookies=self._own_judge)
 
     def _redirect(self, headers: fields.Headers, location: str) -> tuple[fields.Headers, bool]:
         # Whoever asks: the cache would give it to everybody.
         refused = self._own_judge.refuses_url("redirect", location)
         if self._own_judge.decided:
             headers = fields.personal(headers, names=fields.REDIRECT_DECIDING_FIELDS)
-        return headers, refused and self._loads
+        return headers, refused and self.request.is_loaded
 
     def _passing(self, message: Message) -> Message:
         if not self._sets_cookie and not self._depends(message["status"]):
@@ -98,7 +87,7 @@ class _SharedResponse(GovernedResponse):
         return (
             self._sets_cookie
             or not _NOT_SHARED.isdisjoint(directives)
-            or (b"authorization" in self.by_name and _PUBLIC.isdisjoint(directives))
+            or (b"authorization" in self.request.by_name and _PUBLIC.isdisjoint(directives))
             or any(key.lower() in _POLICIES and b"'nonce-" in value.lower() for key, value in headers)
         )
 
@@ -106,25 +95,15 @@ class _SharedResponse(GovernedResponse):
 class VariantResponse(_SharedResponse):
     """A response in the mode ``variant``."""
 
-    def __init__(
-        self,
-        site: Site,
-        scope: Scope,
-        headers: fields.Headers,
-        ruling: Ruling,
-        send: Send,
-        *,
-        cookie: VariantCookie,
-    ) -> None:
-        super().__init__(site, scope, headers, ruling, send, decision=ruling.decision)
-        self._cookie = cookie
-
     def _rewritten(self, headers: fields.Headers) -> fields.Headers:
         if not self._is_misfiled:
-            return super()._rewritten(_with_expiry_as_age(headers, now=self._now))
-        secure = self._scope.get("scheme") == "https"
-        cookies = fields.lines(self._scope["headers"], b"cookie")
-        correction = self._cookie.correction(self._decision, cookies, secure=secure, now=self._now)
+            return super()._rewritten(_with_expiry_as_age(headers, now=self.request.now))
+        correction = self._site.companion.correction(
+            self.request.ruling.own,
+            fields.lines(self.request.scope["headers"], b"cookie"),
+            secure=self.request.is_secure,
+            now=self.request.now,
+        )
         rewritten = super()._rewritten(headers)
         return rewritten if correction is None else [*rewritten, (b"set-cookie", correction)]
 
@@ -134,38 +113,27 @@ class VariantResponse(_SharedResponse):
     def _caching(self, headers: fields.Headers) -> fields.Caching:
         if self._is_misfiled:
             return fields.BY_NOBODY
-        asked = KEY_HEADER in self.by_name
+        asked = KEY_HEADER in self.request.by_name
         return BY_VARIANT if asked and not self._is_personal(headers) else fields.BY_VISITOR
 
     @cached_property
     def _is_misfiled(self) -> bool:
         """Whether a cache would keep the answer under a key that is not that of the decision."""
-        asked = self.by_name.get(KEY_HEADER)
-        return asked is not None and asked.decode("latin-1") != self._cookie.key(self._decision)
+        asked = self.request.by_name.get(KEY_HEADER)
+        return asked is not None and asked.decode("latin-1") != self._site.companion.key(
+            self.request.ruling.own
+        )
 
 
 class UniformResponse(_SharedResponse):
     """A response in the mode ``uniform``.
 
-    The site's own files pass: what is taken out of one, the guard could give back to nobody.
-
-    Args:
-        uniform: for `uniform_decision`. The visitor's own decision is for what nobody else gets.
+    Its ruling is by `uniform_decision`. The visitor's own decision is for what nobody else gets. The site's own
+    files pass: what is taken out of one, the guard could give back to nobody.
     """
 
     _judges_files = False
-
-    def __init__(
-        self,
-        site: Site,
-        scope: Scope,
-        headers: fields.Headers,
-        ruling: Ruling,
-        send: Send,
-        *,
-        uniform: Ruling,
-    ) -> None:
-        super().__init__(site, scope, headers, uniform, send, decision=ruling.decision)
+    _tells_missing = False
 
     def _caching(self, headers: fields.Headers) -> fields.Caching:
         return fields.BY_VISITOR if self._is_personal(headers) else BY_ALL
@@ -173,12 +141,16 @@ class UniformResponse(_SharedResponse):
     def _is_framed(self) -> bool:
         return False
 
-    def _obeys(self, destination: bytes | None) -> bool:
+    def _obeys(self) -> bool:
         return True
 
-    def _missing(self) -> frozenset[str]:
-        # Another page would not have it either.
-        return frozenset()
+
+RESPONSES: Mapping[CacheMode, type[GovernedResponse]] = {
+    CacheMode.PER_VISITOR: GovernedResponse,
+    CacheMode.VARIANT: VariantResponse,
+    CacheMode.UNIFORM: UniformResponse,
+}
+"""What a response is made of in each mode."""
 
 
 def _with_expiry_as_age(headers: fields.Headers, *, now: int) -> fields.Headers:

@@ -353,6 +353,7 @@ _PRESCAN = re.compile(
 )
 _PRESCAN_BYTES = 1024  # HTML Standard, section 13.2.3.2
 _BOMS = {codecs.BOM_UTF8: "", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_BOM_BEGINNINGS = frozenset(bom[:length] for bom in _BOMS for length in (0, 1))
 _ISO_2022_JP = "iso-2022-jp"
 
 # The labels of the encodings in which a "<" may be something else than the byte 0x3C, or the byte 0x3C
@@ -513,7 +514,9 @@ class Sniffed:
 
     def _choose(self, head: bytes) -> Stream:
         inner = self._make()
-        marked = next((encoding for bom, encoding in _BOMS.items() if head.startswith(bom)), None)
+        marked = None
+        if head[:1] in _BOM_BEGINNINGS:
+            marked = next((encoding for bom, encoding in _BOMS.items() if head.startswith(bom)), None)
         if marked is None and self._declared is None:
             return _Undeclared(inner)
         encoding = _UNLIKE_ASCII.get(self._declared or b"") if marked is None else marked
@@ -524,7 +527,9 @@ class Sniffed:
     def write(self, chunk: bytes) -> bytes:
         if self._inner is None:
             self._head += chunk
-            if any(len(self._head) < len(bom) and bom.startswith(self._head) for bom in _BOMS):
+            if self._head[:1] in _BOM_BEGINNINGS and any(
+                len(self._head) < len(bom) and bom.startswith(self._head) for bom in _BOMS
+            ):
                 return b""
             self._inner = self._choose(self._head)
             chunk, self._head = self._head, b""

@@ -377,6 +377,39 @@ _AD_FEATURES = (
 _NO_AD_FEATURES = ", ".join(f"{feature}=()" for feature in _AD_FEATURES).encode("ascii")
 
 
+_MATTERS_IN_PAGE = (
+    GOVERNED
+    | _ABOUT_OLD_BYTES
+    | _FOR_SHARED_CACHES
+    | {
+        b"cache-control",
+        b"content-disposition",
+        b"content-encoding",
+        b"content-type",
+        b"etag",
+        b"permissions-policy",
+        b"vary",
+    }
+)
+PLAIN_NAMES = {b"content-length", b"content-type"}
+"""Names, as they are written, of fields that need no more done to them in a page than to lose the old length: those
+met so far, up to a bound."""
+_MAX_PLAIN_NAMES = 256
+_LONGEST_PLAIN_NAME = 64
+
+
+def is_plain_page(headers: Headers) -> bool:
+    """Tell whether a page's fields say nothing about what :func:`rewritten` and others have to say of it."""
+    for name, _ in headers:
+        if name not in PLAIN_NAMES:
+            lower = name.lower()
+            if lower in _MATTERS_IN_PAGE or lower.endswith(b"-cdn-cache-control"):
+                return False
+            if len(PLAIN_NAMES) < _MAX_PLAIN_NAMES and len(name) <= _LONGEST_PLAIN_NAME:
+                PLAIN_NAMES.add(name)
+    return True
+
+
 class Caching(NamedTuple):
     """Who may keep a page, and for whom: what becomes of the fields that say so."""
 

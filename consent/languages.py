@@ -68,6 +68,11 @@ class Languages:
         """The texts of each language by its tag, the default first."""
         return self._texts
 
+    @property
+    def depend_on_path(self) -> bool:
+        """Whether some pages' addresses settle it, and others' do not, or otherwise."""
+        return bool(self._paths)
+
     def settled(self, path: str) -> str | None:
         """Return the language of the page at ``path``, decoded; ``None`` where it depends on who asks."""
         for prefix, tag in self._paths:

@@ -19,7 +19,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from consent import headers as fields
 from consent import request_fields
 from consent.banner import Banner
-from consent.caching import UniformResponse, VariantResponse, uniform_decision
+from consent.body_kind import PLAIN_TYPES
+from consent.caching import RESPONSES, uniform_decision
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL
 from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie
@@ -32,8 +33,10 @@ from consent.guard import Guard
 from consent.inventory import Inventory
 from consent.placeholder import Placeholders
 from consent.policy import CacheMode, Policy, Refused
-from consent.response import FRAMED, PLAIN_TYPES, GovernedResponse, Ruling, Site
+from consent.request import FRAMED
+from consent.response import GovernedResponse
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
+from consent.site import EditionShelf, Ruling, Site
 from consent.variant_cookie import VariantCookie
 
 __all__ = ["EnforcingMiddleware", "OnError"]
@@ -114,6 +117,7 @@ class EnforcingMiddleware:
             refused=Refused.HOLD if policy.cache is CacheMode.UNIFORM else policy.refused,
             placeholders=placeholders,
             csp=csp,
+            companion=VariantCookie(cookie, policy, catalog),
             inventory=inventory or Inventory(),
             enforcement=enforcement or EnforcementLog(policy.site, policy.version),
             clock=clock,
@@ -124,22 +128,17 @@ class EnforcingMiddleware:
         self._policy_version = policy.version
         self._cookie = cookie
         self._cookie_name = cookie.name.encode()
-        self._companion_name = VariantCookie.name_beside(cookie).encode()
+        self._companion_name = self._site.companion.name.encode()
         self._max_age = policy.choice_days * _DAY
         self._prefix = prefix + "/"
         self._own_folders = (self._prefix, "/.well-known/dnt/")
+        self._uniform = uniform_decision(policy) if policy.cache is CacheMode.UNIFORM else None
+        self._shelf = EditionShelf()
         # Without a choice there are few decisions; with one, each visitor has their own.
         self._silent: dict[tuple[bool, bool | None], Ruling] = {}
         self._unasked = self._silence(gpc=False, dnt=None)
         self._chosen: dict[bytes | tuple[bytes | None, bool, bool | None] | None, Known[Ruling]] = {}
-        self._respond: Callable[..., GovernedResponse] = partial(GovernedResponse, self._site)
-        self._uniform: Ruling | None = None
-        if policy.cache is CacheMode.VARIANT:
-            own = VariantCookie(cookie, policy, catalog)
-            self._respond = partial(VariantResponse, self._site, cookie=own)
-        elif policy.cache is CacheMode.UNIFORM:
-            self._uniform = self._ruling(uniform_decision(policy))
-            self._respond = partial(UniformResponse, self._site, uniform=self._uniform)
+        self._respond: Callable[..., GovernedResponse] = partial(RESPONSES[policy.cache], self._site)
         # Where the app is mounted, as far as that was looked at.
         self._roots = {""}
         self.enter: ASGIApp = entrance(
@@ -153,7 +152,7 @@ class EnforcingMiddleware:
             elsewhere=(self._prefix, "/.well-known/"),
             bypasses=_BYPASSES,
             fields=fields.RESPONSE,
-            silence=Known(-inf, inf, self._unasked, self._shown(self._unasked)),
+            silence=self._known(self._unasked, -inf, inf),
             chosen=self._chosen,
             clock=clock,
         )
@@ -186,7 +185,7 @@ class EnforcingMiddleware:
             if len(self._chosen) >= _MAX_REMEMBERED:
                 self._chosen.clear()
             begins, ends = choice.made_at - CLOCK_SKEW_SECONDS, choice.made_at + self._max_age
-            self._chosen[key] = Known(begins, ends, ruling, self._shown(ruling))
+            self._chosen[key] = self._known(ruling, begins, ends)
         return ruling
 
     def _silence(self, gpc: bool, dnt: bool | None) -> Ruling:
@@ -195,14 +194,21 @@ class EnforcingMiddleware:
             ruling = self._silent[gpc, dnt] = self._decide(Signals(gpc=gpc, dnt=dnt))
         return ruling
 
-    def _shown(self, ruling: Ruling) -> Decision:
-        """Return the decision that the app is shown: where everybody gets the same page, that of this page."""
-        return (self._uniform or ruling).decision
+    def _known(self, ruling: Ruling, begins: float, ends: float) -> Known[Ruling]:
+        return Known(begins, ends, ruling, ruling.decision)
 
     def _decide(self, signals: Signals) -> Ruling:
-        return self._ruling(decide(self._policy, signals))
+        own = decide(self._policy, signals)
+        # Where everybody gets the same page, the app is shown the decision of this page.
+        decision = self._uniform or own
+        variant = self._variant(decision)
+        signals = decision.signals
+        # The same answer from others makes the same pages.
+        key = variant, signals.choice_state, signals.choice and signals.choice.granted
+        return Ruling(decision, variant, own=own, editions=self._shelf.editions(key))
 
-    def _ruling(self, decision: Decision) -> Ruling:
+    def _variant(self, decision: Decision) -> str:
+        """Name the variant of pages that visitors with this decision get."""
         signals = decision.signals
         # All that shows in what is inserted, or decides what is removed.
         seen = (
@@ -222,7 +228,7 @@ class EnforcingMiddleware:
             self._site.refused,
             self._site.placeholders and self._site.placeholders.version,
         )
-        return Ruling(decision, "c-" + sha256(repr(seen).encode()).hexdigest()[:12])
+        return "c-" + sha256(repr(seen).encode()).hexdigest()[:12]
 
     @property
     def failures(self) -> Failures:
@@ -261,21 +267,21 @@ class EnforcingMiddleware:
         path: str = scope["path"]
         inner = dict(scope)
         # One dictionary per request, shared by all that handle it.
-        inner.setdefault("state", {})["consent"] = self._shown(ruling)
+        inner.setdefault("state", {})["consent"] = ruling.decision
         if path.startswith(self._own_folders) or path == "/.well-known/gpc.json":
             return self._endpoints, inner, send
         if (root := scope.get("root_path")) and root not in self._roots:
             self._check_place(scope)
         response = self._respond(scope, headers, ruling, send)
         if seen & request_fields.MAY_NEED_CHANGES:
-            by_name = response.by_name
+            by_name = response.request.by_name
             may_be_page = by_name.get(b"sec-fetch-dest") in _PAGES and _path_may_be_html(path)
             inner["headers"] = request_fields.request_headers(
                 headers,
                 by_name,
                 method=scope["method"],
                 # Which language it is in is only looked up for who has a page of ours.
-                variant=response.variant if b"~c-" in by_name.get(b"if-none-match", b"") else "c-",
+                variant=response.request.variant if b"~c-" in by_name.get(b"if-none-match", b"") else "c-",
                 may_be_page=may_be_page,
                 asks_for_page=may_be_page and b"html" in by_name.get(b"accept", b""),
             )

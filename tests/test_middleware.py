@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from consent import middleware, response
+from consent import middleware, page_body
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal
 from consent.codings import BrokenCoding
@@ -1328,7 +1328,7 @@ def test_when_the_rewriter_fails_the_rest_is_withheld_or_passes(
     with caplog.at_level(logging.ERROR, "consent"):
         app = around(answering(*chunks, headers=headers), on_error=on_error)
         for _ in range(2):
-            monkeypatch.setattr(response, "Rewriter", _Failing(error))
+            monkeypatch.setattr(page_body, "Rewriter", _Failing(error))
             answer = ask(app, "/page")
     assert answer.status == 200
     body = gzip.decompress(answer.body) if coding else answer.body
@@ -1346,7 +1346,7 @@ def test_when_the_end_of_a_page_fails_the_answer_still_ends(
     on_error: OnError, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the right length."""
-    monkeypatch.setattr(response, "Rewriter", _Failing(RuntimeError("at the end")))
+    monkeypatch.setattr(page_body, "Rewriter", _Failing(RuntimeError("at the end")))
     answer = ask(around(answering(b"<p>One"), on_error=on_error))
     assert (answer.status, answer.body) == (200, b"<p>One")
     assert answer.header("content-length") == "6"
@@ -1383,7 +1383,7 @@ def test_a_banner_that_fails_costs_no_page(cookie: dict[str, str], monkeypatch: 
         raise RuntimeError("no banner")
 
     app = around(answering(HEAD, BODY, END))
-    monkeypatch.setattr("consent.banner.Banner.markup", broken)
+    monkeypatch.setattr("consent.banner.Banner.pieces", broken)
     answer = ask(app, headers=cookie)
     assert (answer.status, answer.body) == (200, HEAD + BODY)
     assert app.failures.counts == {Failure.DEFECT: 1}
