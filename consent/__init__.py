@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 from consent.catalog import Catalog, Vendor, load_catalog
 from consent.categories import Category
 from consent.decision import Decision, Reason
+from consent.declaration import CookieDeclaration
 from consent.errors import ConfigurationError, ConsentError
 from consent.mount import ConsentMiddleware
 from consent.policy import Policy, Regime
@@ -23,6 +24,7 @@ __all__ = [
     "ConfigurationError",
     "ConsentError",
     "ConsentMiddleware",
+    "CookieDeclaration",
     "Decision",
     "Policy",
     "Reason",

@@ -8,8 +8,9 @@ from __future__ import annotations
 import copy
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from enum import Enum, auto
 from functools import cached_property
 from hashlib import sha256
@@ -29,6 +30,7 @@ from consent.errors import ConfigurationError
 from consent.languages import Languages
 from consent.minify import minified_stylesheet
 from consent.policy import Policy, Regime
+from consent.services import CategoryServices, services
 from consent.signals import ChoiceState, Signals
 from consent.templates import Templates, template_in
 from consent.texts import Texts
@@ -137,6 +139,7 @@ class Banner:
         templates: A site's own folder; a template or a language file in it goes before the built-in one.
         cookie_name: Name of the cookie that keeps the choice, as visitors are told it.
         companion_name: Name of the readable one that is set with it, if any.
+        in_force_since: The day of the policy's version, as the cookie declaration gives it; ``None``: it gives none.
 
     Raises:
         ConfigurationError: a template or a text is missing or wrong. Every template is rendered here once, and
@@ -151,6 +154,7 @@ class Banner:
         templates: Path | None = None,
         cookie_name: str = "consent",
         companion_name: str = "",
+        in_force_since: date | None = None,
     ) -> None:
         if _PREFIX.fullmatch(prefix) is None:
             raise ConfigurationError(
@@ -163,7 +167,8 @@ class Banner:
         self.static: Mapping[str, StaticFile] = _load_static(asset_dir("static"))
         self._policy = policy
         self._cookie_name = cookie_name
-        self._companion_name = companion_name
+        self._choice_cookies = {cookie_name: True} | ({companion_name: False} if companion_name else {})
+        self._in_force_since = in_force_since
         # Unguessable, so that no text, policy or address can contain what is replaced per request.
         self._return_to_mark = secrets.token_hex(16)
         self._nonce_mark = secrets.token_hex(16)
@@ -178,6 +183,8 @@ class Banner:
         silence = decide(policy, Signals())
         self.markup(silence, return_to="/", nonce=None)
         self.choices_page(silence, return_to="/")
+        self.declaration_page()
+        self.declaration()
         self.error_page("error_not_found")
         self.explanation(silence, ())
         wordings = [sorted(texts.entries.items()) for texts in self.languages.offered.values()]
@@ -192,6 +199,8 @@ class Banner:
         self._inline = {category: self.texts[f"{_key(category)}_inline"] for category in OPTIONAL}
         self._template = self.template("banner.html")
         self._choices = self.template("choices.html")
+        self._declaration_page = self.template("declaration.html")
+        self._declaration = self.template("declaration_part.html")
         self._error = self.template("error.html")
         self._explanation = self.template("explanation.html")
 
@@ -276,6 +285,26 @@ class Banner:
             stay=True,
         )
         return page.encode()
+
+    def declaration_page(self, seen: Iterable[Vendor] = ()) -> bytes:
+        """Return the cookie declaration as a page.
+
+        Args:
+            seen: Vendors that were seen in the site's pages, to be told of although the policy does not declare them.
+        """
+        return self._declaration_page.render(declared=self._services(seen)).encode()
+
+    def declaration(self, seen: Iterable[Vendor] = (), *, nonce: str = "") -> Markup:
+        """Return the cookie declaration as a part of a page of the site.
+
+        Args:
+            seen: As for :meth:`declaration_page`.
+            nonce: The page's CSP nonce, for the stylesheets.
+        """
+        return Markup(self._declaration.render(declared=self._services(seen), nonce=nonce))  # noqa: S704
+
+    def _services(self, seen: Iterable[Vendor]) -> tuple[CategoryServices, ...]:
+        return services(self._policy, self.texts, self._choice_cookies, seen)
 
     def error_page(self, message: str) -> bytes:
         """Return a small page that says what went wrong; ``message`` is the key of a text."""
@@ -515,68 +544,13 @@ class Banner:
             "stylesheet_url": self.stylesheet_url,
             "pages_stylesheet_url": self._static_url("pages.css"),
             "explanation_stylesheet_url": self._static_url("explanation.css"),
-            "categories": [self._category(category) for category in Category],
+            "declaration_url": f"{self.prefix}/cookies?language={texts.language}",
+            "in_force_since": self._in_force_since,
+            "categories": services(policy, texts, self._choice_cookies),
             # The catalog is written in English: WCAG 3.1.2, language of parts.
             "catalog_lang": "" if in_english else Markup(' lang="en" dir="ltr"'),
             "duration": texts.fill("duration", days=policy.choice_days, cookie=self._cookie_name),
         }
-
-    def _category(self, category: Category) -> dict[str, object]:
-        texts, policy = self.texts, self._policy
-        own = [
-            {"name": cookie.name, "purpose": cookie.purpose, "kept": self._kept(cookie.lifetime)}
-            for cookie in policy.own_cookies
-            if cookie.category is category
-        ]
-        if category is Category.STRICTLY_NECESSARY:
-            lifetime = texts.fill("choice_cookie_lifetime", days=policy.choice_days)
-            own[:0] = [
-                {
-                    "name": name,
-                    "purpose": texts["choice_cookie_purpose"],
-                    "kept": texts.fill("kept", lifetime=lifetime),
-                }
-                for name in (self._cookie_name, self._companion_name)
-                if name
-            ]
-        vendors = [self._vendor(vendor) for vendor in policy.vendors if vendor.category is category]
-        return {
-            "id": category,
-            "optional": category in OPTIONAL,
-            "title": texts[_key(category)],
-            "about": texts[f"{_key(category)}_about"],
-            "own_cookies": own,
-            "vendors": vendors,
-            "count": len(vendors) + bool(own),
-        }
-
-    def _vendor(self, vendor: Vendor) -> dict[str, object]:
-        texts = self.texts
-        kept = [
-            {"name": cookie.name, "purpose": cookie.purpose, "kept": self._kept(cookie.lifetime)}
-            for cookie in vendor.cookies
-        ]
-        kept += [
-            {"name": storage.key, "purpose": storage.purpose, "kept": texts["kept_storage"]}
-            if storage.area != "session"
-            else {"name": storage.key, "purpose": storage.purpose, "kept": texts["kept_session"]}
-            for storage in vendor.storage
-        ]
-        return {
-            "id": vendor.id,
-            "name": vendor.name,
-            "company": texts.fill(
-                "company_country", company=vendor.company, country=texts.country(vendor.country)
-            ),
-            "about": vendor.about,
-            "kept": kept,
-            "privacy_url": vendor.privacy_url,
-        }
-
-    def _kept(self, lifetime: str) -> str:
-        if lifetime == "session":
-            return self.texts["kept_session"]
-        return self.texts.fill("kept", lifetime=lifetime)
 
     def template(self, name: str) -> Template:
         """Return one of the templates, the site's own before the built-in ones, with what all of them may use."""

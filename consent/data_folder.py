@@ -8,6 +8,7 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from secrets import token_hex
 
@@ -18,6 +19,7 @@ DEFAULT_FOLDER = "consent-data"
 """Where a site's data folder is unless it says otherwise, in the working directory."""
 
 _KEYS = "keys"
+_VERSION = "policy-version"
 _KEY = re.compile(rb"[0-9a-f]{64}")
 _MAX_KEYS_BYTES = 64 * 1024
 _MAX_KEYS = 100
@@ -103,6 +105,32 @@ class DataFolder:
             wrapping=tuple(key for kind, key in lines if kind == "wrap"),
             index=next(key for kind, key in lines if kind == "index"),
         )
+
+    def in_force_since(self, version: str, today: date) -> date | None:
+        """Return the day since when this version of the policy is in force here, as far as the folder knows.
+
+        Where it had another version, or none, that is ``today``, from now on. Days are in UTC. Where the folder cannot
+        be written it is not known: ``None``.
+
+        Raises:
+            ConfigurationError: the note of it is none, or others may write into the folder.
+        """
+        path = self.path / _VERSION
+        try:
+            self._create()
+            with self._locked() as folder:
+                noted = path.read_bytes()[:100].decode("latin-1") if path.exists() else ""
+                known, _, day = noted.strip().partition(" ")
+                if known == version:
+                    return date.fromisoformat(day)
+                _write_new(folder, _VERSION, f"{version} {today.isoformat()}\n".encode())
+        except ValueError:
+            raise ConfigurationError(
+                "this notes no day of a version: remove the file", source=str(path)
+            ) from None
+        except OSError:
+            return None
+        return today
 
     def _lines(self, path: Path, parse: _Parse, new: Callable[[], bytes]) -> Sequence[tuple[str, bytes]]:
         """Return the keys in a file; make folder and file where they are missing."""

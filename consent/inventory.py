@@ -118,6 +118,8 @@ class Inventory:
         self._vendors: dict[Source, dict[str, None]] = {source: {} for source in Source}
         self.seen: Sequence[str] = ()
         """The ids of all vendors ever seen, those in responses first. Another object when there is a new one."""
+        self.seen_in_pages: Sequence[str] = ()
+        """The same of responses alone: nobody but the site says what is in them."""
         self.turned_away = 0
         """Sightings for which there was no room."""
 
@@ -184,6 +186,8 @@ class Inventory:
                 known[vendor] = None
                 seen = tuple(dict.fromkeys(v for met in self._vendors.values() for v in met))
                 self.seen = seen if seen != self.seen else self.seen
+                if source is Source.RESPONSE:
+                    self.seen_in_pages = tuple(known)
 
 
 @lru_cache(maxsize=1024)

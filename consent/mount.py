@@ -13,23 +13,18 @@ from typing import get_args
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from consent.banner import Banner
-from consent.catalog import load_catalog
-from consent.choice_cookie import ChoiceCookie
 from consent.csp import ClosedWorld
-from consent.data_folder import DEFAULT_FOLDER, DataFolder
 from consent.enforcement_log import EnforcementLog, EnforcementStore
 from consent.errors import ConfigurationError, StoreError
 from consent.guard import Guard
 from consent.middleware import EnforcingMiddleware, OnError
 from consent.placeholder import Placeholders
-from consent.policy import CacheMode, CspMode, Embeds, Policy, own_cookie_vendors
-from consent.policy_file import load_policy, locate_in_policy
+from consent.policy import CacheMode, CspMode, Embeds, Policy
 from consent.receipts_database import ReceiptsDatabase
 from consent.reports import Reports
+from consent.settings import Settings
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
 from consent.store import Ledger, Store
-from consent.variant_cookie import VariantCookie
 from consent.visitor import VisitorEndpoints
 
 logger = logging.getLogger("consent")
@@ -87,31 +82,9 @@ class ConsentMiddleware:
         on_error: OnError | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        catalog = load_catalog()
-        path = None
-        if isinstance(policy, Policy):
-            catalog = catalog.with_vendors((*policy.vendors, *own_cookie_vendors(policy)))
-        else:
-            path = policy or os.environ.get("CONSENT_POLICY")
-            policy, catalog = load_policy(path, catalog) if path else (Policy(), catalog)
-        prefix = prefix or os.environ.get("CONSENT_PREFIX") or "/_consent"
-        folder = DataFolder(data or os.environ.get("CONSENT_DATA") or DEFAULT_FOLDER)
-        own_templates = templates or os.environ.get("CONSENT_TEMPLATES")
-        cookie = ChoiceCookie(folder.keys(), max_age_days=policy.choice_days)
-        companion = None
-        if policy.cache is not CacheMode.PER_VISITOR:
-            companion = VariantCookie(cookie, policy, catalog)
-        try:
-            banner = Banner(
-                policy,
-                prefix=prefix,
-                templates=Path(own_templates) if own_templates else None,
-                cookie_name=cookie.name,
-                companion_name="" if companion is None else companion.name,
-            )
-        except ConfigurationError as error:
-            # A text of the policy file is checked where it is used: say where it stands.
-            raise (locate_in_policy(error, path) if path else error) from None
+        settings = Settings(policy=policy, data=data, templates=templates, prefix=prefix, clock=clock)
+        policy, catalog, banner, cookie = settings.policy, settings.catalog, settings.banner, settings.cookie
+        prefix, folder, companion = settings.prefix, settings.folder, settings.companion
         if store is None:
             receipts = ReceiptsDatabase(folder, database, read_database)
             ledger = receipts.log
@@ -156,6 +129,7 @@ class ConsentMiddleware:
             companion=companion,
             reports=Reports(inventory, catalog) if csp else None,
             ledger=ledger,
+            seen=(lambda: inventory.seen_in_pages) if policy.declare_seen else tuple,
             clock=clock,
         )
         enforcing = EnforcingMiddleware(

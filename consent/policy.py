@@ -12,13 +12,23 @@ from consent import policy_rules as rules
 from consent.catalog import Cookie, Vendor
 from consent.categories import Category
 from consent.errors import ConfigurationError
-from consent.policy_rules import LANGUAGE_TAG, CacheMode, CspMode, Embeds, OwnCookie, Refused, Regime
+from consent.policy_rules import (
+    LANGUAGE_TAG,
+    CacheMode,
+    CspMode,
+    Embeds,
+    OptOutLink,
+    OwnCookie,
+    Refused,
+    Regime,
+)
 
 __all__ = [
     "LANGUAGE_TAG",
     "CacheMode",
     "CspMode",
     "Embeds",
+    "OptOutLink",
     "OwnCookie",
     "Policy",
     "Refused",
@@ -66,6 +76,10 @@ class Policy:
     """The vendors that the site declares: listed to visitors."""
     own_cookies: tuple[OwnCookie, ...] = ()
     """The cookies that the site itself sets: listed to visitors."""
+    declare_seen: bool = False
+    """Whether the cookie declaration lists vendors, too, that were seen in pages and that the site does not declare."""
+    opt_out_links: tuple[OptOutLink, ...] = ()
+    """Pages of the advertising industry to which visitors are referred; each may be given by its name."""
     texts: Mapping[str, str | Mapping[str, str]] = field(
         default_factory=lambda: MappingProxyType({}), hash=False
     )

@@ -20,6 +20,7 @@ MAX_POLICY_BYTES = 1 << 20
 _FIELDS: Mapping[Place, str] = {
     ("regime",): "regime",
     ("jurisdiction",): "jurisdiction",
+    ("declare_seen",): "declare_seen",
     ("site", "name"): "site",
     ("site", "controller"): "controller",
     ("site", "contact"): "contact",
@@ -27,6 +28,7 @@ _FIELDS: Mapping[Place, str] = {
     ("site", "language"): "language",
     ("site", "languages"): "languages",
     ("site", "language_paths"): "language_paths",
+    ("site", "opt_out_links"): "opt_out_links",
     ("signals", "gpc_refuses"): "gpc_refuses",
     ("signals", "dnt_refuses"): "dnt_refuses",
     ("choice", "days"): "choice_days",
@@ -50,7 +52,7 @@ _COOKIE_NEEDS = {
     "category": f"a category, one of {rules.listed(Category)}",
 }
 _SECTIONS = ("site", "signals", "choice", "enforcement")
-_TOP = ("regime", "jurisdiction", "declare", *_SECTIONS, "cookie", "vendor", "texts")
+_TOP = ("regime", "jurisdiction", "declare", "declare_seen", *_SECTIONS, "cookie", "vendor", "texts")
 _PLACES: tuple[Place, ...] = (("declare",), *_FIELDS)
 
 
@@ -62,6 +64,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         regime = "opt-in"                 # or "opt-out", "notice": what silence means
         jurisdiction = "EU"               # kept in receipts
         declare = ["google-analytics"]    # catalog ids of the vendors the site uses: listed to visitors
+        declare_seen = true               # the cookie declaration lists those, too, that were seen without it
 
         [site]
         name = "Example Shop"
@@ -71,6 +74,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         languages = ["en", "de"]          # those that visitors are offered, the default first; or, for
         # language = "en"                 # everybody: one language
         language_paths = { "/de/" = "de" }  # pages whose address says their language
+        opt_out_links = ["edaa.eu"]       # pages of the advertising industry to refer visitors to
 
         [signals]                         # which categories a browser signal refuses
         gpc_refuses = ["targeting"]

@@ -81,6 +81,26 @@ class OwnCookie(Cookie):
     http_only: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class OptOutLink:
+    """A page of others on which visitors can learn of advertising cookies, and opt out."""
+
+    title: str
+    url: str
+
+
+OPT_OUT_LINKS: Mapping[str, OptOutLink] = {
+    "aboutcookies.org": OptOutLink("About Cookies", "https://aboutcookies.org/"),
+    "youronlinechoices.com": OptOutLink("Your Online Choices", "https://www.youronlinechoices.com/"),
+    "optout.aboutads.info": OptOutLink("Digital Advertising Alliance", "https://optout.aboutads.info/"),
+    "optout.networkadvertising.org": OptOutLink(
+        "Network Advertising Initiative", "https://optout.networkadvertising.org/"
+    ),
+    "edaa.eu": OptOutLink("European Interactive Digital Advertising Alliance", "https://edaa.eu/"),
+}
+"""The advertising industry's own, by the names that a policy gives them."""
+
+
 class Wrong(Exception):
     """A value breaks its rule. ``index`` is the offending item where the value is a list."""
 
@@ -277,6 +297,37 @@ def _own_cookies(value: object) -> tuple[OwnCookie, ...]:
     return cookies
 
 
+def _opt_out_links(value: object) -> tuple[OptOutLink, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise Wrong(f"must be a list of names and tables, not {kind_of(value)}")
+    links = []
+    for index, item in enumerate(value):
+        try:
+            links.append(_opt_out_link(item))
+        except Wrong as error:
+            raise Wrong(str(error), index) from None
+    all_different("link", [link.url for link in links])
+    return tuple(links)
+
+
+def _opt_out_link(item: object) -> OptOutLink:
+    if isinstance(item, OptOutLink):
+        item = {"title": item.title, "url": item.url}
+    if not isinstance(item, Mapping):
+        name = a_line(item)
+        if name not in OPT_OUT_LINKS:
+            raise Wrong(
+                f'"{name}" is none of {listed(OPT_OUT_LINKS)}; another one is {{ title = "…", url = "https://…" }}'
+            )
+        return OPT_OUT_LINKS[name]
+    if item.keys() != {"title", "url"}:
+        raise Wrong('must have a title and a url: { title = "…", url = "https://…" }')
+    url = a_filled_line(item["url"])
+    if _WEB_ADDRESS.fullmatch(url) is None:
+        raise Wrong('the url must be an address that starts with "https://"')
+    return OptOutLink(a_filled_line(item["title"]), url)
+
+
 def all_different(what: str, names: list[str]) -> None:
     if len(names) > MAX_LISTED:
         raise Wrong(f"there are {len(names)} of them; at most {MAX_LISTED} can be listed")
@@ -305,6 +356,8 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "cache": _one_of(CacheMode),
     "csp": _one_of(CspMode),
     "csp_allow": _places,
+    "opt_out_links": _opt_out_links,
+    "declare_seen": a_flag,
     "vendors": _vendors,
     "own_cookies": _own_cookies,
     "texts": _texts,

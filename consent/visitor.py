@@ -6,12 +6,11 @@ only then the signed cookie is set and the answer sent. A refusal is honoured ev
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from time import time
 from types import MappingProxyType
@@ -21,6 +20,7 @@ from uuid import UUID
 from starlette.types import Receive, Scope, Send
 
 from consent import headers as fields
+from consent.answers import LOCKED_DOWN, Answer, Headers, KeptAnswer
 from consent.banner import Banner, Shown, StaticFile
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
@@ -28,6 +28,7 @@ from consent.choice import BrowserSignal, Choice
 from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError
 from consent.cookie_expiry import expire_refused_cookies
 from consent.decision import Decision, Reason, allowance, decide
+from consent.declaration_pages import DeclarationPages
 from consent.ledger_endpoints import LedgerEndpoints
 from consent.placeholder import Placeholders
 from consent.policy import Policy, Regime
@@ -50,29 +51,13 @@ _PAGE_HEADERS = (
     (b"content-type", b"text/html; charset=utf-8"),
     (b"cache-control", b"no-store"),
     _VARY,
-    (
-        b"content-security-policy",
-        b"default-src 'none'; style-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
-    ),
-    # With no-referrer, browsers would send our own forms with "Origin: null".
-    (b"referrer-policy", b"same-origin"),
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-robots-tag", b"noindex"),
+    *LOCKED_DOWN,
 )
 _JSON_HEADERS = (
     (b"content-type", b"application/json"),
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
 )
-
-Headers = Sequence[tuple[bytes, bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    status: int
-    headers: Headers = ()
-    body: bytes = b""
 
 
 class _Refused(Exception):
@@ -101,6 +86,7 @@ class VisitorEndpoints:
         companion: What tells caches and the guard of the choice; set together with it.
         reports: Takes what browsers report of our Content-Security-Policy; ``None``: nobody does.
         ledger: Opens the log for its public part, and for visitors' own receipts; ``None``: they are not shown.
+        seen: Returns the ids of vendors to be told of besides those declared, another object when there is a new one.
         clock: Returns seconds since 1970-01-01T00:00:00Z.
         random_bytes: The source of receipt ids and pseudonyms.
     """
@@ -118,6 +104,7 @@ class VisitorEndpoints:
         companion: VariantCookie | None = None,
         reports: Reports | None = None,
         ledger: Callable[[], Ledger] | None = None,
+        seen: Callable[[], Sequence[str]] = tuple,
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
@@ -129,13 +116,14 @@ class VisitorEndpoints:
         self._placeholders = placeholders
         self._companion = companion
         self._reports = reports
+        self._declarations = DeclarationPages(catalog, seen)
         self._clock = clock
         self._random_bytes = random_bytes
         self._prefix = banner.prefix
         self._ledger = LedgerEndpoints(self._prefix, ledger, self._receipt_of) if ledger else None
-        self._static = dict(_static_answers((*banner.static.values(), *static)))
+        self._static = {file.name: _kept_forever(file) for file in (*banner.static.values(), *static)}
         support = {"gpc": bool(policy.gpc_refuses), "lastUpdate": GPC_SUPPORT_SINCE.isoformat()}
-        self._gpc = _Answer(
+        self._gpc = Answer(
             200,
             ((b"content-type", b"application/json"), (b"cache-control", b"public, max-age=3600")),
             json.dumps(support).encode(),
@@ -165,7 +153,7 @@ class VisitorEndpoints:
         await send({"type": "http.response.start", "status": answer.status, "headers": sent})
         await send({"type": "http.response.body", "body": body})
 
-    async def _answer(self, scope: Scope, headers: Headers, receive: Receive) -> _Answer | None:
+    async def _answer(self, scope: Scope, headers: Headers, receive: Receive) -> Answer | None:
         path, method = scope["path"], scope["method"]
         if path == f"{self._prefix}/choice":
             _allow(method, "POST")
@@ -179,10 +167,12 @@ class VisitorEndpoints:
         _allow(method, "GET", "HEAD")
         return resource(scope, headers)
 
-    def _resource(self, path: str) -> Callable[[Scope, Headers], _Answer] | None:
+    def _resource(self, path: str) -> Callable[[Scope, Headers], Answer] | None:
         """Return what answers a GET of ``path``."""
         if path == f"{self._prefix}/choices":
             return self._choices
+        if path == f"{self._prefix}/cookies":
+            return self._declare
         if path == "/.well-known/gpc.json":
             return lambda scope, headers: self._gpc
         if path == "/.well-known/dnt/":
@@ -191,7 +181,7 @@ class VisitorEndpoints:
         file = self._static.get(name) if folder == f"{self._prefix}/static" else None
         if file is None:
             return None
-        return lambda scope, headers: _static_answer(*file, headers)
+        return lambda scope, headers: file.to(headers)
 
     def _receipt_of(self, headers: Headers) -> str | None:
         """Return the id of the receipt that the visitor's choice rests on."""
@@ -217,14 +207,14 @@ class VisitorEndpoints:
             language = languages.choose(unquote(address.partition("?")[0]), asked)
         return self._banner.in_language(language)
 
-    def _refusal(self, refused: _Refused, banner: Banner, *, as_json: bool) -> _Answer:
+    def _refusal(self, refused: _Refused, banner: Banner, *, as_json: bool) -> Answer:
         if as_json:
             error = {"error": {"code": refused.code, "message": banner.texts[refused.text]}}
-            return _Answer(refused.status, (*_JSON_HEADERS, *refused.headers), _json(error))
+            return Answer(refused.status, (*_JSON_HEADERS, *refused.headers), _json(error))
         page = banner.error_page(refused.text)
-        return _Answer(refused.status, (*_PAGE_HEADERS, *refused.headers), page)
+        return Answer(refused.status, (*_PAGE_HEADERS, *refused.headers), page)
 
-    async def _take_report(self, reports: Reports, headers: Headers, receive: Receive) -> _Answer | None:
+    async def _take_report(self, reports: Reports, headers: Headers, receive: Receive) -> Answer | None:
         if fields.lines(headers, b"sec-fetch-site") not in ([], [b"same-origin"]):
             raise _Refused(403, "cross-origin", "error_cross_origin")
         now = self._clock()
@@ -239,25 +229,29 @@ class VisitorEndpoints:
                 raise _Refused(400, "bad-request", "error_bad_request") from error
             host = fields.host_name(fields.only(headers, b"host") or b"")
             reports.take(violations, host=host, now=int(now))
-        return _Answer(204)
+        return Answer(204)
 
     # ---- the page of choices, and the well-known resources
 
-    def _choices(self, scope: Scope, headers: Headers) -> _Answer:
-        query = scope.get("query_string", b"")[: 2 * MAX_RETURN_TO].decode("latin-1")
-        try:
-            asked = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=20))
-        except ValueError:
-            asked = {}
+    def _choices(self, scope: Scope, headers: Headers) -> Answer:
+        asked = _asked(scope)
         return_to = local_address(asked.get("return_to", "/"), prefix=self._prefix)
         page = self._speaking(headers, return_to, asked.get("language", "")).choices_page(
             decide(self._policy, self._signals(headers)),
             return_to=return_to,
             message="saved" if asked.get("saved") == "1" else None,
         )
-        return _Answer(200, _PAGE_HEADERS, page)
+        return Answer(200, _PAGE_HEADERS, page)
 
-    def _tracking_status(self, scope: Scope, headers: Headers) -> _Answer:
+    def _declare(self, scope: Scope, headers: Headers) -> Answer:
+        """Answer with the cookie declaration, which is the same for everybody who reads the same language."""
+        language, path = _asked(scope).get("language", ""), scope["path"]
+        languages = self._banner.languages
+        settled = language in languages.offered or languages.settled(path) is not None
+        banner = self._speaking(headers, path, language)
+        return self._declarations.of(banner).to(headers, vary=b"" if settled else b"Accept-Language")
+
+    def _tracking_status(self, scope: Scope, headers: Headers) -> Answer:
         """Answer for this very visitor. (W3C Tracking Preference Expression, sections 6.2 and 6.5.)"""
         decision = decide(self._policy, self._signals(headers))
         allowed = [category for category in OPTIONAL if decision.allows(category)]
@@ -272,7 +266,7 @@ class VisitorEndpoints:
         status = {"tracking": tracking, "config": f"{self._prefix}/choices"}
         if self._policy.privacy_url:
             status["policy"] = self._policy.privacy_url
-        return _Answer(
+        return Answer(
             200,
             (
                 (b"content-type", b"application/tracking-status+json"),
@@ -284,7 +278,7 @@ class VisitorEndpoints:
 
     # ---- a choice
 
-    async def _choose(self, scope: Scope, headers: Headers, receive: Receive) -> _Answer | None:
+    async def _choose(self, scope: Scope, headers: Headers, receive: Receive) -> Answer | None:
         if not same_origin(headers):
             raise _Refused(403, "cross-origin", "error_cross_origin")
         media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
@@ -305,7 +299,7 @@ class VisitorEndpoints:
             refused.banner = banner
             raise
 
-    async def _take(self, submission: Submission, banner: Banner, scope: Scope, headers: Headers) -> _Answer:
+    async def _take(self, submission: Submission, banner: Banner, scope: Scope, headers: Headers) -> Answer:
         """Make the choice, record it and store it; answer in the language that it was made in."""
         signals = self._signals(headers)
         before = decide(self._policy, signals)
@@ -320,7 +314,7 @@ class VisitorEndpoints:
             if _wants_json(headers):
                 raise _Refused(409, "text-changed", "look_again")
             page = banner.choices_page(before, return_to=submission.return_to, message="look_again")
-            return _Answer(409, _PAGE_HEADERS, page)
+            return Answer(409, _PAGE_HEADERS, page)
 
         secure = scope.get("scheme") == "https"
         now = int(self._clock())
@@ -381,12 +375,12 @@ class VisitorEndpoints:
                 },
                 "allowed": allowance(after, self._catalog),
             }
-            return _Answer(200, (*_JSON_HEADERS, *cookies), _json(outcome))
+            return Answer(200, (*_JSON_HEADERS, *cookies), _json(outcome))
         target = submission.return_to
         if submission.stay:
             target = f"{self._prefix}/choices?saved=1&language={banner.language}&return_to={quote(target, safe='/')}"
         location = (b"location", quote(target, safe="/?&=#%:;,+@!$'()*~[]").encode("ascii"))
-        return _Answer(303, (location, (b"cache-control", b"no-store"), *cookies))
+        return Answer(303, (location, (b"cache-control", b"no-store"), *cookies))
 
     def _shown(self, submission: Submission, banner: Banner) -> Shown | None:
         """Return the text that the visitor chose on, by the form's own account, if it is one of ours."""
@@ -529,6 +523,15 @@ class VisitorEndpoints:
         return refuses
 
 
+def _asked(scope: Scope) -> Mapping[str, str]:
+    """Return the parameters of a page's query; none where there are too many."""
+    query = scope.get("query_string", b"")[: 2 * MAX_RETURN_TO].decode("latin-1")
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=20))
+    except ValueError:
+        return {}
+
+
 def _needs_no_text(submission: Submission) -> bool:
     """A page's own script may ask in its own words: there is no text of ours, and the receipt says so."""
     return submission.method is CollectionMethod.API and submission.shown is None
@@ -568,30 +571,9 @@ async def _read_body(headers: Headers, receive: Receive, *, max_bytes: int = MAX
             return bytes(body)
 
 
-def _static_answers(files: Iterable[StaticFile]) -> Iterator[tuple[str, tuple[StaticFile, bytes]]]:
-    for file in files:
-        # mtime=0: the same bytes from every worker, as the ETag promises.
-        yield file.name, (file, gzip.compress(file.content, mtime=0))
-
-
-def _static_answer(file: StaticFile, zipped: bytes, headers: Headers) -> _Answer:
-    codings = b",".join(fields.lines(headers, b"accept-encoding")).lower().replace(b" ", b"").split(b",")
-    use_gzip = b"gzip" in codings
-    etag = file.etag[:-1] + '-gzip"' if use_gzip else file.etag
-    sent: list[tuple[bytes, bytes]] = [
+def _kept_forever(file: StaticFile) -> KeptAnswer:
+    headers = (
         (b"cache-control", b"public, max-age=31536000, immutable"),
-        (b"etag", etag.encode()),
-        (b"vary", b"Accept-Encoding"),
         (b"x-content-type-options", b"nosniff"),
-    ]
-    known = {
-        tag.strip(b" \t").removeprefix(b"W/")
-        for v in fields.lines(headers, b"if-none-match")
-        for tag in v.split(b",")
-    }
-    if etag.encode() in known or b"*" in known:
-        return _Answer(304, sent)
-    sent.insert(0, (b"content-type", file.media_type.encode()))
-    if use_gzip:
-        sent.append((b"content-encoding", b"gzip"))
-    return _Answer(200, sent, zipped if use_gzip else file.content)
+    )
+    return KeptAnswer(content=file.content, etag=file.etag, headers=headers, media_type=file.media_type)

@@ -509,7 +509,7 @@ def test_a_hostile_document_is_a_configuration_error_too(tmp_path: Path, text: s
             8,
             "site.zzz",
             'unknown key: use one of "name", "controller", "contact", "privacy_url", "language", "languages", '
-            '"language_paths"',
+            '"language_paths", "opt_out_links"',
         ),
         ("contact =", "days =", 8, "site.days", "this key does not belong here: move it below [choice]"),
         (

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from consent.assets import asset_dir
+from consent.catalog import load_catalog
 from consent.errors import ConfigurationError
 from consent.texts import MAX_TEXT_LENGTH, Texts, languages, load_texts
 
@@ -109,8 +110,11 @@ def test_two_languages_are_written_from_right_to_left() -> None:
 
 @pytest.mark.parametrize("language", languages())
 def test_every_language_names_the_same_countries(language: str) -> None:
-    """A vendor's country reads as a name in every language."""
-    assert sorted(load_texts(language).countries) == sorted(load_texts("en").countries)
+    """A vendor's country reads as a name in every language: every country of the catalog has one."""
+    countries = load_texts(language).countries
+    assert sorted(countries) == sorted(load_texts("en").countries)
+    assert {vendor.country for vendor in load_catalog().vendors.values()} <= countries.keys()
+    assert all(name.strip() == name != code for code, name in countries.items())
 
 
 @pytest.mark.parametrize("language", languages())

@@ -140,6 +140,9 @@ class _Table:
             if key not in known:
                 raise self.error(key, f"unknown key: known are {', '.join(known)}")
 
+    def has(self, key: str) -> bool:
+        return key in self._data
+
     def tables(self, key: str) -> Sequence[_Table]:
         value = self._data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
@@ -200,7 +203,7 @@ class _Table:
 
 def _vendor(table: _Table) -> Vendor:
     table.only(
-        "id", "name", "company", "country", "privacy", "category", "about", "hosts", "urls", "inline",
+        "id", "name", "company", "country", "privacy", "opt_out", "category", "about", "hosts", "urls", "inline",
         "cookie", "storage",
     )  # fmt: skip
     vendor_id = table.text("id", limit=60)
@@ -212,8 +215,11 @@ def _vendor(table: _Table) -> Vendor:
     if not _COUNTRY.fullmatch(country):
         raise table.error("country", f"{country!r} must be a two-letter country code: 'DE'")
     privacy_url = table.text("privacy")
-    if not _is_web_address(privacy_url):
-        raise table.error("privacy", f"{privacy_url!r} must be the address of a page: 'https://…'")
+    _check_web_address(table, "privacy", privacy_url)
+    opt_out_url = ""
+    if table.has("opt_out"):
+        opt_out_url = table.text("opt_out")
+        _check_web_address(table, "opt_out", opt_out_url)
     cookies = tuple(_cookie(item) for item in table.tables("cookie"))
     _refuse_repeats(table, "cookie", [(cookie.name, cookie.party) for cookie in cookies])
     storage = tuple(_storage_key(item) for item in table.tables("storage"))
@@ -231,10 +237,16 @@ def _vendor(table: _Table) -> Vendor:
         inline=tuple(_inline(item) for item in table.tables("inline")),
         cookies=cookies,
         storage=storage,
+        opt_out_url=opt_out_url,
     )
     if not (vendor.hosts or vendor.urls or vendor.inline or vendor.cookies or vendor.storage):
         raise table.error("hosts", "nothing would ever match this vendor: add hosts, urls or cookies")
     return vendor
+
+
+def _check_web_address(table: _Table, key: str, url: str) -> None:
+    if not _is_web_address(url):
+        raise table.error(key, f"{url!r} must be the address of a page: 'https://…'")
 
 
 def _is_web_address(text: str) -> bool:

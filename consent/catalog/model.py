@@ -66,6 +66,8 @@ class Vendor:
     inline: tuple[InlineSignature, ...] = ()
     cookies: tuple[Cookie, ...] = ()
     storage: tuple[StorageKey, ...] = ()
+    opt_out_url: str = ""
+    """The vendor's own page to object on; empty: there is none."""
 
 
 @dataclass(frozen=True, slots=True)

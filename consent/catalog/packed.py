@@ -24,7 +24,7 @@ def pack(vendors: Iterable[Vendor]) -> bytes:
     """Return ``vendors``, which a `Catalog` was made of, as the content of such a file."""
     rows = [
         [
-            [vendor.id, vendor.name, vendor.company, vendor.country, vendor.privacy_url],
+            [vendor.id, vendor.name, vendor.company, vendor.country, vendor.privacy_url, vendor.opt_out_url],
             [vendor.category, vendor.about, vendor.hosts, vendor.urls],
             [[inline.pattern, inline.example, inline.benign] for inline in vendor.inline],
             [[c.name, c.purpose, c.lifetime, c.party, c.http_only] for c in vendor.cookies],
@@ -56,7 +56,7 @@ def _catalog(rows: list[Any]) -> Catalog:
     vendors: list[Vendor] = []
     signatures: dict[str, Signature] = {}
     for identity, (category, about, hosts, urls), inline, cookies, storage, found in rows:
-        vendor_id, name, company, country, privacy_url = identity
+        vendor_id, name, company, country, privacy_url, opt_out_url = identity
         vendors.append(
             Vendor(
                 id=vendor_id,
@@ -83,6 +83,7 @@ def _catalog(rows: list[Any]) -> Catalog:
                 storage=tuple(
                     [StorageKey(key=key, area=area, purpose=purpose) for key, area, purpose in storage]
                 ),
+                opt_out_url=opt_out_url,
             )
         )
         for (pattern, _, _), (words, followers) in zip(inline, found, strict=True):

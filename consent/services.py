@@ -1,0 +1,152 @@
+"""What a site uses, by category, as visitors read it: vendors, cookies, and what else is kept in the browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from consent.catalog import Cookie, StorageKey, Vendor
+from consent.categories import OPTIONAL, Category
+from consent.policy import Policy
+from consent.texts import Texts
+
+_STORAGE = {"local": "localStorage", "session": "sessionStorage", "indexeddb": "IndexedDB"}
+"""What browsers call each area of their storage, in every language."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """One cookie, or one key in the browser's storage."""
+
+    name: str
+    purpose: str
+    kept: str
+    """How long, as a whole: ``Kept: 2 years``."""
+    party: str
+    """Whose cookie it is, in the visitor's language; empty for what is no cookie."""
+    storage: str = ""
+    """The browser's own name of the storage that it is in; empty for cookies."""
+    http_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One vendor."""
+
+    id: str
+    name: str
+    company: str
+    """With its country."""
+    about: str
+    kept: tuple[Kept, ...]
+    privacy_url: str
+    opt_out_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryServices:
+    """One category, and all that is used in it."""
+
+    id: Category
+    title: str
+    about: str
+    own_cookies: tuple[Kept, ...]
+    vendors: tuple[Service, ...]
+    """Those that the site declares."""
+    seen: tuple[Service, ...] = ()
+    """Those that it does not, and that were seen in its pages."""
+
+    @property
+    def optional(self) -> bool:
+        """Whether visitors choose."""
+        return self.id in OPTIONAL
+
+    @property
+    def count(self) -> int:
+        """How many services are declared, the site itself one of them."""
+        return len(self.vendors) + bool(self.own_cookies)
+
+
+def services(
+    policy: Policy, texts: Texts, choice_cookies: Mapping[str, bool], seen: Iterable[Vendor] = ()
+) -> tuple[CategoryServices, ...]:
+    """Return every category with what the site uses in it.
+
+    Args:
+        policy: The site's rules.
+        texts: The visitor's language.
+        choice_cookies: The names of the cookies that keep a choice, and whether each is ``HttpOnly``.
+        seen: Vendors that were seen in the site's pages; those that the policy declares are passed over.
+    """
+    declared = {vendor.id for vendor in policy.vendors}
+    undeclared = sorted(
+        (vendor for vendor in seen if vendor.id not in declared), key=lambda vendor: vendor.name.lower()
+    )
+    found = []
+    for category in Category:
+        key = category.value.replace("-", "_")
+        own = [_cookie(cookie, texts) for cookie in policy.own_cookies if cookie.category is category]
+        if category is Category.STRICTLY_NECESSARY:
+            own[:0] = _keeping_the_choice(policy, texts, choice_cookies)
+        found.append(
+            CategoryServices(
+                id=category,
+                title=texts[key],
+                about=texts[f"{key}_about"],
+                own_cookies=tuple(own),
+                vendors=tuple(_service(v, texts) for v in policy.vendors if v.category is category),
+                seen=tuple(_service(v, texts) for v in undeclared if v.category is category),
+            )
+        )
+    return tuple(found)
+
+
+def _keeping_the_choice(policy: Policy, texts: Texts, cookies: Mapping[str, bool]) -> list[Kept]:
+    lifetime = texts.fill("choice_cookie_lifetime", days=policy.choice_days)
+    return [
+        Kept(
+            name=name,
+            purpose=texts["choice_cookie_purpose"],
+            kept=texts.fill("kept", lifetime=lifetime),
+            party=texts["first_party"],
+            http_only=http_only,
+        )
+        for name, http_only in cookies.items()
+    ]
+
+
+def _service(vendor: Vendor, texts: Texts) -> Service:
+    country = texts.country(vendor.country)
+    return Service(
+        id=vendor.id,
+        name=vendor.name,
+        company=texts.fill("company_country", company=vendor.company, country=country),
+        about=vendor.about,
+        kept=(
+            *(_cookie(cookie, texts) for cookie in vendor.cookies),
+            *(_storage_key(item, texts) for item in vendor.storage),
+        ),
+        privacy_url=vendor.privacy_url,
+        opt_out_url=vendor.opt_out_url,
+    )
+
+
+def _cookie(cookie: Cookie, texts: Texts) -> Kept:
+    session = cookie.lifetime == "session"
+    return Kept(
+        name=cookie.name,
+        purpose=cookie.purpose,
+        kept=texts["kept_session"] if session else texts.fill("kept", lifetime=cookie.lifetime),
+        party=texts[f"{cookie.party}_party"],
+        http_only=cookie.http_only,
+    )
+
+
+def _storage_key(item: StorageKey, texts: Texts) -> Kept:
+    return Kept(
+        name=item.key,
+        purpose=item.purpose,
+        kept=texts["kept_session" if item.area == "session" else "kept_storage"],
+        party="",
+        storage=_STORAGE[item.area],
+    )

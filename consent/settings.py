@@ -1,0 +1,70 @@
+"""A site as the constructor's arguments and the environment say it: policy, catalog, folder, cookies, texts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from consent.banner import Banner
+from consent.catalog import load_catalog
+from consent.choice_cookie import ChoiceCookie
+from consent.data_folder import DEFAULT_FOLDER, DataFolder
+from consent.errors import ConfigurationError
+from consent.policy import CacheMode, Policy, own_cookie_vendors
+from consent.policy_file import load_policy, locate_in_policy
+from consent.variant_cookie import VariantCookie
+
+
+class Settings:
+    """What the middleware and the cookie declaration have in common. Everything is read and checked here.
+
+    Args:
+        policy, data, templates, prefix: As for :class:`consent.ConsentMiddleware`; what is left out is taken from the
+            environment, then from its default.
+        clock: Returns seconds since 1970.
+
+    Raises:
+        ConfigurationError: the policy, the folder, a template or a text is wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        policy: Policy | str | Path | None,
+        data: str | Path | None,
+        templates: str | Path | None,
+        prefix: str | None,
+        clock: Callable[[], float],
+    ) -> None:
+        catalog = load_catalog()
+        path = None
+        if isinstance(policy, Policy):
+            catalog = catalog.with_vendors((*policy.vendors, *own_cookie_vendors(policy)))
+        else:
+            path = policy or os.environ.get("CONSENT_POLICY")
+            policy, catalog = load_policy(path, catalog) if path else (Policy(), catalog)
+        self.policy = policy
+        self.catalog = catalog
+        """What is known about vendors, the site's own included."""
+        self.prefix = prefix or os.environ.get("CONSENT_PREFIX") or "/_consent"
+        self.folder = DataFolder(data or os.environ.get("CONSENT_DATA") or DEFAULT_FOLDER)
+        self.cookie = ChoiceCookie(self.folder.keys(), max_age_days=policy.choice_days)
+        self.companion: VariantCookie | None = None
+        if policy.cache is not CacheMode.PER_VISITOR:
+            self.companion = VariantCookie(self.cookie, policy, catalog)
+        own_templates = templates or os.environ.get("CONSENT_TEMPLATES")
+        today = datetime.fromtimestamp(clock(), UTC).date()
+        try:
+            self.banner = Banner(
+                policy,
+                prefix=self.prefix,
+                templates=Path(own_templates) if own_templates else None,
+                cookie_name=self.cookie.name,
+                companion_name="" if self.companion is None else self.companion.name,
+                in_force_since=self.folder.in_force_since(policy.version, today),
+            )
+        except ConfigurationError as error:
+            # A text of the policy file is checked where it is used: say where it stands.
+            raise (locate_in_policy(error, path) if path else error) from None
