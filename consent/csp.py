@@ -307,6 +307,8 @@ def _places_of(vendor: Vendor) -> Iterator[_Place]:
         yield _Place(vendor, host, "/", True)
     for url in vendor.urls:
         pattern = UrlPattern(url)
+        if not pattern.host:
+            continue  # its places are the page's own, which a policy cannot tell apart, or anybody's
         stem, star, rest = pattern.path.partition("*")
         # No source can say "the front page": "/" is all of a host.
         exact = stem != "/" and (stem.endswith("/") and not rest if star else not stem.endswith("/"))

@@ -69,7 +69,7 @@ class PageEnforcement:
     Args:
         catalog: what is known about vendors.
         decision: what this visitor allows.
-        url: where the page is. Its own host is never refused.
+        url: where the page is. Of its own host only those paths are refused that are a vendor's on every host.
     """
 
     def __init__(self, catalog: Catalog, decision: Decision, url: PageURL) -> None:
@@ -110,7 +110,11 @@ class PageEnforcement:
     def refuses_url(self, element: str, url: str) -> bool:
         """Tell whether ``element`` must not load ``url``, which is relative to the page's base."""
         target = resolve(url, self._base)
-        if target is None or target.host == self._page.host:
+        if target is None:
+            return False
+        if (match := self._catalog.match_path(target.path)) is not None:
+            return self._refuses_path(element, target, match)
+        if target.host == self._page.host:
             return False
         host = target.host.encode()
         kind = element.encode("utf-8", "surrogateescape")
@@ -132,6 +136,15 @@ class PageEnforcement:
         if len(self._settled) < _MAX_SETTLED:
             self._settled.add(key)
         return False
+
+    def _refuses_path(self, element: str, target: Target, match: Match) -> bool:
+        """Tell whether ``element`` must not load what is a vendor's by its path, on whatever host."""
+        if target.host != self._page.host:
+            match = self._catalog.match_url(target.host, target.path) or match
+        elif target.path == self._page.path:
+            return False  # the page itself
+        self._note_strangers()
+        return self._note_target(element, target, match)
 
     def refuses_script(self, code: str) -> bool:
         """Tell whether the inline script ``code`` must not run: it holds a refused vendor's snippet."""

@@ -80,7 +80,11 @@ class _Reader:
 
     def refuses_url(self, element: str, url: str) -> bool:
         target = resolve(url, self._base)
-        if target is not None and target.host != self._page.host:
+        if target is not None and target.host == self._page.host:
+            match = self._catalog.match_path(target.path)
+            if match is not None and target.path != self._page.path:
+                self.found.append(Explanation(element, target.host + target.path, match))
+        elif target is not None:
             match = self._catalog.match_url(target.host, target.path)
             if match is not None or site_of(target.host) != site_of(self._page.host):
                 self.found.append(Explanation(element, target.host + target.path, match))
@@ -118,7 +122,11 @@ def _because(match: Match) -> str:
     if rule in vendor.urls:
         place, _, query = rule.partition("?")
         host, _, path = place.partition("/")
-        whole = f"the host is {host}, or below it, and the path is /{path}"
+        if host in ("", "*"):
+            where = "in whatever folder, " if host else ""
+            whole = f"whatever the host is, {where}the path is /{path}"
+        else:
+            whole = f"the host is {host}, or below it, and the path is /{path}"
         return f"{whole}, and the query has {' and '.join(query.split('&'))}" if query else whole
     if any(rule == inline.pattern for inline in vendor.inline):
         return "its code sets the vendor's snippet up"

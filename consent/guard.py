@@ -153,6 +153,8 @@ def _rules(vendor: Vendor) -> Iterator[_Rule]:
         yield _Rule(vendor, 0, host, "", (0, 0))
     for url in vendor.urls:
         pattern = UrlPattern(url)
+        if not pattern.host:
+            continue  # of the page's own host the guard refuses nothing
         yield _Rule(
             vendor, 0, pattern.host, _url_expression(pattern, url.partition("?")[2]), _url_rank(pattern)
         )

@@ -232,8 +232,8 @@ def _vendor(table: _Table) -> Vendor:
         privacy_url=privacy_url,
         category=Category(table.one_of("category", tuple(Category))),
         about=table.text("about", limit=300),
-        hosts=table.checked("hosts", _wrong_host),
-        urls=table.checked("urls", _wrong_url_pattern),
+        hosts=table.checked("hosts", wrong_host),
+        urls=table.checked("urls", wrong_url_pattern),
         inline=tuple(_inline(item) for item in table.tables("inline")),
         cookies=cookies,
         storage=storage,
@@ -317,7 +317,7 @@ def _inline(table: _Table) -> InlineSignature:
     return InlineSignature(pattern=pattern, example=example, benign=benign)
 
 
-def _wrong_host(host: str, *, with_path: bool = False) -> str | None:
+def wrong_host(host: str, *, with_path: bool = False) -> str | None:
     """Say what is wrong with a host rule, or nothing. With a path, names shared by many are fine."""
     if "*" in host:
         return "must not have a '*': a host stands for its subdomains already"
@@ -332,22 +332,43 @@ def _wrong_host(host: str, *, with_path: bool = False) -> str | None:
     return None
 
 
-def _wrong_url_pattern(pattern: str) -> str | None:
+def wrong_url_pattern(pattern: str) -> str | None:
     """Say what is wrong with a URL pattern, or nothing."""
     host, slash, rest = pattern.partition("/")
     if "://" in pattern or pattern.startswith("//"):
         return "must begin with the host, without a scheme: 'example.com/path*'"
     if not slash:
         return "has no path: move it to hosts"
+    if host in ("", "*"):
+        return _wrong_path_pattern(host, rest)
     if "*" in host:
         return "must not have a '*' in its host: a host stands for its subdomains already"
-    if wrong := _wrong_host(host, with_path=True):
+    if wrong := wrong_host(host, with_path=True):
         return f"(host {host!r}) {wrong}"
-    if (rest and not _PRINTABLE.fullmatch(rest)) or "#" in rest or rest.count("?") > 1:
-        return "must be printable ASCII, with at most one '?' and no '#'"
-    path, question, query = rest.partition("?")
+    path, _, query = rest.partition("?")
     if not path.strip("*/") and not query:
         return "covers the whole host: move the host to hosts"
+    return _wrong_rest(rest)
+
+
+def _wrong_path_pattern(folder: str, rest: str) -> str | None:
+    """Say what is wrong with a URL pattern that is about every host, or nothing."""
+    path = rest.partition("?")[0]
+    begins_free = folder == "*" or path.startswith("*")
+    if not path:
+        return "covers every host: name a path"
+    # What is looked at first is the last name in a path, and where there is none how the path begins.
+    ends_free = "*" in path.rpartition("/")[2] or path.endswith("/")
+    if ends_free and (begins_free or not re.match(r"[^*/]{2,}/", path)):
+        return "is about every host: write a whole name at its end, or whole folders at its beginning"
+    return _wrong_rest(rest)
+
+
+def _wrong_rest(rest: str) -> str | None:
+    """Say what is wrong with what follows the host of a URL pattern, or nothing."""
+    if (rest and not _PRINTABLE.fullmatch(rest)) or "#" in rest or rest.count("?") > 1:
+        return "must be printable ASCII, with at most one '?' and no '#'"
+    _, question, query = rest.partition("?")
     if question and not all(re.fullmatch(r"[^=*&]+=[^=]*", part) for part in query.split("&")):
         return "must name its query parameters: '?name=value' or '?name=value*&other=*'"
     return None

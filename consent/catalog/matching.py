@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from consent.catalog.evidence import Evidence
 from consent.catalog.model import Match, Vendor
@@ -53,6 +54,8 @@ class UrlPattern:
 
     The host stands for its subdomains too. The path is matched as a whole, so that ``facebook.com/tr`` is not
     ``/trending``; the query is free unless the pattern names parameters, which may then stand anywhere in it.
+
+    Without a host it is about every host, also the page's own: ``/path``; or ``*/path`` for every folder.
     """
 
     __slots__ = ("host", "literals", "parameters", "path")
@@ -61,6 +64,8 @@ class UrlPattern:
         self.host, _, rest = written.partition("/")
         path, _, query = rest.partition("?")
         self.path = "/" + path
+        if self.host == "*":
+            self.host, self.path = "", "*/" + path
         pairs = (part.partition("=") for part in query.split("&") if part)
         self.parameters = tuple((name, Glob(value)) for name, _, value in pairs)
         self.literals = len(written) - written.count("*")
@@ -148,6 +153,31 @@ class _Host:
         return found if found is not None else self._wild.match(path)
 
 
+class _EveryHost:
+    """The URL patterns that are about every host. Whether one may be about a path is told at once: hardly any is."""
+
+    __slots__ = ("_beginnings", "_rules", "_segments")
+
+    def __init__(self, patterns: Sequence[tuple[UrlPattern, Match]]) -> None:
+        self._rules = _Host(patterns)
+        last = {pattern.path: pattern.path.rpartition("/")[2] for pattern, _ in patterns}
+        self._segments = frozenset(segment for segment in last.values() if segment and "*" not in segment)
+        self._beginnings = tuple(
+            path.partition("*")[0] for path, segment in last.items() if segment not in self._segments
+        )
+
+    def match(self, target: str) -> Match | None:
+        path, _, query = target.partition("?")
+        if path.rpartition("/")[2] in self._segments or path.startswith(self._beginnings):
+            return self._rules.match(path, query)
+        return None
+
+    def hints(self) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
+        """Return what the last segment of such a path is, or how it begins."""
+        segments = tuple(segment.encode() for segment in sorted(self._segments))
+        return segments, tuple(beginning.encode() for beginning in self._beginnings)
+
+
 class Catalog:
     """A set of vendors, indexed. It never changes; safe to share between threads and event loops.
 
@@ -162,6 +192,7 @@ class Catalog:
 
     __slots__ = (
         "_cookies",
+        "_every_host",
         "_order",
         "_owners",
         "_signatures",
@@ -198,6 +229,7 @@ class Catalog:
         for url, match in owned_urls.items():
             pattern = UrlPattern(url)
             urls.setdefault(pattern.host, []).append((pattern, match))
+        self._every_host = _EveryHost(urls.pop("", ()))
         self._owners = owned_hosts
         self._urls = {host: _Host(patterns) for host, patterns in urls.items()}
         self._walked: dict[str, tuple[tuple[_Host, ...], Match | None]] = {}
@@ -228,8 +260,9 @@ class Catalog:
             host: lower-case ASCII, without port or trailing dot.
             target: path and query, from the ``/`` on.
 
-        A URL pattern comes before a bare host, and the longer host before the shorter. Among the patterns of
-        one host, those with query parameters come first, then whole paths, then the longest.
+        A URL pattern comes before a bare host, and the longer host before the shorter; those without one come
+        last. Among the patterns of one host, those with query parameters come first, then whole paths, then the
+        longest.
         """
         rules, owner = self._walked.get(host) or self._walk(host)
         if rules:
@@ -238,10 +271,18 @@ class Catalog:
                 match = rule.match(path, query)
                 if match is not None:
                     return match
-        return owner
+        return self._every_host.match(target) or owner
+
+    def match_path(self, target: str) -> Match | None:
+        """Find the vendor of a URL by the patterns that are about every host, as on the page's own.
+
+        Args:
+            target: as for `match_url`.
+        """
+        return self._every_host.match(target)
 
     def is_of_one(self, host: str) -> bool:
-        """Tell whether all URLs of a host have one answer, whatever the path: no URL pattern is about it."""
+        """Tell whether all URLs of a host have one answer, but for what `match_path` finds: no pattern names it."""
         rules, _ = self._walked.get(host) or self._walk(host)
         return not rules
 
@@ -249,13 +290,14 @@ class Catalog:
         """Return the place of a vendor in catalog order."""
         return self._order[vendor_id]
 
-    def url_rules(self) -> tuple[tuple[bytes, int, tuple[tuple[bytes, bool, int], ...]], ...]:
-        """Return the rules about URLs as the compiled reading wants them: hosts, their owners' numbers, and paths.
+    def url_rules(self) -> tuple[tuple[Any, ...], tuple[bytes, ...], tuple[bytes, ...]]:
+        """Return the rules about URLs as the compiled reading wants them.
 
-        An owner that is nobody is -1. The first path that matches counts; where it is ``True``, only for URLs with
-        certain parameters.
+        First for each host its name, its owner's number, and paths. An owner that is nobody is -1. The first path
+        that matches counts; where it is ``True``, only for URLs with certain parameters. Then of the patterns that
+        are about every host the last segments, and the beginnings of those whose last segment is not fixed.
         """
-        return tuple(
+        hosts = tuple(
             (
                 host.encode(),
                 self._order[self._owners[host].vendor.id] if host in self._owners else -1,
@@ -267,6 +309,7 @@ class Catalog:
             for host in {**self._owners, **self._urls}
             if 0 < len(host) <= _LONGEST_HOST
         )
+        return hosts, *self._every_host.hints()
 
     def _walk(self, host: str) -> tuple[tuple[_Host, ...], Match | None]:
         """Collect the rules for a host and the domains above it, nearest first, and remember them."""

@@ -56,13 +56,13 @@ def neutralised(css: bytes, refuses: Callable[[str], bool], *, at_home: bool = F
     """Return ``css`` with every URL that ``refuses`` replaced by an inert one, all else as it is.
 
     Comments, strings that are no URLs, and ``@namespace`` are left alone. Where relative URLs are ``at_home``,
-    leading to the page's own host, a sheet that has no others is not read.
+    leading to the page's own host, a sheet that has no others, and none with a query, is not read.
     """
     places = None if compiled is None else compiled.style_urls(css)
     if (
         places is None
         and at_home
-        and not (b"//" in css or b"\\" in css or b"/\t" in css or _SCHEME.search(css))
+        and not (b"//" in css or b"?" in css or b"\\" in css or b"/\t" in css or _SCHEME.search(css))
     ):
         return css
     pieces: list[bytes] = []

@@ -74,7 +74,7 @@ class _InnerJudge:
 
     def set_base(self, url: str) -> None:
         base = resolve_base(url, _NO_PAGE)
-        # One on the page's own host decides nothing: that host is never refused.
+        # A relative one decides little: of the page's own host hardly anything is refused.
         self._base = base if base.host else None
 
     def begin_element(self) -> None:
@@ -104,7 +104,7 @@ class Refusals:
         self._nested = nested
         self._base_is_open = may_set_base
         self.at_home = True
-        """Whether relative URLs lead to the page's own host, which is never refused."""
+        """Whether relative URLs lead to the page's own host, of which hardly anything is refused."""
         self.base_counts = True
         """Whether a ``base`` is one of the page: not within a template or a drawing."""
 
@@ -168,7 +168,7 @@ class Refusals:
     def url_table(self, content: str) -> bool:
         """Tell whether an import map, or speculation rules, name anything refused."""
         refused = False
-        # Every string is asked about: what is no URL leads to the page's own host, which is never refused.
+        # Every string is asked about: what is no URL leads to the page's own host, where hardly anything is refused.
         for match in _JSON_STRING.finditer(content):
             if "/" not in match[1] and "\\" not in match[1]:
                 continue

@@ -90,7 +90,7 @@ def page_screen(catalog: Catalog) -> Any:
     anywhere |= dict.fromkeys(REFERENCING_STYLES, _DRAWN_STYLE) | {b"style": _STYLE}
     return compiled.PageScreen(
         catalog.evidence,
-        compiled.UrlRules(catalog.url_rules()),
+        compiled.UrlRules(*catalog.url_rules()),
         _rules(),
         tuple(anywhere.items()),
         tuple(JAVASCRIPT_TYPES),

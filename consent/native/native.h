@@ -28,6 +28,7 @@ enum {
     STYLE_BEGIN = 2048,   /* ... outside of functions and imports, too */
     STYLE_URL_END = 1024, /* what cannot stand in a URL without quotation marks, or only as an escape */
     SCRIPT_TURN = 512,    /* what may begin a string, a comment or a regular expression in a script, or end one */
+    PATH_TURN = 4096,     /* what ends the path of a URL, or may divide it in another way */
     RELATIVE = 128,       /* what may begin a relative URL, and cannot be part of a scheme's end or of a host */
 };
 
@@ -100,6 +101,9 @@ enum { NOBODYS = -1, UNCERTAIN = -2 };
 /* The number of the vendor that a rule gives a URL to, by its host, in lower case, and all that is behind it, or one of
  * these; and whether there are rules for paths on that host. */
 int32_t url_owner(const UrlRules *rules, Bytes host, size_t length, Bytes rest, Bytes end, int *by_path);
+/* Whether a rule for the paths of whatever host may be about a URL, by what is behind its host, or by a reference to the
+ * page's own. */
+int may_be_ruled(const UrlRules *rules, Bytes rest, Bytes end);
 
 /* --- strings and comments of scripts (literals.c) --- */
 

@@ -21,6 +21,9 @@ struct UrlRules {
     Table by_name;
     Host *hosts;
     PathRule *paths;
+    /* Of the rules for the paths of whatever host, what their last segments are; or how they begin, in a tuple. */
+    Table segments;
+    PyObject *beginnings;
 };
 
 /* --- making one --- */
@@ -53,21 +56,40 @@ static int fill_host(UrlRules *self, Py_ssize_t index, uint32_t *paths)
     return table_add(&self->by_name, name, length, (uint32_t)index);
 }
 
+static int fill_segments(UrlRules *self, PyObject *segments)
+{
+    if (table_prepare(&self->segments, PyTuple_Size(segments)) < 0)
+        return -1;
+    for (Py_ssize_t i = 0; i < PyTuple_Size(segments); i++) {
+        char *text;
+        Py_ssize_t length;
+        if (PyBytes_AsStringAndSize(PyTuple_GetItem(segments, i), &text, &length) < 0 ||
+            table_add(&self->segments, text, length, 1) < 0)
+            return -1;
+    }
+    for (Py_ssize_t i = 0; i < PyTuple_Size(self->beginnings); i++)
+        if (PyBytes_AsString(PyTuple_GetItem(self->beginnings, i)) == NULL)
+            return -1;
+    return 0;
+}
+
 static PyObject *url_rules_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *written;
+    PyObject *written, *segments, *beginnings;
     if (kwargs != NULL && PyDict_Size(kwargs) > 0) {
         PyErr_SetString(PyExc_TypeError, "UrlRules takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "O!", &PyTuple_Type, &written))
+    if (!PyArg_ParseTuple(args, "O!O!O!", &PyTuple_Type, &written, &PyTuple_Type, &segments, &PyTuple_Type, &beginnings))
         return NULL;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     UrlRules *self = (UrlRules *)allocate(type, 0);
     if (self == NULL)
         return NULL;
     Py_INCREF(written);
+    Py_INCREF(beginnings);
     self->written = written;
+    self->beginnings = beginnings;
     Py_ssize_t count = PyTuple_Size(written);
     uint32_t paths = 0;
     self->hosts = PyMem_Calloc((size_t)count + 1, sizeof(Host));
@@ -75,7 +97,7 @@ static PyObject *url_rules_new(PyTypeObject *type, PyObject *args, PyObject *kwa
         PyErr_NoMemory();
         goto failed;
     }
-    if (table_prepare(&self->by_name, count) < 0)
+    if (table_prepare(&self->by_name, count) < 0 || fill_segments(self, segments) < 0)
         goto failed;
     for (Py_ssize_t i = 0; i < count; i++)
         if (fill_host(self, i, &paths) < 0)
@@ -91,9 +113,11 @@ static void url_rules_dealloc(PyObject *object)
     UrlRules *self = (UrlRules *)object;
     PyTypeObject *type = Py_TYPE(object);
     table_free(&self->by_name);
+    table_free(&self->segments);
     PyMem_Free(self->hosts);
     PyMem_Free(self->paths);
     Py_XDECREF(self->written);
+    Py_XDECREF(self->beginnings);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(object);
     Py_DECREF(type);
@@ -198,6 +222,53 @@ int32_t url_owner(const UrlRules *self, Bytes host, size_t length, Bytes rest, B
     return NOBODYS;
 }
 
+static int value_of_digit(unsigned char digit)
+{
+    return is_a(DIGIT, digit) ? digit - '0' : lower[digit] >= 'a' && lower[digit] <= 'f' ? lower[digit] - 'a' + 10 : -1;
+}
+
+/* Whether a byte is encoded that needed not to be. */
+static int is_written_oddly(Bytes at, Bytes end)
+{
+    for (; (at = memchr(at, '%', (size_t)(end - at))) != NULL; at++)
+        if (end - at > 2) {
+            int high = value_of_digit(at[1]), low = value_of_digit(at[2]), byte = high * 16 + low;
+            if (high >= 0 && low >= 0 && (is_a(HOST, (unsigned char)byte) || byte == '_' || byte == '~'))
+                return 1;
+        }
+    return 0;
+}
+
+/* Whether the path may begin as one of the rules, once its dots are resolved. */
+static int may_begin(PyObject *beginnings, Bytes path, Bytes end)
+{
+    if ((path < end && *path != '/') || is_written_oddly(path, end))
+        return 1;
+    for (Bytes at = path; at < end; at++)
+        if (*at == '.' && at > path && at[-1] == '/')
+            return 1;
+    for (Py_ssize_t i = 0; i < PyTuple_Size(beginnings); i++) {
+        PyObject *beginning = PyTuple_GetItem(beginnings, i);
+        size_t length = (size_t)PyBytes_Size(beginning);
+        if ((size_t)(end - path) >= length && memcmp(path, PyBytes_AsString(beginning), length) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+int may_be_ruled(const UrlRules *self, Bytes rest, Bytes end)
+{
+    Bytes at = rest, segment = rest;
+    for (; at < end && !is_a(PATH_TURN, *at); at++)
+        if (*at == '/')
+            segment = at + 1;
+    if (at < end && *at != '?' && *at != '#')
+        return 1;
+    size_t length = (size_t)(at - segment);
+    return table_find(&self->segments, segment, length) != NULL || is_written_oddly(segment, at) ||
+           (PyTuple_Size(self->beginnings) && may_begin(self->beginnings, rest, at));
+}
+
 static PyObject *url_rules_owner(PyObject *object, PyObject *args)
 {
     const char *host, *rest;
@@ -210,10 +281,21 @@ static PyObject *url_rules_owner(PyObject *object, PyObject *args)
     return Py_BuildValue("(ii)", (int)owner, by_path);
 }
 
+static PyObject *url_rules_may_be_ruled(PyObject *object, PyObject *argument)
+{
+    char *rest;
+    Py_ssize_t length;
+    if (PyBytes_AsStringAndSize(argument, &rest, &length) < 0)
+        return NULL;
+    return PyBool_FromLong(may_be_ruled((UrlRules *)object, (Bytes)rest, (Bytes)rest + length));
+}
+
 static PyMethodDef url_rules_methods[] = {
     {"owner", url_rules_owner, METH_VARARGS,
      "owner(host, rest): return the number of the vendor whose URL it is, -1 for nobody's, -2 where Python has to "
      "look; and whether paths matter."},
+    {"may_be_ruled", url_rules_may_be_ruled, METH_O,
+     "may_be_ruled(rest): return whether a rule for the paths of whatever host may be about a URL."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -221,7 +303,7 @@ static PyType_Slot url_rules_slots[] = {
     {Py_tp_new, url_rules_new},
     {Py_tp_dealloc, url_rules_dealloc},
     {Py_tp_methods, url_rules_methods},
-    {Py_tp_doc, "UrlRules(hosts): whose a URL is; see consent.catalog.Catalog.url_rules."},
+    {Py_tp_doc, "UrlRules(hosts, segments, beginnings): whose a URL is; see consent.catalog.Catalog.url_rules."},
     {0, NULL},
 };
 

@@ -30,7 +30,7 @@ static int outcome_of(Page *page, const unsigned char *host, size_t length, Byte
 {
     unsigned char key[LONGEST_KEY];
     size_t before = page->kind_length + 1, whole = before + length;
-    if (page->kind_length > LONGEST_NAME)
+    if (page->kind_length > LONGEST_NAME || may_be_ruled(page->rules, rest, end))
         return LOOK;
     memcpy(key, page->kind, page->kind_length);
     key[page->kind_length] = 0;
@@ -89,19 +89,27 @@ static int relative_outcome(const Page *page, Bytes at, Bytes end)
 {
     if (!page->at_home)
         return LOOK;
-    if (*at == '?' || *at == '#')
+    if (*at == '#')
         return CLEAR;
-    if (*at == '/')
-        return end - at == 1 || is_a(RELATIVE, at[1]) || at[1] == '?' || at[1] == '#' ? CLEAR : LOOK;
-    while (at < end && is_a(RELATIVE, *at))
-        at++;
-    return at == end || *at == '/' || *at == '?' || *at == '#' ? CLEAR : LOOK;
+    Bytes behind = at;
+    if (*at == '/') {
+        if (end - at > 1 && !is_a(RELATIVE, at[1]) && at[1] != '?' && at[1] != '#')
+            return LOOK;
+    } else {
+        while (behind < end && is_a(RELATIVE, *behind))
+            behind++;
+        if (behind < end && (behind == at || (*behind != '/' && *behind != '?' && *behind != '#')))
+            return LOOK;
+    }
+    return may_be_ruled(page->rules, at, end) ? LOOK : CLEAR;
 }
 
 int url_outcome(Page *page, Bytes at, Bytes end)
 {
     while (at < end && *at <= ' ')
         at++;
+    while (at < end && end[-1] <= ' ')
+        end--;
     if (at == end)
         return CLEAR;
     if (*at == '/' && end - at > 1 && at[1] == '/')

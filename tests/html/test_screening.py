@@ -40,7 +40,8 @@ _bounded = settings(
 CATALOG = exchange.CATALOG.with_vendors(
     [
         replace(
-            exchange.VENDORS[1], id="path", name="Path", urls=("split.example/pixel*", "example.com/t"), hosts=(),
+            exchange.VENDORS[1], id="path", name="Path", hosts=(),
+            urls=("split.example/pixel*", "example.com/t", "*/hit?id=*", "/shop/own.js", "/proxy/*"),
             inline=(), cookies=(),
         ),
         replace(exchange.VENDORS[2], id="files", name="Files", urls=("split.example/cdn/*",), hosts=(), cookies=()),
@@ -129,9 +130,16 @@ _PATHS = [
     "/cdn/x",
     "/pixel.gif",
     "/t",
+    "/x/hit?id=1",
+    "/h%69t?a&amp;id=",
+    "/proxy/x",
+    "/hit ",
 ]
 _OTHER_URLS = [
     "", "a.png", "/own.js", "?a", "#a", "a:b", "a/b:c", "data:image/gif;base64,R0", "about:blank", "x//y", "&#47;/t",
+    "own.js", "./own.js", "hit?id=1", "hit?x", "/hit&quest;id=1", "/a/../proxy/x", "/%70roxy/x", "../proxy/x",
+    "\\hit?id=1",
+    "/hi\tt?id=1", "?id=1", "/a%20b/hit?id=1", "/hit?id=1#x", "hit?id=1 ", "a.png?hit",
 ]  # fmt: skip
 _EVERY_URL = [
     *(before + host + path for before in _BEFORE_HOSTS for host in _HOSTS for path in _PATHS), *_OTHER_URLS
