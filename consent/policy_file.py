@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from consent import policy_rules as rules
 from consent.catalog import Catalog, Vendor, parse_vendors
+from consent.catalog.loading import wrong_host, wrong_url_pattern
 from consent.categories import Category
 from consent.errors import ConfigurationError
 from consent.policy import OwnCookie, Policy, own_cookie_vendors
@@ -51,8 +53,23 @@ _COOKIE_NEEDS = {
     "lifetime": 'a lifetime, such as "session" or "30 days"',
     "category": f"a category, one of {rules.listed(Category)}",
 }
+_OVERRIDE_RULES: Mapping[str, Callable[[object], Any]] = {
+    "category": rules.a_category,
+    "hosts": rules.list_of("hosts", wrong_host),
+    "urls": rules.list_of("URL patterns", wrong_url_pattern),
+}
 _SECTIONS = ("site", "signals", "choice", "enforcement")
-_TOP = ("regime", "jurisdiction", "declare", "declare_seen", *_SECTIONS, "cookie", "vendor", "texts")
+_TOP = (
+    "regime",
+    "jurisdiction",
+    "declare",
+    "declare_seen",
+    *_SECTIONS,
+    "cookie",
+    "vendor",
+    "override",
+    "texts",
+)
 _PLACES: tuple[Place, ...] = (("declare",), *_FIELDS)
 
 
@@ -101,6 +118,10 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         id = "example-stats"              # of a known one. It counts as declared.
         …
 
+        [override.posthog]                # what is different on this site about a vendor of the catalog
+        category = "performance"
+        urls = ["/ingest/*"]              # where it is found besides
+
         [texts]                           # visitor texts that differ from the built-in ones
         accept = "Yes, all of them"       # in the default language
 
@@ -137,6 +158,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         catalog = catalog.with_vendors(additions)
     except ConfigurationError as error:
         raise document.located(error) from None
+    catalog = _with_overrides(document, catalog)
     policy = Policy(
         **values,
         vendors=_declared(document, catalog, additions),
@@ -182,19 +204,48 @@ def _declared(document: _PolicyFile, catalog: Catalog, additions: tuple[Vendor, 
         raise document.error(("declare",), f"must be a list of vendor ids, not {rules.kind_of(ids)}")
     for index, vendor_id in enumerate(ids):
         document.checked(("declare", index), vendor_id, rules.a_line)
-        if vendor_id not in catalog.vendors:
-            # People write the product's name as well as its id.
-            by_name = {vendor.name.lower(): vendor.id for vendor in catalog.vendors.values()}
-            known = by_name.get(vendor_id.lower())
-            hint = f'did you mean "{known}"?' if known else rules.suggestion(vendor_id, catalog.vendors)
-            raise document.error(
-                ("declare", index),
-                f'the catalog has no vendor "{vendor_id}": {hint} (or describe it in a [[vendor]] table)',
-            )
+        _vendor_named(document, ("declare", index), vendor_id, catalog)
     document.checked(("declare",), ids, lambda names: rules.all_different("vendor", names))
     own = [vendor.id for vendor in additions if vendor.id not in ids]
     document.checked(("vendor",), [*ids, *own], lambda names: rules.all_different("vendor", names))
     return tuple(catalog.vendors[vendor_id] for vendor_id in [*ids, *own])
+
+
+def _vendor_named(document: _PolicyFile, where: Place, vendor_id: str, catalog: Catalog) -> Vendor:
+    if vendor_id in catalog.vendors:
+        return catalog.vendors[vendor_id]
+    # People write the product's name as well as its id.
+    by_name = {vendor.name.lower(): vendor.id for vendor in catalog.vendors.values()}
+    known = by_name.get(vendor_id.lower())
+    hint = f'did you mean "{known}"?' if known else rules.suggestion(vendor_id, catalog.vendors)
+    raise document.error(
+        where, f'the catalog has no vendor "{vendor_id}": {hint} (or describe it in a [[vendor]] table)'
+    )
+
+
+def _with_overrides(document: _PolicyFile, catalog: Catalog) -> Catalog:
+    """Return the catalog with what ``[override]`` says of its vendors."""
+    changed: list[Vendor] = []
+    for vendor_id in document.table(("override",)):
+        where: Place = ("override", vendor_id)
+        vendor = _vendor_named(document, where, vendor_id, catalog)
+        document.check_keys(where, list(_OVERRIDE_RULES))
+        values = {
+            key: document.checked((*where, key), value, _OVERRIDE_RULES[key])
+            for key, value in document.table(where).items()
+        }
+        for key in values.keys() & {"hosts", "urls"}:
+            values[key] = tuple(dict.fromkeys((*getattr(vendor, key), *values[key])))
+        changed.append(replace(vendor, **values))
+    try:
+        return catalog.with_vendors(changed) if changed else catalog
+    except ConfigurationError as error:
+        # Of two that claim the same the catalog names the later one, which may be one that nothing was said of.
+        _, named, kind = (error.key or "").split(".")
+        changed_ids = [vendor.id for vendor in changed]
+        raise document.error(
+            ("override", named if named in changed_ids else changed_ids[0], kind), error.message
+        ) from None
 
 
 def _read_cookies(document: _PolicyFile, catalog: Catalog) -> tuple[OwnCookie, ...]:

@@ -224,6 +224,24 @@ def _places(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def list_of(what: str, wrong: Callable[[str], str | None]) -> Callable[[object], tuple[str, ...]]:
+    """Return the rule of a list of texts in which ``wrong`` finds nothing that is wrong."""
+
+    def rule(value: object) -> tuple[str, ...]:
+        if not isinstance(value, (list, tuple)):
+            raise Wrong(f"must be a list of {what}, not {kind_of(value)}")
+        for index, item in enumerate(value):
+            try:
+                found = wrong(a_line(item))
+            except Wrong as error:
+                raise Wrong(str(error), index) from None
+            if found:
+                raise Wrong(f'"{item}" {found}', index)
+        return tuple(value)
+
+    return rule
+
+
 def a_category(value: object) -> Category:
     name = a_line(value)
     try:

@@ -45,7 +45,7 @@ from consent.erasure import Erasure
 from consent.headers import GOVERNED, PAGE_DECIDING_FIELDS, REWRITTEN_TYPES
 from consent.languages import Languages
 from consent.policy import CspMode, Refused
-from consent.policy_file import _COOKIE_RULES, _FIELDS, _TOP
+from consent.policy_file import _COOKIE_RULES, _FIELDS, _OVERRIDE_RULES, _TOP
 from consent.receipts import CollectionMethod, Outcome, Receipt
 from consent.reports import Dropped
 from consent.signals import ChoiceState
@@ -481,7 +481,7 @@ def test_every_key_of_the_policy_file_is_documented_with_field_and_default() -> 
         "declare": "vendors",
         "texts": "texts",
     }
-    sections = {key.partition(".")[0] for key in documented} | {"cookie", "vendor"}
+    sections = {key.partition(".")[0] for key in documented} | {"cookie", "vendor", "override"}
     assert sections == set(_TOP)
     empty = Policy()
     for row in rows:
@@ -492,6 +492,11 @@ def test_every_key_of_the_policy_file_is_documented_with_field_and_default() -> 
         elif isinstance(value, tuple):
             value = list(value)
         assert value == default
+
+
+def test_every_key_of_an_override_is_documented() -> None:
+    """Both ways."""
+    assert first_codes("docs/configuration.md", "key of `[override]`") == set(_OVERRIDE_RULES)
 
 
 def test_every_key_of_a_cookie_is_documented() -> None:

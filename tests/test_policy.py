@@ -356,6 +356,7 @@ def test_the_example_in_the_documentation_of_load_policy_can_be_loaded(tmp_path:
         doc.partition("::\n")[2]
         .partition("The catalog returned")[0]
         .replace("google-analytics", "example-ads")
+        .replace("posthog", "example-ads")
     )
     rest = FULL[FULL.index('name = "Example Chat"') : FULL.index("[[vendor.cookie]]")]
     policy, _ = load(tmp_path, example.replace("        …\n", rest))
@@ -405,6 +406,58 @@ def test_a_vendor_of_the_file_that_is_declared_too_is_listed_once_where_it_was_d
 ) -> None:
     text = FULL.replace('declare = ["example-ads"]', 'declare = ["example-chat", "example-ads"]')
     assert [one.id for one in load(tmp_path, text)[0].vendors] == ["example-chat", "example-ads"]
+
+
+OVERRIDES = """
+[override.example-stats]
+category = "functional"
+hosts = ["stats.shop.example", "stats.example.com"]
+urls = ["/ingest/*"]
+[override.example-chat]
+urls = ["*/chat.js"]
+"""
+
+
+def test_an_override_changes_a_known_vendor_on_this_site_alone(tmp_path: Path) -> None:
+    """Its category, and where it is found besides; all else is as it was, and it is not declared by that."""
+    policy, catalog = load(tmp_path, FULL + OVERRIDES)
+    hosts = (*STATS.hosts, *(h for h in ("stats.shop.example", "stats.example.com") if h not in STATS.hosts))
+    changed = dataclasses.replace(
+        STATS, category=Category.FUNCTIONAL, hosts=hosts, urls=(*STATS.urls, "/ingest/*")
+    )
+    assert catalog.vendors["example-stats"] == changed
+    assert catalog.vendors["example-chat"].urls == ("*/chat.js",)
+    assert [vendor.id for vendor in policy.vendors] == ["example-ads", "example-chat"]
+    declared = FULL.replace('["example-ads"]', '["example-stats"]')
+    assert load(tmp_path, declared + OVERRIDES)[0].version != load(tmp_path, declared)[0].version
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "message"),
+    [
+        ("[override.stats]\n", 1, "override.stats", 'the catalog has no vendor "stats": use one of "example-stats", '
+         '"example-ads" (or describe it in a [[vendor]] table)'),
+        ("[override.example-stats]\nhost = []\n", 2, "override.example-stats.host",
+         'unknown key: did you mean "hosts"?'),
+        ("[override.example-stats]\ncategory = 'ads'\n", 2, "override.example-stats.category",
+         'there is no such category: use one of "strictly-necessary", "performance", "functional", "targeting"'),
+        ("[override.example-stats]\nurls = '/x'\n", 2, "override.example-stats.urls",
+         "must be a list of URL patterns, not a text"),
+        ("[override.example-stats]\nurls = ['/x', '*/']\n", 2, "override.example-stats.urls[1]",
+         '"*/" covers every host: name a path'),
+        ("[override.example-stats]\nhosts = ['com']\n", 2, "override.example-stats.hosts[0]",
+         '"com" is not a host: write a lower-case domain name without scheme or port (an IDN as \'xn--…\')'),
+        ("override = 1\n", 1, "override", "must be a table: write [override] on a line of its own"),
+        ("[override.example-ads]\nurls = ['/x/y']\n[override.example-stats]\nurls = ['/x/y']\n", 2,
+         "override.example-ads.urls",
+         "'/x/y' already belongs to the vendor 'example-stats': remove it from one of the two, or give the vendor the "
+         "id 'example-stats' to replace that one"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_an_override_is_told_with_its_line_its_key_and_the_remedy(
+    tmp_path: Path, text: str, line: int, key: str, message: str
+) -> None:
+    assert told(fails(tmp_path, text)) == (line, key, message)
 
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
