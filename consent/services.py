@@ -136,7 +136,9 @@ def _cookie(cookie: Cookie, texts: Texts) -> Kept:
     return Kept(
         name=cookie.name,
         purpose=cookie.purpose,
-        kept=texts["kept_session"] if session else texts.fill("kept", lifetime=cookie.lifetime),
+        kept=texts["kept_session"]
+        if session
+        else texts.fill("kept", lifetime=texts.lifetime(cookie.lifetime)),
         party=texts[f"{cookie.party}_party"],
         http_only=cookie.http_only,
     )

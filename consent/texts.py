@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cache
+from gettext import c2py
 from pathlib import Path
 from typing import Literal, cast
 
@@ -22,6 +23,9 @@ MAX_TEXT_LENGTH = 1000
 _MAX_FILE_BYTES = 256 * 1024
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
+_UNITS = ("second", "minute", "hour", "day", "week", "month", "year")
+_LIFETIME = re.compile(rf"([0-9]{{1,5}}) ({'|'.join(_UNITS)})s?")
+_PLURALS = re.compile(r"(?:n|[0-9]{1,3}|% [1-9][0-9]?|[&|?:()=!<> ]){1,200}")
 _OTHER_TAGS = {"cmn": "zh", "iw": "he", "nn": "nb", "no": "nb", "sh": "sr-latn"}
 """Under which tag there are texts for a language with another one: former tags, and Norwegian, of which Bokmål is read
 by all (CLDR's ``languageAlias`` and ``languageMatching``)."""
@@ -48,6 +52,10 @@ class Texts(Mapping[str, str]):
     """The language's own name for itself."""
     entries: Mapping[str, str] = field(hash=False)
     countries: Mapping[str, str] = field(hash=False)
+    durations: Mapping[str, tuple[str, ...]] = field(hash=False)
+    """The forms of each unit of time, with ``{n}`` for the number; empty: they stay in English."""
+    form: Callable[[int], int] = field(hash=False, compare=False)
+    """Which of the forms goes with a number."""
 
     def __getitem__(self, key: str) -> str:
         return self.entries[key]
@@ -69,6 +77,13 @@ class Texts(Mapping[str, str]):
     def country(self, code: str) -> str:
         """Return the name of a country by its ISO 3166 alpha-2 ``code``; the code itself where unknown."""
         return self.countries.get(code, code)
+
+    def lifetime(self, words: str) -> str:
+        """Return how long a cookie lives, as the catalog says it: ``2 years``. Other words are returned as they are."""
+        found = _LIFETIME.fullmatch(words)
+        if found is None or not self.durations:
+            return words
+        return self.durations[found[2]][self.form(int(found[1]))].replace("{n}", found[1])
 
     def listing(self, names: list[str]) -> str:
         """Join ``names`` as a sentence of this language does: "a, b and c"."""
@@ -110,7 +125,7 @@ def load_texts(
             raise ConfigurationError(f"there is no such text; {hint}", key=where)
         _check_text(text, source.entries[key], source="policy", key=where)
         entries[key] = text
-    return Texts(texts.language, texts.direction, texts.name, entries, texts.countries)
+    return replace(texts, entries=entries)
 
 
 def languages(folder: Path | None = None) -> tuple[str, ...]:
@@ -181,8 +196,10 @@ def _built_in(language: str, path: Path) -> Texts:
 def _read(language: str, path: Path) -> Texts:
     file = TomlFile(path, max_bytes=_MAX_FILE_BYTES)
     data, source = file.data, file.source
-    if unknown := data.keys() - {"name", "dir", "texts", "countries"}:
-        raise file.error((min(unknown),), "only name, dir, [texts] and [countries] belong here")
+    if unknown := data.keys() - {"name", "dir", "plurals", "texts", "durations", "countries"}:
+        raise file.error(
+            (min(unknown),), "only name, dir, plurals, [texts], [durations] and [countries] belong here"
+        )
     name, direction = data.get("name"), data.get("dir")
     if not isinstance(name, str) or not name:
         raise ConfigurationError("give the language's own name, such as 'Deutsch'", source=source, key="name")
@@ -197,7 +214,43 @@ def _read(language: str, path: Path) -> Texts:
             )
     # A region's visitors are served by the language's file, and told so: lang="de", not "de-AT".
     tag = language if path.stem.lower() == language.lower() else path.stem
-    return Texts(tag, cast(Direction, direction), name, entries, countries)
+    form = _form(data.get("plurals", "0"), source)
+    durations = _durations(data.get("durations", {}), form, source)
+    return Texts(tag, cast(Direction, direction), name, entries, countries, durations, form)
+
+
+def _form(plurals: object, source: str) -> Callable[[int], int]:
+    try:
+        if not isinstance(plurals, str) or _PLURALS.fullmatch(plurals) is None:
+            raise ValueError("no expression")
+        return c2py(plurals)
+    except ValueError as error:
+        raise ConfigurationError(
+            "write which form goes with a number n, as gettext does: 'n == 1 ? 0 : 1'",
+            source=source,
+            key="plurals",
+        ) from error
+
+
+def _durations(table: object, form: Callable[[int], int], source: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the forms of every unit; none where the file has none."""
+    if not table:
+        return {}
+    if not isinstance(table, dict) or table.keys() != {*_UNITS}:
+        raise ConfigurationError(f"it has {', '.join(_UNITS)}", source=source, key="durations")
+    count = max(form(number) for number in range(1, 500)) + 1
+    for unit, forms in table.items():
+        if (
+            not isinstance(forms, list)
+            or len(forms) != count
+            or not all(isinstance(words, str) and words.strip() for words in forms)
+        ):
+            raise ConfigurationError(
+                f"by plurals there are {count} forms: write them as a list of texts",
+                source=source,
+                key=f"durations.{unit}",
+            )
+    return {unit: tuple(forms) for unit, forms in table.items()}
 
 
 def _strings(table: object, source: str, key: str) -> dict[str, str]:

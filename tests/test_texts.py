@@ -117,6 +117,44 @@ def test_every_language_names_the_same_countries(language: str) -> None:
     assert all(name.strip() == name != code for code, name in countries.items())
 
 
+@pytest.mark.parametrize("language", [tag for tag in languages() if tag != "en"])
+def test_every_lifetime_of_the_catalog_reads_in_every_language(language: str) -> None:
+    """As a number and a unit in the language's own words, and never in English ones."""
+    texts = load_texts(language)
+    lifetimes = {c.lifetime for vendor in load_catalog().vendors.values() for c in vendor.cookies}
+    said = {words: texts.lifetime(words) for words in lifetimes - {"session"}}
+    assert [words for words in said.values() if "{" in words] == []
+    assert [words for words in said if words == said[words] and not re.search("[0-9]+ minutes?", words)] == []
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", ["1 day", "2 days", "5 days", "21 days"]),
+        ("pl", ["1 dzień", "2 dni", "5 dni", "21 dni"]),
+        ("ru", ["1 день", "2 дня", "5 дней", "21 день"]),
+        ("sl", ["1 dan", "2 dneva", "5 dni", "21 dni"]),
+        ("lt", ["1 diena", "2 dienos", "5 dienos", "21 diena"]),
+        ("lv", ["1 diena", "2 dienas", "5 dienas", "21 diena"]),
+        ("ro", ["1 zi", "2 zile", "5 zile", "21 de zile"]),
+        ("ar", ["يوم واحد", "يومان", "5 أيام", "21 يومًا"]),
+        ("he", ["יום אחד", "יומיים", "5 ימים", "21 ימים"]),
+        ("ja", ["1日", "2日", "5日", "21日"]),
+    ],
+)
+def test_a_number_takes_the_form_that_its_language_wants(language: str, said: list[str]) -> None:
+    """One, two, few, many."""
+    texts = load_texts(language)
+    assert [texts.lifetime(words) for words in ("1 day", "2 days", "5 days", "21 days")] == said
+
+
+def test_what_is_no_number_of_units_is_left_as_it_is(tmp_path: Path) -> None:
+    """A site's own words, and everything in a language without forms."""
+    assert load_texts("de").lifetime("until the next order") == "until the next order"
+    content = re.sub(r"^(plurals = .*\n|\[durations\]\n(.+\n)+)", "", english(), flags=re.M)
+    assert load_texts("eo", folder=own(tmp_path, "eo.toml", content)).lifetime("2 days") == "2 days"
+
+
 @pytest.mark.parametrize("language", languages())
 def test_no_text_flatters_or_claims_what_is_not_ours_to_claim(language: str) -> None:
     """No cliché, no claim of compliance, no exclamation mark."""
@@ -210,6 +248,10 @@ def test_an_override_that_does_not_fit_is_refused(key: str, text: str, message: 
         (('name = "English"', "name = 1"), "name", "the language's own name"),
         (('name = "English"', 'name = "E"\nother = 1'), "other", "belong here"),
         (('AT = "Austria"', 'Au = "Austria"'), "countries.Au", "two capital letters"),
+        (('"n == 1 ? 0 : 1"', '"n % 0"'), "plurals", "which form goes with a number n"),
+        (('"n == 1 ? 0 : 1"', '"n =="'), "plurals", "which form goes with a number n"),
+        (('"n == 1 ? 0 : 1"', '"0"'), "durations.second", "there are 1 forms"),
+        (("second = [", "seconds = ["), "durations", "it has second, minute"),
         (("[countries]", "[[countries]]"), "countries", r"write a table, \[countries\]"),
     ],
 )

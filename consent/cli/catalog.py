@@ -206,6 +206,8 @@ def _print_vendor(vendor: Vendor) -> None:
         "Use": vendor.about,
         "Privacy": vendor.privacy_url,
     }
+    if vendor.opt_out_url:
+        rows["Opt-out"] = vendor.opt_out_url
     for name, value in rows.items():
         click.echo(f"{name:<9} {printable(value)}")
     _section("Hosts", vendor.hosts)

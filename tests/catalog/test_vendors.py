@@ -76,6 +76,14 @@ def test_every_vendor_says_who_it_is() -> None:
         assert re.fullmatch(r"https://[a-z0-9.-]+\.[a-z]{2,}/[!-~]*", vendor.privacy_url), vendor.id
 
 
+def test_vendors_lead_to_where_visitors_can_object() -> None:
+    """Those of the most used do that have such a page, and it is not their privacy notice."""
+    known = {vendor.id: vendor.opt_out_url for vendor in VENDORS if vendor.opt_out_url}
+    assert len(known) >= 30
+    assert [name for name, url in known.items() if url == CATALOG.vendors[name].privacy_url] == []
+    assert known["google-analytics"] == "https://tools.google.com/dlpage/gaoptout"
+
+
 def test_lifetimes_are_a_number_and_a_unit_or_the_session() -> None:
     """Visitors read ``2 years`` or ``session``, never seconds or an abbreviation."""
     form = re.compile(
