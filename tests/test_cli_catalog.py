@@ -147,6 +147,7 @@ def test_show_prints_everything() -> None:
         "Category  performance\n"
         "Use       Counts visits and shows which pages are used.\n"
         "Privacy   https://statcounter.com/about/legal/\n"
+        "Opt-out   https://statcounter.com/about/set-refusal-cookie/\n"
         "Hosts\n"
         "  statcounter.com\n"
         "Snippets\n"
