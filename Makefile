@@ -40,7 +40,7 @@ lint: $(VENV)/.dev
 test: lint
 	$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m tests.caching.nginx --install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 gallery: $(VENV)/.dev
 	$(BIN)/python -m tests.browser.chromium --install

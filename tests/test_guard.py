@@ -20,6 +20,7 @@ from consent.guard import UNIFORM_SOURCES, Guard, guard_table, script
 from consent.minify import minified_script, minified_stylesheet
 from consent.policy import Policy
 from consent.signals import ChoiceState, Signals
+from tests.conftest import Tell
 
 BUDGET = 6 * 1024
 """Bytes of gzip -9 for what visitors load of banner, preferences and guard, but for the guard's table."""
@@ -75,7 +76,7 @@ def zipped(content: bytes) -> int:
     return len(gzip.compress(content, 9, mtime=0))
 
 
-def test_the_code_visitors_load_is_within_the_budget(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_code_visitors_load_is_within_the_budget(tell: Tell) -> None:
     """Stylesheet as served, guard and client; the table is data, and has a budget of its own."""
     banner = Banner(Policy())
     sheet = next(
@@ -88,8 +89,7 @@ def test_the_code_visitors_load_is_within_the_budget(capsys: pytest.CaptureFixtu
         "the table of the catalog": zipped(table),
         "the script as served": zipped(Guard(load_catalog()).file.content),
     }
-    with capsys.disabled():
-        print("", *(f"{size:6} bytes  {name}" for name, size in sizes.items()), sep="\n")
+    tell("what visitors load", [f"{size:6} bytes gzip  {name}" for name, size in sizes.items()])
     rules = sum(len(line.split("\t")) - 1 for line in table.decode().split("\n"))
     assert rules > 4_000
     assert sizes["the table of the catalog"] / rules <= TABLE_BUDGET_PER_RULE

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.gallery.pages import Page, load_pages
+from tests.conftest import Tell
+from tests.gallery.pages import load_pages
 from tests.gallery.run import Showing, State, show_gallery
 from tests.gallery.summary import remaining, table_lines
 
 PAGES = load_pages()
-_TABLE = pytest.StashKey[Showing]()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -19,25 +19,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def showing(pytestconfig: pytest.Config) -> Showing:
-    """Every page, shown in Chromium without the middleware and before a choice: some minutes."""
+def showing(tell: Tell) -> Showing:
+    """Every page, shown in Chromium without the middleware and before a choice: some minutes.
+
+    Its table is told, and what reaches a refused tracker with its reason.
+    """
     shown = show_gallery(PAGES, states=(State.BARE, State.BEFORE))
-    pytestconfig.stash[_TABLE] = shown
-    return shown
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the table, and what reaches a refused tracker with its reason."""
-    shown = config.stash.get(_TABLE, None)
-    if shown is None:
-        return
-    terminalreporter.section("gallery")
-    for line in table_lines(shown):
-        terminalreporter.line(line)
-    left: dict[str, list[Page]] = {}
+    left: dict[str, list[str]] = {}
     for page, reason in remaining(shown):
-        left.setdefault(reason, []).append(page)
-    for reason, pages in left.items():
-        terminalreporter.line("")
-        terminalreporter.line(f"{reason} ({len(pages)})")
-        terminalreporter.line("  " + ", ".join(page.id for page in pages))
+        left.setdefault(reason, []).append(page.id)
+    tell("gallery", table_lines(shown))
+    for reason, ids in left.items():
+        tell("gallery", ("", f"{reason} ({len(ids)})", "  " + ", ".join(ids)))
+    return shown
