@@ -351,9 +351,26 @@ _PRESCAN = re.compile(
     rb"|\A<\?xml\s[^>]*?encoding\s*=\s*" + _LABEL + rb"(?=[\"'])",
     re.IGNORECASE | re.DOTALL,
 )
+_PLAIN_META = re.compile(
+    rb"<meta\s+(?:charset|http-equiv\s*=\s*([\"']?)content-type\1\s+content\s*=\s*[\"']\s*text/html\s*;\s*charset"
+    rb"|content\s*=\s*([\"'])\s*text/html\s*;\s*charset\s*=\s*[a-z0-9_.:-]+\2\s+http-equiv\s*=\s*[\"']?content-type"
+    rb")\b",
+    re.IGNORECASE,
+)
+_CLOSED_COMMENT = re.compile(rb"<!--(?:-?>|.*?-->)", re.DOTALL)
+_HOLD_TEXT = tuple(b"title script style noscript textarea xmp iframe noembed noframes".split())
 _PRESCAN_BYTES = 1024  # HTML Standard, section 13.2.3.2
 _BOMS = {codecs.BOM_UTF8: "", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
-_BOM_BEGINNINGS = frozenset(bom[:length] for bom in _BOMS for length in (0, 1))
+_UTF_16_DECLARED = {"<?x".encode(encoding): encoding for encoding in ("utf-16-le", "utf-16-be")}
+"""How a page begins that is in UTF-16 by its XML declaration, where nothing else says what it is in."""
+
+
+def _with_beginnings(marks: dict[bytes, str]) -> tuple[dict[bytes, str], frozenset[bytes]]:
+    return marks, frozenset(mark[:length] for mark in marks for length in (0, 1))
+
+
+_DECLARED_MARKS = _with_beginnings(_BOMS)
+_UNDECLARED_MARKS = _with_beginnings(_BOMS | _UTF_16_DECLARED)
 _ISO_2022_JP = "iso-2022-jp"
 
 # The labels of the encodings in which a "<" may be something else than the byte 0x3C, or the byte 0x3C
@@ -459,11 +476,30 @@ class _Iso2022Jp:
         return rest.translate(self._BACK)
 
 
+class _NotIso2022Jp:
+    """Keeps a page from being read as ISO-2022-JP: its escape sequences begin with another control character."""
+
+    def __init__(self, inner: Stream) -> None:
+        self._inner = inner
+        self._pending = b""
+
+    def write(self, chunk: bytes) -> bytes:
+        data = self._pending + chunk
+        cut = _Iso2022Jp._HALF_ESCAPE.search(data)
+        end = cut.start() if cut else len(data)
+        self._pending = data[end:]
+        return self._inner.write(_Iso2022Jp._ESCAPE.sub(b"\x7f\\1", data[:end]))
+
+    def end(self) -> bytes:
+        return self._inner.write(self._pending) + self._inner.end()
+
+
 class _Undeclared:
     """Looks for a ``<meta charset>`` while handing on what reads the same with and without one.
 
     Of what a ``<meta>`` may name, only ISO-2022-JP matters: a page whose ``<meta>`` could be read is not in
-    UTF-16, whatever it says.
+    UTF-16, whatever it says. Browsers look for it in different ways and places, and a frame without one takes after
+    the page around it. So a page that does not say plainly what it is in cannot be in ISO-2022-JP afterwards.
     """
 
     _TELLING = re.compile(rb"[\x1b\x80-\xff]")
@@ -483,12 +519,15 @@ class _Undeclared:
         head = self._head
         assert head is not None  # noqa: S101 - the callers' condition
         window = head[:_PRESCAN_BYTES]
-        label = next((m[1] or m[2] for m in _PRESCAN.finditer(window) if m[1] or m[2]), None)
-        if label is None and len(head) < _PRESCAN_BYTES and not final:
+        labels = [match for match in _PRESCAN.finditer(window) if match[1] or match[2]]
+        told = labels and labels[0][1] and b">" in window[labels[0].end() :]
+        if not told and len(head) < _PRESCAN_BYTES and not final:
             telling = self._TELLING.search(head, self._sent)
             end = telling.start() if telling else len(head)
         else:
-            if label and _UNLIKE_ASCII.get(label.lower()) == _ISO_2022_JP:
+            if not labels or not _is_plain(window, labels):
+                self._inner = _NotIso2022Jp(self._inner)
+            elif _UNLIKE_ASCII.get((labels[0][1] or labels[0][2]).lower()) == _ISO_2022_JP:
                 self._inner = _Iso2022Jp(self._inner)
             self._head = None
             end = len(head)
@@ -500,23 +539,38 @@ class _Undeclared:
         return rest + self._inner.end()
 
 
+def _is_plain(window: bytes, labels: list[re.Match[bytes]]) -> bool:
+    """Tell whether every browser takes the first of the labels for the page's."""
+    label = labels[0]
+    if label[2]:
+        return all((other[1] or other[2]).lower() == label[2].lower() for other in labels)
+    before = _CLOSED_COMMENT.sub(b"", window[: label.end()]).lower()
+    return (
+        _PLAIN_META.match(window, label.start()) is not None
+        and before.count(b"charset") == 1
+        and not any(before.rfind(b"<" + name) > before.rfind(b"</" + name) for name in _HOLD_TEXT)
+    )
+
+
 class Sniffed:
     """Learns the character encoding as browsers do, and hands the page on to what ``make`` makes.
 
-    The order is: byte order mark, ``content_type``, ``<meta charset>`` (HTML Standard, section 13.2.3).
+    The order is: byte order mark, ``content_type``, an XML declaration in UTF-16, ``<meta charset>`` (HTML Standard,
+    section 13.2.3).
     """
 
     def __init__(self, make: Callable[[], Stream], content_type: bytes) -> None:
         self._make = make
         self._declared = charset(content_type)
+        self._marks, self._beginnings = _DECLARED_MARKS if self._declared else _UNDECLARED_MARKS
         self._inner: Stream | None = None
         self._head = b""
 
     def _choose(self, head: bytes) -> Stream:
         inner = self._make()
         marked = None
-        if head[:1] in _BOM_BEGINNINGS:
-            marked = next((encoding for bom, encoding in _BOMS.items() if head.startswith(bom)), None)
+        if head[:1] in self._beginnings:
+            marked = next((encoding for mark, encoding in self._marks.items() if head.startswith(mark)), None)
         if marked is None and self._declared is None:
             return _Undeclared(inner)
         encoding = _UNLIKE_ASCII.get(self._declared or b"") if marked is None else marked
@@ -527,8 +581,8 @@ class Sniffed:
     def write(self, chunk: bytes) -> bytes:
         if self._inner is None:
             self._head += chunk
-            if self._head[:1] in _BOM_BEGINNINGS and any(
-                len(self._head) < len(bom) and bom.startswith(self._head) for bom in _BOMS
+            if self._head[:1] in self._beginnings and any(
+                len(self._head) < len(mark) and mark.startswith(self._head) for mark in self._marks
             ):
                 return b""
             self._inner = self._choose(self._head)

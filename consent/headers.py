@@ -21,7 +21,7 @@ Headers = list[tuple[bytes, bytes]]
 
 XML_TYPES = frozenset((b"application/xhtml+xml", b"image/svg+xml"))
 """Read by the rules of XML; nothing is inserted."""
-DATA_TYPES = frozenset((b"text/xml", b"application/xml", b"text/xsl"))
+DATA_TYPES = frozenset((b"text/xml", b"application/xml", b"text/xsl", b"application/xslt+xml"))
 """XML that browsers show as a page where it uses the names of HTML or SVG, and that is data otherwise."""
 FRAGMENT_TYPES = frozenset((b"text/vnd.turbo-stream.html",))
 """Never a whole page."""

@@ -272,6 +272,18 @@ def test_utf_16_is_shown_as_utf_8_and_comes_back(
     assert out in [bom + f"{text}<end>".encode(encoding) for text in texts]
 
 
+@SIZES
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("content_type", [b"text/html", b"application/xhtml+xml", b""])
+def test_utf_16_is_known_by_an_xml_declaration(encoding: str, content_type: bytes, size: int | None) -> None:
+    """Where there is neither a byte order mark nor a header (HTML Standard, section 13.2.3.2)."""
+    page = f"<?xml version='1.0'?>{TEXT}"
+    seen, out = sniff(page.encode(encoding), content_type, size)
+    assert seen.decode() == page
+    assert out.decode(encoding).replace("<b>", "<i>") == page.replace("<b>", "<i>") + "<end>"
+    assert sniff(page.encode(encoding), b"text/html; charset=utf-8", size)[0] == page.encode(encoding)
+
+
 @given(data=st.binary(max_size=60), size=st.integers(1, 7), big=st.booleans())
 def test_utf_16_that_is_no_text_comes_back_byte_for_byte(data: bytes, size: int, big: bool) -> None:
     """Half surrogate pairs and a last odd byte stay what they are."""
@@ -350,6 +362,43 @@ def test_other_encodings_are_left_alone_to_the_byte(encoding: str, size: int | N
 
 
 @SIZES
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"<meta name=a content='charset=iso-2022-jp '>",
+        b"<title><meta charset=iso-2022-jp></title>",
+        b"<script>'charset'</script><meta charset=iso-2022-jp>",
+        b"<script>'<!--'</script><meta charset=iso-2022-jp>",
+        b"<title><meta charset=utf-8></title><meta charset=iso-2022-jp>",
+        b"<?xml version='1.0' encoding='iso-2022-jp'?><meta charset=utf-8>",
+        b"<script>" + b" " * 1024 + b"</script><meta charset=iso-2022-jp>",
+    ],
+)
+def test_a_page_that_does_not_plainly_say_so_is_not_in_iso_2022_jp(head: bytes, size: int | None) -> None:
+    """Some browsers take it for that, others do not, or only in a frame: no character hides markup from any of them."""
+    japanese, text = b"\x1b$B<!--\x1b(B<b>a\x1b(Jb", "<p>Grüße</p>\x1b[m".encode()
+    seen, out = sniff(head + japanese + text, size=size)
+    assert seen == head + japanese.replace(b"\x1b", b"\x7f") + text
+    assert out in (seen + b"<end>", seen.replace(b"<b>", b"<i>") + b"<end>")
+
+
+@SIZES
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"<title>charme</title><meta charset=utf-8>",
+        b"<!-- charset --><META\nCharset='shift_jis' />",
+        b'<meta content="text/html; charset=euc-jp" http-equiv="Content-Type">',
+    ],
+)
+def test_a_page_that_plainly_says_another_encoding_keeps_its_escapes(head: bytes, size: int | None) -> None:
+    """They are nothing in it."""
+    page = head + b"<pre>\x1b(B\xe9\x1b$B</pre>"
+    assert sniff(page, size=size) == (page, page + b"<end>")
+
+
+@SIZES
 def test_a_utf_8_byte_order_mark_outweighs_the_header(size: int | None) -> None:
     """As in browsers."""
     page = b"\xef\xbb\xbf<p>\x1b$B%<\x1b(B"
@@ -357,11 +406,11 @@ def test_a_utf_8_byte_order_mark_outweighs_the_header(size: int | None) -> None:
     assert (seen, out) == (page, page + b"<end>")
 
 
-def test_the_first_byte_of_an_undeclared_page_is_not_waited_with() -> None:
-    """Only what could begin a byte order mark, or what reads otherwise in Japanese, is kept for a moment."""
+def test_the_first_bytes_of_an_undeclared_page_are_not_waited_with() -> None:
+    """Only what could begin a mark of UTF-16, or what reads otherwise in Japanese, is kept for a moment."""
     stream = Sniffed(Echo, b"text/html")
-    assert stream.write(b"<") == b"<"
-    assert stream.write(b"p>caf") == b"p>caf"
+    assert stream.write(b"<") == b""
+    assert stream.write(b"p>caf") == b"<p>caf"
     assert stream.write(b"\xe9 <b>") == b""
     assert stream.write(b"<meta charset=windows-1252>") == b"\xe9 <b><meta charset=windows-1252>"
     assert stream.write(b"\xe9") == b"\xe9"
