@@ -147,7 +147,8 @@ class OwnFile:
         while waiting:
             value = waiting.pop()
             if isinstance(value, str):
-                refused |= "/" in value and self._page.refuses_url("speculation rules", value)
+                is_url = "/" in value or "\\" in value  # which is a slash to browsers
+                refused |= is_url and self._page.refuses_url("speculation rules", value)
             elif isinstance(value, (dict, list)):
                 waiting += value.values() if isinstance(value, dict) else value
         return refused

@@ -355,3 +355,9 @@ def test_static_files_of_starlette(tmp_path: Path) -> None:
     part, bare_part = (ask(asgi, "/static/plain.css", headers={"range": "bytes=5-9"}) for asgi in (app, site))
     assert (part.status, part.headers, part.body) == (206, bare_part.headers, b"xxxxx")
     assert ask(app, "/static/own.css", headers={"range": "bytes=0-50"}).status == 416
+
+
+def test_a_backslash_is_a_slash_in_speculation_rules() -> None:
+    """To browsers, in the addresses of web pages (URL Standard, section 4.4)."""
+    rules = rb'{"prefetch": [{"urls": ["https:\\\\t.tracker.example\\x", "/own"]}]}'
+    assert ask(around(answering(rules, headers=[RULES]))).body == b'{"prefetch": [{"urls": ["/own"]}]}'
