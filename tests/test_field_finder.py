@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +44,18 @@ def test_what_are_no_fields_raises(headers: object) -> None:
     """Neither reading takes it for a message without fields."""
     with pytest.raises((TypeError, IndexError, ValueError)):
         field_finder(NAMES).find(headers)  # type: ignore[arg-type]
+
+
+def test_a_field_that_takes_its_message_apart_is_read_to_its_end() -> None:
+    """It is some sequence of an app's own; nothing of it is used that is gone."""
+
+    class Field(list[bytes]):
+        def __getitem__(self, part: Any) -> Any:
+            headers.clear()
+            return super().__getitem__(part)
+
+    headers: list[Any] = [Field([b"nel", b"{}"])]
+    assert field_finder(NAMES).find(headers) == {b"nel": b"{}"}
 
 
 def test_the_compiled_reading_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

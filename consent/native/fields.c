@@ -112,20 +112,17 @@ static PyObject *field_finder_find(PyObject *object, PyObject *headers)
     if (found == NULL)
         return NULL;
     for (Py_ssize_t i = 0; i < PyList_Size(headers); i++) {
-        PyObject *pair = PyList_GetItem(headers, i); /* borrowed */
-        PyObject *name = part_of_field(pair, 0), *value = NULL, *known;
-        if (name == NULL)
-            goto failed;
-        known = known_field(self, name);
-        Py_DECREF(name);
-        if (known == NULL) {
-            if (PyErr_Occurred())
-                goto failed;
-            continue;
+        PyObject *pair = PyList_GetItem(headers, i);
+        Py_INCREF(pair); /* whatever it does when it is read */
+        PyObject *name = part_of_field(pair, 0), *known = name ? known_field(self, name) : NULL, *value = NULL;
+        int failed = known == NULL && PyErr_Occurred();
+        if (known != NULL) {
+            value = part_of_field(pair, 1);
+            failed = value == NULL || add_field(self, found, known, value) < 0;
         }
-        value = part_of_field(pair, 1);
-        int failed = value == NULL || add_field(self, found, known, value) < 0;
         Py_XDECREF(value);
+        Py_XDECREF(name);
+        Py_DECREF(pair);
         if (failed)
             goto failed;
     }
@@ -141,6 +138,8 @@ int only_field(PyObject *finder, PyObject *headers, const char *wanted, PyObject
     *value = NULL;
     for (Py_ssize_t i = 0; i < PyList_Size(headers); i++) {
         PyObject *pair = PyList_GetItem(headers, i); /* borrowed */
+        if (!PyTuple_CheckExact(pair))
+            return 0;
         PyObject *name = part_of_field(pair, 0);
         PyObject *known = name ? known_field(self, name) : NULL;
         Py_XDECREF(name);
@@ -217,13 +216,17 @@ int is_member(PyObject *set, PyObject *value, PyObject **last)
 int glance_at(PyObject *headers, PyObject *cookie_name, PyObject *plain_codings, PyObject **last_plain,
               PyObject **line)
 {
-    int seen = 0;
+    int seen = 0, stay = 1; /* what was found in the pairs stays there */
     *line = NULL;
     for (Py_ssize_t i = 0; i < Py_SIZE(headers); i++) {
-        PyObject *pair = PyList_GetItem(headers, i); /* borrowed */
+        PyObject *pair = PyList_GetItem(headers, i);
+        Py_INCREF(pair); /* whatever it does when it is read */
+        stay = stay && (PyTuple_CheckExact(pair) || PyList_CheckExact(pair));
         PyObject *key = part_of_field(pair, 0);
-        if (key == NULL)
+        if (key == NULL) {
+            Py_DECREF(pair);
             return -1;
+        }
         size_t length = PyBytes_CheckExact(key) || PyBytes_Check(key) ? (size_t)Py_SIZE(key) : 0;
         uint32_t by_length = length < 32 ? (uint32_t)1 << length : 0;
         int failed = 0;
@@ -259,9 +262,12 @@ int glance_at(PyObject *headers, PyObject *cookie_name, PyObject *plain_codings,
             }
         }
         Py_DECREF(key);
+        Py_DECREF(pair);
         if (failed)
             return -1;
     }
+    if (!stay)
+        *line = NULL;
     return seen;
 }
 
