@@ -219,11 +219,6 @@ class Banner:
         """The stylesheet of what visitors see on every page, with a hash of its content in the name."""
         return self._static_url("consent.css")
 
-    @property
-    def embed_stylesheet_url(self) -> str:
-        """The stylesheet of placeholders, which needs the other."""
-        return self._static_url("embed.css")
-
     def _static_url(self, name: str) -> str:
         return f"{self.prefix}/static/{_named(self.static, name).name}"
 

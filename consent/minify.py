@@ -21,7 +21,7 @@ _SCRIPT_TOKEN = re.compile(
     re.VERBOSE,
 )
 _STYLE_GAP = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?:\s|/\*(?s:.*?)\*/)+""")
-_STYLE_MARK = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')| ?([{};,]) ?|(?<=:) """)
+_STYLE_MARK = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')| ?([{};,>~]) ?|(?<=:) """)
 _KEYWORDS = frozenset(
     (
         "async", "await", "break", "case", "catch", "const", "continue", "delete", "do", "else", "false",

@@ -77,13 +77,11 @@ class Placeholders:
                 return shown
         return None
 
-    def stylesheets(self, nonce: str | None) -> bytes:
-        """Return the links to the stylesheets of placeholders; ``nonce`` is the page's CSP nonce."""
-        urls = self._banner.stylesheet_url, self._banner.embed_stylesheet_url
+    def stylesheet(self, nonce: str | None) -> bytes:
+        """Return the link to the stylesheet; ``nonce`` is the page's CSP nonce."""
         nonce_attribute = f' nonce="{escape(nonce)}"' if nonce else ""
-        return _ascii(
-            "".join(f'<link rel="stylesheet" href="{escape(url)}"{nonce_attribute}>' for url in urls)
-        )
+        url = escape(self._banner.stylesheet_url)
+        return _ascii(f'<link rel="stylesheet" href="{url}"{nonce_attribute}>')
 
     def form(self, return_to: str, language: str) -> bytes:
         """Return what the buttons of a page's placeholders send, to put at its end.
@@ -209,9 +207,9 @@ class PagePlaceholders:
         vendor = refused_by.partition("/")[2]
         made = self._placeholders.markup(self._decision, tag, element, vendor, self._language())
         if made and not self._any:
-            # The stylesheets come with the first, so that none is seen without them.
+            # The stylesheet comes with the first, so that none is seen without it.
             self._any = True
-            return self._anchored(self._placeholders.stylesheets(self._nonce)) + made
+            return self._anchored(self._placeholders.stylesheet(self._nonce)) + made
         return made
 
     def form(self, return_to: str) -> bytes:

@@ -41,7 +41,7 @@ FILM = (
 EMBEDS = f"""<!doctype html><html lang="en"><head><title>Embeds</title></head><body><main><h1>Embeds</h1>
 <p>In a paragraph {FILM}</p>
 <form action="/other"><input name="mail" aria-label="Mail"><iframe title="Map" style="width:100%;height:300px" src="https://www.google.com/maps/embed?pb=1"></iframe></form>
-<p><iframe title="Other" src="https://www.youtube.com/embed/y" width="320" height="180"></iframe></p></main></body></html>"""
+<p style="aspect-ratio:2;overflow:hidden"><iframe title="Other" src="https://www.youtube.com/embed/y" width="320" height="180"></iframe></p></main></body></html>"""
 
 
 Opened = Callable[..., tuple[Visitor, Demo]]
@@ -160,7 +160,7 @@ def test_a_vendor_is_always_allowed(javascript: bool, opened: Opened) -> None:
 
 
 def test_placeholders_fit_into_a_narrow_window(opened: Opened) -> None:
-    """At 320 pixels nothing sticks out, and every target has 24 pixels or more."""
+    """At 320 pixels nothing sticks out or is cut off by the box of an embed, and every target has 24 pixels or more."""
     visitor, _ = opened(EMBEDS)
     page = visitor.page
     page.set_viewport_size({"width": 320, "height": 640})
@@ -170,3 +170,5 @@ def test_placeholders_fit_into_a_narrow_window(opened: Opened) -> None:
         box = target.bounding_box()
         assert box is not None
         assert min(box["width"], box["height"]) >= 24
+    placeholder, around = page.locator(".consent-embed").last, page.locator("p:has(.consent-embed)").last
+    assert placeholder.evaluate("e => e.offsetHeight") == around.evaluate("e => e.offsetHeight") > 180
