@@ -5,14 +5,17 @@ from __future__ import annotations
 from functools import lru_cache
 
 from consent import headers as fields
+from consent.codings import charset
 from consent.own_files import file_kind
 
 PLAIN_TYPES: set[bytes] = set()
 """The values of ``Content-Type`` met so far of what is not looked at, up to a bound."""
-_MAX_PLAIN_TYPES = 256
-_LONGEST_PLAIN_TYPE = 128
+PAGE_TYPES: set[bytes] = set()
+"""... of pages of HTML in UTF-8."""
+_MAX_TYPES = 256
+_LONGEST_TYPE = 128
 
-_PAGE_TYPES = fields.REWRITTEN_TYPES | fields.DATA_TYPES
+_REWRITTEN_TYPES = fields.REWRITTEN_TYPES | fields.DATA_TYPES
 UNSURE_TYPES = fields.DATA_TYPES | {b""}
 """Types of what may be a page or not."""
 _UNTYPED = {b"style": b"text/css", b"script": b"text/javascript"}
@@ -32,7 +35,7 @@ _HTML_BEGINNINGS = tuple(
 def _may_be_page(content_type: bytes) -> bool:
     """Tell whether what is so called is a page to be rewritten, or says nothing of what it is."""
     kind = fields.media_type_of(content_type)
-    return not kind or kind in _PAGE_TYPES
+    return not kind or kind in _REWRITTEN_TYPES
 
 
 def is_unread(content_type: bytes) -> bool:
@@ -41,9 +44,22 @@ def is_unread(content_type: bytes) -> bool:
         return True
     if _may_be_page(content_type) or file_kind(content_type):
         return False
-    if len(PLAIN_TYPES) < _MAX_PLAIN_TYPES and len(content_type) <= _LONGEST_PLAIN_TYPE:
-        PLAIN_TYPES.add(content_type)
+    _remember(PLAIN_TYPES, content_type)
     return True
+
+
+def is_utf8(content_type: bytes) -> bool:
+    """Tell whether what is so called says that it is in UTF-8."""
+    if charset(content_type) not in (b"utf-8", b"utf8"):
+        return False
+    if fields.media_type_of(content_type) == b"text/html":
+        _remember(PAGE_TYPES, content_type)
+    return True
+
+
+def _remember(met: set[bytes], content_type: bytes) -> None:
+    if len(met) < _MAX_TYPES and len(content_type) <= _LONGEST_TYPE:
+        met.add(content_type)
 
 
 def is_page(named: dict[bytes, bytes]) -> bool:

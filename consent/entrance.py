@@ -1,16 +1,17 @@
 """Letting requests in, and their responses out, without a step in Python where nothing new is said: most of them.
 
 A request says nothing new where it holds no browser signal, and no choice or one that was met before. Nothing is done
-about a response that is no page and no redirect, and has no field that may set or fetch a tracker. That is seen in C
-where it was built; everything else, and without C everything, is looked at in Python, which does the same to it.
+about a response that is no page and no redirect, and has no field that may set or fetch a tracker; and to a page for
+somebody who refuses nothing, what its edition has is added. That is seen in C where it was built; everything else, and
+without C everything, is looked at in Python, which does the same to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message
 
 from consent.field_finder import FieldFinder
 from consent.speedups import compiled
@@ -26,6 +27,9 @@ class Known(NamedTuple, Generic[R]):
     ruling: R
     decision: object
     """The one that the app is shown."""
+    pages: Mapping[str, Mapping[bytes, tuple[object, ...]]] | None
+    """The editions of pages, by scheme and by ``Accept-Language``, where nothing is refused; see
+    :class:`consent.site.Edition`. What is put in counts from then on."""
 
 
 def entrance(
@@ -43,6 +47,9 @@ def entrance(
     silence: Known[R],
     chosen: dict[Any, Known[R]],
     clock: Callable[[], float],
+    page_types: set[bytes],
+    plain_names: set[bytes],
+    inventory: object,
 ) -> ASGIApp:
     """Return the fastest way into ``app`` there is.
 
@@ -63,6 +70,9 @@ def entrance(
         silence: what is known of a visitor who says nothing.
         chosen: what is known of the others, by the line with the choice.
         clock: returns seconds since 1970.
+        page_types: values of ``Content-Type`` of pages in UTF-8.
+        plain_names: names of fields of pages that stay as they are.
+        inventory: an edition is current while its ``seen`` is the one of this.
     """
     if compiled is None:
         return look
@@ -80,6 +90,20 @@ def entrance(
         silence=silence,
         chosen=chosen,
         clock=clock,
+        page_types=page_types,
+        plain_names=plain_names,
+        inventory=inventory,
+        nothing=_nothing,
+        in_turn=_in_turn,
     )
     let_in: ASGIApp = made.enter
     return let_in
+
+
+async def _nothing() -> None:
+    """Send nothing."""
+
+
+async def _in_turn(send: Callable[[Message], Awaitable[None]], first: Message, second: Message) -> None:
+    await send(first)
+    await send(second)

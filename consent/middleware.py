@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from consent import headers as fields
 from consent import request_fields
 from consent.banner import Banner
-from consent.body_kind import PLAIN_TYPES
+from consent.body_kind import PAGE_TYPES, PLAIN_TYPES
 from consent.caching import RESPONSES, uniform_decision
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL
@@ -155,6 +155,9 @@ class EnforcingMiddleware:
             silence=self._known(self._unasked, -inf, inf),
             chosen=self._chosen,
             clock=clock,
+            page_types=PAGE_TYPES,
+            plain_names=fields.PLAIN_NAMES,
+            inventory=self._site.inventory,
         )
         """The ASGI app for everything but the lifespan, as a plain function."""
 
@@ -195,7 +198,12 @@ class EnforcingMiddleware:
         return ruling
 
     def _known(self, ruling: Ruling, begins: float, ends: float) -> Known[Ruling]:
-        return Known(begins, ends, ruling, ruling.decision)
+        unread = (
+            ruling.allows_everything
+            and not self._site.explain
+            and self._policy.cache is CacheMode.PER_VISITOR
+        )
+        return Known(begins, ends, ruling, ruling.decision, ruling.editions.met if unread else None)
 
     def _decide(self, signals: Signals) -> Ruling:
         own = decide(self._policy, signals)

@@ -11,7 +11,7 @@ from starlette.types import Message, Scope, Send
 
 from consent import codings
 from consent import headers as fields
-from consent.body_kind import UNSURE_TYPES, file_type, is_page, is_unread, looks_like_page
+from consent.body_kind import UNSURE_TYPES, file_type, is_page, is_unread, is_utf8, looks_like_page
 from consent.codings import Coded, Sniffed, Stream
 from consent.csp import FIELDS as CSP_FIELDS
 from consent.decision import Decision
@@ -43,6 +43,8 @@ class GovernedResponse:
     """Whether pages that need no more are given what all of their edition have."""
     _plain = False
     """Whether the page has no policy of its own."""
+    _ended = False
+    """Whether a page has been sent to its end."""
     _needs_no_more = False
     """... nor any other field that matters."""
 
@@ -68,6 +70,8 @@ class GovernedResponse:
         # No coroutine of its own: most messages go on as they are, and each coroutine would cost them as much as
         # all the rest.
         kind = message["type"]
+        if self._ended and kind != "http.response.trailers":
+            return self._send(message)
         if kind == "http.response.body":
             if self._start is None and self._stream is None:
                 return self._send(message)
@@ -182,7 +186,7 @@ class GovernedResponse:
             judge=self._enforcement,
             kind=kind,
             nonce=fields.csp_nonce(headers) if b"content-security-policy" in named else None,
-            is_utf8=codings.charset(content_type) in (b"utf-8", b"utf8"),
+            is_utf8=is_utf8(content_type),
             is_framed=self._is_framed(),
             is_fragment=self._may_be_fragment(),
             tells_missing=self._tells_missing,
@@ -338,6 +342,7 @@ class GovernedResponse:
         written = stream.write(body) if body else b""
         if not more:
             written += stream.end()
+            self._ended = True
         if start is not None or not more:
             self._note()
         if start is not None:

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import inf
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -111,6 +112,7 @@ RESPONSE_FIELDS = st.sampled_from(
         (b"Content-Type", b"application/json; charset=utf-8"),
         (b"content-type", b"image/png"),
         HTML,
+        HTML,
         (b"content-length", b"2"),
         (b"etag", b'"a"'),
         (b"link", f"<{TRACKER}>; rel=preload".encode()),
@@ -133,7 +135,9 @@ STARTS = st.fixed_dictionaries(
 BODIES = st.fixed_dictionaries(
     {
         "type": st.just("http.response.body"),
-        "body": st.sampled_from([b"", b"{}", f'<script src="{TRACKER}"></script>'.encode()]),
+        "body": st.sampled_from(
+            [b"", b"{}", b"<body></body></html>", f'<script src="{TRACKER}"></script></body>'.encode()]
+        ),
         "more_body": st.booleans(),
     }
 )
@@ -173,6 +177,12 @@ def test_both_ways_in_and_out_agree(
         assert ours.outcome(messages, scope) == theirs.outcome(again, other)  # now that they know it
 
 
+SEEN = ("counter",)
+ADDED = ((b"vary", b"Cookie"),)
+PAGES = {"https": {b"en": (ADDED, (), (b"<i>", b"</i>"), SEEN)}}
+"""Editions of pages, with what is put into them and the address in it."""
+
+
 class Way:
     """An entrance to an app that sends ``messages``; counts what needed a closer look."""
 
@@ -194,9 +204,12 @@ class Way:
                 "elsewhere": ("/_consent/",),
                 "bypasses": ("http.response.pathsend",),
                 "fields": RESPONSE,
-                "silence": Known(-inf, inf, "ruling", "silence"),
-                "chosen": {b"consent=x": Known(10, 20, "ruling", "choice")},
+                "silence": Known(-inf, inf, "ruling", "silence", None),
+                "chosen": {b"consent=x": Known(10, 20, "ruling", "choice", PAGES)},
                 "clock": lambda: self.now,
+                "page_types": {HTML[1]},
+                "plain_names": {b"x-frame-options"},
+                "inventory": SimpleNamespace(seen=SEEN),
                 **settings,
             }
         )
@@ -297,6 +310,126 @@ def test_what_something_may_have_to_be_done_about_goes_to_python(message: Messag
     way = Way(message, START, BODY)
     assert way.ask() == [message, START, BODY]
     assert way.responds == responds
+
+
+PAGE: tuple[Message, Message] = (
+    {**START, "headers": [(b"content-length", b"5"), HTML, (b"x-frame-options", b"DENY")]},
+    {**BODY, "body": b"<p></body>\n</html>"},
+)
+ASKED = ((b"cookie", b"consent=x"), (b"accept-language", b"en"), (b"sec-fetch-dest", b"document"))
+
+
+def test_a_page_that_nothing_is_refused_in_is_sent_with_what_its_edition_has() -> None:
+    """Before the final end of the body, with the page's own address as it stands in an attribute."""
+    way = Way(*PAGE, {"type": "http.response.trailers"})
+    body = b"<p><i>/a?b=1&amp;c=&#34;</i></body>\n</html>"
+    assert way.ask(*ASKED, path="/a", query_string=b'b=1&c="') == [
+        {
+            **START,
+            "headers": [HTML, (b"x-frame-options", b"DENY"), *ADDED, (b"content-length", b"%d" % len(body))],
+        },
+        {**BODY, "body": body},
+    ]
+    assert (way.looks, way.responds) == (0, 0)
+
+
+def _page(**changed: Any) -> tuple[Message, Message]:
+    start, body = PAGE
+    at_start = {key: value for key, value in changed.items() if key in ("status", "headers", "trailers")}
+    return {**start, **at_start}, {**body, **{k: v for k, v in changed.items() if k not in at_start}}
+
+
+@pytest.mark.parametrize(
+    ("messages", "asked"),
+    [
+        (_page(status=404), {}),
+        (_page(trailers=True), {}),
+        (_page(headers=[(b"content-type", b"text/html")]), {}),
+        (_page(headers=[HTML, HTML]), {}),
+        (_page(headers=[HTML, (b"etag", b'"a"')]), {}),
+        (_page(more_body=True), {}),
+        (_page(body=b""), {}),
+        (_page(body=b"<p>"), {}),
+        (_page(body=b"<p></body><!-- x -->"), {}),
+        (_page(body=b"<p></body></html><p>"), {}),
+        (_page(body=b"\xef\xbb\xbf<p></body>"), {}),
+        (_page(body=b"<BASE href=/></body>"), {}),
+        (_page(body=b"." * 60 + b"<base>" + b"." * 200 + b"</body>"), {}),
+        (_page(), {"method": "POST"}),
+        (_page(), {"scheme": "http"}),
+        (_page(), {"path": "/\xe9"}),
+        (_page(), {"path": "/a", "raw_path": b"/%61"}),
+        (_page(), {"query_string": b"\xe9"}),
+        (_page(), {"headers": [*ASKED, (b"accept-language", b"de")]}),
+        (_page(), {"headers": [ASKED[0], (b"accept-language", b"de")]}),
+        (_page(), {"headers": [*ASKED[:2], (b"sec-fetch-dest", b"iframe")]}),
+        (_page(), {"headers": [*ASKED, (b"hx-request", b"true")]}),
+        (_page(), {"headers": [*ASKED, (b"turbo-frame", b"a")]}),
+        (_page(), {"headers": [*ASKED, (b"x-up-version", b"1")]}),
+        (_page(), {"headers": [*ASKED, (b"x-requested-with", b"a")]}),
+        (_page(), {"headers": [*ASKED, (b"consent-report", b"1")]}),
+        (_page(), {"headers": ASKED[1:]}),
+    ],
+)
+def test_every_other_page_goes_to_python(messages: tuple[Message, ...], asked: dict[str, Any]) -> None:
+    """Its start too, which was withheld; each message as it came."""
+    way = Way(*messages)
+    scope = scope_for(asked.pop("path", "/"), headers=asked.pop("headers", ASKED), **asked)
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def call() -> None:
+        await way.enter(scope, None, send)  # type: ignore[arg-type]
+
+    asyncio.run(call())
+    assert (way.looks, way.responds) == (0, 1)
+    assert list(map(id, sent)) == list(map(id, messages))
+
+
+def test_an_edition_counts_until_other_vendors_were_seen() -> None:
+    """The Content-Security-Policy in it names those that were."""
+    way = Way(*PAGE, inventory=SimpleNamespace(seen=("counter", "tracker")))
+    way.ask(*ASKED)
+    assert way.responds == 1
+
+
+ENDS = st.lists(
+    st.sampled_from(
+        [
+            b"</body>",
+            b"</BODY\n>",
+            b"</Body>",
+            b"</html>",
+            b"<p>",
+            b"<",
+            b"\n",
+            b"<!-- a -->",
+            b"x",
+            b"</body",
+            b"<base>",
+        ]
+    ),
+    max_size=6,
+).map(b"".join)
+
+
+@given(
+    ends=st.lists(ENDS, min_size=2, max_size=4),
+    query=st.text(max_size=8),
+    allowed=st.sampled_from(CHOICES[:2]),
+)
+def test_both_ways_put_in_the_same(ends: list[bytes], query: str, allowed: str) -> None:
+    """However a page ends, for who refuses nothing and for who refuses everything."""
+    ours = Site(Policy(site="Example"))
+    with without_c():
+        theirs = Site(Policy(site="Example"))
+    headers = {"cookie": allowed, "accept-language": "fr", "sec-fetch-dest": "document"}
+    for end in ends:
+        messages = _page(headers=[HTML], body=b"<p>" + end)
+        scope = scope_for(headers=headers, state={}, query_string=query.encode())
+        assert ours.outcome(messages, scope) == theirs.outcome(messages, {**scope, "state": {}})
 
 
 def test_what_is_put_in_later_counts() -> None:

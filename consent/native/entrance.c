@@ -1,4 +1,5 @@
-/* Requests that say nothing new, and responses that nothing is done about, pass without a step in Python.
+/* Requests that say nothing new pass without a step in Python, and so do responses that nothing is done about, and pages
+ * for visitors who refuse nothing.
  *
  * Whatever else comes is handed to Python: to "look" the request, to what "respond" makes the message.
  */
@@ -6,10 +7,14 @@
 
 /* --- Entrance: what is called for each request --- */
 
-enum { TYPE, STATUS, HEADERS, PATH, ROOT_PATH, STATE, EXTENSIONS, CONSENT, HTTP, START, BODY, TRAILERS, NOWHERE, WORDS };
+enum {
+    TYPE, STATUS, HEADERS, PATH, ROOT_PATH, STATE, EXTENSIONS, CONSENT, HTTP, START, BODY, TRAILERS, NOWHERE,
+    METHOD, GET, SCHEME, RAW_PATH, QUERY, CONTENT, MORE, ANNOUNCED, SEEN, WORDS
+};
 static const char *const spelt[WORDS] = {
     "type", "status", "headers", "path", "root_path", "state", "extensions", "consent", "http",
     "http.response.start", "http.response.body", "http.response.trailers", "",
+    "method", "GET", "scheme", "raw_path", "query_string", "body", "more_body", "trailers", "seen",
 };
 
 typedef struct {
@@ -25,14 +30,22 @@ typedef struct {
     PyObject *bypasses;      /* tuple of str: extensions that apps are not to see */
     PyObject *fields;        /* FieldFinder: of a response */
     PyObject *silence;       /* what is known of who says nothing: a tuple of when that begins and ends to hold, in
-                              * seconds since 1970, of the ruling, and of the decision that the app is shown */
+                              * seconds since 1970, of the ruling, of the decision that the app is shown, and of the
+                              * editions of pages that nothing is refused in: see EDITION_FIELDS; None without */
     PyObject *chosen;        /* dict: such tuples by the line with the choice */
     PyObject *clock;
+    PyObject *page_types;    /* set of bytes: values of Content-Type of pages in UTF-8 */
+    PyObject *plain_names;   /* set of bytes: names of fields of pages that stay as they are */
+    PyObject *inventory;     /* its attribute "seen" is compared with that of an edition */
+    PyObject *nothing;       /* (): what is awaited where nothing is sent */
+    PyObject *in_turn;       /* (send, first, second): what sends two messages is awaited */
     PyObject *way_out;       /* the type */
     PyObject *words[WORDS];
     PyObject *met[WORDS];    /* likewise, as they were met last: those of an app are mostly the same object */
     PyObject *plain_coding;  /* of plain_codings, the one met last */
     PyObject *plain_type;    /* of plain_types, the one met last */
+    PyObject *page_type;     /* of page_types, the one met last */
+    PyObject *unspoken;      /* the empty Accept-Language */
     PyObject *success;       /* the status 200 */
 } Entrance;
 
@@ -40,8 +53,9 @@ typedef struct {
     {                                                                                                              \
         &(self)->app, &(self)->look, &(self)->respond, &(self)->cookie_name, &(self)->plain_codings,               \
             &(self)->plain_types, &(self)->roots, &(self)->elsewhere, &(self)->bypasses, &(self)->fields,          \
-            &(self)->silence, &(self)->chosen, &(self)->clock, &(self)->way_out, &(self)->plain_coding,             \
-            &(self)->plain_type, &(self)->success                                                                  \
+            &(self)->silence, &(self)->chosen, &(self)->clock, &(self)->page_types, &(self)->plain_names,           \
+            &(self)->inventory, &(self)->nothing, &(self)->in_turn, &(self)->way_out, &(self)->plain_coding,        \
+            &(self)->plain_type, &(self)->page_type, &(self)->unspoken, &(self)->success                           \
     }
 
 static int entrance_traverse(PyObject *object, visitproc visit, void *arg)
@@ -84,16 +98,19 @@ static void entrance_dealloc(PyObject *object)
 static PyObject *entrance_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"app",      "look",     "respond", "cookie_name", "plain_codings", "plain_types", "roots",
-                            "elsewhere", "bypasses", "fields", "silence",     "chosen",        "clock",       NULL};
+                            "elsewhere", "bypasses", "fields", "silence",     "chosen",        "clock",       "page_types",
+                            "plain_names", "inventory", "nothing", "in_turn", NULL};
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Entrance *self = (Entrance *)allocate(type, 0);
     if (self == NULL)
         return NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOSO!O!O!O!O!OO!O!O:Entrance", names, &self->app, &self->look,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOSO!O!O!O!O!OO!O!OO!O!OOO:Entrance", names, &self->app, &self->look,
                                      &self->respond, &self->cookie_name, &PySet_Type, &self->plain_codings, &PySet_Type,
                                      &self->plain_types, &PySet_Type, &self->roots, &PyTuple_Type, &self->elsewhere,
                                      &PyTuple_Type, &self->bypasses, &self->fields, &PyTuple_Type, &self->silence,
-                                     &PyDict_Type, &self->chosen, &self->clock)) {
+                                     &PyDict_Type, &self->chosen, &self->clock, &PySet_Type, &self->page_types,
+                                     &PySet_Type, &self->plain_names, &self->inventory, &self->nothing,
+                                     &self->in_turn)) {
         /* What was parsed is borrowed. */
         PyObject **const members[] = MEMBERS(self);
         for (size_t i = 0; i < sizeof members / sizeof *members; i++)
@@ -119,7 +136,7 @@ static PyObject *entrance_new(PyTypeObject *type, PyObject *args, PyObject *kwar
         PyErr_SetString(PyExc_TypeError, "fields is no FieldFinder");
     if (finds < 1 || (self->way_out = PyObject_GetAttrString(module, "WayOut")) == NULL)
         goto failed;
-    if ((self->success = PyLong_FromLong(200)) == NULL)
+    if ((self->success = PyLong_FromLong(200)) == NULL || (self->unspoken = PyBytes_FromString("")) == NULL)
         goto failed;
     for (size_t i = 0; i < WORDS; i++)
         if ((self->words[i] = PyUnicode_InternFromString(spelt[i])) == NULL)
@@ -190,8 +207,8 @@ static int holds_now(Entrance *self, PyObject *known)
     return PyErr_Occurred() ? -1 : begins <= time && time < ends;
 }
 
-/* What is known of the visitor, in new references. 0 where a closer look is needed. */
-static int find_known(Entrance *self, PyObject *headers, PyObject **ruling, PyObject **decision)
+/* What is known of the visitor: a new reference to a tuple. NULL where a closer look is needed. */
+static PyObject *find_known(Entrance *self, PyObject *headers)
 {
     PyObject *line, *known = NULL; /* borrowed */
     int seen = glance_at(headers, self->cookie_name, self->plain_codings, &self->plain_coding, &line);
@@ -199,16 +216,13 @@ static int find_known(Entrance *self, PyObject *headers, PyObject **ruling, PyOb
         known = self->silence;
     else if (seen == SEEN_CHOICE && line != NULL)
         known = PyDict_GetItemWithError(self->chosen, line);
-    if (known == NULL || !PyTuple_Check(known) || Py_SIZE(known) != 4)
-        return 0;
+    if (known == NULL || !PyTuple_Check(known) || Py_SIZE(known) != 5)
+        return NULL;
     Py_INCREF(known); /* whatever the clock does */
-    int holds = seen == 0 || holds_now(self, known) == 1;
-    if (holds) {
-        Py_INCREF(*ruling = PyTuple_GetItem(known, 2));
-        Py_INCREF(*decision = PyTuple_GetItem(known, 3));
-    }
+    if (seen == 0 || holds_now(self, known) == 1)
+        return known;
     Py_DECREF(known);
-    return holds;
+    return NULL;
 }
 
 /* The scope as the app is to see it: a copy with the decision in its state. */
@@ -238,7 +252,7 @@ static PyObject *inner_scope(Entrance *self, PyObject *scope, PyObject *decision
     return inner;
 }
 
-static PyObject *way_out(Entrance *self, PyObject *scope, PyObject *headers, PyObject *ruling, PyObject *send);
+static PyObject *way_out(Entrance *self, PyObject *scope, PyObject *headers, PyObject *known, PyObject *send);
 
 static PyObject *enter(PyObject *object, PyObject *const *args, Py_ssize_t count)
 {
@@ -247,22 +261,21 @@ static PyObject *enter(PyObject *object, PyObject *const *args, Py_ssize_t count
         PyErr_SetString(PyExc_TypeError, "an ASGI app is called with scope, receive and send");
         return NULL;
     }
-    PyObject *scope = args[0], *receive = args[1], *send = args[2], *headers, *ruling, *decision;
+    PyObject *scope = args[0], *receive = args[1], *send = args[2], *headers, *known;
     if (PyDict_CheckExact(scope) && is_word_of(self, PyDict_GetItemWithError(scope, self->words[TYPE]), HTTP) &&
         (headers = PyDict_GetItemWithError(scope, self->words[HEADERS])) != NULL && PyList_CheckExact(headers) &&
         is_plain_path(self, scope) &&
         extends_nothing(self, PyDict_GetItemWithError(scope, self->words[EXTENSIONS])) &&
-        find_known(self, headers, &ruling, &decision)) {
+        (known = find_known(self, headers)) != NULL) {
         Py_INCREF(headers);
-        PyObject *answer = NULL, *inner = inner_scope(self, scope, decision);
-        PyObject *out = inner ? way_out(self, scope, headers, ruling, send) : NULL;
+        PyObject *answer = NULL, *inner = inner_scope(self, scope, PyTuple_GetItem(known, 3));
+        PyObject *out = inner ? way_out(self, scope, headers, known, send) : NULL;
         if (out != NULL)
             answer = PyObject_CallFunctionObjArgs(self->app, inner, receive, out, NULL);
         Py_XDECREF(out);
         Py_XDECREF(inner);
         Py_DECREF(headers);
-        Py_DECREF(ruling);
-        Py_DECREF(decision);
+        Py_DECREF(known);
         return answer;
     }
     /* What is wrong with the request is found again, and told, in Python. */
@@ -297,12 +310,16 @@ PyType_Spec entrance_spec = {
 typedef struct {
     PyObject_HEAD
     Entrance *entrance;
-    PyObject *scope, *headers, *ruling; /* of the request */
-    PyObject *send;                     /* the server's */
-    PyObject *deliver;                  /* Python's; NULL as long as nothing had to be done */
+    PyObject *scope, *headers; /* of the request */
+    PyObject *known;           /* of the visitor */
+    PyObject *send;            /* the server's */
+    PyObject *deliver;         /* Python's; NULL as long as nothing had to be done */
+    PyObject *start;           /* of a page, withheld until its body is there; or NULL */
+    PyObject *edition;         /* ... and what such pages have in common */
+    int ended;                 /* a page has been sent to its end */
 } WayOut;
 
-static PyObject *way_out(Entrance *entrance, PyObject *scope, PyObject *headers, PyObject *ruling, PyObject *send)
+static PyObject *way_out(Entrance *entrance, PyObject *scope, PyObject *headers, PyObject *known, PyObject *send)
 {
     PyTypeObject *type = (PyTypeObject *)entrance->way_out;
     WayOut *self = (WayOut *)PyType_GenericAlloc(type, 0);
@@ -312,7 +329,7 @@ static PyObject *way_out(Entrance *entrance, PyObject *scope, PyObject *headers,
     Py_INCREF((PyObject *)entrance);
     Py_INCREF(self->scope = scope);
     Py_INCREF(self->headers = headers);
-    Py_INCREF(self->ruling = ruling);
+    Py_INCREF(self->known = known);
     Py_INCREF(self->send = send);
     return (PyObject *)self;
 }
@@ -323,9 +340,11 @@ static int way_out_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->entrance);
     Py_VISIT(self->scope);
     Py_VISIT(self->headers);
-    Py_VISIT(self->ruling);
+    Py_VISIT(self->known);
     Py_VISIT(self->send);
     Py_VISIT(self->deliver);
+    Py_VISIT(self->start);
+    Py_VISIT(self->edition);
     Py_VISIT(Py_TYPE(object));
     return 0;
 }
@@ -336,9 +355,11 @@ static int way_out_clear(PyObject *object)
     Py_CLEAR(self->entrance);
     Py_CLEAR(self->scope);
     Py_CLEAR(self->headers);
-    Py_CLEAR(self->ruling);
+    Py_CLEAR(self->known);
     Py_CLEAR(self->send);
     Py_CLEAR(self->deliver);
+    Py_CLEAR(self->start);
+    Py_CLEAR(self->edition);
     return 0;
 }
 
@@ -365,6 +386,97 @@ static int is_plain_start(Entrance *entrance, PyObject *message)
     return plain;
 }
 
+/* --- ... and pages that nothing is refused in --- */
+
+/* What an edition is a tuple of: see consent.site.Edition. */
+enum { EDITION_FIELDS, EDITION_LAST, EDITION_UNREAD, EDITION_SEEN, EDITION_SIZE };
+
+/* The edition that a page is of whose start is the message, borrowed; NULL where Python has to look. */
+static PyObject *edition_of(WayOut *self, PyObject *message)
+{
+    Entrance *entrance = self->entrance;
+    PyObject *pages = PyTuple_GetItem(self->known, 4), *headers, *scheme, *language; /* borrowed */
+    if (!PyDict_CheckExact(pages) ||
+        PyDict_GetItemWithError(message, entrance->words[STATUS]) != entrance->success ||
+        PyDict_Contains(message, entrance->words[ANNOUNCED]) != 0 ||
+        !is_word_of(entrance, PyDict_GetItemWithError(self->scope, entrance->words[METHOD]), GET) ||
+        (scheme = PyDict_GetItemWithError(self->scope, entrance->words[SCHEME])) == NULL ||
+        (headers = PyDict_GetItemWithError(message, entrance->words[HEADERS])) == NULL ||
+        !PyList_CheckExact(headers) ||
+        !is_unread_page(headers, entrance->page_types, &entrance->page_type, entrance->plain_names) ||
+        !asks_for_page(self->headers, &language))
+        return NULL;
+    PyObject *editions = PyDict_GetItemWithError(pages, scheme);
+    if (editions == NULL || !PyDict_CheckExact(editions))
+        return NULL;
+    PyObject *edition = PyDict_GetItemWithError(editions, language ? language : entrance->unspoken);
+    return edition && PyTuple_Check(edition) && Py_SIZE(edition) == EDITION_SIZE ? edition : NULL;
+}
+
+/* Whether the edition is still the one that is to be sent. */
+static int is_current(WayOut *self)
+{
+    PyObject *seen = PyObject_GetAttr(self->entrance->inventory, self->entrance->words[SEEN]);
+    Py_XDECREF(seen); /* compared, not used */
+    return seen != NULL && seen == PyTuple_GetItem(self->edition, EDITION_SEEN);
+}
+
+/* The body of the page, whole and with what is put into it; NULL where Python has to look. */
+static PyObject *whole_page(WayOut *self, PyObject *message)
+{
+    Entrance *entrance = self->entrance;
+    PyObject *more = PyDict_GetItemWithError(message, entrance->words[MORE]); /* borrowed */
+    PyObject *body = PyDict_GetItemWithError(message, entrance->words[CONTENT]);
+    if ((more != NULL && more != Py_False) || body == NULL || !PyBytes_CheckExact(body) || !is_current(self))
+        return NULL;
+    PyObject *address = escaped_address(PyDict_GetItemWithError(self->scope, entrance->words[PATH]),
+                                        PyDict_GetItemWithError(self->scope, entrance->words[RAW_PATH]),
+                                        PyDict_GetItemWithError(self->scope, entrance->words[QUERY]));
+    if (address == NULL)
+        return NULL;
+    PyObject *page = with_insertion(body, PyTuple_GetItem(self->edition, EDITION_UNREAD), address);
+    Py_DECREF(address);
+    return page;
+}
+
+/* Send the page with its start. */
+static PyObject *send_page(WayOut *self, PyObject *message, PyObject *page)
+{
+    Entrance *entrance = self->entrance;
+    PyObject *headers = page_fields(PyDict_GetItemWithError(self->start, entrance->words[HEADERS]),
+                                    PyTuple_GetItem(self->edition, EDITION_FIELDS), Py_SIZE(page));
+    PyObject *start = headers ? PyDict_Copy(self->start) : NULL, *body = start ? PyDict_Copy(message) : NULL;
+    PyObject *sending = NULL;
+    if (body != NULL && PyDict_SetItem(start, entrance->words[HEADERS], headers) == 0 &&
+        PyDict_SetItem(body, entrance->words[CONTENT], page) == 0)
+        sending = PyObject_CallFunctionObjArgs(entrance->in_turn, self->send, start, body, NULL);
+    Py_XDECREF(body);
+    Py_XDECREF(start);
+    Py_XDECREF(headers);
+    Py_CLEAR(self->start);
+    self->ended = 1;
+    return sending;
+}
+
+/* Let Python send the message and all that follow, after the start that is withheld. */
+static PyObject *hand_over(WayOut *self, PyObject *message)
+{
+    Entrance *entrance = self->entrance;
+    PyObject *response = PyObject_CallFunctionObjArgs(entrance->respond, self->scope, self->headers,
+                                                      PyTuple_GetItem(self->known, 2), self->send, NULL);
+    if (response == NULL)
+        return NULL;
+    self->deliver = PyObject_GetAttrString(response, "send");
+    Py_DECREF(response);
+    if (self->deliver == NULL)
+        return NULL;
+    if (self->start == NULL)
+        return PyObject_CallFunctionObjArgs(self->deliver, message, NULL);
+    PyObject *sending = PyObject_CallFunctionObjArgs(entrance->in_turn, self->deliver, self->start, message, NULL);
+    Py_CLEAR(self->start);
+    return sending;
+}
+
 static PyObject *way_out_call(PyObject *object, PyObject *args, PyObject *kwargs)
 {
     WayOut *self = (WayOut *)object;
@@ -374,25 +486,42 @@ static PyObject *way_out_call(PyObject *object, PyObject *args, PyObject *kwargs
         return NULL;
     }
     PyObject *message = PyTuple_GetItem(args, 0);
-    if (self->deliver == NULL) {
-        if (PyDict_CheckExact(message)) {
-            PyObject *kind = PyDict_GetItemWithError(message, entrance->words[TYPE]); /* borrowed */
-            if (is_word_of(entrance, kind, START)
-                    ? is_plain_start(entrance, message)
-                    : is_word_of(entrance, kind, BODY) || is_word_of(entrance, kind, TRAILERS))
-                return PyObject_CallFunctionObjArgs(self->send, message, NULL);
-            PyErr_Clear();
-        }
-        PyObject *response =
-            PyObject_CallFunctionObjArgs(entrance->respond, self->scope, self->headers, self->ruling, self->send, NULL);
-        if (response == NULL)
-            return NULL;
-        self->deliver = PyObject_GetAttrString(response, "send");
-        Py_DECREF(response);
-        if (self->deliver == NULL)
-            return NULL;
+    if (self->deliver != NULL)
+        return PyObject_CallFunctionObjArgs(self->deliver, message, NULL);
+    if (!PyDict_CheckExact(message))
+        return hand_over(self, message);
+    PyObject *kind = PyDict_GetItemWithError(message, entrance->words[TYPE]); /* borrowed */
+    if (self->ended) {
+        /* No more is to come, and the server says so; of trailers, nothing was announced. */
+        if (is_word_of(entrance, kind, TRAILERS))
+            return PyObject_CallNoArgs(entrance->nothing);
+        return PyObject_CallFunctionObjArgs(self->send, message, NULL);
     }
-    return PyObject_CallFunctionObjArgs(self->deliver, message, NULL);
+    if (self->start != NULL) {
+        PyObject *page = is_word_of(entrance, kind, BODY) ? whole_page(self, message) : NULL;
+        if (page == NULL) {
+            PyErr_Clear();
+            return hand_over(self, message);
+        }
+        PyObject *sending = send_page(self, message, page);
+        Py_DECREF(page);
+        return sending;
+    }
+    if (is_word_of(entrance, kind, START)) {
+        if (is_plain_start(entrance, message))
+            return PyObject_CallFunctionObjArgs(self->send, message, NULL);
+        PyErr_Clear();
+        PyObject *edition = edition_of(self, message);
+        if (edition != NULL) {
+            Py_INCREF(self->start = message);
+            Py_INCREF(self->edition = edition);
+            return PyObject_CallNoArgs(entrance->nothing);
+        }
+    } else if (is_word_of(entrance, kind, BODY) || is_word_of(entrance, kind, TRAILERS)) {
+        return PyObject_CallFunctionObjArgs(self->send, message, NULL);
+    }
+    PyErr_Clear();
+    return hand_over(self, message);
 }
 
 static PyType_Slot way_out_slots[] = {

@@ -189,6 +189,22 @@ int glance_at(PyObject *headers, PyObject *cookie_name, PyObject *plain_codings,
 int is_member(PyObject *set, PyObject *value, PyObject **last);
 PyObject *glance(PyObject *module, PyObject *args);
 
+/* --- pages that nothing is refused in (unread.c) --- */
+
+/* Whether a request is for a page of its own, and asks for no more. "language", borrowed, is its Accept-Language; NULL
+ * without. The function does not raise. */
+int asks_for_page(PyObject *headers, PyObject **language);
+/* Whether these are the fields of a page in UTF-8 that says nothing else that matters. "last_type" is for is_member. */
+int is_unread_page(PyObject *headers, PyObject *types, PyObject **last_type, PyObject *plain_names);
+/* The fields, which is_unread_page has seen, with those that are added and the length: a new list. */
+PyObject *page_fields(PyObject *headers, PyObject *added, Py_ssize_t size);
+/* Path and query as they stand in an attribute: new bytes. NULL, perhaps without an exception, where Python has to write
+ * them; "raw" and "query" may be NULL. */
+PyObject *escaped_address(PyObject *path, PyObject *raw, PyObject *query);
+/* The page with the pieces, a tuple of bytes, before its final "</body>", and the address between each two of them: new
+ * bytes. NULL, perhaps without an exception, where the page has to be looked at in Python. */
+PyObject *with_insertion(PyObject *body, PyObject *pieces, PyObject *address);
+
 /* --- Entrance and WayOut (entrance.c) --- */
 
 extern PyType_Spec entrance_spec, way_out_spec;
