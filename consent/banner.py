@@ -308,10 +308,10 @@ class Banner:
     def explanation(self, decision: Decision, findings: Sequence[Finding]) -> bytes:
         """Return the developers' panel: what this response withheld, let through, did not know, and why."""
         texts = self.texts
-        unclassified = [finding for finding in findings if finding.vendor is None]
-        known = [finding for finding in findings if finding.vendor is not None]
-        withheld = [finding for finding in known if finding.action is not Action.ALLOWED]
-        passed = [finding for finding in known if finding.action is Action.ALLOWED]
+        withheld = [finding for finding in findings if finding.action is not Action.ALLOWED]
+        left = [finding for finding in findings if finding.action is Action.ALLOWED]
+        unclassified = [finding for finding in left if finding.vendor is None]
+        passed = [finding for finding in left if finding.vendor is not None]
         signals = [
             texts[key]
             for key, sent in (("explain_gpc", decision.signals.gpc), ("explain_dnt", decision.signals.dnt))

@@ -19,7 +19,7 @@ from consent.catalog import Catalog, Vendor
 from consent.catalog.matching import UrlPattern
 from consent.categories import Category
 from consent.decision import Decision
-from consent.policy import CspMode, Policy
+from consent.policy import CspMode, Policy, Unclassified
 
 logger = logging.getLogger("consent")
 
@@ -97,6 +97,15 @@ def source(text: str) -> Source | None:
     return Source(text, match["host"].lower(), bool(match["wild"]), match["path"] or "/")
 
 
+def covers(places: Iterable[Source], host: str, path: str) -> bool:
+    """Tell whether one of ``places`` is about a URL (CSP Level 3, section 6.7.2.7), whatever its scheme and port."""
+    return any(
+        (host.endswith("." + place.host) if place.wild else host == place.host)
+        and (path.startswith(place.path) if place.path.endswith("/") else path == place.path)
+        for place in places
+    )
+
+
 @lru_cache(maxsize=256)
 def named_in(values: tuple[bytes, ...]) -> tuple[Source, ...]:
     """Return the places that a page's own policies name for anything that is loaded, in order, each once.
@@ -147,6 +156,7 @@ class ClosedWorld:
         self._declared = [vendor.id for vendor in policy.vendors]
         self._own = tuple(filter(None, map(source, policy.csp_allow)))
         self._field = _MODE_FIELDS[policy.csp]
+        self._may_be_open = policy.unclassified is not Unclassified.STRIP
         enforced = policy.csp is CspMode.ENFORCE
         self._report_uri = f"; report-uri {prefix}/report"
         self.mode = policy.csp
@@ -236,7 +246,7 @@ class ClosedWorld:
                 texts.extend(sources)
         line, left_out = self._joined(dict.fromkeys(texts))
         if left_out and self.mode is CspMode.ENFORCE:
-            if allowed.issuperset(vendors) and not self._for_all:
+            if allowed.issuperset(vendors) and not self._for_all and self._may_be_open:
                 # What this visitor allowed must work, and there is nobody known to keep out.
                 line = f"{_DIRECTIVE} *"
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from functools import cached_property, lru_cache, partial
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from consent.html.attribute_values import decoded
 from consent.html.judge import Instead, Skip
 from consent.html.screening import page_screen
 from consent.html.urls import PageURL, Target, resolve, resolve_base
+from consent.policy import Unclassified
 
 MAX_FINDINGS = 1000
 """How many findings of one response are kept; the rest is only counted."""
@@ -50,6 +52,21 @@ class Finding(NamedTuple):
     """Why the vendor's category is allowed or not; ``None`` where there is no vendor."""
 
 
+class Strangers(NamedTuple):
+    """What becomes of third-party content that no catalog entry explains."""
+
+    unclassified: Unclassified
+    known: Callable[[str, str], bool]
+    """Tells whether the site itself named a place, by host and path."""
+
+
+NO_RULE = Strangers(Unclassified.ALLOW, lambda host, path: True)
+"""It stays."""
+_UNREADABLE = "could not be read to its end"
+_AWAITED = f"{Category.TARGETING}/unclassified"
+"""Whose consent such content waits for."""
+
+
 @lru_cache(maxsize=4096)
 def site_of(host: str) -> str:
     """Return the registrable domain of ``host`` (the host itself where it has none, such as an address)."""
@@ -70,9 +87,12 @@ class PageEnforcement:
         catalog: what is known about vendors.
         decision: what this visitor allows.
         url: where the page is. Of its own host only those paths are refused that are a vendor's on every host.
+        strangers: what becomes of what nobody has explained.
     """
 
-    def __init__(self, catalog: Catalog, decision: Decision, url: PageURL) -> None:
+    def __init__(
+        self, catalog: Catalog, decision: Decision, url: PageURL, *, strangers: Strangers = NO_RULE
+    ) -> None:
         self._catalog = catalog
         self._decision = decision
         self._page = url
@@ -90,6 +110,10 @@ class PageEnforcement:
         self._strangers: list[tuple[bytes, bytes, bytes]] = []
         self._answers: dict[str, tuple[Action, Reason, str]] = {}  # about the vendors met so far
         self._decided = False
+        self._unclassified, self._known = strangers
+        self._passes_strangers = self._unclassified is Unclassified.ALLOW or (
+            self._unclassified is Unclassified.HOLD and decision.allows(Category.TARGETING)
+        )
 
     @cached_property
     def skip(self) -> Skip | None:
@@ -133,6 +157,8 @@ class PageEnforcement:
         self._note_strangers()
         if self._note_target(element, target, match):
             return True
+        if match is None and not self._passes_strangers:
+            return False  # the next of its paths may be refused
         if len(self._settled) < _MAX_SETTLED:
             self._settled.add(key)
         return False
@@ -168,9 +194,11 @@ class PageEnforcement:
         found = self.findings[self._body :]
         if all(finding.action in (Action.ALLOWED, Action.STRIPPED) for finding in found):
             return frozenset()
-        return frozenset(
-            _spec(finding.vendor) for finding in found if finding.vendor and finding.action is Action.STRIPPED
-        )
+        stripped = [finding for finding in found if finding.action is Action.STRIPPED]
+        missing = {_spec(finding.vendor) for finding in stripped if finding.vendor}
+        if self._unclassified is Unclassified.HOLD and any(map(is_stranger, stripped)):
+            missing.add(_AWAITED)
+        return frozenset(missing)
 
     def begin_element(self) -> None:
         """From here on, what is refused belongs to an element that may stay, inert."""
@@ -220,7 +248,7 @@ class PageEnforcement:
         """Take note that an ``element`` was taken out because it could not be read to its end."""
         self._undecided = True
         self._note_strangers()
-        self._note(Action.STRIPPED, element, "could not be read to its end", None)
+        self._note(Action.STRIPPED, element, _UNREADABLE, None)
 
     def _note_strangers(self) -> None:
         """Note what the screen passed since the last time."""
@@ -235,10 +263,29 @@ class PageEnforcement:
         if match is not None:
             return self._note_match(match, element, target.host + target.path.partition("?")[0])
         if site_of(target.host) != site_of(self._page.host):
-            self._note(Action.ALLOWED, element, target.host + target.path.partition("?")[0], None)
-        elif len(self._settled) < _MAX_SETTLED and self._catalog.is_of_one(target.host):
+            return self._note_stranger(element, target)
+        if len(self._settled) < _MAX_SETTLED and self._catalog.is_of_one(target.host):
             self._settled.add(target.host.encode())
         return False
+
+    def _note_stranger(self, element: str, target: Target) -> bool:
+        """Take note of what an element loads that nobody has explained; tell whether it must not."""
+        path = target.path.partition("?")[0]
+        self._decided |= self._unclassified is Unclassified.HOLD
+        refused = not (self._passes_strangers or self._known(target.host, path))
+        if not (refused or self._passes_strangers):
+            # By its host alone it is not settled, but one finding is enough.
+            noted = f"{element}\0{target.host}\0known".encode("utf-8", "surrogateescape")
+            if noted in self._settled:
+                return False
+            if len(self._settled) < _MAX_SETTLED:
+                self._settled.add(noted)
+        self._note(Action.STRIPPED if refused else Action.ALLOWED, element, target.host + path, None)
+        if refused and self._unclassified is Unclassified.HOLD:
+            self._refused_by.add(_AWAITED)
+        elif refused:
+            self._undecided = True
+        return refused
 
     def _refuses(self, match: Match, kind: str, subject: str) -> bool:
         self._note_strangers()
@@ -255,13 +302,13 @@ class PageEnforcement:
         return True
 
     def _numbers_allowed(self) -> bytes:
-        """Return for each vendor, in catalog order, whether it is allowed."""
+        """Return for each vendor, in catalog order, whether it is allowed; then whether what is nobody's is."""
         decision, catalog = self._decision, self._catalog
         allowed = _vendors_of(catalog, tuple(filter(decision.allows, Category)))
         exceptions = [vendor for vendor in map(catalog.vendors.get, decision.vendors) if vendor is not None]
         if not exceptions:
-            return allowed
-        answers = bytearray(allowed)
+            return allowed + bytes((self._passes_strangers,))
+        answers = bytearray(allowed + bytes((self._passes_strangers,)))
         for vendor in exceptions:
             answers[catalog.number(vendor.id)] = decision.allows(vendor.category, vendor.id)
         return bytes(answers)
@@ -284,6 +331,11 @@ class PageEnforcement:
             self._uncounted += 1
             return
         self._findings.append(Finding(action, kind, subject[:_MAX_SUBJECT], vendor, reason))
+
+
+def is_stranger(finding: Finding) -> bool:
+    """Tell whether something is third-party content that nobody has explained."""
+    return finding.vendor is None and finding.subject != _UNREADABLE
 
 
 def _spec(vendor: Vendor) -> str:

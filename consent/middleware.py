@@ -24,15 +24,16 @@ from consent.caching import RESPONSES, uniform_decision
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL
 from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie
-from consent.csp import ClosedWorld
+from consent.csp import ClosedWorld, covers, source
 from consent.decision import Decision, decide
+from consent.enforcement import Strangers
 from consent.enforcement_log import EnforcementLog
 from consent.entrance import Known, entrance
 from consent.failures import Failures, OnError
 from consent.guard import Guard
 from consent.inventory import Inventory
 from consent.placeholder import Placeholders
-from consent.policy import CacheMode, Policy, Refused
+from consent.policy import CacheMode, Policy, Refused, Unclassified
 from consent.request import FRAMED
 from consent.response import GovernedResponse
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
@@ -121,6 +122,9 @@ class EnforcingMiddleware:
             inventory=inventory or Inventory(),
             enforcement=enforcement or EnforcementLog(policy.site, policy.version),
             clock=clock,
+            strangers=Strangers(
+                policy.unclassified, partial(covers, [*filter(None, map(source, policy.csp_allow))])
+            ),
             explain=explain,
         )
         self._endpoints = endpoints
@@ -213,7 +217,8 @@ class EnforcingMiddleware:
         signals = decision.signals
         # The same answer from others makes the same pages.
         key = variant, signals.choice_state, signals.choice and signals.choice.granted
-        return Ruling(decision, variant, own=own, editions=self._shelf.editions(key))
+        is_open = self._policy.unclassified is not Unclassified.STRIP
+        return Ruling(decision, variant, own=own, editions=self._shelf.editions(key), is_open=is_open)
 
     def _variant(self, decision: Decision) -> str:
         """Name the variant of pages that visitors with this decision get."""
@@ -234,6 +239,7 @@ class EnforcingMiddleware:
             self._site.csp and self._site.csp.mode,
             self._site.explain,
             self._site.refused,
+            (self._policy.unclassified, self._policy.csp_allow),
             self._site.placeholders and self._site.placeholders.version,
         )
         return "c-" + sha256(repr(seen).encode()).hexdigest()[:12]

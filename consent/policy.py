@@ -21,6 +21,7 @@ from consent.policy_rules import (
     OwnCookie,
     Refused,
     Regime,
+    Unclassified,
 )
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "Policy",
     "Refused",
     "Regime",
+    "Unclassified",
     "own_cookie_vendors",
 ]
 
@@ -68,10 +70,12 @@ class Policy:
     """How many days a yes and a no alike are remembered, 1 to 400."""
     refused: Refused = Refused.STRIP
     embeds: Embeds = Embeds.REPLACE
+    unclassified: Unclassified = Unclassified.ALLOW
     cache: CacheMode = CacheMode.PER_VISITOR
     csp: CspMode = CspMode.REPORT
     csp_allow: tuple[str, ...] = ()
-    """What our Content-Security-Policy allows besides: hosts as its sources write them, ``*.`` and path included."""
+    """What our Content-Security-Policy allows besides, and what counts as classified: hosts as its sources write them,
+    ``*.`` and path included."""
     vendors: tuple[Vendor, ...] = ()
     """The vendors that the site declares: listed to visitors."""
     own_cookies: tuple[OwnCookie, ...] = ()

@@ -36,6 +36,7 @@ _FIELDS: Mapping[Place, str] = {
     ("choice", "days"): "choice_days",
     ("enforcement", "refused"): "refused",
     ("enforcement", "embeds"): "embeds",
+    ("enforcement", "unclassified"): "unclassified",
     ("enforcement", "cache"): "cache",
     ("enforcement", "csp"): "csp",
     ("enforcement", "csp_allow"): "csp_allow",
@@ -103,6 +104,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         [enforcement]
         refused = "strip"                 # or "hold": refused elements stay, inert, and come back without a reload
         embeds = "replace"                # or "strip": nothing offers a refused video or map in its place
+        unclassified = "allow"            # or "hold", "strip": third-party content that nobody has explained
         cache = "per-visitor"             # or "variant", "uniform": who may be given a page made for somebody else
         csp = "report"                    # or "enforce", "off": a Content-Security-Policy beside the site's own
         csp_allow = ["img.example.com"]   # what it allows besides

@@ -50,6 +50,17 @@ class Embeds(StrEnum):
     """The same as of any other element."""
 
 
+class Unclassified(StrEnum):
+    """What becomes of third-party content that no catalog entry explains."""
+
+    ALLOW = "allow"
+    """It stays, and the inventory lists it."""
+    HOLD = "hold"
+    """It waits for consent to targeting, as if that were what it is for."""
+    STRIP = "strip"
+    """Nobody gets it."""
+
+
 class CacheMode(StrEnum):
     """Who may be given a page that was made for somebody else."""
 
@@ -371,6 +382,7 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "choice_days": _days,
     "refused": _one_of(Refused),
     "embeds": _one_of(Embeds),
+    "unclassified": _one_of(Unclassified),
     "cache": _one_of(CacheMode),
     "csp": _one_of(CspMode),
     "csp_allow": _places,

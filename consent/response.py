@@ -385,7 +385,7 @@ class GovernedResponse:
         return self._page
 
     def _judge(self, decision: Decision) -> PageEnforcement:
-        return PageEnforcement(self._site.catalog, decision, self.request.url)
+        return PageEnforcement(self._site.catalog, decision, self.request.url, strangers=self._site.strangers)
 
 
 def _unsatisfied(message: Message, headers: fields.Headers) -> Message:

@@ -13,6 +13,7 @@ from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.csp import ClosedWorld
 from consent.decision import Decision
+from consent.enforcement import Strangers
 from consent.enforcement_log import EnforcementLog
 from consent.failures import Failures
 from consent.guard import Guard
@@ -48,6 +49,8 @@ class Site:
     enforcement: EnforcementLog
     clock: Callable[[], float]
     """Returns seconds since 1970."""
+    strangers: Strangers
+    """What becomes of what nobody has explained."""
     explain: bool
     """Whether the developer's explanation goes to the end of every page."""
 
@@ -170,14 +173,19 @@ class Ruling:
         variant: names the variant of every page that visitors with this decision get.
         own: decides about what is for the visitor alone. Another one where everybody gets the same page.
         editions: are shared by all rulings whose pages are the same.
+        is_open: whether a page may have whatever the decision allows.
     """
 
     __slots__ = ("allows_everything", "decision", "editions", "own", "targeting", "variant")
 
-    def __init__(self, decision: Decision, variant: str, *, own: Decision, editions: Editions) -> None:
+    def __init__(
+        self, decision: Decision, variant: str, *, own: Decision, editions: Editions, is_open: bool = True
+    ) -> None:
         self.decision = decision
         self.own = own
         self.variant = variant
         self.editions = editions
         self.targeting = decision.allows(Category.TARGETING)
-        self.allows_everything = all(decision.allows(c) for c in OPTIONAL) and all(decision.vendors.values())
+        self.allows_everything = (
+            is_open and all(decision.allows(c) for c in OPTIONAL) and all(decision.vendors.values())
+        )

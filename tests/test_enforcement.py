@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import Choice
+from consent.csp import covers, source
 from consent.decision import Decision, Reason, decide
-from consent.enforcement import MAX_FINDINGS, Action, Finding, PageEnforcement, site_of
+from consent.enforcement import (
+    MAX_FINDINGS,
+    Action,
+    Finding,
+    PageEnforcement,
+    Strangers,
+    is_stranger,
+    site_of,
+)
+from consent.html import Rewriter, Withholding
 from consent.html.urls import PageURL
+from consent.inventory import seen_in
+from consent.policy import Regime, Unclassified
 from consent.signals import ChoiceState, Signals
+from tests import exchange
 from tests.exchange import CATALOG, NOW, POLICY, REFUSING
 
 VENDORS = CATALOG.vendors
@@ -271,3 +285,87 @@ def test_what_a_vendor_may_load_from_a_host_is_found_once_for_each_kind_of_eleme
         ("stripped", "img", "split.example/pixel"),
         ("allowed", "img", "split.example/other"),
     ]
+
+
+# --- What nobody has explained ---
+
+PAGE_WITH_STRANGERS = (
+    '<script src="https://unknown.example/a.js"></script><img src="//img.partner.example/x/1.png">'
+    '<img src="//img.partner.example/x/2.png"><img src="//img.partner.example/y/1.png">'
+    '<img src="//static.example.com/own.png"><img src="//cdn.example/c.png"><link rel=preload href=//unknown.example/b>'
+)
+
+
+def with_strangers(
+    unclassified: str, *, granted: bool = False, screened: bool = True
+) -> tuple[str, list[tuple[str, str]], PageEnforcement]:
+    """Return what comes out of that page, what was found of strangers in it, and who judged."""
+    known = partial(covers, [place for place in [source("img.partner.example/x/")] if place])
+    regime = Regime.OPT_OUT if granted else Regime.OPT_IN
+    judge = PageEnforcement(
+        CATALOG,
+        decide(replace(POLICY, regime=regime), Signals()),
+        PAGE,
+        strangers=Strangers(Unclassified(unclassified), known),
+    )
+    if not screened:
+        judge.skip = None
+    rewriter = Rewriter(judge, withholding=Withholding(judge, hold=True))
+    result = rewriter.write(PAGE_WITH_STRANGERS.encode()) + rewriter.end()
+    return result.decode(), [(f.action, f.subject) for f in judge.findings if is_stranger(f)], judge
+
+
+@pytest.mark.parametrize("screened", [True, False])
+@pytest.mark.parametrize(
+    ("unclassified", "granted", "action"),
+    [("hold", False, "held"), ("strip", False, "stripped"), ("strip", True, "stripped")],
+)
+def test_what_nobody_has_explained_is_kept_out_where_the_policy_says_so(
+    unclassified: str, granted: bool, action: str, screened: bool
+) -> None:
+    """But for what the site named, its own hosts and what the catalog knows; the inventory hears of all of it."""
+    result, found, judge = with_strangers(unclassified, granted=granted, screened=screened)
+    script = '<script src="https://unknown.example/a.js"></script>'
+    picture = '<img src="//img.partner.example/y/1.png">'
+    held = '<template data-consent="targeting/unclassified">{}</template>'
+    expected = PAGE_WITH_STRANGERS.replace("<link rel=preload href=//unknown.example/b>", "")
+    for refused in (script, picture):
+        expected = expected.replace(refused, held.format(refused) if action == "held" else "")
+    assert result == expected
+    assert found == [
+        (action, "unknown.example/a.js"),
+        ("allowed", "img.partner.example/x/1.png"),
+        (action, "img.partner.example/y/1.png"),
+        ("stripped", "unknown.example/b"),
+    ]
+    assert judge.missing == ({"targeting/unclassified"} if action == "held" else set())
+    assert seen_in(judge.findings) >= {("script", "unknown.example", ""), ("img", "img.partner.example", "")}
+
+
+@pytest.mark.parametrize("screened", [True, False])
+@pytest.mark.parametrize(("unclassified", "granted"), [("allow", False), ("allow", True), ("hold", True)])
+def test_what_nobody_has_explained_stays_where_it_may(
+    unclassified: str, granted: bool, screened: bool
+) -> None:
+    """To the byte, each kind of element from one host found once; only what may be held depends on the visitor."""
+    result, found, judge = with_strangers(unclassified, granted=granted, screened=screened)
+    assert result == PAGE_WITH_STRANGERS
+    assert found == [
+        ("allowed", "unknown.example/a.js"),
+        ("allowed", "img.partner.example/x/1.png"),
+        ("allowed", "unknown.example/b"),
+    ]
+    alone = PageEnforcement(
+        CATALOG, judge._decision, PAGE, strangers=Strangers(Unclassified(unclassified), lambda *_: False)
+    )
+    assert not alone.refuses_url("style", "//unknown.example/a.css")
+    assert alone.decided is (unclassified == "hold")
+
+
+def test_nobody_gets_what_nobody_has_explained_not_even_who_allows_everything() -> None:
+    """Pages of visitors who allow everything are read, too; where strangers may pass, they are as they were."""
+    page = b"<!doctype html><body><script src=//unknown.example/a.js></script></body>"
+    for unclassified, stays in (("strip", False), ("hold", True)):
+        policy = replace(POLICY, regime=Regime.OPT_OUT, unclassified=Unclassified(unclassified))
+        answer = exchange.ask(exchange.around(exchange.answering(page), policy=policy))
+        assert (b"unknown.example" in answer.body) is stays

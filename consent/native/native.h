@@ -138,7 +138,7 @@ typedef struct {
     PyObject *settled;       /* set of bytes: what nobody has to be asked about again; see url_outcome */
     PyObject *strangers;     /* list to note URLs in that are nobody's, or allowed; or NULL: they are only told */
     const UrlRules *rules;
-    const char *allowed;     /* by the numbers of vendors: whether they are */
+    const char *allowed;     /* by the numbers of vendors: whether they are; then whether what is nobody's is */
     Py_ssize_t vendors;
     int at_home;             /* relative URLs lead to the page's own host */
     Bytes kind;              /* the element's name, in lower case */

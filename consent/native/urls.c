@@ -49,7 +49,10 @@ static int outcome_of(Page *page, const unsigned char *host, size_t length, Byte
     }
     int by_path;
     int32_t owner = url_owner(page->rules, host, length, rest, end, &by_path);
-    if (owner == UNCERTAIN || (owner >= 0 && !(owner < page->vendors && page->allowed[owner])))
+    if (owner == UNCERTAIN)
+        return LOOK;
+    Py_ssize_t answer = owner == NOBODYS ? page->vendors - 1 : owner;
+    if (answer < 0 || answer >= page->vendors || !page->allowed[answer])
         return LOOK;
     if (by_path) {
         key[whole++] = 0;
