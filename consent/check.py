@@ -17,7 +17,7 @@ from consent.decision import decide
 from consent.enforcement import Action, Finding, PageEnforcement
 from consent.errors import ConsentError
 from consent.html.urls import PageURL
-from consent.located import Unscreened, located
+from consent.located import Unscreened, located_in_response
 from consent.policy import Policy
 from consent.signals import Signals
 
@@ -160,14 +160,13 @@ def _judge(
         PageURL(parts.scheme, f"[{host}]" if ":" in host else host, parts.path or "/"),
     )
     headers = [(key.lower(), value) for key, value in response.headers.raw]
-    fields.governed(headers, page, now=0)
+    located_in_response(headers, body, page, catalog.evidence)
     is_page = fields.media_type(headers) in fields.REWRITTEN_TYPES
     if is_page:
         report = _read_report(body)
         if report is not None:
             result.governed = True
             result.withheld += report
-        located(body, fields.first(headers, b"content-type") or b"", page, catalog.evidence)
     for finding in page.findings:
         item = item_of(finding)
         if finding.vendor is None:

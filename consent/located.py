@@ -9,7 +9,7 @@ from consent.catalog import Vendor
 from consent.catalog.evidence import Evidence
 from consent.codings import Sniffed
 from consent.enforcement import Finding, PageEnforcement
-from consent.headers import XML_TYPES, media_type_of
+from consent.headers import REWRITTEN_TYPES, XML_TYPES, Headers, first, governed, media_type, media_type_of
 from consent.html.elements import JAVASCRIPT_TYPES
 from consent.html.placing import PlacedRewriter, PlacedXMLRewriter
 from consent.own_files import OwnFile, file_kind
@@ -66,6 +66,24 @@ def located(data: bytes, content_type: bytes, page: Unscreened, evidence: Eviden
 
 def _id(each: Located) -> str:
     return each.finding.vendor.id if each.finding.vendor else ""
+
+
+def located_in_response(headers: Headers, body: bytes, page: Unscreened, evidence: Evidence) -> list[Located]:
+    """Return what is found in a response's header fields, in line 0, and in its body where that is read at all.
+
+    Args:
+        headers: names in lower case.
+        body: in no content coding.
+
+    Raises:
+        Exception: as of :func:`located`.
+    """
+    governed(headers, page, now=0)
+    found = [Located(0, finding) for finding in page.findings]
+    content_type = first(headers, b"content-type") or b""
+    if media_type(headers) in REWRITTEN_TYPES or file_kind(content_type):
+        found += located(body, content_type, page, evidence)
+    return found
 
 
 class _Text:
