@@ -14,6 +14,7 @@ from consent.catalog import Catalog, Cookie, StorageKey, Vendor
 from consent.categories import OPTIONAL, Category
 from consent.errors import ConfigurationError
 from consent.policy import CacheMode, CspMode, OwnCookie, Policy, Refused, Regime, own_cookie_vendors
+from consent.policy_diff import policy_changes
 from consent.policy_file import MAX_POLICY_BYTES, load_policy, locate_in_policy
 
 
@@ -280,6 +281,7 @@ def test_a_change_that_matters_to_a_visitor_makes_another_version(change: dict[s
     version = dataclasses.replace(BASE, **change).version
     assert re.fullmatch(r"[0-9a-f]{12}", version)
     assert version != BASE.version
+    assert [each.material for each in policy_changes(BASE, dataclasses.replace(BASE, **change))] == [True]
 
 
 @pytest.mark.parametrize(
@@ -309,7 +311,10 @@ def test_a_change_that_matters_to_a_visitor_makes_another_version(change: dict[s
     ],
 )
 def test_a_change_of_wording_or_order_does_not_make_another_version(change: dict[str, Any]) -> None:
-    assert dataclasses.replace(BASE, **change).version == BASE.version
+    changed = dataclasses.replace(BASE, **change)
+    assert changed.version == BASE.version
+    assert {each.material for each in policy_changes(BASE, changed)} == {False}
+    assert policy_changes(changed, changed) == []
 
 
 # --- The file -----------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from consent.cli.db import db
 from consent.cli.enforcement import enforcement
 from consent.cli.inventory import inventory
 from consent.cli.ledger import ledger
+from consent.cli.policy import policy
 from consent.cli.receipts import receipts
 
 
@@ -37,6 +38,7 @@ def main() -> None:
 
 main.add_command(catalog)
 main.add_command(check)
+main.add_command(policy)
 main.add_command(inventory)
 main.add_command(enforcement)
 main.add_command(receipts)

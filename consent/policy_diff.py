@@ -1,0 +1,145 @@
+"""What has changed between two policies, and whether visitors are asked again for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Any, TypeVar
+
+from consent.catalog import Cookie, Vendor
+from consent.catalog.model import StorageKey
+from consent.policy import OwnCookie, Policy
+
+_OF_VENDORS = ("company", "category")
+_OF_COOKIES = ("category", "lifetime")
+_OF_POLICIES = ("regime", "controller", "gpc_refuses", "dnt_refuses")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that is otherwise in the other policy."""
+
+    material: bool
+    """Whether it matters to what a visitor consented to: it is part of the policy's version."""
+    what: str
+    """``controller``, ``vendor hotjar``, ``cookie _hjid of vendor hotjar, lifetime`` and so on."""
+    before: str | None
+    """``None``: it was not there."""
+    after: str | None
+    """``None``: it is not there any more."""
+
+
+def policy_changes(before: Policy, after: Policy) -> list[Change]:
+    """Return what has changed: what is material, then what is not.
+
+    One of them is material if and only if the versions differ.
+    """
+    changes = [
+        *_fields(
+            "", before, after, material=_OF_POLICIES, apart=("vendors", "own_cookies", "texts", "version")
+        ),
+        *_texts(before.texts, after.texts),
+        *_vendors(before, after),
+        *_own_cookies(before, after),
+    ]
+    return sorted(changes, key=lambda change: not change.material)
+
+
+def _vendors(before: Policy, after: Policy) -> Iterator[Change]:
+    for place, old, new in _pairs(_by_id(before.vendors), _by_id(after.vendors)):
+        what = f"vendor {place}"
+        if old is None or new is None:
+            yield Change(True, what, _told(old), _told(new))
+            continue
+        yield from _fields(what, old, new, material=_OF_VENDORS, apart=("id", "cookies", "storage"))
+        old_names = {(cookie.name, cookie.party): cookie for cookie in old.cookies}
+        new_names = {(cookie.name, cookie.party): cookie for cookie in new.cookies}
+        for (name, _), cookie, other in _pairs(old_names, new_names):
+            about = f"cookie {name} of {what}"
+            if cookie is None or other is None:
+                yield Change(True, about, _told(cookie), _told(other))
+            else:
+                yield from _fields(about, cookie, other, material=_OF_COOKIES, apart=("name",))
+        old_keys = {(item.area, item.key): item for item in old.storage}
+        new_keys = {(item.area, item.key): item for item in new.storage}
+        for (area, key), item, other_item in _pairs(old_keys, new_keys):
+            about = f"{area} storage {key} of {what}"
+            if item is None or other_item is None:
+                yield Change(True, about, _told(item), _told(other_item))
+            else:
+                yield from _fields(about, item, other_item, material=(), apart=("key", "area"))
+    yield from _order("vendors", [each.id for each in before.vendors], [each.id for each in after.vendors])
+
+
+def _own_cookies(before: Policy, after: Policy) -> Iterator[Change]:
+    old_cookies = {cookie.name: cookie for cookie in before.own_cookies}
+    new_cookies = {cookie.name: cookie for cookie in after.own_cookies}
+    for name, old, new in _pairs(old_cookies, new_cookies):
+        what = f"own cookie {name}"
+        if old is None or new is None:
+            yield Change(True, what, _told(old), _told(new))
+        else:
+            yield from _fields(what, old, new, material=_OF_COOKIES, apart=("name",))
+    yield from _order("own cookies", list(old_cookies), list(new_cookies))
+
+
+def _texts(before: Mapping[str, Any], after: Mapping[str, Any], within: str = "text ") -> Iterator[Change]:
+    for key, old, new in _pairs(before, after):
+        if isinstance(old, Mapping) or isinstance(new, Mapping):
+            of_old, of_new = (each if isinstance(each, Mapping) else {} for each in (old, new))
+            yield from _texts(of_old, of_new, f"{within}{key}.")
+        elif old != new:
+            yield Change(False, within + key, old, new)
+
+
+def _fields(
+    what: str, before: Any, after: Any, *, material: tuple[str, ...], apart: tuple[str, ...]
+) -> Iterator[Change]:
+    for field in fields(before):
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        if field.name not in apart and old != new:
+            name = field.name.replace("_", " ")
+            yield Change(
+                field.name in material, f"{what}, {name}" if what else name, _written(old), _written(new)
+            )
+
+
+def _order(what: str, before: list[str], after: list[str]) -> Iterator[Change]:
+    if before != after and sorted(before) == sorted(after):
+        yield Change(False, f"the order of the {what}", ", ".join(before), ", ".join(after))
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _pairs(before: Mapping[K, V], after: Mapping[K, V]) -> Iterator[tuple[K, V | None, V | None]]:
+    for key in dict.fromkeys([*before, *after]):
+        yield key, before.get(key), after.get(key)
+
+
+def _by_id(vendors: Iterable[Vendor]) -> dict[str, Vendor]:
+    return {vendor.id: vendor for vendor in vendors}
+
+
+def _told(entry: Vendor | Cookie | StorageKey | None) -> str | None:
+    if isinstance(entry, Vendor):
+        return f"{entry.name}, of {entry.company} ({entry.category})"
+    if isinstance(entry, OwnCookie):
+        return f"{entry.lifetime} ({entry.category})"
+    if isinstance(entry, Cookie):
+        return entry.lifetime
+    return None if entry is None else entry.purpose
+
+
+def _written(value: object) -> str:
+    if isinstance(value, Enum):
+        return str(value.value)
+    if isinstance(value, frozenset):
+        return ", ".join(sorted(map(_written, value))) or "nothing"
+    if isinstance(value, tuple):
+        return ", ".join(map(_written, value)) or "nothing"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} = {_written(each)}" for key, each in value.items()) or "nothing"
+    return str(value)
