@@ -112,7 +112,7 @@ def test_it_says_of_each_vendor_cookie_and_key_all_that_is_known(banner: Banner)
 
 
 def test_choices_and_preferences_lead_to_it(banner: Banner) -> None:
-    """In the language that they are in; the page of choices refers to the others' pages, too."""
+    """In the language that they are in, lifetimes too; the page of choices refers to the others' pages, too."""
     german = banner.in_language("de")
     silence = decide(POLICY, Signals())
     link = '<a href="/_consent/cookies?language=de">Alle Cookies und Dienste</a>'
@@ -121,6 +121,7 @@ def test_choices_and_preferences_lead_to_it(banner: Banner) -> None:
     assert link in choices
     assert '<a href="https://choices.example/" rel="noopener noreferrer">' in choices
     assert '<a href="/_consent/choices?language=de">' in german.declaration_page().decode()
+    assert "Speicherdauer: 2 Jahre<" in german.declaration_page().decode()
 
 
 @pytest.fixture
