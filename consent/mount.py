@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -14,6 +14,7 @@ from typing import get_args
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from consent.csp import ClosedWorld
+from consent.dispatch import Dispatch
 from consent.enforcement_log import EnforcementLog, EnforcementStore
 from consent.errors import ConfigurationError, StoreError
 from consent.guard import Guard
@@ -83,17 +84,32 @@ class ConsentMiddleware:
         clock: Callable[[], float] = time.time,
     ) -> None:
         settings = Settings(policy=policy, data=data, templates=templates, prefix=prefix, clock=clock)
-        policy, catalog, banner, cookie = settings.policy, settings.catalog, settings.banner, settings.cookie
-        prefix, folder, companion = settings.prefix, settings.folder, settings.companion
         if store is None:
-            receipts = ReceiptsDatabase(folder, database, read_database)
+            receipts = ReceiptsDatabase(settings.folder, database, read_database)
             ledger = receipts.log
             # A database that cannot be written is to stop the start, not the first visitor's choice.
             store = receipts.prepared(clock)
         self._store = store
+        self._ledger = ledger
+        self._clock = clock
+        self._guards = _switch("CONSENT_GUARD", guard, default=True)
+        self._explains = _switch("CONSENT_EXPLAIN", explain, default=False)
+        self._on_error = _on_error(on_error)
+        self._logs: list[EnforcementLog] = []
+        self._inventory = InventoryWriter(
+            SQLiteInventory(settings.folder.inventory_path),
+            then=partial(_keep, self._logs, store) if isinstance(store, EnforcementStore) else lambda: None,
+        )
+        self.app = app
+        self._enter = self._entrance(settings)
+
+    def _entrance(self, settings: Settings) -> ASGIApp:
+        """Return the way into the app under a policy and its rules."""
+        policy, catalog, banner, cookie = settings.policy, settings.catalog, settings.banner, settings.cookie
+        prefix, companion = settings.prefix, settings.companion
         uniform = companion is not None and policy.cache is CacheMode.UNIFORM
         guarding = None
-        if _switch("CONSENT_GUARD", guard, default=True):
+        if self._guards:
             attributes = companion.guard_attributes(policy) if companion and uniform else None
             guarding = Guard(catalog, prefix=prefix, uniform=attributes)
         elif uniform:
@@ -102,22 +118,15 @@ class ConsentMiddleware:
                 "or choose another cache mode",
                 key="cache",
             )
-        enforcement = EnforcementLog(policy.site, policy.version)
-        self._inventory = InventoryWriter(
-            SQLiteInventory(folder.inventory_path),
-            then=partial(_keep, enforcement, store) if isinstance(store, EnforcementStore) else lambda: None,
-        )
         inventory = self._inventory.inventory
-        csp = (
-            None
-            if policy.csp is CspMode.OFF
-            else ClosedWorld(catalog, policy, prefix=prefix, for_all=uniform)
-        )
+        is_section = [
+            policy.has_section(rule.policy) and rule.catalog in (None, catalog) for rule in policy.rules
+        ]
+        sections = [rule.policy for rule, yes in zip(policy.rules, is_section, strict=True) if yes]
         placeholders = None
-        if policy.embeds is Embeds.REPLACE:
-            placeholders = Placeholders(
-                catalog, banner, once=guarding is not None and not (csp and csp.is_final)
-            )
+        if any(each.embeds is Embeds.REPLACE for each in (policy, *sections)):
+            is_final = policy.csp is CspMode.ENFORCE and not uniform
+            placeholders = Placeholders(catalog, banner, once=guarding is not None and not is_final)
         endpoints = VisitorEndpoints(
             policy,
             catalog,
@@ -127,30 +136,41 @@ class ConsentMiddleware:
             static=[guarding.file] if guarding else [],
             placeholders=placeholders,
             companion=companion,
-            reports=Reports(inventory, catalog) if csp else None,
-            ledger=ledger,
+            reports=None if policy.csp is CspMode.OFF else Reports(inventory, catalog),
+            ledger=self._ledger,
             seen=(lambda: inventory.seen_in_pages) if policy.declare_seen else tuple,
-            clock=clock,
+            clock=self._clock,
         )
-        enforcing = EnforcingMiddleware(
-            app,
-            endpoints=endpoints,
-            policy=policy,
-            catalog=catalog,
-            cookie=cookie,
-            banner=banner,
-            guard=guarding,
-            csp=csp,
-            inventory=inventory,
-            enforcement=enforcement,
-            placeholders=placeholders,
-            clock=clock,
-            prefix=prefix,
-            explain=_switch("CONSENT_EXPLAIN", explain, default=False),
-            on_error=_on_error(on_error),
-        )
-        self._enter = enforcing.enter
-        self.app = app
+        enforcement = EnforcementLog(policy.site, policy.version)
+        self._logs.append(enforcement)
+
+        def enforcing(policy: Policy) -> ASGIApp:
+            csp = None
+            if policy.csp is not CspMode.OFF:
+                csp = ClosedWorld(catalog, policy, prefix=prefix, for_all=uniform)
+            return EnforcingMiddleware(
+                self.app,
+                endpoints=endpoints,
+                policy=policy,
+                catalog=catalog,
+                cookie=cookie,
+                banner=banner,
+                guard=guarding,
+                csp=csp,
+                inventory=inventory,
+                enforcement=enforcement,
+                placeholders=placeholders if policy.embeds is Embeds.REPLACE else None,
+                clock=self._clock,
+                prefix=prefix,
+                explain=self._explains,
+                on_error=self._on_error,
+            ).enter
+
+        parts = [
+            (rule, enforcing(rule.policy) if yes else self._entrance(settings.under(rule)))
+            for rule, yes in zip(policy.rules, is_section, strict=True)
+        ]
+        return Dispatch(parts, enforcing(policy)).enter if parts else enforcing(policy)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -196,14 +216,15 @@ class ConsentMiddleware:
         await self._store.aclose()
 
 
-def _keep(enforcement: EnforcementLog, store: EnforcementStore) -> None:
+def _keep(logs: Sequence[EnforcementLog], store: EnforcementStore) -> None:
     """Add what was counted to what the store has; what it cannot take now waits."""
-    if counts := enforcement.take():
-        try:
-            store.count(counts)
-        except StoreError as error:
-            enforcement.give_back(counts)
-            logger.debug("enforcement is not being counted: %s", error)
+    for enforcement in logs:
+        if counts := enforcement.take():
+            try:
+                store.count(counts)
+            except StoreError as error:
+                enforcement.give_back(counts)
+                logger.debug("enforcement is not being counted: %s", error)
 
 
 def _switch(variable: str, given: bool | None, *, default: bool) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from types import MappingProxyType
 
 from consent import policy_rules as rules
-from consent.catalog import Cookie, Vendor
+from consent.catalog import Catalog, Cookie, Vendor
 from consent.categories import Category
 from consent.errors import ConfigurationError
 from consent.policy_rules import (
@@ -34,9 +34,46 @@ __all__ = [
     "Policy",
     "Refused",
     "Regime",
+    "Rule",
     "Unclassified",
     "own_cookie_vendors",
 ]
+
+
+SECTION_FIELDS = ("refused", "embeds", "unclassified", "csp_allow")
+"""What may differ between sections of one host. All else is what a visitor was told, or is the same everywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """The policy of a part of the site: of other hosts, or of a section, which differs in `SECTION_FIELDS` alone.
+
+    Raises:
+        ConfigurationError: it is about everything, or a host or a path is none.
+    """
+
+    policy: Policy
+    hosts: tuple[str, ...] = ()
+    """As in the ``Host`` field, lower case and without a port; ``*.`` stands for all below one. Empty: every host."""
+    paths: tuple[str, ...] = ()
+    """Each with all below it; empty: every path."""
+    catalog: Catalog | None = None
+    """What the policy is to be used with; ``None``: the built-in one, with what the policy adds."""
+
+    def __post_init__(self) -> None:
+        for name, rule in (("hosts", rules.ruled_hosts), ("paths", rules.ruled_paths)):
+            try:
+                object.__setattr__(self, name, rule(getattr(self, name)))
+            except rules.Wrong as error:
+                raise ConfigurationError(str(error), key=name) from None
+        if not (self.hosts or self.paths):
+            raise ConfigurationError('it is about everything: give it "hosts" or "paths"', key="rules")
+
+    def is_on(self, host: str) -> bool:
+        """Tell whether it may be about ``host``, lower case and without a port."""
+        return not self.hosts or any(
+            host.endswith(name[1:]) if name.startswith("*.") else host == name for name in self.hosts
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +125,8 @@ class Policy:
         default_factory=lambda: MappingProxyType({}), hash=False
     )
     """Visitor texts that differ from the built-in ones: by key for the default language, for others by tag and key."""
+    rules: tuple[Rule, ...] = ()
+    """Other policies for parts of the site; the first that fits counts."""
     version: str = field(init=False, compare=False)
     """12 hexadecimal digits naming what matters to a visitor, texts excepted; another one asks again."""
 
@@ -102,7 +141,29 @@ class Policy:
             raise ConfigurationError(
                 'everybody is shown "language": remove it, or remove "languages"', key="languages"
             )
+        for position, part in enumerate(self.rules):
+            if part.paths and not self.has_section(part.policy):
+                raise ConfigurationError(
+                    "a visitor has one choice for all of a host: below a path only "
+                    f"{rules.listed(SECTION_FIELDS)} can differ",
+                    key=f"rules[{position}]",
+                )
+            if part.policy.rules and (
+                self.has_section(part.policy) or any(r.hosts for r in part.policy.rules)
+            ):
+                raise ConfigurationError(
+                    "a rule within a rule: the policy of other hosts can have paths, and that is all",
+                    key=f"rules[{position}]",
+                )
         object.__setattr__(self, "version", _version(self))
+
+    def has_section(self, other: Policy) -> bool:
+        """Tell whether ``other`` differs from this one in `SECTION_FIELDS` alone, rules apart."""
+        return all(
+            getattr(self, each.name) == getattr(other, each.name)
+            for each in fields(self)
+            if each.compare and each.name not in (*SECTION_FIELDS, "rules")
+        )
 
 
 def own_cookie_vendors(policy: Policy) -> tuple[Vendor, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from consent.catalog import Catalog, Vendor, parse_vendors
 from consent.catalog.loading import wrong_host, wrong_url_pattern
 from consent.categories import Category
 from consent.errors import ConfigurationError
-from consent.policy import OwnCookie, Policy, own_cookie_vendors
+from consent.policy import SECTION_FIELDS, OwnCookie, Policy, Rule, own_cookie_vendors
 from consent.toml_file import Place, TomlFile, dotted, undotted
 
 MAX_POLICY_BYTES = 1 << 20
@@ -59,6 +59,13 @@ _OVERRIDE_RULES: Mapping[str, Callable[[object], Any]] = {
     "hosts": rules.list_of("hosts", wrong_host),
     "urls": rules.list_of("URL patterns", wrong_url_pattern),
 }
+_RULE_RULES: Mapping[str, Callable[[object], Any]] = {
+    "hosts": rules.ruled_hosts,
+    "paths": rules.ruled_paths,
+    "policy": rules.a_filled_line,
+    **{name: rules.RULES[name] for name in SECTION_FIELDS},
+}
+_MAX_RULES = 100
 _SECTIONS = ("site", "signals", "choice", "enforcement")
 _TOP = (
     "regime",
@@ -69,6 +76,7 @@ _TOP = (
     "cookie",
     "vendor",
     "override",
+    "rule",
     "texts",
 )
 _PLACES: tuple[Place, ...] = (("declare",), *_FIELDS)
@@ -124,6 +132,14 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         category = "performance"
         urls = ["/ingest/*"]              # where it is found besides
 
+        [[rule]]                          # a white label: another host with a policy of its own
+        hosts = ["shop.example.org"]      # or "*.example.org"
+        policy = "shop.toml"              # beside this file
+
+        [[rule]]                          # a section: other keys of [enforcement]
+        paths = ["/members/"]
+        unclassified = "strip"
+
         [texts]                           # visitor texts that differ from the built-in ones
         accept = "Yes, all of them"       # in the default language
 
@@ -137,6 +153,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         ConfigurationError: the file cannot be read, or something in it is wrong; with the file, the 1-based
             line, the dotted key, and what to do. The app must not start with it.
     """
+    known = catalog
     document = _PolicyFile(path, max_bytes=MAX_POLICY_BYTES)
     document.check_keys((), _TOP)
     for section in _SECTIONS:
@@ -167,7 +184,49 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         own_cookies=_read_cookies(document, catalog),
         texts=texts,
     )
-    return policy, catalog.with_vendors(own_cookie_vendors(policy))
+    catalog = catalog.with_vendors(own_cookie_vendors(policy))
+    found_rules = tuple(_read_rules(document, policy, catalog, known))
+    return (replace(policy, rules=found_rules) if found_rules else policy), catalog
+
+
+def _read_rules(document: _PolicyFile, policy: Policy, catalog: Catalog, known: Catalog) -> Iterator[Rule]:
+    """Read the ``[[rule]]`` tables of the file that ``policy`` and ``catalog`` come from."""
+    tables = document.tables("rule")
+    if len(tables) > _MAX_RULES:
+        raise document.error(("rule", _MAX_RULES), f"at most {_MAX_RULES} rules can be told apart")
+    for index, table in enumerate(tables):
+        where: Place = ("rule", index)
+        document.check_keys(where, list(_RULE_RULES))
+        values = {
+            key: document.checked((*where, key), value, _RULE_RULES[key]) for key, value in table.items()
+        }
+        hosts, paths, file = (
+            values.pop(key, empty) for key, empty in (("hosts", ()), ("paths", ()), ("policy", ""))
+        )
+        if not (hosts or paths):
+            raise document.error(where, 'it is about everything: add hosts = ["…"] or paths = ["…"]')
+        if bool(file) is bool(values):
+            raise document.error(
+                where, f'must have either "policy" or some of {rules.listed(SECTION_FIELDS)}'
+            )
+        if not file:
+            yield Rule(policy=replace(policy, **values), hosts=hosts, paths=paths, catalog=catalog)
+            continue
+        if paths:
+            raise document.error(
+                (*where, "policy"),
+                f"a visitor has one choice for all of a host: below a path use {rules.listed(SECTION_FIELDS)}",
+            )
+        other = Path(document.source).parent / file
+        if any(
+            "policy" in inner or "hosts" in inner
+            for inner in _PolicyFile(other, max_bytes=MAX_POLICY_BYTES).tables("rule")
+        ):
+            raise document.error(
+                (*where, "policy"), f'"{file}" has a rule with hosts of its own: move it into this file'
+            )
+        own, own_catalog = load_policy(other, known)
+        yield Rule(policy=own, hosts=hosts, catalog=own_catalog)
 
 
 def locate_in_policy(error: ConfigurationError, path: str | Path) -> ConfigurationError:

@@ -122,6 +122,7 @@ class Wrong(Exception):
 
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 _JURISDICTION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+_RULED_HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*")
 _LOCAL_PATH = re.compile(r"/(?![/\\])[!-~]*")
 _WEB_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?#][!-~]*)?")
 _PLACE = re.compile(r"((?:https?|wss)://)?(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+(:[0-9]{1,5})?(/[!#-+./-:<-~-]*)?")
@@ -365,6 +366,24 @@ def all_different(what: str, names: list[str]) -> None:
         if name in seen:
             raise Wrong(f'the {what} "{name}" is listed twice: remove one', index)
         seen.add(name)
+
+
+def _wrong_ruled_host(host: str) -> str | None:
+    if _RULED_HOST.fullmatch(host):
+        return None
+    return 'must be a host such as "shop.example.com" or "*.example.com", in lower case, without a port'
+
+
+def _wrong_ruled_path(path: str) -> str | None:
+    if path == "/":
+        return "is the whole site: leave it out"
+    if not path.startswith("/") or "?" in path or "#" in path or "//" in path:
+        return 'must be a path such as "/members/"'
+    return None
+
+
+ruled_hosts = list_of("hosts", _wrong_ruled_host)
+ruled_paths = list_of("paths", _wrong_ruled_path)
 
 
 RULES: Mapping[str, Callable[[object], object]] = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
+from copy import copy
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 from consent.banner import Banner
@@ -12,7 +13,7 @@ from consent.catalog import load_catalog
 from consent.choice_cookie import ChoiceCookie
 from consent.data_folder import DEFAULT_FOLDER, DataFolder
 from consent.errors import ConfigurationError
-from consent.policy import CacheMode, Policy, own_cookie_vendors
+from consent.policy import CacheMode, Policy, Rule, own_cookie_vendors
 from consent.policy_file import load_policy, locate_in_policy
 from consent.variant_cookie import VariantCookie
 
@@ -50,21 +51,41 @@ class Settings:
         """What is known about vendors, the site's own included."""
         self.prefix = prefix or os.environ.get("CONSENT_PREFIX") or "/_consent"
         self.folder = DataFolder(data or os.environ.get("CONSENT_DATA") or DEFAULT_FOLDER)
-        self.cookie = ChoiceCookie(self.folder.keys(), max_age_days=policy.choice_days)
-        self.companion: VariantCookie | None = None
-        if policy.cache is not CacheMode.PER_VISITOR:
-            self.companion = VariantCookie(self.cookie, policy, catalog)
-        own_templates = templates or os.environ.get("CONSENT_TEMPLATES")
+        self._templates = templates or os.environ.get("CONSENT_TEMPLATES")
         today = datetime.fromtimestamp(clock(), UTC).date()
         try:
-            self.banner = Banner(
-                policy,
-                prefix=self.prefix,
-                templates=Path(own_templates) if own_templates else None,
-                cookie_name=self.cookie.name,
-                companion_name="" if self.companion is None else self.companion.name,
-                in_force_since=self.folder.in_force_since(policy.version, today),
-            )
+            self._prepare(in_force_since=self.folder.in_force_since(policy.version, today))
         except ConfigurationError as error:
             # A text of the policy file is checked where it is used: say where it stands.
             raise (locate_in_policy(error, path) if path else error) from None
+
+    def _prepare(self, *, in_force_since: date | None) -> None:
+        policy = self.policy
+        self.cookie = ChoiceCookie(self.folder.keys(), max_age_days=policy.choice_days)
+        self.companion: VariantCookie | None = None
+        if policy.cache is not CacheMode.PER_VISITOR:
+            self.companion = VariantCookie(self.cookie, policy, self.catalog)
+        self.banner = Banner(
+            policy,
+            prefix=self.prefix,
+            templates=Path(self._templates) if self._templates else None,
+            cookie_name=self.cookie.name,
+            companion_name="" if self.companion is None else self.companion.name,
+            in_force_since=in_force_since,
+        )
+
+    def under(self, rule: Rule) -> Settings:
+        """Return what is the same for another policy of the site, and that policy's own.
+
+        Raises:
+            ConfigurationError: a text of that policy is wrong.
+        """
+        policy = rule.policy
+        other = copy(self)
+        other.policy = policy
+        other.catalog = rule.catalog or load_catalog().with_vendors(
+            (*policy.vendors, *own_cookie_vendors(policy))
+        )
+        # The folder knows this of one policy.
+        other._prepare(in_force_since=None)
+        return other

@@ -45,7 +45,7 @@ from consent.erasure import Erasure
 from consent.headers import GOVERNED, PAGE_DECIDING_FIELDS, REWRITTEN_TYPES
 from consent.languages import Languages
 from consent.policy import CspMode, Refused
-from consent.policy_file import _COOKIE_RULES, _FIELDS, _OVERRIDE_RULES, _TOP
+from consent.policy_file import _COOKIE_RULES, _FIELDS, _OVERRIDE_RULES, _RULE_RULES, _TOP
 from consent.receipts import CollectionMethod, Outcome, Receipt
 from consent.reports import Dropped
 from consent.signals import ChoiceState
@@ -218,6 +218,7 @@ def test_policies_load(snippet: Snippet, tmp_path: Path) -> None:
     """A policy in the documentation can be copied, and its texts fit."""
     path = tmp_path / "consent.toml"
     path.write_text(snippet.text, encoding="utf-8")
+    (tmp_path / "shop.toml").write_text("")
     policy, _ = load_policy(path, load_catalog())
     Languages(policy)
 
@@ -482,7 +483,7 @@ def test_every_key_of_the_policy_file_is_documented_with_field_and_default() -> 
         "declare": "vendors",
         "texts": "texts",
     }
-    sections = {key.partition(".")[0] for key in documented} | {"cookie", "vendor", "override"}
+    sections = {key.partition(".")[0] for key in documented} | {"cookie", "vendor", "override", "rule"}
     assert sections == set(_TOP)
     empty = Policy()
     for row in rows:
@@ -495,8 +496,9 @@ def test_every_key_of_the_policy_file_is_documented_with_field_and_default() -> 
         assert value == default
 
 
-def test_every_key_of_an_override_is_documented() -> None:
+def test_every_key_of_an_override_and_of_a_rule_is_documented() -> None:
     """Both ways."""
+    assert first_codes("docs/configuration.md", "key of `[[rule]]`") == set(_RULE_RULES)
     assert first_codes("docs/configuration.md", "key of `[override]`") == set(_OVERRIDE_RULES)
 
 

@@ -13,7 +13,7 @@ import pytest
 from consent.catalog import Catalog, Cookie, StorageKey, Vendor
 from consent.categories import OPTIONAL, Category
 from consent.errors import ConfigurationError
-from consent.policy import CacheMode, CspMode, OwnCookie, Policy, Refused, Regime, own_cookie_vendors
+from consent.policy import CacheMode, CspMode, OwnCookie, Policy, Refused, Regime, Rule, own_cookie_vendors
 from consent.policy_diff import policy_changes
 from consent.policy_file import MAX_POLICY_BYTES, load_policy, locate_in_policy
 
@@ -363,6 +363,7 @@ def test_the_example_in_the_documentation_of_load_policy_can_be_loaded(tmp_path:
         .replace("google-analytics", "example-ads")
         .replace("posthog", "example-ads")
     )
+    (tmp_path / "shop.toml").write_text("")
     rest = FULL[FULL.index('name = "Example Chat"') : FULL.index("[[vendor.cookie]]")]
     policy, _ = load(tmp_path, example.replace("        …\n", rest))
     assert policy.regime is Regime.OPT_IN
@@ -463,6 +464,94 @@ def test_a_mistake_in_an_override_is_told_with_its_line_its_key_and_the_remedy(
     tmp_path: Path, text: str, line: int, key: str, message: str
 ) -> None:
     assert told(fails(tmp_path, text)) == (line, key, message)
+
+
+RULES = """
+[[rule]]
+hosts = ["shop.example.org", "*.partner.example"]
+policy = "shop.toml"
+
+[[rule]]
+hosts = ["www.example.com"]
+paths = ["/members/"]
+unclassified = "strip"
+refused = "strip"
+embeds = "strip"
+csp_allow = ["player.example"]
+"""
+SHOP = """
+[site]
+name = "Partner"
+[override.example-stats]
+category = "functional"
+[[rule]]
+paths = ["/inner/"]
+unclassified = "hold"
+"""
+
+
+def test_rules_are_other_policies_for_other_hosts_and_for_sections(tmp_path: Path) -> None:
+    """A white label has a file of its own, on the built-in catalog; a section differs in how it is enforced."""
+    (tmp_path / "shop.toml").write_text(SHOP)
+    policy, catalog = load(tmp_path, FULL + RULES)
+    shop, members = policy.rules
+    assert shop.hosts == ("shop.example.org", "*.partner.example")
+    assert (shop.paths, shop.policy.site, shop.policy.rules[0].paths) == ((), "Partner", ("/inner/",))
+    assert shop.catalog is not None
+    assert shop.catalog.vendors["example-stats"].category is Category.FUNCTIONAL
+    assert "example-chat" not in shop.catalog.vendors
+    assert shop.policy.version != policy.version
+    assert (members.hosts, members.paths, members.catalog) == (("www.example.com",), ("/members/",), catalog)
+    changed: dict[str, Any] = {
+        "unclassified": "strip",
+        "refused": "strip",
+        "embeds": "strip",
+        "csp_allow": ("player.example",),
+    }
+    assert members.policy == dataclasses.replace(policy, rules=(), **changed)
+    assert members.policy.version == policy.version == load(tmp_path, FULL)[0].version
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "message"),
+    [
+        ("refused = 'hold'", 1, "rule[0]", 'it is about everything: add hosts = ["…"] or paths = ["…"]'),
+        ("hosts = ['a.example']", 1, "rule[0]",
+         'must have either "policy" or some of "refused", "embeds", "unclassified", "csp_allow"'),
+        ("hosts = ['a.example']\npolicy = 'shop.toml'\nrefused = 'hold'", 1, "rule[0]",
+         'must have either "policy" or some of "refused", "embeds", "unclassified", "csp_allow"'),
+        ("paths = ['/x/']\npolicy = 'shop.toml'", 3, "rule[0].policy",
+         'a visitor has one choice for all of a host: below a path use "refused", "embeds", "unclassified", '
+         '"csp_allow"'),
+        ("hosts = ['A.example']\nrefused = 'hold'", 2, "rule[0].hosts[0]",
+         '"A.example" must be a host such as "shop.example.com" or "*.example.com", in lower case, without a port'),
+        ("paths = ['/x', 'y']\nrefused = 'hold'", 2, "rule[0].paths[1]", '"y" must be a path such as "/members/"'),
+        ("paths = ['/']\nrefused = 'hold'", 2, "rule[0].paths[0]", '"/" is the whole site: leave it out'),
+        ("paths = ['/x']\ncache = 'uniform'", 3, "rule[0].cache",
+         "this key does not belong here: move it below [enforcement]"),
+        ("paths = ['/x']\nunclassified = 'no'", 3, "rule[0].unclassified", 'must be one of "allow", "hold", "strip"'),
+        ("hosts = ['a.example']\npolicy = 'consent.toml'", 3, "rule[0].policy",
+         '"consent.toml" has a rule with hosts of its own: move it into this file'),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_rule_is_told_with_its_line_its_key_and_the_remedy(
+    tmp_path: Path, text: str, line: int, key: str, message: str
+) -> None:
+    (tmp_path / "shop.toml").write_text("")
+    assert told(fails(tmp_path, f"[[rule]]\n{text}\n")) == (line, key, message)
+
+
+def test_a_rule_that_is_a_value_is_held_to_the_same() -> None:
+    """One choice for all of a host, and no rules within rules of sections."""
+    with pytest.raises(ConfigurationError, match='give it "hosts" or "paths"'):
+        Rule(policy=Policy())
+    with pytest.raises(ConfigurationError, match="must be a path such as"):
+        Rule(policy=Policy(), paths=("x",))
+    with pytest.raises(ConfigurationError, match="a visitor has one choice for all of a host"):
+        Policy(rules=(Rule(policy=Policy(site="Another"), paths=("/x",)),))
+    inner = Policy(site="Another", rules=(Rule(policy=Policy(site="A third"), hosts=("b.example",)),))
+    with pytest.raises(ConfigurationError, match="a rule within a rule"):
+        Policy(rules=(Rule(policy=inner, hosts=("a.example",)),))
 
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
