@@ -287,6 +287,8 @@ class EnforcingMiddleware:
         if (root := scope.get("root_path")) and root not in self._roots:
             self._check_place(scope)
         response = self._respond(scope, headers, ruling, send)
+        if seen & request_fields.FOR_CODE:
+            response.is_for_code = True
         if seen & request_fields.MAY_NEED_CHANGES:
             by_name = response.request.by_name
             may_be_page = by_name.get(b"sec-fetch-dest") in _PAGES and _path_may_be_html(path)

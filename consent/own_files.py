@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from consent.catalog.evidence import Evidence
-from consent.catalog.imports import imports
+from consent.catalog.imports import imported_code, imports
 from consent.codings import Coded, Sniffed, Stream
 from consent.enforcement import PageEnforcement
 from consent.headers import media_type_of
@@ -117,12 +117,23 @@ class OwnFile:
 
     def _without_imports(self, data: bytes) -> bytes:
         code, found = imports(data, self._evidence)
+        cuts = [
+            (what.start, what.end, what.instead)
+            for what in found
+            if self._page.refuses_url("script", f"//{what.host}{what.target}")
+        ]
+        if not code and b"data:" in data:
+            code = data.decode("utf-8", "surrogateescape")
+        cuts += [
+            (what.start, what.end, what.instead)
+            for what in imported_code(code)
+            if self._page.refuses_script(what.code)
+        ]
         pieces = []
         flushed = 0
-        for what in found:
-            if self._page.refuses_url("script", f"//{what.host}{what.target}"):
-                pieces += [code[flushed : what.start], what.instead]
-                flushed = what.end
+        for start, end, instead in sorted(cuts):
+            pieces += [code[flushed:start], instead]
+            flushed = end
         return "".join([*pieces, code[flushed:]]).encode("utf-8", "surrogateescape") if pieces else data
 
     def _without_rules(self, data: bytes) -> bytes:

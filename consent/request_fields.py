@@ -17,7 +17,9 @@ HAS_CHOICE = 2
 MAY_NEED_CHANGES = 4
 """... something that :func:`request_headers` may change ..."""
 FOR_WORKER = 8
-"""... the answer is what a worker is made of."""
+"""... the answer is what a worker is made of ..."""
+FOR_CODE = 16
+"""... it is a script or a style sheet, whatever it says of itself."""
 PLAIN_CODINGS: set[bytes] = set()
 """The values of ``Accept-Encoding`` met so far that need no changes, up to a bound."""
 _MAX_PLAIN_CODINGS = 256
@@ -37,7 +39,7 @@ def _python_glance(headers: Headers, cookie_name: bytes, plain_codings: set[byte
         elif name in (b"sec-gpc", b"dnt"):
             seen |= HAS_SIGNAL
         elif name == b"sec-fetch-dest":
-            seen |= FOR_WORKER * value.endswith(b"worker")
+            seen |= FOR_WORKER * value.endswith(b"worker") | FOR_CODE * (value in (b"script", b"style"))
         elif name == b"accept-encoding":
             seen |= MAY_NEED_CHANGES * (value not in plain_codings)
         elif name == b"if-none-match" or name in _NOT_FOR_PAGES:

@@ -11,7 +11,7 @@ from starlette.types import Message, Scope, Send
 
 from consent import codings
 from consent import headers as fields
-from consent.body_kind import UNSURE_TYPES, file_type, is_page, is_unread, is_utf8, looks_like_page
+from consent.body_kind import UNSURE_TYPES, Beginning, file_type, is_page, is_unread, is_utf8
 from consent.codings import Coded, Sniffed, Stream
 from consent.csp import FIELDS as CSP_FIELDS
 from consent.decision import Decision
@@ -37,6 +37,8 @@ class GovernedResponse:
     """How many findings are in the enforcement log already."""
     _judges_files = True
     """Whether the site's own style sheets, scripts and rules may differ by visitor."""
+    is_for_code = False
+    """Whether the browser asks for a script or a style sheet, and takes it for one whatever its type is."""
     _tells_missing = True
     """Whether another page would have what this one lacks, once it is allowed."""
     _has_editions = True
@@ -52,8 +54,8 @@ class GovernedResponse:
     _page: PageEnforcement | None = None
     _start: Message | None = None
     """The start of a page, withheld until the first of its body is there."""
-    _unsure: bytes | None = None
-    """... or the media type of something that by it may be a page or not."""
+    _beginning: Beginning | None = None
+    """... or that of something that by its media type may be a page or not."""
     _stream: Stream | None = None
     _file: OwnFile | None = None
     """... or what is kept back of a file that is judged as a whole."""
@@ -118,7 +120,12 @@ class GovernedResponse:
         original = message.get("headers") or ()
         headers = original if isinstance(original, list) else list(original)
         named = fields.RESPONSE.find(headers)
-        if message["status"] == 200 and len(named) == 1 and is_unread(named.get(b"content-type", b"")):
+        if (
+            message["status"] == 200
+            and len(named) == 1
+            and not self.is_for_code
+            and is_unread(named.get(b"content-type", b""))
+        ):
             return message
         if not fields.GOVERNED.isdisjoint(named):
             headers = self._governed(headers)
@@ -156,15 +163,14 @@ class GovernedResponse:
                 return message
             secured = fields.personal(secured, names=fields.PAGE_DECIDING_FIELDS)
             return self._passing({**message, "headers": secured})
-        unsure = kind if kind in UNSURE_TYPES else None
+        is_unsure = kind in UNSURE_TYPES
         if message["status"] == 206:
-            if unsure is not None:
+            if is_unsure:
                 return self._passing(message)
             # Bytes of a page that nobody rewrote, at offsets that would not fit: ask for the whole.
             self._stream = Swallowed()
             return self._passing(_unsatisfied(message, headers))
         self._start = {**message, "headers": headers}
-        self._unsure = unsure
         self._plain = CSP_FIELDS.isdisjoint(named)
         if self.request.scope["method"] == "HEAD":
             # What GET would carry, but for the length, which is not known.
@@ -172,7 +178,7 @@ class GovernedResponse:
             if fields.first(headers, b"content-length") == b"0":
                 return self._passing(message)
             self._stream = Swallowed()
-            if unsure is not None:
+            if is_unsure:
                 return self._passing({**message, "headers": fields.unsized(headers)})
             return {**message, "headers": self._secured(self._rewritten(headers))}
         self._needs_no_more = (
@@ -181,11 +187,21 @@ class GovernedResponse:
             and not self.request.reports
             and fields.is_plain_page(headers)
         )
+        if is_unsure:
+            is_shown = self.request.destination != b"empty"
+            self._beginning = Beginning(kind, applied, is_shown=is_shown)
+        else:
+            self._stream = self._page_stream(kind, headers, applied)
+        return None
+
+    def _page_stream(self, kind: bytes, headers: fields.Headers, applied: list[bytes]) -> Stream:
+        """Return what makes of a page's body what the visitor gets."""
+        content_type = fields.first(headers, b"content-type") or b""
         body = PageBody(
             request=self.request,
             judge=self._enforcement,
             kind=kind,
-            nonce=fields.csp_nonce(headers) if b"content-security-policy" in named else None,
+            nonce=None if self._plain else fields.csp_nonce(headers),
             is_utf8=is_utf8(content_type),
             is_framed=self._is_framed(),
             is_fragment=self._may_be_fragment(),
@@ -193,14 +209,12 @@ class GovernedResponse:
         )
         innermost = body.stream()
         if innermost is PASSED:
-            self._stream = innermost
-            return None
+            return innermost
         guarded = Guarded(innermost, self._meets)
         stream: Stream = Sniffed(lambda: guarded, content_type)
         for coding in applied:
             stream = Coded(stream, coding, self._meets)
-        self._stream = Guarded(stream, self._meets)
-        return None
+        return Guarded(stream, self._meets)
 
     def _codings(self, headers: fields.Headers, named: dict[bytes, bytes]) -> list[bytes] | None:
         """Return the codings that a body comes in; ``None`` where they cannot be undone, which is told."""
@@ -318,15 +332,21 @@ class GovernedResponse:
             await self._send_file(start, self._file, message)
             return
         if start is not None:
-            if self._unsure is not None:
-                if not body and more:
+            if (beginning := self._beginning) is not None:
+                kind = beginning.add(body, may_go_on=more)
+                if kind is None:
                     return
-                kind, self._unsure = self._unsure, None
-                if not looks_like_page(kind, body):
-                    self._stream = self._start = None
+                self._beginning = None
+                body = beginning.raw
+                message = {**message, "body": body}
+                if not kind:
+                    self._start = None
                     await self._send(self._passing(start))
                     await self._send(message)
                     return
+                headers = start["headers"]
+                applied = self._codings(headers, fields.RESPONSE.find(headers)) or []
+                self._stream = self._page_stream(kind, headers, applied)
             self._start = None
             if not body and not more:
                 # Nothing to rewrite, as in a redirect: the answer stays empty.

@@ -67,6 +67,11 @@ def asked(body: bytes, *headers: tuple[bytes, bytes], **who: str) -> Answer:
         ),
         ((b"content-type", b"Application/X-JavaScript"), b"export*from'//tracker.example/'", None),
         (
+            JS,
+            b'import "data:text/javascript,import%20%22//tracker.example/%22"; import "data:text/javascript,go()"',
+            b'import "data:text/javascript,"; import "data:text/javascript,go()"',
+        ),
+        (
             RULES,
             b'{"prefetch": [{"urls": ["/own", "https://tracker.example/a"], "eagerness": "immediate"}]}',
             b'{"prefetch": [{"urls": ["/own"], "eagerness": "immediate"}]}',

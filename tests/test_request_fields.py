@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from consent import request_fields
 from consent.headers import combined
 from consent.request_fields import (
+    FOR_CODE,
     FOR_WORKER,
     HAS_CHOICE,
     HAS_SIGNAL,
@@ -133,6 +134,9 @@ def test_both_ways_to_glance_agree(headers: list[tuple[bytes, bytes]]) -> None:
         ([(b"accept-encoding", b"sdch")], MAY_NEED_CHANGES, None),
         ([(b"sec-fetch-dest", b"serviceworker")], FOR_WORKER, None),
         ([(b"sec-fetch-dest", b"work")], 0, None),
+        ([(b"sec-fetch-dest", b"script")], FOR_CODE, None),
+        ([(b"sec-fetch-dest", b"style")], FOR_CODE, None),
+        ([(b"sec-fetch-dest", b"styles")], 0, None),
     ],
 )
 def test_a_glance_tells_what_needs_a_closer_look(

@@ -7,9 +7,12 @@ merely stands in a script, in an application's own data, is none of this.
 
 from __future__ import annotations
 
+import binascii
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 from consent.catalog.evidence import Evidence
 from consent.catalog.script_text import ScriptText
@@ -32,17 +35,45 @@ _NAMED = re.compile(
     re.ASCII,
 )
 _MOST_NAMES = 8
-_LITERAL = re.compile(
-    rf"(?<![\w$])(?:(?P<static>(?<!\.)(?:import|from){GAP}(?=[\"']))"
-    rf"|(?P<call>(?<!\.)import|importScripts)\s*+\({GAP}(?=[\"'`]))"
-    rf"(?P<quote>[\"'`])(?P<text>(?={URL})(?:(?!(?P=quote))[^\\\r\n$]|\\[^\r\n]|\$(?!\{{)){{1,800}}+)"
-    r"(?=(?P<whole>(?P=quote)\s*+[,)])?)",
-    re.ASCII,
-)
+
+
+def _literal(begins: str, longest: int) -> re.Pattern[str]:
+    return re.compile(
+        rf"(?<![\w$])(?:(?P<static>(?<!\.)(?:import|from){GAP}(?=[\"']))"
+        rf"|(?P<call>(?<!\.)import|importScripts)\s*+\({GAP}(?=[\"'`]))"
+        rf"(?P<quote>[\"'`])(?P<text>(?={begins})"
+        rf"(?:(?!(?P=quote))[^\\\r\n$]|\\[^\r\n]|\$(?!\{{)){{1,{longest}}}+)"
+        r"(?=(?P<whole>(?P=quote)\s*+[,)])?)",
+        re.ASCII,
+    )
+
+
+_LITERAL = _literal(URL, 800)
+# Scripts often have pictures in such URLs, and seldom code.
+_CODE_LITERAL = _literal(r"(?i:data:[^,]{0,100}?(?:java|ecma)script)", 65_535)
+_BLANKS = "".join(map(chr, range(0x21)))
+_CODE_HINTS = ('"data:', "'data:", "`data:")
 NOTHING = "about:invalid"
 """Imported in place of something else, it fails as a blocked request does."""
 EMPTY = "data:text/javascript,"
 """A module, or a script, that does nothing: what imports it goes on."""
+
+
+def data_url(rest: str) -> tuple[list[str], bytes]:
+    """Return media type and parameters, in lower case, and what a ``data:`` URL holds (Fetch Standard, section 6).
+
+    Args:
+        rest: the URL behind ``data:``.
+    """
+    header, _, body = rest.partition(",")
+    kind, *parameters = header.lower().split(";")
+    content = unquote_to_bytes(body.partition("#")[0].encode("utf-8", "surrogateescape"))
+    if parameters and parameters[-1].strip() == "base64":
+        try:
+            content = b64decode(content + b"=" * (-len(content) % 4))
+        except (binascii.Error, ValueError):
+            content = b""
+    return [kind.strip(_BLANKS), *parameters], content
 
 
 class Import(NamedTuple):
@@ -139,6 +170,37 @@ class ImportsByName:
         return self._constant[name]
 
 
+def _stand_in(match: re.Match[str]) -> str:
+    """Return what takes the place of a refused literal."""
+    stays = match["static"] or (match["call"] == "importScripts" and match["whole"])
+    return EMPTY if stays else NOTHING
+
+
+class ImportedCode(NamedTuple):
+    """Code that a script imports from a ``data:`` URL: ``code[start:end]``, which may give way to ``instead``."""
+
+    start: int
+    end: int
+    instead: str
+    code: str
+
+
+CODE_WORDS = {b"javascript": b",;", b"ecmascript": b",;"}
+"""What stands in every script that :func:`imported_code` finds anything in, and what comes behind it."""
+
+
+def imported_code(code: str) -> Iterator[ImportedCode]:
+    """Yield what a script imports from ``data:`` URLs that it names in a literal."""
+    if not any(hint in code for hint in _CODE_HINTS):
+        return
+    text: ScriptText | None = None
+    for match in _CODE_LITERAL.finditer(code):
+        text = text or ScriptText(code)
+        if text.is_code(match.start()):
+            _, content = data_url(match["text"].partition(":")[2])
+            yield ImportedCode(*match.span("text"), _stand_in(match), content.decode("utf-8", "replace"))
+
+
 def imports(script: bytes, evidence: Evidence) -> tuple[str, list[Import]]:
     """Return a script's text, and what it imports of the hosts that ``evidence`` knows, in order.
 
@@ -156,10 +218,8 @@ def imports(script: bytes, evidence: Evidence) -> tuple[str, list[Import]]:
     for begin, end in parts_around(code, code.encode("utf-8", "replace"), places):
         for match in _LITERAL.finditer(code, begin, end):
             if text.is_code(match.start()):
-                stays = match["static"] or (match["call"] == "importScripts" and match["whole"])
-                found[match.start("text")] = Import(
-                    *match.span("text"), EMPTY if stays else NOTHING, *address(match["host"], match["target"])
-                )
+                where = address(match["host"], match["target"])
+                found[match.start("text")] = Import(*match.span("text"), _stand_in(match), *where)
         for match, sites in by_name.find(begin, end):
             if text.is_code(match.start()):
                 where = address(match["host"], match["target"])

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from consent.catalog.evidence import evidence
-from consent.catalog.imports import GAP, URL, ImportsByName, address, parts_around
+from consent.catalog.imports import CODE_WORDS, GAP, URL, ImportsByName, address, imported_code, parts_around
 from consent.catalog.model import Match
 from consent.catalog.script_text import ScriptText
 
@@ -223,6 +223,9 @@ _LOADING = {
 }
 
 
+_MAX_DEPTH = 8
+
+
 class SnippetFinder:
     """All signatures of a catalog, indexed by a word that each of them needs.
 
@@ -244,10 +247,15 @@ class SnippetFinder:
         self._by_word: dict[bytes, list[tuple[Signature, Match]]] = {}
         for signature, match in signatures:
             self._by_word.setdefault(signature.words[0].encode(), []).append((signature, match))
-        self.evidence = evidence(hosts, {word: _joined(found) for word, found in self._by_word.items()})
+        telling = {word: _joined(found) for word, found in self._by_word.items()}
+        self.evidence = evidence(hosts, CODE_WORDS | telling)
 
-    def find(self, code: str) -> Iterator[Match]:
-        """Yield a match per vendor and kind of evidence, in no particular order."""
+    def find(self, code: str, *, depth: int = 0) -> Iterator[Match]:
+        """Yield a match per vendor and kind of evidence, in no particular order.
+
+        Args:
+            depth: in how many other scripts the script is.
+        """
         raw = code.encode("utf-8", "replace")
         words, places = self.evidence.find(raw)
         if not words and not places:
@@ -261,9 +269,12 @@ class SnippetFinder:
             return text
 
         for word in words:
-            for signature, match in self._by_word[word]:
+            for signature, match in self._by_word.get(word, ()):
                 if all(other in code for other in signature.words[1:]) and signature.found_in(code, read):
                     yield match
+        if not words.isdisjoint(CODE_WORDS) and depth < _MAX_DEPTH:
+            for imported in imported_code(code):
+                yield from self.find(imported.code, depth=depth + 1)
         by_name = ImportsByName(code) if places else None
         for begin, end in parts_around(code, raw, places):
             piece = code[begin:end]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import binascii
 import json
 import re
-from base64 import b64decode
 from collections.abc import Callable
 from enum import Enum, auto
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from consent.catalog.imports import data_url
 from consent.html import css
 from consent.html.attribute_values import decoded, embedded, keyword, quoted, text, urls
 from consent.html.elements import (
@@ -137,15 +136,7 @@ class Refusals:
         """Judge a ``data:`` URL by what it holds (RFC 2397; Fetch Standard, section 6)."""
         if element not in FRAMES and element not in (b"script", b"link"):
             return False
-        header, _, body = rest.partition(",")
-        kind, *parameters = header.lower().split(";")
-        kind = kind.strip(_BEFORE_URLS)
-        content = unquote_to_bytes(body.partition("#")[0].encode("utf-8", "surrogateescape"))
-        if parameters and parameters[-1].strip() == "base64":
-            try:
-                content = b64decode(content + b"=" * (-len(content) % 4))
-            except (binascii.Error, ValueError):
-                return False
+        (kind, *parameters), content = data_url(rest)
         if element == b"script":
             return self._judge.refuses_script(text(content))
         if element == b"link":

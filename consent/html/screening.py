@@ -25,7 +25,7 @@ from consent.html.elements import (
 from consent.html.tokenizer import CLOSING
 from consent.speedups import compiled
 
-# The numbers are those of consent/native/screen.c.
+# The numbers are those of consent/native/screen.h.
 _ANY_VALUE, _URL, _SRCSET, _STYLE, _DRAWN_STYLE = 1, 2, 3, 4, 5
 _READERS = {"url": _URL, "srcset": _SRCSET}
 _STOPS, _ENDS_STOP, _RUNS_DATA, _RAW_TEXT, _SCRIPT, _STYLE_SHEET, _NOSCRIPT = 1, 2, 4, 8, 16, 32, 64

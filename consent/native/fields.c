@@ -248,6 +248,9 @@ int glance_at(PyObject *headers, PyObject *cookie_name, PyObject *plain_codings,
                 } else if (name[0] == 's') {
                     if (value_length > 5 && memcmp(value + value_length - 6, "worker", 6) == 0)
                         seen |= SEEN_WORKER;
+                    else if ((value_length == 6 && memcmp(value, "script", 6) == 0) ||
+                             (value_length == 5 && memcmp(value, "style", 5) == 0))
+                        seen |= SEEN_CODE;
                 } else {
                     int plain = is_member(plain_codings, field, last_plain);
                     failed = plain < 0;

@@ -3,7 +3,7 @@
 
 static PyMethodDef module_functions[] = {
     {"glance", glance, METH_VARARGS,
-     "glance(headers, cookie_name, plain_codings): see consent.headers.glance."},
+     "glance(headers, cookie_name, plain_codings): see consent.request_fields.glance."},
     {"find_tag", find_tag, METH_VARARGS,
      "find_tag(page, position, name): return where a tag begins; -1 where it is not there. \"/\" begins an end tag."},
     {"literals", literals, METH_O,

@@ -180,7 +180,7 @@ static inline PyObject *part_of_field(PyObject *pair, Py_ssize_t part)
  * -1 with an exception. "value" is given a new reference, or NULL, whatever is returned. */
 int only_field(PyObject *finder, PyObject *headers, const char *wanted, PyObject **value);
 
-enum { SEEN_SIGNAL = 1, SEEN_CHOICE = 2, SEEN_CHANGES = 4, SEEN_WORKER = 8 };
+enum { SEEN_SIGNAL = 1, SEEN_CHOICE = 2, SEEN_CHANGES = 4, SEEN_WORKER = 8, SEEN_CODE = 16 };
 /* What of the list "headers" needs a closer look; -1 with an exception. "line", borrowed from them, is the one line
  * that may hold the cookie. "last_plain" is for is_member. */
 int glance_at(PyObject *headers, PyObject *cookie_name, PyObject *plain_codings, PyObject **last_plain,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consent.catalog.evidence import Evidence, PythonEvidence, evidence
-from consent.catalog.imports import imports, parts_around
+from consent.catalog.imports import imported_code, imports, parts_around
 
 HOSTS = ("tracker.example",)
 FINDERS = [evidence(HOSTS, {}), PythonEvidence((b"tracker.example",), ())]
@@ -118,3 +118,14 @@ def test_deep_indentation_does_not_make_all_of_a_script_be_read() -> None:
     ((begin, end),) = parts_around(code, code.encode(), [code.index("tracker")])
     assert begin < code.index("s.src") < end
     assert end - begin < 5000
+
+
+def test_code_in_a_url_is_what_it_says() -> None:
+    """Where a script imports it: in a string, or in a comment, it is text."""
+    code = """import "data:text/javascript;charset=utf-8,a(%22x%22)"; // import "data:text/javascript,b()"
+    import('DATA:application/ecmascript;base64,YygpCg'); see("data:text/javascript,d()");
+    export * from 'data:text/plain,javascript'"""
+    assert [(what.code, what.instead) for what in imported_code(code)] == [
+        ('a("x")', "data:text/javascript,"),
+        ("c()\n", "about:invalid"),
+    ]
