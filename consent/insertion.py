@@ -18,23 +18,23 @@ _BEGINS_BASE = len(b"<base")
 class BodyEndInsertion:
     """Lets a page through, with the bytes that ``make`` makes before its final ``</body>``, else at its end.
 
+    It is told whether something like a ``<base>`` has passed, so that relative URLs may lead anywhere.
     What may turn out to be the final ``</body>`` is kept back, with the little that may follow it.
     """
 
-    def __init__(self, make: Callable[[], bytes]) -> None:
+    def __init__(self, make: Callable[[bool], bytes]) -> None:
         self._make = make
         self._held = b""
         self._last = b""
         self._in_tag = False
         self._lesser_than = b""
-        self.has_base = False
-        """Whether something like a ``<base>`` has passed, so that relative URLs may lead anywhere."""
+        self._has_base = False
 
     def write(self, chunk: bytes) -> bytes:
         """Take the next bytes; return what is not kept back."""
-        if not self.has_base:
+        if not self._has_base:
             seam = self._last + chunk[:_BEGINS_BASE]
-            self.has_base = find_tag(chunk, 0, b"base") >= 0 or find_tag(seam, 0, b"base") >= 0
+            self._has_base = find_tag(chunk, 0, b"base") >= 0 or find_tag(seam, 0, b"base") >= 0
             self._last = (self._last + chunk[-_BEGINS_BASE:])[-_BEGINS_BASE:]
         data = self._held + chunk if self._held else chunk
         seen = self._lesser_than + chunk
@@ -58,9 +58,9 @@ class BodyEndInsertion:
     def end(self) -> bytes:
         """Return the rest."""
         if _TAIL.fullmatch(self._held):
-            return self._make() + self._held
+            return self._make(self._has_base) + self._held
         # A tag that the page leaves open makes no element, and must not be finished.
-        return self._held if self._in_tag else self._held + self._make()
+        return self._held if self._in_tag else self._held + self._make(self._has_base)
 
 
 def _may_end(data: bytes, begin: int) -> bool:

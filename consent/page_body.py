@@ -56,8 +56,9 @@ class PageBody:
             if framed:
                 return PASSED
             if not fragment:
-                unread = BodyEndInsertion(lambda: self._anchored(self._unread_insertion(), unread.has_base))
-                return unread
+                return BodyEndInsertion(
+                    lambda has_base: _anchored(request.host, self._unread_insertion(), has_base)
+                )
         if self.kind in _XML_TYPES:
             return XMLRewriter(self.judge())
         page = self.judge()
@@ -67,14 +68,16 @@ class PageBody:
                 site.placeholders,
                 request.ruling.decision,
                 nonce=self.nonce,
-                anchored=lambda markup: self._anchored(markup, page.leads_away),
+                anchored=lambda markup: _anchored(request.host, markup, page.leads_away),
                 language=lambda: request.language,
             )
         return Rewriter(
             page,
             withholding=Withholding(page, hold=site.refused is Refused.HOLD, placeholder=self._placeholders),
             at_head_start=self._guard_tag,
-            at_body_end=None if framed else lambda: self._anchored(self._insertion(page), page.leads_away),
+            at_body_end=None
+            if framed
+            else lambda: _anchored(request.host, self._insertion(page), page.leads_away),
             fragment=fragment,
         )
 
@@ -120,13 +123,6 @@ class PageBody:
             return markup
         return markup.decode().encode("ascii", "xmlcharrefreplace")
 
-    def _anchored(self, markup: bytes, leads_away: bool) -> bytes:
-        """Return what is inserted so that a ``<base>`` does not send the visitor's choice to another host."""
-        host = self.request.host
-        if not leads_away or not _AUTHORITY.fullmatch(host):
-            return markup
-        return _LOCAL_URL.sub(rb'\1="//%b/' % host, markup)
-
     def _missing(self, page: PageEnforcement) -> frozenset[str]:
         """Return what needs a new page when it is allowed, though this one holds something."""
         if not self.tells_missing:
@@ -141,6 +137,13 @@ class PageBody:
         # A policy stays that of its page: what is held here, and what it loads, would be stopped.
         refused = [c for c in OPTIONAL if held and not self.request.ruling.decision.allows(c)]
         return page.missing.union(held, refused)
+
+
+def _anchored(host: bytes, markup: bytes, leads_away: bool) -> bytes:
+    """Return what is inserted so that a ``<base>`` does not send the visitor's choice to another host."""
+    if not leads_away or not _AUTHORITY.fullmatch(host):
+        return markup
+    return _LOCAL_URL.sub(rb'\1="//%b/' % host, markup)
 
 
 def _report(page: PageEnforcement) -> bytes:

@@ -363,6 +363,7 @@ class GovernedResponse:
         if not more:
             written += stream.end()
             self._ended = True
+            self._stream = PASSED  # nothing leads in a circle: what the page leaves behind is free at once
         if start is not None or not more:
             self._note()
         if start is not None:

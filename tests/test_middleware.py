@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import logging
@@ -1454,3 +1455,25 @@ def test_the_explanation_is_at_the_end_of_every_page_where_asked_for() -> None:
     for headers in ({}, {"cookie": chosen()}):
         body = ask(around(answering(PAGE), explain=True), headers=headers).body
         assert b"t.tracker.example/t.js" in body.partition(BODY)[2]
+
+
+@pytest.mark.parametrize("cookie", [{}, {"cookie": chosen()}])
+def test_a_page_leaves_nothing_to_the_garbage_collector(cookie: dict[str, str]) -> None:
+    """What it was made with is free at once: collecting would cost as much as making it."""
+    app = around(answering(HEAD, SCRIPT + BODY + END))
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def page() -> int:
+        scope = scope_for(headers={**NAVIGATION, **cookie})
+        await app(scope, None, send)  # type: ignore[arg-type]
+        return gc.collect()
+
+    async def pages() -> list[int]:
+        gc.collect()
+        return [await page() for _ in range(3)]
+
+    assert asyncio.run(pages())[1:] == [0, 0]
+    assert len(sent) == 9

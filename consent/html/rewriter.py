@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import partial
 from typing import NoReturn
 
 from consent.html.attribute_values import text
@@ -111,7 +112,9 @@ class Rewriter:
         self._scripting = scripting
         self._max_buffer_bytes = max_buffer_bytes
         self._nesting = nesting
-        self._refusals = Refusals(judge, self._inner_page, may_set_base=may_set_base)
+        # Nothing here leads back to the rewriter, so that what a page leaves behind is free at once.
+        nested = partial(_rewritten_within, nesting, max_buffer_bytes)
+        self._refusals = Refusals(judge, nested, may_set_base=may_set_base)
         self._mode = _Mode.DATA
         self._raw_name = b""
         self._dropping = False
@@ -589,7 +592,14 @@ class Rewriter:
             return raw, True
         if self._nesting >= _MAX_NESTING:
             return b"", False
-        inner = self._inner(self._judge, raw, scripting=scripting, may_set_base=False)
+        inner = _within(
+            self._nesting,
+            self._max_buffer_bytes,
+            raw,
+            self._judge,
+            scripting=scripting,
+            may_set_base=False,
+        )
         if lost:
             inner._foreign.lose_track()
         rewritten = inner.write(raw)
@@ -606,20 +616,24 @@ class Rewriter:
             and (lost or (self._foreign.reading is Reading.HTML and not self._foreign.following))
         )
 
-    def _inner_page(self, content: bytes, judge: Judge) -> bytes:
-        """Rewrite a page that the page holds in an attribute."""
-        if self._nesting >= _MAX_NESTING:
-            self._judge.note_undecided("page within a page")
-            return b""
-        inner = self._inner(judge, content, scripting=True, may_set_base=True)
-        return inner.write(content) + inner.end()
 
-    def _inner(self, judge: Judge, content: bytes, *, scripting: bool, may_set_base: bool) -> Rewriter:
-        return Rewriter(
-            judge,
-            fragment=True,
-            scripting=scripting,
-            max_buffer_bytes=max(self._max_buffer_bytes, len(content) + 1),
-            nesting=self._nesting + 1,
-            may_set_base=may_set_base,
-        )
+def _rewritten_within(nesting: int, max_buffer_bytes: int, content: bytes, judge: Judge) -> bytes:
+    """Rewrite a page that a page holds in an attribute, so many pages deep."""
+    if nesting >= _MAX_NESTING:
+        judge.note_undecided("page within a page")
+        return b""
+    inner = _within(nesting, max_buffer_bytes, content, judge, scripting=True, may_set_base=True)
+    return inner.write(content) + inner.end()
+
+
+def _within(
+    nesting: int, max_buffer_bytes: int, content: bytes, judge: Judge, *, scripting: bool, may_set_base: bool
+) -> Rewriter:
+    return Rewriter(
+        judge,
+        fragment=True,
+        scripting=scripting,
+        max_buffer_bytes=max(max_buffer_bytes, len(content) + 1),
+        nesting=nesting + 1,
+        may_set_base=may_set_base,
+    )
