@@ -57,7 +57,7 @@ class Rule:
     """As in the ``Host`` field, lower case and without a port; ``*.`` stands for all below one. Empty: every host."""
     paths: tuple[str, ...] = ()
     """Each with all below it; empty: every path."""
-    catalog: Catalog | None = None
+    catalog: Catalog | None = field(default=None, compare=False)
     """What the policy is to be used with; ``None``: the built-in one, with what the policy adds."""
 
     def __post_init__(self) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any, TypeVar
 
 from consent.catalog import Cookie, Vendor
 from consent.catalog.model import StorageKey
-from consent.policy import OwnCookie, Policy
+from consent.policy import SECTION_FIELDS, OwnCookie, Policy, Rule
 
 _OF_VENDORS = ("company", "category")
 _OF_COOKIES = ("category", "lifetime")
@@ -33,15 +33,20 @@ class Change:
 def policy_changes(before: Policy, after: Policy) -> list[Change]:
     """Return what has changed: what is material, then what is not.
 
-    One of them is material if and only if the versions differ.
+    One of them is material if and only if the versions differ, or those of a rule's policies.
     """
     changes = [
         *_fields(
-            "", before, after, material=_OF_POLICIES, apart=("vendors", "own_cookies", "texts", "version")
+            "",
+            before,
+            after,
+            material=_OF_POLICIES,
+            apart=("vendors", "own_cookies", "texts", "rules", "version"),
         ),
         *_texts(before.texts, after.texts),
         *_vendors(before, after),
         *_own_cookies(before, after),
+        *_rules(before, after),
     ]
     return sorted(changes, key=lambda change: not change.material)
 
@@ -82,6 +87,25 @@ def _own_cookies(before: Policy, after: Policy) -> Iterator[Change]:
         else:
             yield from _fields(what, old, new, material=_OF_COOKIES, apart=("name",))
     yield from _order("own cookies", list(old_cookies), list(new_cookies))
+
+
+def _rules(before: Policy, after: Policy) -> Iterator[Change]:
+    for place, old, new in _pairs(_by_place(before.rules), _by_place(after.rules)):
+        what = f"rule for {place}"
+        if old is None or new is None:
+            yield Change(False, what, *(rule.policy.site if rule else None for rule in (old, new)))
+        elif before.has_section(old.policy) and after.has_section(new.policy):
+            # What sections have from the policy around them changes with it.
+            apart = tuple(each.name for each in fields(Policy) if each.name not in SECTION_FIELDS)
+            yield from _fields(what, old.policy, new.policy, material=(), apart=apart)
+        else:
+            for change in policy_changes(old.policy, new.policy):
+                yield replace(change, what=f"{what}, {change.what}")
+    yield from _order("rules", list(_by_place(before.rules)), list(_by_place(after.rules)))
+
+
+def _by_place(rules: Iterable[Rule]) -> dict[str, Rule]:
+    return {" ".join((*rule.hosts, *rule.paths)): rule for rule in rules}
 
 
 def _texts(before: Mapping[str, Any], after: Mapping[str, Any], within: str = "text ") -> Iterator[Change]:

@@ -512,6 +512,28 @@ def test_rules_are_other_policies_for_other_hosts_and_for_sections(tmp_path: Pat
     assert members.policy.version == policy.version == load(tmp_path, FULL)[0].version
 
 
+def test_changes_of_rules_are_told_by_where_they_hold(tmp_path: Path) -> None:
+    """What a section has from the policy around it is no change of its own; a white label has a version of its own."""
+    (tmp_path / "shop.toml").write_text(SHOP)
+    before = load(tmp_path, FULL + RULES)[0]
+    assert policy_changes(before, load(tmp_path, FULL + RULES)[0]) == []
+    (tmp_path / "shop.toml").write_text('regime = "notice"\n' + SHOP)
+    text = (
+        (FULL + RULES)
+        .replace('name = "Example Shop"', 'name = "Shop"')
+        .replace('ed = "strip"', 'ed = "hold"', 1)
+    )
+    after = load(tmp_path, text + "[[rule]]\npaths = ['/x']\nrefused = 'strip'\n")[0]
+    assert [
+        (each.material, each.what, each.before, each.after) for each in policy_changes(before, after)
+    ] == [
+        (True, "rule for shop.example.org *.partner.example, regime", "opt-in", "notice"),
+        (False, "site", "Example Shop", "Shop"),
+        (False, "rule for www.example.com /members/, unclassified", "strip", "hold"),
+        (False, "rule for /x", None, "Shop"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "line", "key", "message"),
     [
