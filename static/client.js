@@ -22,9 +22,9 @@ channel.onmessage = (event) => {
 /**
  * Gives back what of `places` is allowed, scripts one after another: templates, and the placeholders of embeds. What
  * else has such an attribute is the page's own.
- * @param {Iterable<any>} places
+ * @param {Iterable<any>} [places] All that there are.
  */
-const restore = async (places) => {
+const restore = async (places = document.querySelectorAll("template[data-consent],.consent-embed")) => {
   /** @type {(() => Promise<unknown>)[]} */
   const last = [];
   for (const place of places) {
@@ -104,7 +104,7 @@ addEventListener("submit", async (event) => {
   }
   ignore();
   document.dispatchEvent(new Event("consent:change"));
-  restore(document.querySelectorAll("template[data-consent],.consent-embed"));
+  restore();
 });
 
 addEventListener("click", (event) => {

@@ -46,7 +46,7 @@ const find = (list, text) => rules[list]?.find((rule) => (rule[2] ||= RegExp("^"
 
 // The three questions, answered as consent/catalog/matching.py answers them.
 /** @param {string} text @param {RegExp} part What is taken away each time. @returns {string[]} */
-const shorter = (text, part) => (text ? [text, ...shorter(text.replace(part, ""), part)] : [""]);
+const shorter = (text, part) => text ? [text, ...shorter(text.replace(part, ""), part)] : [""];
 const LABEL = /^[^.]*\.?/;
 /** @param {unknown} value */
 const refused = (value) => {
@@ -68,7 +68,7 @@ const refused = (value) => {
   return refuses(owner);
 };
 /** @param {unknown} url */
-const inert = (url) => (refused(url) ? INERT : url);
+const inert = (url) => refused(url) ? INERT : url;
 // Where no visitor asked for it.
 /** @param {unknown} url */
 const unasked = (url) => !navigator.userActivation.isActive && refused(url);
@@ -80,7 +80,7 @@ const refusedKey = (text) => refuses(find("#", String(text)));
 // What holds URLs: style, code, attributes, markup. Each returns the very `value` where there is nothing to refuse, but
 // what stands for a text, so that it is asked for it once.
 /** @param {any} value */
-const plain = (value) => (Object(value) === value && !trustee(value) ? String(value) : value);
+const plain = (value) => Object(value) === value && !trustee(value) ? String(value) : value;
 /** @param {any} value */
 const trustee = (value) => /^Trusted(.*)/.exec(value?.[Symbol.toStringTag]);
 /** @param {any} value */
@@ -134,11 +134,9 @@ const inside = (url) => {
   const text = request.responseText;
   // A PDF can be long, and is no markup.
   const clean = text[0] == "%" ? text : markup(text);
-  return (
-    clean == text ? url
+  return clean == text ? url
     : url[0] == "b" ? URL.createObjectURL(new Blob([clean], { type: "text/html" }))
-    : "data:text/html," + encodeURIComponent(clean)
-  );
+    : "data:text/html," + encodeURIComponent(clean);
 };
 
 /**

@@ -41,6 +41,6 @@
   addEventListener("DOMContentLoaded", () => {
     watch.disconnect();
     arrange();
-    restore(document.querySelectorAll("template[data-consent],.consent-embed"));
+    restore();
   });
 }

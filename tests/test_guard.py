@@ -226,26 +226,26 @@ def test_the_vectors_are_well_formed() -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("const first = (one, two) => one + two;\n", "let g=(a,b)=>a+b;"),
-        ("// note\nconst a = 1; /* b */ use(a, b);", "let g=1;use(g,b);"),
-        ("const x = (value) => { f(value); };", "let g=a=>{f(a)};"),
-        ("const long = 1; call({ long: long }, o.long, [long,],);", "let g=1;call({long:g},o.long,[g]);"),
-        ('const text = "a // b"; g(text, /"[/]"/g, t ? text : text);', 'let h="a // b";g(h,/"[/]"/g,t?h:h);'),
-        ("const [first, ...rest] = f(); g(first, rest);", "let[h,...i]=f();g(h,i);"),
-        ("const one = (a) => (b) => a + b + one;", "let g=a=>b=>a+b+g;"),
-        ("const f = (g) => { const h = g(k); return h; };", "let g=a=>{let b=a(k);return b};"),
-        ("const a = async (b = c) => await b; const c = 2;", "let h=async(a=g)=>await a,g=2;"),
+        ("const first = (one, two) => one + two;\n", "let a=(e,t)=>e+t;"),
+        ("// note\nconst a = 1; /* b */ use(a, b);", "let a=1;use(a,b);"),
+        ("const x = (value) => { f(value); };", "let a=e=>{f(e)};"),
+        ("const long = 1; call({ long: long }, o.long, [long,],);", "let a=1;call({long:a},o.long,[a]);"),
+        ('const text = "a // b"; g(text, /"[/]"/g, t ? text : text);', 'let a="a // b";g(a,/"[/]"/g,t?a:a);'),
+        ("const [first, ...rest] = f(); g(first, rest);", "let[a,...o]=f();g(a,o);"),
+        ("const one = (a) => (b) => a + b + one;", "let a=e=>t=>e+t+a;"),
+        ("const f = (g) => { const h = g(k); return h; };", "let a=e=>{let t=e(k);return t};"),
+        ("const a = async (b = c) => await b; const c = 2;", "let o=async(e=a)=>await e,a=2;"),
         (
             "let a = () => { const b = 1; let c = b; b; }; const d = 1; a; let e;",
-            "let g=()=>{let a=1,b=a;a},h=1;g;let i;",
+            "let a=()=>{let e=1,t=e;e},o=1;a;let i;",
         ),
-        ("for (let a = 1; a; ) { f(); } const b = 1;", "for(let g=1;g;){f()}let h=1;"),
+        ("for (let a = 1; a; ) { f(); } const b = 1;", "for(let a=1;a;){f()}let o=1;"),
         (
             "f = { a: 1 }; let b = 1; if (b) { let c = b; } let d = b;",
-            "f={a:1};let g=1;if(g){let h=g}let i=g;",
+            "f={a:1};let a=1;if(a){let o=a}let i=a;",
         ),
         ("f(true, { b: false, true: g.true });", "f(!0,{b:!1,true:g.true});"),
-        ("for (const item of list) item.f(item);", "for(let g of list)g.f(g);"),
+        ("for (const item of list) item.f(item);", "for(let a of list)a.f(a);"),
     ],
 )
 def test_scripts_are_made_smaller(source: str, expected: str) -> None:
@@ -266,11 +266,21 @@ def test_stylesheets_are_made_smaller() -> None:
     /* A comment; with { marks } */
     .a :hover > .b, .c::before { content: "a  ;  b /* c */"; margin: 0 auto; }
     @media (min-width: 40rem) and (hover: hover) { .d:not(#_) .e { inline-size: calc(1px + 2vw); } }
+    .f { --c-on-accent: var(--consent-on-accent, red); color: var(--c-on-accent); }
     """
     assert minified_stylesheet(sheet) == (
         '.a :hover>.b,.c::before{content:"a  ;  b /* c */";margin:0 auto}'
         "@media (min-width:40rem) and (hover:hover){.d:not(#_) .e{inline-size:calc(1px + 2vw)}}"
+        ".f{--o:var(--consent-on-accent,red);color:var(--o)}"
     )
+
+
+def test_no_two_names_of_the_stylesheets_become_the_same() -> None:
+    """All of them are set in one, and the others use them."""
+    sheets = [path.read_text(encoding="utf-8") for path in asset_dir("static").glob("*.css")]
+    names = {name for sheet in sheets for name in re.findall(r"--c-[\w-]+", sheet)}
+    assert len(names) == 8
+    assert len({name[4] for name in names}) == 8
 
 
 def test_the_sources_are_there() -> None:
