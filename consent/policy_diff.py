@@ -58,23 +58,30 @@ def _vendors(before: Policy, after: Policy) -> Iterator[Change]:
             yield Change(True, what, _told(old), _told(new))
             continue
         yield from _fields(what, old, new, material=_OF_VENDORS, apart=("id", "cookies", "storage"))
-        old_names = {(cookie.name, cookie.party): cookie for cookie in old.cookies}
-        new_names = {(cookie.name, cookie.party): cookie for cookie in new.cookies}
-        for (name, _), cookie, other in _pairs(old_names, new_names):
-            about = f"cookie {name} of {what}"
-            if cookie is None or other is None:
-                yield Change(True, about, _told(cookie), _told(other))
-            else:
-                yield from _fields(about, cookie, other, material=_OF_COOKIES, apart=("name",))
-        old_keys = {(item.area, item.key): item for item in old.storage}
-        new_keys = {(item.area, item.key): item for item in new.storage}
-        for (area, key), item, other_item in _pairs(old_keys, new_keys):
-            about = f"{area} storage {key} of {what}"
-            if item is None or other_item is None:
-                yield Change(True, about, _told(item), _told(other_item))
-            else:
-                yield from _fields(about, item, other_item, material=(), apart=("key", "area"))
+        yield from _entries(what, old.cookies, new.cookies, _OF_COOKIES, ("name",))
+        yield from _entries(what, old.storage, new.storage, (), ("key", "area"))
     yield from _order("vendors", [each.id for each in before.vendors], [each.id for each in after.vendors])
+
+
+def _entries(
+    vendor: str,
+    before: Iterable[Cookie | StorageKey],
+    after: Iterable[Cookie | StorageKey],
+    material: tuple[str, ...],
+    apart: tuple[str, ...],
+) -> Iterator[Change]:
+    for name, old, new in _pairs(*({_name(entry): entry for entry in each} for each in (before, after))):
+        what = f"{name} of {vendor}"
+        if old is None or new is None:
+            yield Change(True, what, _told(old), _told(new))
+        else:
+            yield from _fields(what, old, new, material=material, apart=apart)
+
+
+def _name(entry: Cookie | StorageKey) -> str:
+    if isinstance(entry, StorageKey):
+        return f"{entry.area} storage {entry.key}"
+    return f"{'third-party ' if entry.party == 'third' else ''}cookie {entry.name}"
 
 
 def _own_cookies(before: Policy, after: Policy) -> Iterator[Change]:

@@ -16,7 +16,7 @@ from consent.check import MAX_PAGE_BYTES
 from consent.decision import decide
 from consent.enforcement import Action, Finding
 from consent.explain import NOWHERE
-from consent.headers import Headers
+from consent.headers import Headers, first
 from consent.html.urls import PageURL, resolve
 from consent.located import Located, Unscreened, located_in_response
 from consent.policy import Policy, own_cookie_vendors
@@ -58,7 +58,8 @@ def assert_no_trackers(
     __tracebackhide__ = True
     rules, catalog = _rules(policy)
     page = Unscreened(catalog, decide(rules, Signals()), _place(response, url))
-    found = located_in_response(_headers(response), _body(response), page, catalog.evidence)
+    headers = _headers(response)
+    found = located_in_response(headers, _body(response, headers), page, catalog.evidence)
     declared = {vendor.id for vendor in rules.vendors} if allow_declared else set()
     wrong = [each for each in found if _is_wrong(each.finding, declared, strict)]
     if wrong:
@@ -117,7 +118,7 @@ def _bytes(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
 
 
-def _body(response: Any) -> bytes:
+def _body(response: Any, headers: Headers) -> bytes:
     """Return the body. HTTPX and Requests have decoded it; the others have it as it is sent."""
     if getattr(response, "streaming", False) and hasattr(response, "getvalue"):  # of Django
         body = response.getvalue()
@@ -127,8 +128,11 @@ def _body(response: Any) -> bytes:
     if not isinstance(body, (bytes, bytearray, memoryview)):
         raise TypeError(f"the body of {type(response).__name__} is not there as bytes: read it first")
     body = bytes(body)
-    if body.startswith(_GZIP):
-        body = zlib.decompressobj(31).decompress(body, MAX_PAGE_BYTES + 1)
+    if body.startswith(_GZIP) and b"gzip" in (first(headers, b"content-encoding") or b""):
+        try:
+            body = zlib.decompressobj(31).decompress(body, MAX_PAGE_BYTES + 1)
+        except zlib.error as error:
+            raise TypeError(f"the body says that it is gzip and is not: {error}") from None
     if len(body) > MAX_PAGE_BYTES:
         raise TypeError(f"the body is larger than {MAX_PAGE_BYTES >> 20} MiB")
     return body

@@ -173,6 +173,9 @@ def test_what_cannot_be_judged_is_an_error_of_its_own(tmp_path: Path) -> None:
         assert_no_trackers("<p>")
     with pytest.raises(TypeError, match="the body of Request is not there as bytes"):
         assert_no_trackers(requests.Request("GET", "/", headers={}))
+    with pytest.raises(TypeError, match="the body says that it is gzip and is not"):
+        assert_no_trackers(Response(b"\x1f\x8bno", headers={"content-encoding": "gzip"}))
+    assert_no_trackers(Response(b"\x1f\x8bno", media_type="application/gzip"))
     with pytest.raises(ConfigurationError, match="there is no such file"):
         assert_no_trackers(of_starlette(), tmp_path / "missing.toml")
 
