@@ -9,10 +9,12 @@ from consent.cli.catalog import catalog
 from consent.cli.check import check
 from consent.cli.db import db
 from consent.cli.enforcement import enforcement
+from consent.cli.init import init
 from consent.cli.inventory import inventory
 from consent.cli.ledger import ledger
 from consent.cli.policy import policy
 from consent.cli.receipts import receipts
+from consent.cli.scan import scan
 
 
 @click.group()
@@ -23,6 +25,10 @@ def main() -> None:
     \b
     Look at a site as a visitor without consent gets it:
         consent check http://127.0.0.1:8000/
+    See what it does in a real browser, before a choice, after refusing and after accepting:
+        consent scan http://127.0.0.1:8000/
+    Write a consent.toml to begin with:
+        consent init http://127.0.0.1:8000/
     List the third-party content that was seen on the site:
         consent inventory
     Ask what is known about vendors, and why something belongs to one:
@@ -36,9 +42,11 @@ def main() -> None:
     """
 
 
+main.add_command(init)
 main.add_command(catalog)
 main.add_command(check)
 main.add_command(policy)
+main.add_command(scan)
 main.add_command(inventory)
 main.add_command(enforcement)
 main.add_command(receipts)

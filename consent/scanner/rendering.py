@@ -1,0 +1,159 @@
+"""A report for people, as one HTML file, and for programs, as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from consent.categories import OPTIONAL, Category
+from consent.scanner.judging import Finding, Report
+from consent.scanner.proposals import lifetime, propose
+from consent.scanner.recording import Phase
+from consent.scanner.robots import PRODUCT
+from consent.templates import Templates, template_in
+
+MAX_ROWS = 500
+"""Rows of one table; the JSON has all."""
+PHASES: Mapping[Phase, str] = {
+    Phase.BEFORE: "before a choice",
+    Phase.REFUSED: "after a refusal",
+    Phase.ACCEPTED: "after consent",
+}
+CATEGORIES: Mapping[Category, str] = {
+    Category.STRICTLY_NECESSARY: "Strictly necessary",
+    Category.PERFORMANCE: "Performance",
+    Category.FUNCTIONAL: "Functional",
+    Category.TARGETING: "Targeting",
+}
+TECHNIQUES: Mapping[str, str] = {
+    "canvas": "reads back what it drew",
+    "webgl": "asks about the graphics card",
+    "audio": "computes sound",
+    "fonts": "measures text",
+    "plugins": "lists plug-ins",
+    "device": "asks about the device",
+    "webrtc": "opens a peer connection",
+}
+
+
+def shown(text: object, limit: int = 160) -> str:
+    """Return what a site sends as it may be shown: bounded, and nothing in it that moves or hides other words."""
+    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text)[: limit + 1])
+    return clean if len(clean) <= limit else clean[:limit] + "…"
+
+
+def verdict(report: Report) -> str:
+    """Say in one sentence what it comes to."""
+    vendors = {finding.vendor.id for finding in report.leaks if finding.vendor}
+    if vendors:
+        count = f"{len(vendors)} {'tracker acts' if len(vendors) == 1 else 'trackers act'}"
+        return f"{count} without consent"
+    if Phase.REFUSED in report.phases:
+        return "No tracker acted without consent"
+    return "No tracker acted before a choice"
+
+
+def html_report(report: Report) -> str:
+    """Return the report as one file: no script, nothing loaded, everything from the site escaped and bounded."""
+    environment = Templates(None).environment(
+        {
+            "shown": shown,
+            "lifetime": lifetime,
+            "phase_names": PHASES,
+            "category_names": CATEGORIES,
+            "technique_names": TECHNIQUES,
+            "optional": OPTIONAL,
+            "max_rows": MAX_ROWS,
+            "product": PRODUCT,
+            "version": version("asgi-consent"),
+        }
+    )
+    return template_in(environment, "scan_report.html").render(
+        report=report,
+        recording=report.recording,
+        verdict=verdict(report),
+        proposals=propose(report),
+        leaking={evidence.vendor.id for evidence in report.vendors if evidence.leaks},
+        counts={
+            phase: {
+                category: sum(e.vendor.category is category and e.seen_in(phase) for e in report.trackers)
+                for category in OPTIONAL
+            }
+            for phase in report.phases
+        },
+    )
+
+
+def json_report(report: Report) -> dict[str, Any]:
+    """Return all that was found, as JSON has it."""
+    recording, proposals = report.recording, propose(report)
+    return {
+        "url": recording.url,
+        "started": recording.started,
+        "seconds": recording.seconds,
+        "browser": recording.browser,
+        "banner": recording.banner,
+        "notes": recording.notes,
+        "leaks": len(report.leaks),
+        "phases": [
+            {
+                "phase": record.phase,
+                "pages": [
+                    {"url": visit.url, "status": visit.status, "problem": visit.problem}
+                    for visit in record.visits
+                ],
+                "stopped": record.stopped,
+                "dropped": record.dropped,
+            }
+            for record in recording.phases
+        ],
+        "findings": [_finding(finding) for finding in report.findings],
+        "fingerprinting": [
+            {
+                "phase": found.phase,
+                "script": found.script,
+                "vendor": found.vendor.id if found.vendor else None,
+                "techniques": dict(found.techniques),
+                "likely": found.likely,
+                "page": found.page,
+            }
+            for found in report.fingerprinting
+        ],
+        "proposals": {
+            "declare": [vendor.id for vendor in proposals.declare],
+            "cookies": [finding.subject for finding in proposals.cookies],
+            "companies": [{"domain": c.domain, "hosts": list(c.hosts)} for c in proposals.companies],
+            "toml": proposals.toml(),
+        },
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    vendor, cookie = finding.vendor, finding.cookie
+    told: dict[str, Any] = {
+        "phase": finding.phase,
+        "kind": finding.kind,
+        "subject": finding.subject,
+        "host": finding.host,
+        "vendor": vendor.id if vendor else None,
+        "name": vendor.name if vendor else None,
+        "category": vendor.category if vendor else None,
+        "rule": finding.rule,
+        "allowed": finding.allowed,
+        "declared": finding.declared,
+        "pages": list(finding.pages),
+        "initiator": finding.initiator,
+        "count": finding.count,
+    }
+    if cookie is not None:
+        told |= {
+            "domain": cookie.domain,
+            "path": cookie.path,
+            "lifetime_seconds": cookie.lifetime_seconds,
+            "http_only": cookie.http_only,
+            "secure": cookie.secure,
+            "same_site": cookie.same_site,
+            "partition": cookie.partition,
+        }
+    return told

@@ -1,0 +1,1 @@
+"""The scanner: pure parts on recorded data, and a real Chromium on loopback."""

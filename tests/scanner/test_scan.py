@@ -1,0 +1,128 @@
+"""``consent scan`` as a command, with a real Chromium, on loopback."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from playwright.sync_api import sync_playwright
+
+from consent import ConsentMiddleware
+from consent.cli import main
+from demo_site.site import HERE, site
+from tests.browser.chromium import find_chromium
+from tests.scanner.sites import HOSTILE, Endless, Seeded, on_loopback
+
+QUICK = ("--pause", "0", "--wait", "0.1")
+SOUGHT = {
+    *(
+        "google-tag-manager",
+        "google-analytics",
+        "google-ads",
+        "doubleclick",
+        "google-maps",
+        "youtube",
+        "vimeo",
+    ),
+    *("meta-pixel", "linkedin-insight", "x-pixel", "tiktok-pixel", "pinterest-tag", "microsoft-clarity"),
+    *(
+        "microsoft-advertising",
+        "hotjar",
+        "hubspot",
+        "freshchat",
+        "freshworks-widget",
+        "freshworks-crm",
+        "comscore",
+    ),
+}
+"""What the demo's four pages have, as its policy declares it, but for the newsletter's pixel behind the sign-in."""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """The Chromium of the other browser tests."""
+    with sync_playwright() as playwright:
+        return str(find_chromium(playwright)[0])
+
+
+def test_the_demo_holds_what_it_declares_and_a_tracker_that_nobody_declared_is_told(
+    tmp_path: Path, chromium: str
+) -> None:
+    """It exits with 1, names host, vendor, page and phases; all else acts after consent only."""
+    policy, html = str(HERE / "consent.toml"), tmp_path / "report.html"
+    app = Seeded(ConsentMiddleware(site, policy=policy, data=tmp_path / "data"))
+    with on_loopback(app) as (address, options):
+        command = ["scan", f"{address}/", "--policy", policy, "--json", "--html", str(html), "--pages", "4"]
+        result = CliRunner().invoke(main, [*command, "--chromium", chromium, *QUICK, *options])
+    assert result.exit_code == 1, result.output
+    told = json.loads(result.stdout)
+    leaks = [finding for finding in told["findings"] if not finding["allowed"]]
+    assert [(f["phase"], f["kind"], f["host"], f["vendor"], f["declared"], f["pages"]) for f in leaks] == [
+        (phase, "image", "api-js.mixpanel.com", "mixpanel", False, ["/contact"])
+        for phase in ("before", "refused")
+    ]
+    assert leaks[0]["initiator"].startswith("the markup in the page, line ")
+    assert [f for f in told["findings"] if f["vendor"] is None] == []
+    seen: dict[str, set[str]] = {}
+    for finding in told["findings"]:
+        if finding["category"] != "strictly-necessary" and finding["vendor"] != "this-site-functional":
+            seen.setdefault(finding["phase"], set()).add(finding["vendor"])
+    assert seen == {"before": {"mixpanel"}, "refused": {"mixpanel"}, "accepted": SOUGHT | {"mixpanel"}}
+    assert told["proposals"]["declare"] == ["mixpanel"]
+    kinds = {(finding["kind"], finding["host"]) for finding in told["findings"]}
+    assert {
+        ("websocket", "ws.hotjar.com"),
+        ("beacon", "analytics.tiktok.com"),
+        ("iframe", "www.youtube.com"),
+        ("cookie", "doubleclick.net"),
+        ("session storage", "127.0.0.1"),
+    } <= kinds
+    cookies = {f["subject"]: f for f in told["findings"] if f["kind"] == "cookie"}
+    assert (cookies["FPID"]["http_only"], cookies["_fbp"]["http_only"]) == (True, False)
+    assert cookies["_fbp"]["initiator"] == "connect.facebook.net/en_US/fbevents.js"
+    assert "consent" not in cookies
+    assert [[page["status"] for page in phase["pages"]] for phase in told["phases"]] == [[200] * 4] * 3
+    assert "1 tracker acts without consent" in html.read_text()
+
+
+def test_a_site_that_means_no_good_is_looked_at_within_bounds(tmp_path: Path, chromium: str) -> None:
+    """Endless links end, nothing is sent or left, robots.txt is obeyed; what pages do behind the scenes is seen."""
+    trap, html = Endless(), tmp_path / "report.html"
+    with on_loopback(trap.app) as (address, options):
+        command = ["scan", f"{address}/", "--json", "--html", str(html), "--pages", "5"]
+        result = CliRunner().invoke(main, [*command, "--chromium", chromium, *QUICK, *options])
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    (phase,) = told["phases"]
+    assert (len(phase["pages"]), phase["stopped"]) == (5, "5 pages")
+    assert {line for line in trap.asked if not line.startswith("GET /more-")} <= {
+        *("GET /", "GET /p/1", "GET /a/2", "GET /away", "GET /popup", "GET /favicon.ico")
+    }
+    assert any("robots.txt asks asgi-consent-scan to leave 1 " in note for note in told["notes"])
+    assert any("elsewhere.example" in note for note in told["notes"])
+    kinds = {(finding["kind"], finding["host"]) for finding in told["findings"]}
+    assert {
+        ("script", "unknown.example"),
+        ("fetch", "worker.example"),
+        ("websocket", "socket.example"),
+        ("preconnect", "early.example"),
+        ("IndexedDB", "127.0.0.1"),
+    } <= kinds
+    assert "leaving.example" in {host for _, host in kinds}
+    assert {host for _, host in kinds} & {"evil.example", "elsewhere.example"} == set()
+    assert [(f["techniques"].keys(), f["likely"]) for f in told["fingerprinting"]] == [
+        ({"canvas", "fonts", "plugins", "device"}, True)
+    ]
+    assert HOSTILE in {finding["subject"] for finding in told["findings"]}
+    assert '<script src="https://evil' not in html.read_text()
+
+
+def test_what_cannot_be_scanned_exits_with_2(tmp_path: Path) -> None:
+    """No site there, no browser there: one line that says so."""
+    missing = CliRunner().invoke(main, ["scan", "http://127.0.0.1:1/", "--chromium", str(tmp_path / "none")])
+    assert (missing.exit_code, missing.stdout) == (2, "")
+    assert missing.stderr == (
+        f"Error: {tmp_path}/none is no program that can be started: name Chromium's with --chromium\n"
+    )
