@@ -67,7 +67,7 @@ async def crawl(plan: Plan, progress: Progress = lambda *_: None) -> Recording:
         ScanError: there is no browser, or the first page cannot be looked at.
     """
     url = plan.url if "://" in plan.url else f"http://{plan.url}"
-    if not origin_of(url):
+    if not origin_of(url) or not url.isprintable() or " " in url:
         raise ScanError(f"{plan.url} is no address of a page: write it as https://www.example.com/")
     async with started() as playwright:
         return await _Crawl(plan, url, playwright, progress).run()

@@ -120,7 +120,12 @@ def test_a_site_that_means_no_good_is_looked_at_within_bounds(tmp_path: Path, ch
 
 
 def test_what_cannot_be_scanned_exits_with_2(tmp_path: Path) -> None:
-    """No site there, no browser there: one line that says so."""
+    """No address, no browser there: one line that says so."""
+    nonsense = CliRunner().invoke(main, ["scan", "www fernwell example"])
+    assert (nonsense.exit_code, nonsense.stderr) == (
+        2,
+        "Error: www fernwell example is no address of a page: write it as https://www.example.com/\n",
+    )
     missing = CliRunner().invoke(main, ["scan", "http://127.0.0.1:1/", "--chromium", str(tmp_path / "none")])
     assert (missing.exit_code, missing.stdout) == (2, "")
     assert missing.stderr == (
