@@ -18,8 +18,7 @@ void prepare_bytes(void)
             (c && strchr("/\"'()\\@;{}", c) ? STYLE_TURN : 0) | (c && strchr("/\"'(\\@", c) ? STYLE_BEGIN : 0) |
             (c && strchr("\"'`/{}<", c) ? SCRIPT_TURN : 0) |
             (space || (c && strchr("\"'()\\", c)) ? STYLE_URL_END : 0) |
-            (letter || digit || (c && strchr("-._~%+=,;@!$'()*", c)) ? RELATIVE : 0) |
-            (c < ' ' || strchr("?#\\&", c) ? PATH_TURN : 0));
+            (letter || digit || (c && strchr("-._~%+=,;@!$'()*", c)) ? RELATIVE : 0));
     }
 }
 

@@ -28,7 +28,6 @@ enum {
     STYLE_BEGIN = 2048,   /* ... outside of functions and imports, too */
     STYLE_URL_END = 1024, /* what cannot stand in a URL without quotation marks, or only as an escape */
     SCRIPT_TURN = 512,    /* what may begin a string, a comment or a regular expression in a script, or end one */
-    PATH_TURN = 4096,     /* what ends the path of a URL, or may divide it in another way */
     RELATIVE = 128,       /* what may begin a relative URL, and cannot be part of a scheme's end or of a host */
 };
 

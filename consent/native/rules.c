@@ -245,7 +245,7 @@ static int may_begin(PyObject *beginnings, Bytes path, Bytes end)
     if ((path < end && *path != '/') || is_written_oddly(path, end))
         return 1;
     for (Bytes at = path; at < end; at++)
-        if (*at == '.' && at > path && at[-1] == '/')
+        if (*at < ' ' || *at == '\\' || (*at == '.' && at > path && at[-1] == '/'))
             return 1;
     for (Py_ssize_t i = 0; i < PyTuple_Size(beginnings); i++) {
         PyObject *beginning = PyTuple_GetItem(beginnings, i);
@@ -258,15 +258,20 @@ static int may_begin(PyObject *beginnings, Bytes path, Bytes end)
 
 int may_be_ruled(const UrlRules *self, Bytes rest, Bytes end)
 {
-    Bytes at = rest, segment = rest;
-    for (; at < end && !is_a(PATH_TURN, *at); at++)
-        if (*at == '/')
-            segment = at + 1;
-    if (at < end && *at != '?' && *at != '#')
+    Bytes found = memchr(rest, '?', (size_t)(end - rest)), at = found ? found : end;
+    found = memchr(rest, '#', (size_t)(at - rest));
+    at = found ? found : at;
+    if (memchr(rest, '&', (size_t)(at - rest)))
         return 1;
-    size_t length = (size_t)(at - segment);
-    return table_find(&self->segments, segment, length) != NULL || is_written_oddly(segment, at) ||
-           (PyTuple_Size(self->beginnings) && may_begin(self->beginnings, rest, at));
+    int begins = PyTuple_Size(self->beginnings) && may_begin(self->beginnings, rest, at);
+    /* Of most paths the last byte tells enough. */
+    if (begins || at == rest || (at[-1] > ' ' && !self->segments.last[at[-1]] && !(at - rest > 2 && at[-3] == '%')))
+        return begins;
+    Bytes segment = at;
+    for (; segment > rest && segment[-1] != '/'; segment--)
+        if (segment[-1] < ' ' || segment[-1] == '\\')
+            return 1;
+    return table_find(&self->segments, segment, (size_t)(at - segment)) != NULL || is_written_oddly(segment, at);
 }
 
 static PyObject *url_rules_owner(PyObject *object, PyObject *args)
