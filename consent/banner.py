@@ -15,7 +15,6 @@ from enum import Enum, auto
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from types import MappingProxyType
 
 from jinja2 import Template
 from markupsafe import Markup, escape
@@ -25,33 +24,21 @@ from consent.catalog import Vendor
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
 from consent.decision import Decision, Reason, decide
-from consent.enforcement import Action, Finding
+from consent.enforcement import Finding
 from consent.errors import ConfigurationError
 from consent.languages import Languages
-from consent.minify import minified_stylesheet
+from consent.panel import Panel
 from consent.policy import Policy, Regime
 from consent.services import CategoryServices, services
 from consent.signals import ChoiceState, Signals
+from consent.static_files import StaticFile, named, stylesheets
 from consent.templates import Templates, template_in
 from consent.texts import Texts
 
-MAX_EXPLAINED = 100
-"""Findings listed per group of the developers' panel; the rest are only counted."""
 _MAX_MEMO = 256
 _MAX_SHOWN = 128
 """Renderings and texts that are remembered, of all languages together: up to some 60 kB each, 40 usually."""
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StaticFile:
-    """One file of ours that browsers may keep forever: its content is named in its URL."""
-
-    name: str
-    """The last segment of its URL, with the hash: ``consent.0123456789abcdef.css``."""
-    media_type: str
-    content: bytes
-    etag: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +151,7 @@ class Banner:
             raise ConfigurationError(f"there is no folder {templates}", key="templates")
         self.prefix = prefix
         self.languages = Languages(policy, folder=templates)
-        self.static: Mapping[str, StaticFile] = _load_static(asset_dir("static"))
+        self.static: Mapping[str, StaticFile] = stylesheets(asset_dir("static"))
         self._policy = policy
         self._cookie_name = cookie_name
         self._choice_cookies = {cookie_name: True} | ({companion_name: False} if companion_name else {})
@@ -202,7 +189,9 @@ class Banner:
         self._declaration_page = self.template("declaration.html")
         self._declaration = self.template("declaration_part.html")
         self._error = self.template("error.html")
-        self._explanation = self.template("explanation.html")
+        self._panel = Panel(
+            self.texts, self.template("explanation.html"), names=self._names, inline=self._inline
+        )
 
     def in_language(self, language: str) -> Banner:
         """Return the one that speaks ``language``, one of those offered; it is made when it is first asked for."""
@@ -220,7 +209,7 @@ class Banner:
         return self._static_url("consent.css")
 
     def _static_url(self, name: str) -> str:
-        return f"{self.prefix}/static/{_named(self.static, name).name}"
+        return f"{self.prefix}/static/{named(self.static, name).name}"
 
     @property
     def language(self) -> str:
@@ -307,84 +296,7 @@ class Banner:
 
     def explanation(self, decision: Decision, findings: Sequence[Finding]) -> bytes:
         """Return the developers' panel: what this response withheld, let through, did not know, and why."""
-        texts = self.texts
-        withheld = [finding for finding in findings if finding.action is not Action.ALLOWED]
-        left = [finding for finding in findings if finding.action is Action.ALLOWED]
-        unclassified = [finding for finding in left if finding.vendor is None]
-        passed = [finding for finding in left if finding.vendor is not None]
-        signals = [
-            texts[key]
-            for key, sent in (("explain_gpc", decision.signals.gpc), ("explain_dnt", decision.signals.dnt))
-            if sent
-        ]
-        footer = [
-            *(signals or [texts["explain_no_signal"]]),
-            texts.fill("explain_policy", version=decision.policy_version),
-            texts["explain_developer"],
-        ]
-        page = self._explanation.render(
-            summary=texts.fill(
-                "explain_summary",
-                withheld=len(withheld),
-                passed=len(passed),
-                unclassified=len(unclassified),
-            ),
-            categories=[
-                {
-                    "title": self._names[category],
-                    "allowed": decision.allows(category),
-                    "why": self._why(decision.reason(category), category),
-                }
-                for category in OPTIONAL
-            ],
-            groups=[
-                self._group("explain_withheld", withheld, decision),
-                self._group("explain_passed", passed, decision),
-                self._group(
-                    "explain_unclassified", unclassified, decision, about="explain_unclassified_about"
-                ),
-            ],
-            footer=". ".join(footer),
-        )
-        return page.encode("utf-8", "replace")
-
-    def _group(
-        self, title: str, findings: Sequence[Finding], decision: Decision, *, about: str = ""
-    ) -> dict[str, object]:
-        more = len(findings) - MAX_EXPLAINED
-        return {
-            "title": self.texts[title],
-            "about": self.texts[about] if about else "",
-            "count": len(findings),
-            "more": self.texts.fill("explain_more", count=more) if more > 0 else "",
-            "entries": [
-                {
-                    "vendor": finding.vendor.name if finding.vendor else "",
-                    "kind": finding.kind,
-                    "subject": finding.subject,
-                    "why": self._why_found(finding, decision),
-                }
-                for finding in findings[:MAX_EXPLAINED]
-            ],
-        }
-
-    def _why_found(self, finding: Finding, decision: Decision) -> str:
-        vendor = finding.vendor
-        if vendor is None or finding.reason is None:
-            return ""
-        exception = decision.vendors.get(vendor.id)
-        by_exception = exception is (finding.action is Action.ALLOWED)
-        if by_exception and finding.reason in (Reason.GRANTED, Reason.REFUSED):
-            why = self.texts["why_vendor_on" if exception else "why_vendor_off"]
-        else:
-            why = self._why(finding.reason, vendor.category)
-        return self.texts.fill(
-            "passed_because" if finding.action is Action.ALLOWED else "withheld_because", why=why
-        )
-
-    def _why(self, reason: Reason, category: Category) -> str:
-        name = self._inline.get(category, self._names[category])
-        return self.texts.fill(f"why_{reason.value.replace('-', '_')}", category=name)
+        return self._panel.markup(decision, findings)
 
     def _for(self, decision: Decision) -> tuple[_Rendered, Shown]:
         signals = decision.signals
@@ -550,27 +462,6 @@ class Banner:
     def template(self, name: str) -> Template:
         """Return one of the templates, the site's own before the built-in ones, with what all of them may use."""
         return template_in(self._environment, name)
-
-
-def _load_static(folder: Path) -> Mapping[str, StaticFile]:
-    """Read every stylesheet in ``folder``, keyed by the name in its URL."""
-    files = {}
-    for path in sorted(folder.glob("*.css")):
-        content = minified_stylesheet(path.read_text("utf-8")).encode()
-        digest = sha256(content).hexdigest()[:16]
-        name = f"{path.stem}.{digest}.css"
-        files[name] = StaticFile(
-            name=name, media_type="text/css; charset=utf-8", content=content, etag=f'"{digest}"'
-        )
-    return MappingProxyType(files)
-
-
-def _named(files: Mapping[str, StaticFile], name: str) -> StaticFile:
-    stem, _, suffix = name.rpartition(".")
-    for file in files.values():
-        if file.name.startswith(f"{stem}.") and file.name.endswith(f".{suffix}"):
-            return file
-    raise ConfigurationError(f"{name} is missing from the static files: reinstall asgi-consent")
 
 
 def _heard(decision: Decision, signal: BrowserSignal, sent: bool, refuses: frozenset[Category]) -> _Heard:

@@ -16,13 +16,13 @@ from itertools import chain, groupby
 from markupsafe import escape
 
 from consent.assets import asset_dir
-from consent.banner import StaticFile
 from consent.catalog import Catalog, Vendor
 from consent.catalog.matching import STEM, UrlPattern
 from consent.categories import OPTIONAL, Category
 from consent.decision import Decision, allowance
 from consent.errors import ConfigurationError
 from consent.minify import minified_script
+from consent.static_files import StaticFile
 
 SOURCES = ("guard.js", "client.js")
 """The files the script is made of, in ``static/``; together they are one block."""

@@ -191,7 +191,9 @@ class EnforcingMiddleware:
         ):
             if len(self._chosen) >= _MAX_REMEMBERED:
                 self._chosen.clear()
-            begins, ends = choice.made_at - CLOCK_SKEW_SECONDS, choice.made_at + self._max_age
+            # Of floats, so that nothing has to be converted where they are compared with the clock's.
+            made_at = float(choice.made_at)
+            begins, ends = made_at - CLOCK_SKEW_SECONDS, made_at + self._max_age
             self._chosen[key] = self._known(ruling, begins, ends)
         return ruling
 

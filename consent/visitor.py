@@ -21,7 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 from consent import headers as fields
 from consent.answers import LOCKED_DOWN, Answer, Headers, KeptAnswer
-from consent.banner import Banner, Shown, StaticFile
+from consent.banner import Banner, Shown
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
@@ -35,6 +35,7 @@ from consent.policy import Policy, Regime
 from consent.receipts import Artefact, CollectionMethod, build_receipt, outcome_of
 from consent.reports import MAX_REPORT_BYTES, Reports, read_reports
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
+from consent.static_files import StaticFile
 from consent.store import Ledger, Store
 from consent.submission import MAX_RETURN_TO, Submission, local_address, read_form, read_json, same_origin
 from consent.variant_cookie import VariantCookie

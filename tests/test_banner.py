@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from consent.assets import asset_dir
-from consent.banner import MAX_EXPLAINED, Banner
+from consent.banner import Banner
 from consent.catalog import Cookie, StorageKey, Vendor
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
@@ -21,6 +21,7 @@ from consent.decision import Decision, Reason, decide
 from consent.enforcement import Action, Finding
 from consent.errors import ConfigurationError
 from consent.minify import minified_stylesheet
+from consent.panel import MAX_EXPLAINED
 from consent.policy import OwnCookie, Policy, Regime
 from consent.signals import ChoiceState, Signals
 from consent.texts import load_texts
