@@ -12,17 +12,17 @@ INERT = b"about:invalid"
 
 _ESCAPE = rb"\\(?:[0-9a-fA-F]{1,6}+(?:\r\n|[\t\n\f\r ])?+|[^\n\f\r0-9a-fA-F])"
 _NAME = re.compile(rb"(?:[-\w\x80-\xff]|" + _ESCAPE + rb")++")
-_NAME_BEFORE = re.compile(rb"[-\w\x80-\xff]*+\Z")
-_LONGEST_NAME = 24
+_NAME_BYTES = bytes(c for c in range(256) if c >= 0x80 or chr(c).isalnum() or c in b"-_")
 _COMMENT = rb"/\*(?s:.*?)(?:\*/|\Z)"
 _STRINGS = (
     rb"(?s:\"((?:[^\"\\\n\f\r]|\\(?:\r\n|.)|\\\Z)*+)(?:\"|\Z|(?=[\n\f\r])))",
     rb"(?s:'((?:[^'\\\n\f\r]|\\(?:\r\n|.)|\\\Z)*+)(?:'|\Z|(?=[\n\f\r])))",
 )
 # All that matters to find functions and strings: names are read from their "(".
-_TURN = re.compile(rb"|".join((_COMMENT, *_STRINGS, rb"[@(){};\\]")))
+_TURN = re.compile(rb"|".join((_COMMENT, *_STRINGS, rb"[@()\[\]{};\\]")))
 # Outside of functions most of that cannot lead to a URL, and is passed at the speed of a search. What can:
 # a "(" with the end of a name that counts before it, an escape that may be part of a name, and some rules.
+# Where there is a name of the author's own, or may be, nothing is passed so.
 _SKIP = re.compile(
     rb"(?:[^\"'/\\(@]++|" + _COMMENT + rb"|/|" + rb"|".join(_STRINGS)
     + rb"|(?<![uU][rR][lL])"
@@ -31,13 +31,28 @@ _SKIP = re.compile(
 _UNQUOTED = re.compile(rb"[\t\n\f\r ]*+((?:[^\"'()\\\t\n\f\r ]|" + _ESCAPE + rb")*+)[\t\n\f\r ]*+(?:\)|\Z)")
 _BAD_URL_END = re.compile(rb"(?:[^)\\]|\\(?s:.)|\\\Z)*+\)?")
 _BLANK = b"\t\n\f\r "
+_BLANKS = rb"(?:[\t\n\f\r ]++|" + _COMMENT + rb")*+"
+_DECLARED = re.compile(_BLANKS + rb"(" + _NAME.pattern + rb")" + _BLANKS + rb":")
+_NAMESPACE = re.compile(
+    _BLANKS + rb"(?:" + _NAME.pattern + _BLANKS + rb")??(?:" + rb"|".join(_STRINGS)
+    + rb"|[uU][rR][lL]\((?:" + _UNQUOTED.pattern
+    + rb"|[\t\n\f\r ]*+(?:" + rb"|".join(_STRINGS) + rb")[\t\n\f\r ]*+\)))" + _BLANKS + rb";"
+)  # fmt: skip
+"""What follows ``@namespace``: a URL that names something, and loads nothing (CSS Namespaces, section 3)."""
 _CODE = re.compile(rb"\\(?:([0-9a-fA-F]{1,6})(?:\r\n|[\t\n\f\r ])?|\r\n|[\n\f\r]|(.))", re.DOTALL)
-_EVIDENCE = (b"url(", b"src(", b"image(", b"-set(", b"@import", b"\\")
+_EVIDENCE = (b"url(", b"src(", b"image(", b"-set(", b"@import", b"--", b"\\")
 """A sheet with none of these, in lower case, loads nothing. Looking for them is several times faster."""
-# Browsers drop tabs from URLs.
-_SCHEME = re.compile(rb"[hH]\t*+[tT]\t*+[tT]\t*+[pP]\t*+(?:[sS]\t*+)?:")
+# Browsers drop tabs from URLs. What a sheet in a "data:" URL leads to may be encoded.
+_SCHEME = re.compile(
+    rb"[hH]\t*+[tT]\t*+[tT]\t*+[pP]\t*+(?:[sS]\t*+)?:"
+    rb"|[dD]\t*+[aA]\t*+[tT]\t*+[aA]\t*+:(?!image/|font/|application/)"
+)
+_LEADS = re.compile(rb"[/\\:?.]")
 _LOADING_STRINGS = frozenset((b"url", b"src", b"image", b"image-set", b"-webkit-image-set"))
-"""Functions in which a string is a URL."""
+"""Functions in which a string is a URL, however deep in other functions it stands."""
+_LOADING_DESCRIPTORS = frozenset((b"initial-value", b"result"))
+"""What gives its value to custom properties and functions, and by them to functions that load."""
+_CLOSING = {0x28: 0x29, 0x5B: 0x5D, 0x7B: 0x7D}
 
 
 def _unescaped(raw: bytes) -> bytes:
@@ -94,10 +109,16 @@ def _read(css: bytes, judge: Callable[[int, int], None]) -> None:
     if not any(evidence in lower for evidence in _EVIDENCE):
         return
     position = 0
-    functions: list[bytes] = []
+    closing: list[
+        int
+    ] = []  # what ends the function whose strings are URLs, and each bracket that is open in it
     import_at = -1  # where the URL of an @import would begin, but for white space
+    declaration = 0  # where it begins
+    is_loading: bool | None = None  # whether the strings in it are URLs; None: not known yet
+    with_own_names = b"--" in css or b"\\" in css
     while True:
-        if not functions and import_at < 0:
+        since = position
+        if not (closing or with_own_names) and import_at < 0:
             skipped = _SKIP.match(css, position)
             position = skipped.end() if skipped else position
         turn = _TURN.search(css, position)
@@ -110,48 +131,74 @@ def _read(css: bytes, judge: Callable[[int, int], None]) -> None:
             if imports:
                 import_at = position
             continue
+        if with_own_names and is_loading is None and kind in b"\"'(\\":
+            is_loading = _is_loading(css, declaration)
         if kind in b"\"'":
             group = 1 if kind == 0x22 else 2
             closed = position - start > 1 and css[position - 1] == kind
             # A string that the end of its line cuts off is none; the end of the sheet closes it.
+            # One behind a "=" is what an attribute is compared with.
             if (closed or position == len(css)) and (
-                imports or (functions and functions[-1] in _LOADING_STRINGS)
+                imports
+                or (
+                    (closing or is_loading)
+                    and _LEADS.search(css, *turn.span(group))
+                    and css[since:start].rstrip(_BLANK)[-1:] != b"="
+                )
             ):
                 judge(*turn.span(group))
         elif kind == 0x28:  # (
-            before = _NAME_BEFORE.search(css, max(0, start - _LONGEST_NAME), start)
-            position = _open(css, before[0].lower() if before else b"", position, functions, judge)
-        elif kind == 0x29:  # )
-            if functions:
-                functions.pop()
+            name = css[since + len(css[since:start].rstrip(_NAME_BYTES)) : start]
+            position = _open(css, name.lower(), position, closing, judge, anyway=bool(is_loading))
         elif kind == 0x40:  # @
-            name = _NAME.match(css, position)
-            if name is None:
+            rule = _NAME.match(css, position)
+            if rule is None:
                 continue
-            position = name.end()
-            rule = _unescaped(name[0]).lower()
-            if rule == b"import":
-                import_at = position
+            name = _unescaped(rule[0]).lower()
+            if name == b"import":
+                import_at = position = rule.end()
                 continue
-            if rule == b"namespace":
-                end = css.find(b";", position)
-                position = len(css) if end < 0 else end
+            if name == b"namespace" and (named := _NAMESPACE.match(css, rule.end())):
+                position = named.end() - 1
         elif kind == 0x5C:  # a name with an escape
-            before = _NAME_BEFORE.search(css, max(0, start - _LONGEST_NAME), start)
-            name = _NAME.match(css, before.start() if before else start)
-            if name is not None and name.end() > start:
-                position = name.end()
+            written = _NAME.match(css, since + len(css[since:start].rstrip(_NAME_BYTES)))
+            if written is not None and written.end() > start:
+                position = written.end()
                 if css[position : position + 1] == b"(":
-                    position = _open(css, _unescaped(name[0]).lower(), position + 1, functions, judge)
-        else:  # a block or a declaration ends or begins
-            functions.clear()
+                    name = _unescaped(written[0]).lower()
+                    position = _open(css, name, position + 1, closing, judge, anyway=bool(is_loading))
+        elif closing:  # a bracket that is none's counterpart means nothing
+            if kind == closing[-1]:
+                closing.pop()
+            elif kind in _CLOSING:
+                closing.append(_CLOSING[kind])
+        elif kind in b"{};":  # a block or a declaration ends or begins
+            declaration = position
+            is_loading = None
         import_at = -1
 
 
+def _is_loading(css: bytes, position: int) -> bool:
+    """Tell whether the strings of a declaration may become URLs elsewhere."""
+    declared = _DECLARED.match(css, position)
+    name = _unescaped(declared[1]).lower() if declared else b""
+    return name.startswith(b"--") or name in _LOADING_DESCRIPTORS
+
+
 def _open(
-    css: bytes, name: bytes, position: int, functions: list[bytes], judge: Callable[[int, int], None]
+    css: bytes,
+    name: bytes,
+    position: int,
+    closing: list[int],
+    judge: Callable[[int, int], None],
+    *,
+    anyway: bool,
 ) -> int:
-    """Begin the function ``name``, whose ``(`` is before ``position``; return where to go on."""
+    """Begin the function ``name``, whose ``(`` is before ``position``; return where to go on.
+
+    Args:
+        anyway: strings in it are URLs, whatever its name is.
+    """
     if name == b"url":
         unquoted = _UNQUOTED.match(css, position)
         if unquoted:
@@ -160,6 +207,6 @@ def _open(
         if css[position : position + 64].lstrip(_BLANK)[:1] not in (b'"', b"'", b""):
             bad = _BAD_URL_END.match(css, position)
             return bad.end() if bad else position
-    if functions or name in _LOADING_STRINGS:
-        functions.append(name)
+    if closing or anyway or name in _LOADING_STRINGS or name.startswith(b"--"):
+        closing.append(_CLOSING[0x28])
     return position

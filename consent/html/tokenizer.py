@@ -57,11 +57,12 @@ CLOSING = "body select template"
 """Elements whose end tags count."""
 _WATCHED = _either_case(f"{STRUCTURAL} {LOADING}")
 _WATCHED_ENDS = _either_case(CLOSING)
-# Attributes that load or run on any element; "style" by itself where it may hold a function or an escape.
+# Attributes that load or run on any element; "style" by itself where it may hold a function, an escape or a custom
+# property.
 _WATCHED_ATTRIBUTES = _either_case("on ping background attributionsrc style")
 _PLAIN_REST = (
     rb"(?:[\t\n\f\r /]*+(?:"
-    + _either_case("style") + rb"=(?:\"[^\"(\\&]*+\"|'[^'(\\&]*+')"
+    + _either_case("style") + rb"=(?:\"(?:[^\"(\\&-]++|-(?!-))*+\"|'(?:[^'(\\&-]++|-(?!-))*+')"
     + rb"|(?!" + _WATCHED_ATTRIBUTES + rb")[^\t\n\f\r />=\"']++"
     + rb"(?:=(?:\"[^\"]*+\"|'[^']*+'|[^\t\n\f\r \"'>][^\t\n\f\r >]*+))?+))*+[\t\n\f\r /]*+>"
 )  # fmt: skip
@@ -152,7 +153,7 @@ class Tag(NamedTuple):
 
 
 _COULD_LOAD = frozenset(f"{STRUCTURAL} {LOADING}".encode().split())
-STYLE_REFERS = re.compile(rb"[(\\&]")
+STYLE_REFERS = re.compile(rb"[(\\&]|--")
 """What a ``style`` attribute that refers to something has in it."""
 
 

@@ -15,7 +15,8 @@ void prepare_bytes(void)
             (letter ? LETTER : 0) | (digit ? DIGIT : 0) | (letter || digit || c == '_' || c == '$' ? WORD : 0) |
             (letter || digit || c == '.' || c == '-' ? HOST : 0) | (space ? SPACE : 0) | (name ? ENDS_NAME : 0) |
             (name || c == '=' ? ENDS_ATTRIBUTE : 0) |
-            (c && strchr("/\"'()\\@;{}", c) ? STYLE_TURN : 0) | (c && strchr("/\"'(\\@", c) ? STYLE_BEGIN : 0) |
+            (c && strchr("/\"'()[]\\@;{}", c) ? STYLE_TURN : 0) | (c && strchr("/\"'(\\@", c) ? STYLE_BEGIN : 0) |
+            (c && strchr("/\\:?.", c) ? STYLE_LEADS : 0) |
             (c && strchr("\"'`/{}<", c) ? SCRIPT_TURN : 0) |
             (space || (c && strchr("\"'()\\", c)) ? STYLE_URL_END : 0) |
             (letter || digit || (c && strchr("-._~%+=,;@!$'()*", c)) ? RELATIVE : 0));

@@ -27,6 +27,7 @@ enum {
     STYLE_TURN = 256,     /* what matters in a style sheet outside of names */
     STYLE_BEGIN = 2048,   /* ... outside of functions and imports, too */
     STYLE_URL_END = 1024, /* what cannot stand in a URL without quotation marks, or only as an escape */
+    STYLE_LEADS = 8192,   /* what a string has one of that leads somewhere */
     SCRIPT_TURN = 512,    /* what may begin a string, a comment or a regular expression in a script, or end one */
     RELATIVE = 128,       /* what may begin a relative URL, and cannot be part of a scheme's end or of a host */
 };

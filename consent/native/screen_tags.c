@@ -36,9 +36,10 @@ static int handler_clears(const Pass *pass, Bytes at, Bytes end)
 
 static int could_refer(Bytes at, Bytes end)
 {
-    while (at < end && *at != '(' && *at != '\\' && *at != '&')
-        at++;
-    return at < end;
+    for (; at < end; at++)
+        if (*at == '(' || *at == '\\' || *at == '&' || (*at == '-' && end - at > 1 && at[1] == '-'))
+            return 1;
+    return 0;
 }
 
 static int urls_outcome(Pass *pass, int reader, Bytes at, Bytes end)

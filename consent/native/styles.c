@@ -1,19 +1,26 @@
 /* What a style sheet loads: url(), src(), image-set() and @import (CSS Syntax, CSS Values).
  *
- * Read as consent.html.css reads it. Where a name or a URL has an escape in it, or a string does not end on its
- * line, it needs a look.
+ * Read as consent.html.css reads it. Where a name that counts, or a URL to be judged, may have an escape in it, or a
+ * string does not end on its line, it needs a look.
  */
 #include "native.h"
 
-#define MOST_FUNCTIONS 16
+#define MOST_OPEN 16
+
+enum { AGAIN = -2 }; /* an outcome: the sheet has to be read once more, with care */
 
 typedef struct {
     Page *page;                           /* judges; or NULL, and: */
     PyObject *places;                     /* list of where URLs begin and end */
     Bytes start, end;
     Bytes import;                         /* behind "@import" or a comment that follows it; NULL: there is none */
-    unsigned char loads[MOST_FUNCTIONS];  /* of each open function: whether a string in it is a URL */
-    int functions;                        /* counted from one whose strings are URLs on */
+    unsigned char closing[MOST_OPEN];     /* what ends the function whose strings are URLs, and brackets open in it */
+    int open;                             /* how many */
+    int follows;                          /* declarations; done where one of an author's own name may have a string */
+    Bytes since;                          /* where what was read last ends; or a bracket or semicolon, where it begins */
+    int own_names;                        /* whether there are any; FAILED: not known yet */
+    Bytes declaration;                    /* where the one that is read begins */
+    int passes;                           /* STRANGER: strings in it may become URLs; LOOK: not known; FAILED: not yet */
     int outcome;                          /* CLEAR, or STRANGER */
 } Sheet;
 
@@ -56,10 +63,10 @@ static int note_place(Sheet *sheet, Bytes at, Bytes end)
 
 static int judge(Sheet *sheet, Bytes at, Bytes end)
 {
-    if (memchr(at, '\\', (size_t)(end - at)))
-        return LOOK;
     if (sheet->page == NULL)
         return note_place(sheet, at, end);
+    if (memchr(at, '\\', (size_t)(end - at)))
+        return LOOK;
     int outcome = url_outcome(sheet->page, at, end);
     if (outcome == STRANGER)
         sheet->outcome = STRANGER;
@@ -75,6 +82,67 @@ static int imports(const Sheet *sheet, Bytes at)
     return since == at;
 }
 
+/* Find the declaration that "at" is in. */
+static void find_declaration(Sheet *sheet, Bytes at)
+{
+    for (Bytes before = at; before > sheet->since; before--)
+        if (before[-1] == ';' || before[-1] == '{' || before[-1] == '}') {
+            sheet->declaration = before;
+            sheet->passes = FAILED;
+            return;
+        }
+}
+
+/* Whether a name of an author's own may stand in the sheet. */
+static int has_own_name(Sheet *sheet)
+{
+    Bytes at = sheet->start, end = sheet->end;
+    if (sheet->own_names == FAILED) {
+        while (end - at > 1 && (at = memchr(at, '-', (size_t)(end - at) - 1)) != NULL && at[1] != '-')
+            at++;
+        sheet->own_names = at != NULL && end - at > 1;
+    }
+    return sheet->own_names;
+}
+
+/* Whether strings in the declaration at hand may become URLs elsewhere, by custom properties and functions. */
+static int passes_urls(Sheet *sheet, Bytes end)
+{
+    if (!sheet->follows)
+        return has_own_name(sheet) ? AGAIN : CLEAR;
+    if (sheet->passes != FAILED)
+        return sheet->passes;
+    Bytes name = sheet->declaration;
+    while (name < end && is_a(SPACE, *name))
+        name++;
+    Bytes at = name;
+    while (at < end && is_name_byte(*at))
+        at++;
+    int is_own = at - name > 1 && name[0] == '-' && name[1] == '-';
+    if (!is_own && !is_word(name, at, "initial-value") && !is_word(name, at, "result"))
+        return sheet->passes = CLEAR;
+    while (at < end && is_a(SPACE, *at))
+        at++;
+    int is_declared = at < end && *at == ':', is_odd = at < end && (*at == '/' || *at == '\\');
+    return sheet->passes = is_declared && is_own ? STRANGER : is_declared || is_odd ? LOOK : CLEAR;
+}
+
+/* Whether a string is what an attribute is compared with. */
+static int is_compared(const Sheet *sheet, Bytes at)
+{
+    while (at > sheet->since && is_a(SPACE, at[-1]))
+        at--;
+    return at > sheet->since && at[-1] == '=';
+}
+
+/* Whether a string could be a URL that leads somewhere. */
+static int leads(Bytes at, Bytes end)
+{
+    while (at < end && !is_a(STYLE_LEADS, *at))
+        at++;
+    return at < end;
+}
+
 /* Read a string from its quotation mark on, and move behind it. */
 static int read_string(Sheet *sheet, Bytes *position)
 {
@@ -87,7 +155,13 @@ static int read_string(Sheet *sheet, Bytes *position)
     }
     if (at >= sheet->end)
         return LOOK;
-    int counts = imports(sheet, *position) || (sheet->functions && sheet->loads[sheet->functions - 1]);
+    int counts = imports(sheet, *position);
+    if (!counts && leads(start, at) && !is_compared(sheet, *position)) {
+        int passes = sheet->open ? STRANGER : passes_urls(sheet, start);
+        if (passes == LOOK || passes == AGAIN)
+            return passes;
+        counts = passes == STRANGER;
+    }
     *position = at + 1;
     return counts ? judge(sheet, start, at) : CLEAR;
 }
@@ -113,11 +187,8 @@ static int read_url(Sheet *sheet, Bytes *position)
 static int open_function(Sheet *sheet, Bytes *position)
 {
     Bytes open = *position - 1, name = open, end = sheet->end;
-    while (name > sheet->start && is_name_byte(name[-1])) {
-        if (open - name > 64)
-            return LOOK;
+    while (name > sheet->start && is_name_byte(name[-1]))
         name--;
-    }
     if (name > sheet->start && (name[-1] == '\\' || (name - sheet->start > 1 && name[-2] == '\\')))
         return LOOK;
     int url = is_word(name, open, "url");
@@ -128,14 +199,52 @@ static int open_function(Sheet *sheet, Bytes *position)
         if (at == end || (*at != '"' && *at != '\''))
             return read_url(sheet, position);
     }
-    int loads = url || is_word(name, open, "src") || is_word(name, open, "image") ||
-                is_word(name, open, "image-set") || is_word(name, open, "-webkit-image-set");
-    if (loads || sheet->functions) {
-        if (sheet->functions == MOST_FUNCTIONS)
+    int loads = url || sheet->open || is_word(name, open, "src") || is_word(name, open, "image") ||
+                is_word(name, open, "image-set") || is_word(name, open, "-webkit-image-set") ||
+                (open - name > 1 && name[0] == '-' && name[1] == '-');
+    if (!loads && sheet->follows) {
+        int passes = passes_urls(sheet, open);
+        if (passes == LOOK)
             return LOOK;
-        sheet->loads[sheet->functions++] = (unsigned char)loads;
+        loads = passes == STRANGER;
+    }
+    if (loads) {
+        if (sheet->open == MOST_OPEN)
+            return LOOK;
+        sheet->closing[sheet->open++] = ')';
     }
     return CLEAR;
+}
+
+/* Pass the plain forms of what follows "@namespace", up to its semicolon; NULL: it is another. */
+static Bytes behind_namespace(Bytes at, Bytes end)
+{
+    while (at < end && is_a(SPACE, *at))
+        at++;
+    Bytes name = at;
+    while (at < end && is_name_byte(*at))
+        at++;
+    if (at < end && *at == '(') {
+        if (!is_word(name, at, "url"))
+            return NULL;
+        for (at++; at < end && !is_a(STYLE_URL_END, *at);)
+            at++;
+        if (at == end || *at != ')')
+            return NULL;
+        at++;
+    } else {
+        while (at < end && is_a(SPACE, *at))
+            at++;
+        if (at == end || (*at != '"' && *at != '\''))
+            return NULL;
+        unsigned char quote = *at++;
+        while (at < end && *at != quote && *at != '\\' && *at != '\n' && *at != '\r' && *at != '\f')
+            at++;
+        if (at == end || *at != quote)
+            return NULL;
+        at++;
+    }
+    return at < end && *at == ';' ? at : NULL;
 }
 
 /* Read the name of a rule, from behind its "@" on. */
@@ -150,8 +259,8 @@ static int read_rule(Sheet *sheet, Bytes *position)
     if (is_word(name, at, "import"))
         sheet->import = at;
     else if (is_word(name, at, "namespace"))
-        *position = (at = memchr(at, ';', (size_t)(sheet->end - at))) ? at : sheet->end;
-    return CLEAR;
+        *position = behind_namespace(at, sheet->end);
+    return *position ? CLEAR : LOOK;
 }
 
 #if defined(__GNUC__)
@@ -185,32 +294,68 @@ static Bytes beginning(Bytes at, Bytes end)
     return at;
 }
 
+/* Whether the name up to "at" begins as those of custom properties and functions do. */
+static int is_own_name(const Sheet *sheet, Bytes at)
+{
+    Bytes name = at;
+    while (name > sheet->start && is_name_byte(name[-1]))
+        name--;
+    return at - name > 1 && name[0] == '-' && name[1] == '-';
+}
+
+/* Pass a bracket or a semicolon; in a function, a bracket that is none's counterpart means nothing. */
+static int pass_bracket(Sheet *sheet, unsigned char byte)
+{
+    if (!sheet->open)
+        return CLEAR;
+    if (byte == sheet->closing[sheet->open - 1]) {
+        sheet->open--;
+    } else if (byte == '[' || byte == '{') {
+        if (sheet->open == MOST_OPEN)
+            return LOOK;
+        sheet->closing[sheet->open++] = byte == '[' ? ']' : '}';
+    }
+    return CLEAR;
+}
+
 static int read_sheet(Sheet *sheet)
 {
     Bytes at = sheet->start, end = sheet->end;
+    sheet->declaration = sheet->since = at;
+    sheet->passes = FAILED;
+    if (!sheet->follows)
+        sheet->own_names = FAILED;
     if (sheet->page && memchr(at, 0x1A, (size_t)(end - at)))
         return LOOK; /* what it is read with in two ways */
     for (;;) {
-        if (sheet->functions || sheet->import)
+        if (sheet->open || sheet->import)
             while (at < end && !is_a(STYLE_TURN, *at))
                 at++;
         else
             at = beginning(at, end);
         if (at >= end)
             return sheet->outcome;
-        Bytes import = sheet->import;
-        int outcome = CLEAR;
+        Bytes import = sheet->import, start = at;
+        int outcome = CLEAR, is_bracket = 0;
+        if (sheet->follows && !sheet->open)
+            find_declaration(sheet, at);
         switch (*at) {
         case '/':
-            if (++at == end || *at != '*')
+            if (++at == end || *at != '*') {
+                sheet->since = start;
                 continue;
-            Bytes comment = at - 1;
+            }
             for (at++; (at = at < end ? memchr(at, '*', (size_t)(end - at)) : NULL) != NULL; at++)
                 if (end - at > 1 && at[1] == '/')
                     break;
             at = at ? at + 2 : end;
             if (import != NULL)
-                sheet->import = imports(sheet, comment) ? at : NULL;
+                sheet->import = imports(sheet, start) ? at : NULL;
+            sheet->since = at;
+            while (sheet->declaration < start && is_a(SPACE, *sheet->declaration))
+                sheet->declaration++;
+            if (sheet->declaration == start)
+                sheet->declaration = at;
             continue;
         case '"':
         case '\'':
@@ -221,10 +366,6 @@ static int read_sheet(Sheet *sheet)
             /* What stands before the parenthesis ends an import, if it is no url. */
             outcome = open_function(sheet, &at);
             break;
-        case ')':
-            at++;
-            sheet->functions -= sheet->functions > 0;
-            break;
         case '@':
             at++;
             sheet->import = NULL;
@@ -233,11 +374,20 @@ static int read_sheet(Sheet *sheet)
             break;
         case '\\':
             at = may_be_second(sheet->start, at) ? NULL : behind_escape(at + 1, end);
-            outcome = at ? CLEAR : LOOK;
+            outcome = at && !is_own_name(sheet, start) && !begins_with(at, end, "--") ? CLEAR : LOOK;
             break;
-        default: /* a block or a declaration ends or begins */
-            at++;
-            sheet->functions = 0;
+        default: /* a bracket, or a semicolon */
+            is_bracket = !sheet->open;
+            outcome = pass_bracket(sheet, *at++);
+        }
+        sheet->since = is_bracket ? start : at;
+        if (outcome == AGAIN && sheet->places && PyList_SetSlice(sheet->places, 0, PyList_Size(sheet->places), NULL) < 0)
+            return FAILED;
+        if (outcome == AGAIN) {
+            sheet->follows = 1;
+            sheet->open = 0;
+            sheet->import = NULL;
+            return read_sheet(sheet);
         }
         if (outcome <= LOOK)
             return outcome;

@@ -97,7 +97,7 @@ def _may_be_skipped(token: Token) -> bool:
     runs = any(
         name.startswith("on")
         or name in ("ping", "background", "attributionsrc")
-        or (name == "style" and "(" in value)
+        or (name == "style" and ("(" in value or "--" in value))
         for name, value in values.items()
     )
     watched = f"{STRUCTURAL} {LOADING}".split()
@@ -285,9 +285,39 @@ _LONG_VALUES = [
     (b'<img srcset="', [b"(", b"( ", b", ", b",", b"a, ", b" "]),
     (
         b'<p style="',
-        [b"url(", b"(", b"\\", b"'", b"url('", b"/*", b"image-set(", b"a-", b"\\75", b"url( ", b"&#117;"],
+        [
+            b"url(",
+            b"(",
+            b"\\",
+            b"'",
+            b"url('",
+            b"/*",
+            b"image-set(",
+            b"a-",
+            b"\\75",
+            b"url( ",
+            b"&#117;",
+            b"--",
+            b"--a('",
+        ],
     ),
-    (b"<style>", [b"url(", b"\\", b'"', b"/*", b"@import ", b"src(", b"@namespace "]),
+    (
+        b"<style>",
+        [
+            b"url(",
+            b"\\",
+            b'"',
+            b"/*",
+            b"@import ",
+            b"src(",
+            b"@namespace ",
+            b"--a:",
+            b"--a:'",
+            b"--a:x(",
+            b"--a:b/**/",
+        ],
+    ),
+    (b"<style>--", [b"a", b"'' ", b"/**/", b"\\f101 "]),
     (
         b'<img src="',
         [b"&amp", b"&#1", b"&a", b"%41", b"/.", b"/..", b"\\", b"\t", b"@", "//\u00e9.".encode()],

@@ -207,6 +207,44 @@ def test_only_the_attribute_goes_where_the_element_is_needed(page: str, expected
             "<svg><style><![CDATA[a{b:url(about:invalid)}]]></style></svg>",
         ),
         (f"<style>a{{b:url({T}", "<style>a{b:url(about:invalid"),
+        # Only a whole @namespace rule names something; all else is a rule like any other.
+        *(
+            (f"<style>{before}a{{b:url({T})}}</style>", f"<style>{before}a{{b:url(about:invalid)}}</style>")
+            for before in (
+                "@namespace{}",
+                "@namespace x;@media{}@namespace y {}",
+                "p{@namespace x}",
+                "@namespace url(;);",
+                "@namespace ';';",
+                "@namespace/*;\"*/x '{';",
+            )
+        ),
+        (f"<p style='@namespace{{}} a:url({T})'>", "<p style='@namespace{} a:url(about:invalid)'>"),
+        # A string becomes a URL wherever it comes to stand in a function that loads.
+        *(
+            (
+                f"<style>{sheet.replace('URL', T)}</style>",
+                f"<style>{sheet.replace('URL', 'about:invalid')}</style>",
+            )
+            for sheet in (
+                'a{b:image-set(var(--n, "URL") 1x)}',
+                'a{b:image-set(if(style(--n:{]}):"a.png";else:"URL") 1x)}',
+                'a{b:image-set(--n([)], "URL") 1x)}',
+                ':root{--x:"URL"}a{content:"x"}',
+                ":root{a:b;/*;*/ --x : c 'URL'}",
+                ":root{--x:if(style(--y:1):'a.png';else:'URL')}",
+                '@property --s{syntax:"*";inherits:false;initial-value:"URL"}',
+                '@function --f(){result: "URL"}',
+                '@function --f(--a:"URL"){result:image-set(var(--a) 1x)}',
+                'a{b:--f("URL")}',
+                'a{b:--long-function-name-of-the-author-s-own("URL")}',
+                ':root{\\2d-x:"URL"}',
+                ':root{--\\e9 x:"URL"}',
+                'a{b:--\\e9 f("URL")}',
+            )
+        ),
+        (f"<p style='--x:\"{T}\"'>", "<p style='--x:\"about:invalid\"'>"),
+        (f"<p style=\"--x: '{T}'\">", "<p style=\"--x: 'about:invalid'\">"),
     ],
 )
 def test_only_the_url_of_a_style_is_replaced(page: str, expected: str) -> None:
@@ -237,6 +275,9 @@ def test_only_the_url_of_a_style_is_replaced(page: str, expected: str) -> None:
         f"<img alt='<img src={T}>' data-src='{T}' src=own.png>",
         f"<p title=\"<script src='{T}'></script>\">",
         f"<p style='content: \"{T}\"'>",
+        f"<style>@namespace x url( '{T}' ); a[href='{T}'] {{--x: '/own.png'}} a {{--y: 1; content: '{T}'}}</style>",
+        f"<style>a {{--x: url(;); content: '{T}'}} a {{b: --f(1); content: '{T}'}} result [a = '{T}'] {{}}</style>",
+        f"<style>a {{b: image-set(var(--x) 1x); c: d(1) '{T}'}} --x: a {{}} x--y: b {{c: '{T}'}}</style>",
         "<iframe src='javascript:own()'></iframe><img src='data:image/svg+xml,<svg/>'>",
         "<iframe srcdoc='&lt;p&gt;&eacute;'></iframe>",
         "<p onclick='own()' background ping style>",

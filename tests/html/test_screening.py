@@ -159,12 +159,16 @@ _css = st.lists(
                     'a{content:"URL"}', 'a{b:image-set("URL" 1x, url(URL) 2x)}', 'a{b:-webkit-image-set(url(URL))}',
                     'a{b:xurl("URL")}', "a{b:ur\\6c (URL)}", 'a{b:calc(1px);c:src("URL")}', "url(&quot;URL&quot;)",
                     'x(url(URL) "URL")', 'image(foo("URL"), "URL")', "\\url(URL)", "\\[url(URL)", "u\\rl(URL)",
+                    '--x:"URL";', "{--x :a 'URL'}", '--f("URL")', 'initial-value:"URL"', "result: 'URL';", '[a="URL"]',
+                    'src(x[) "URL"', '--x:if(a:b;"URL")', '@namespace x "URL";', "@namespace url(URL);", "@namespace{}",
+                    '/*;*/--x:"URL"',
                 ]
             ),
             _url,
         ),
         st.sampled_from(
             [
+                "--", "--x:", ":", "[", "]", "=", "x(", "{--a:b;", "image-set(", " ", "\\f101 ",
                 ".w-1\\/2{a:b}", '.a\\:b{content:"\\f101"}', "a{w:1px\\9;}", '"', "'", "/*", "*/", "}", "{", ")", "(",
                 "\\", "\n", ";", ".\\31 a{}", "url(", "@", "@im\\70ort ", "<!--", "\\\n", '"a\\\nb"', "&lt;", "&#40;",
                 "\udc81\\", "\udc81\\\"", "\x1a", "/* é\\ */",
@@ -286,8 +290,10 @@ _LOADING = [
     '<input type=image src="URL">', '<embed src="URL">', '<svg><use href="URL"/></svg>', "<img srcset='URL 1x'>",
     '<img srcset="/a 1x,URL 2x">', '<img srcset="URL,URL 2x">', '<source srcset="/a (b,URL),URL">',
     '<link rel=preload imagesrcset="/a ,URL">', '<p style="background:url(URL)">', "<p style='a:url(\"URL\")'>",
+    "<p style='--x:\"URL\"'>",
     '<p style="a:url(&quot;URL&quot;)">', "<style>@import 'URL';</style>", "<style>/*x*/a{b:url( URL )}</style>",
-    '<style>a{b:image-set("URL" 1x)}</style>', '<svg><g fill="url(URL)"></g></svg>',
+    '<style>a{b:image-set("URL" 1x)}</style>', '<style>a{b:image-set(var(--x, "URL") 1x)}</style>',
+    "<style>a{--x:'URL'}</style>", '<style>a{b:--f("URL")}</style>', '<svg><g fill="url(URL)"></g></svg>',
     '<noscript><img src="URL"></noscript>',
     "<script>s.src='URL'</script>", "<script>fetch( \"URL\")</script>", "<script>import 'URL'</script>",
     "<script>s.setAttribute('src' , 'URL')</script>", '<p onclick="s.src=\'URL\'">', "<script>{'a': 'URL'}</script>",
