@@ -91,6 +91,22 @@ class Endless:
         return HTMLResponse(f"<!doctype html><title>More</title>{links}")
 
 
+OTHER_BANNER = """<!doctype html><html lang="en"><title>Other</title><button id="no">No</button>
+<button id="yes">Yes</button><script>
+if (document.cookie.includes("said=yes")) new Image().src = "https://bat.bing.com/x";
+no.onclick = () => { document.cookie = "said=no"; };
+yes.onclick = () => { document.cookie = "said=yes"; location.reload(); };
+</script>"""
+
+
+async def _other(request: Request) -> Response:
+    return HTMLResponse(OTHER_BANNER)
+
+
+other_banner = Starlette(routes=[Route("/", _other)])
+"""A site with a banner that is not ours."""
+
+
 @contextmanager
 def on_loopback(app: ASGIApp) -> Iterator[tuple[str, list[str]]]:
     """Serve a site, with a stand-in for everybody else; give its address, and the options that lead there."""

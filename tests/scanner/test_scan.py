@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import sync_playwright
 
-from consent import ConsentMiddleware
+from consent import ConsentMiddleware, load_catalog, load_policy
 from consent.cli import main
 from demo_site.site import HERE, site
 from tests.browser.chromium import find_chromium
-from tests.scanner.sites import HOSTILE, Endless, Seeded, on_loopback
+from tests.scanner.sites import HOSTILE, Endless, Seeded, on_loopback, other_banner
 
 QUICK = ("--pause", "0", "--wait", "0.1")
 SOUGHT = {
@@ -117,6 +117,19 @@ def test_a_site_that_means_no_good_is_looked_at_within_bounds(tmp_path: Path, ch
     ]
     assert HOSTILE in {finding["subject"] for finding in told["findings"]}
     assert '<script src="https://evil' not in html.read_text()
+
+
+def test_init_declares_what_acts_after_a_consent_to_another_banner(tmp_path: Path, chromium: str) -> None:
+    """Its button is named by a selector; what the site keeps itself is left to describe."""
+    output = tmp_path / "consent.toml"
+    with on_loopback(other_banner) as (address, options):
+        command = ["init", f"{address}/", "--output", str(output), "--accept", "#yes"]
+        result = CliRunner().invoke(main, [*command, "--chromium", chromium, *QUICK, *options])
+    assert result.exit_code == 0, result.output
+    assert "purpose and category of 1 cookie of your own" in result.stdout
+    policy, _ = load_policy(output, load_catalog())
+    assert [vendor.id for vendor in policy.vendors] == ["microsoft-advertising"]
+    assert '# name = "said"' in output.read_text()
 
 
 def test_what_cannot_be_scanned_exits_with_2(tmp_path: Path) -> None:
