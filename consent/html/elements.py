@@ -44,6 +44,9 @@ LOADS: dict[bytes, tuple[Cut, dict[bytes, str]]] = {
 }
 """For each element that loads: what to cut, and how to read the URLs in its attributes."""
 
+ANIMATIONS = frozenset((b"set", b"animate"))
+"""Those of them whose values may be style declarations of the element that they animate, too."""
+
 FOREIGN_LOADS = frozenset((b"use", b"feimage"))
 """Those of them that are elements of SVG only; of the same name in HTML, they load nothing."""
 

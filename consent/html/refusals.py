@@ -13,6 +13,7 @@ from consent.catalog.imports import data_url
 from consent.html import css
 from consent.html.attribute_values import decoded, embedded, keyword, quoted, text, urls
 from consent.html.elements import (
+    ANIMATIONS,
     ANYWHERE,
     FOREIGN_LOADS,
     FOREIGN_ROOTS,
@@ -32,6 +33,9 @@ _HARMLESS = frozenset(b"alt class height id name rel target title type width".sp
 """The most frequent attributes that nobody has to look at."""
 _NO_LOADS: tuple[Cut, dict[bytes, str]] = (Cut.ATTRIBUTE, {})
 _NO_PAGE = PageURL("https", "", "/")
+_NO_SHEETS = ("image/", "font/", "application/")
+_MAX_SHEETS = 4
+"""How many style sheets in ``data:`` URLs may stand in each other."""
 _IGNORED_IN_URLS = str.maketrans("", "", "\t\n\r")
 _BEFORE_URLS = "".join(map(chr, range(0x21)))
 _CARRIES_CONTENT = re.compile(r"[\x00-\x20]*+(?:[dD]|[jJ])[aA\t\n\r]")
@@ -102,6 +106,7 @@ class Refusals:
         self._judge = judge
         self._nested = nested
         self._base_is_open = may_set_base
+        self._sheets = 0
         self.at_home = True
         """Whether relative URLs lead to the page's own host, of which hardly anything is refused."""
         self.base_counts = True
@@ -134,13 +139,15 @@ class Refusals:
 
     def _refuses_data(self, element: bytes, rest: str) -> bool:
         """Judge a ``data:`` URL by what it holds (RFC 2397; Fetch Standard, section 6)."""
-        if element not in FRAMES and element not in (b"script", b"link"):
+        if element not in FRAMES and element not in (b"script", b"link", b"style"):
             return False
         (kind, *parameters), content = data_url(rest)
+        if element == b"style" and kind.startswith(_NO_SHEETS):
+            return False
         if element == b"script":
             return self._judge.refuses_script(text(content))
-        if element == b"link":
-            return css.neutralised(content, lambda url: self.url(b"style", url)) != content
+        if element in (b"link", b"style"):
+            return self._refuses_sheet(content)
         if kind.endswith(("html", "xml")):
             if any("utf-16" in parameter or "2022" in parameter for parameter in parameters):
                 # In these a tag is not written in its letters, and nobody needs them for a page in a URL.
@@ -148,6 +155,17 @@ class Refusals:
                 return True
             return self._nested(content, _InnerJudge(self._judge)) != content
         return False
+
+    def _refuses_sheet(self, sheet: bytes) -> bool:
+        """Judge a style sheet in a URL, which may import others like it."""
+        if self._sheets == _MAX_SHEETS:
+            self._judge.note_undecided("style")
+            return True
+        self._sheets += 1
+        try:
+            return css.neutralised(sheet, lambda url: self.url(b"style", url)) != sheet
+        finally:
+            self._sheets -= 1
 
     def script(self, code: str) -> bool:
         """Tell whether the inline script ``code`` must not run."""
@@ -214,6 +232,10 @@ class Refusals:
             if name in readers:
                 if self._any(tag.name, urls(readers[name], attribute.value)):
                     refused.add(name)
+                elif tag.name in ANIMATIONS and STYLE_REFERS.search(attribute.value):
+                    sheet = embedded(attribute.value, escape="\\%x ")
+                    if self.style(sheet) != sheet:
+                        refused.add(name)
             elif name in ANYWHERE:
                 if self._any(tag.name, urls(ANYWHERE[name], attribute.value)):
                     elsewhere.add(name)

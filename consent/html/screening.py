@@ -12,6 +12,7 @@ from typing import Any
 
 from consent.catalog import Catalog
 from consent.html.elements import (
+    ANIMATIONS,
     ANYWHERE,
     FOREIGN_LOADS,
     FRAMES,
@@ -75,6 +76,8 @@ def _rules() -> tuple[tuple[bytes, int, tuple[tuple[bytes, int], ...], bytes, tu
         read = {attribute: _READERS.get(reader, _ANY_VALUE) for attribute, reader in readers.items()}
         if name == b"script":
             read = {b"src": _URL}  # the others are those of SVG
+        elif name in ANIMATIONS:
+            read = dict.fromkeys(read, _ANY_VALUE)
         elif name == b"iframe":
             read[b"srcdoc"] = _ANY_VALUE
         rules.append((name, flags, tuple(read.items()), *_GATES.get(name, (b"", ()))))

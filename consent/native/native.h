@@ -143,7 +143,8 @@ typedef struct {
     int at_home;             /* relative URLs lead to the page's own host */
     Bytes kind;              /* the element's name, in lower case */
     size_t kind_length;
-    int runs_data;           /* the element shows or runs what a "data:" URL holds */
+    int runs_data;           /* the element shows or runs what a "data:" URL holds; or: */
+    int may_import;          /* it is a style sheet, to which it may be another */
     unsigned char last[LONGEST_KEY]; /* the key that was found last */
     size_t last_length;
 } Page;

@@ -152,6 +152,7 @@ static PyObject *page_screen_skip(PyObject *object, PyObject *args)
     pass.page.rules = as_url_rules(self->rules);
     pass.page.at_home = pass.reading & AT_HOME;
     pass.page.strangers = NULL;
+    pass.page.may_import = 0;
     pass.drawing = 0;
     pass.page.last_length = 0;
     pass.screen = self;

@@ -414,10 +414,12 @@ int style_outcome(Page *page, Bytes start, Bytes end, int references)
     page->kind = (Bytes)"style";
     page->kind_length = 5;
     page->runs_data = 0;
+    page->may_import = 1;
     int outcome = read_sheet(&sheet);
     page->kind = kind;
     page->kind_length = kind_length;
     page->runs_data = runs_data;
+    page->may_import = 0;
     return outcome;
 }
 

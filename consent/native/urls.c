@@ -107,6 +107,12 @@ static int relative_outcome(const Page *page, Bytes at, Bytes end)
     return may_be_ruled(page->rules, at, end) ? LOOK : CLEAR;
 }
 
+/* Whether what follows "data:" is for certain no style sheet. */
+static int holds_no_sheet(Bytes at, Bytes end)
+{
+    return begins_with(at, end, "image/") || begins_with(at, end, "font/") || begins_with(at, end, "application/");
+}
+
 int url_outcome(Page *page, Bytes at, Bytes end)
 {
     while (at < end && *at <= ' ')
@@ -124,7 +130,7 @@ int url_outcome(Page *page, Bytes at, Bytes end)
     else if (begins_with(at, end, "about:") || begins_with(at, end, "blob:"))
         return CLEAR;
     else if (begins_with(at, end, "data:"))
-        return page->runs_data ? LOOK : CLEAR;
+        return page->runs_data || (page->may_import && !holds_no_sheet(at + 5, end)) ? LOOK : CLEAR;
     else
         return relative_outcome(page, at, end);
     return host_outcome(page, &at, end);

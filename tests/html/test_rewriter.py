@@ -207,6 +207,19 @@ def test_only_the_attribute_goes_where_the_element_is_needed(page: str, expected
             "<svg><style><![CDATA[a{b:url(about:invalid)}]]></style></svg>",
         ),
         (f"<style>a{{b:url({T}", "<style>a{b:url(about:invalid"),
+        # A style sheet in a URL is one, whatever imports it.
+        (
+            f"<style>@import url(\"data:text/css,a{{b:url('{T}')}}\");</style>",
+            '<style>@import url("about:invalid");</style>',
+        ),
+        (
+            "<style>@import 'data:text/css,@import%20%22data:text/css,"
+            "@import%2520%2527%252F%252Ftracker.example%2527%22';</style>",
+            "<style>@import 'about:invalid';</style>",
+        ),
+        ("<svg><set to='url(//tracker.example/a),auto'/></svg>", "<svg><set /></svg>"),
+        ("<svg><animate values='url(//tracker.example/a#b);red'/></svg>", "<svg><animate /></svg>"),
+        ("<svg><animate from='a' by='u\\72l(//tracker.example/)'/></svg>", "<svg><animate from='a' /></svg>"),
         # Only a whole @namespace rule names something; all else is a rule like any other.
         *(
             (f"<style>{before}a{{b:url({T})}}</style>", f"<style>{before}a{{b:url(about:invalid)}}</style>")
@@ -275,6 +288,9 @@ def test_only_the_url_of_a_style_is_replaced(page: str, expected: str) -> None:
         f"<img alt='<img src={T}>' data-src='{T}' src=own.png>",
         f"<p title=\"<script src='{T}'></script>\">",
         f"<p style='content: \"{T}\"'>",
+        f"<style>@import url('data:text/css,a{{content:%22{T}%22}}');</style>",
+        "<svg><set attributeName='cursor' to='url(/own.png),auto'/><animate values='red;url(#a)'/></svg>",
+        f"<style>a{{b:url('data:image/svg+xml,<image href=%22{T}%22>')}}</style>",
         f"<style>@namespace x url( '{T}' ); a[href='{T}'] {{--x: '/own.png'}} a {{--y: 1; content: '{T}'}}</style>",
         f"<style>a {{--x: url(;); content: '{T}'}} a {{b: --f(1); content: '{T}'}} result [a = '{T}'] {{}}</style>",
         f"<style>a {{b: image-set(var(--x) 1x); c: d(1) '{T}'}} --x: a {{}} x--y: b {{c: '{T}'}}</style>",
