@@ -12,6 +12,7 @@ import click
 
 from consent.catalog import Catalog, Vendor, load_catalog
 from consent.categories import Category
+from consent.cli.policy_option import policy_option
 from consent.cli.receipts import printable
 from consent.errors import ConsentError
 from consent.explain import NOWHERE, Explanation, explain, explain_page, search
@@ -19,15 +20,7 @@ from consent.html.urls import PageURL, resolve
 from consent.policy_file import load_policy
 
 _MAX_PAGE_BYTES = 16 * 1024 * 1024
-
-policy_option = click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="CONSENT_POLICY",
-    show_envvar=True,
-    help="The site's consent.toml, for the vendors it adds.",
-)
+_policy_option = policy_option("The site's consent.toml, for the vendors it adds.")
 
 
 @click.group()
@@ -46,7 +39,7 @@ def catalog() -> None:
 
 
 @catalog.command("explain")
-@policy_option
+@_policy_option
 @click.option("--url", "page_url", metavar="URL", help="Where the page in a file is served.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.argument("things", nargs=-1, required=True, metavar="URL|NAME|FILE...")
@@ -75,7 +68,7 @@ def explain_(policy_file: Path | None, page_url: str | None, as_json: bool, thin
 
 
 @catalog.command("list")
-@policy_option
+@_policy_option
 @click.option("--category", type=click.Choice([str(category) for category in Category]), help="Only these.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: everything that is known.")
 def list_(policy_file: Path | None, category: str | None, as_json: bool) -> None:
@@ -85,7 +78,7 @@ def list_(policy_file: Path | None, category: str | None, as_json: bool) -> None
 
 
 @catalog.command("search")
-@policy_option
+@_policy_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: everything that is known.")
 @click.argument("words", nargs=-1, required=True)
 def search_(policy_file: Path | None, as_json: bool, words: tuple[str, ...]) -> None:
@@ -102,7 +95,7 @@ def search_(policy_file: Path | None, as_json: bool, words: tuple[str, ...]) -> 
 
 
 @catalog.command()
-@policy_option
+@_policy_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.argument("vendor_id", metavar="ID")
 def show(policy_file: Path | None, as_json: bool, vendor_id: str) -> None:

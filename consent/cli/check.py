@@ -14,6 +14,7 @@ from consent.catalog import load_catalog
 from consent.check import CheckError, Item, PageCheck, check_pages
 from consent.check_files import FileCheck, PlacedItem, check_file, files_in
 from consent.cli.catalog import place
+from consent.cli.policy_option import policy_option
 from consent.errors import ConfigurationError
 from consent.policy import Policy
 from consent.policy_file import load_policy
@@ -27,13 +28,8 @@ class _Failed(click.ClickException):
 
 @click.command()
 @click.argument("targets", nargs=-1, required=True, metavar="URL|FILE|FOLDER...")
-@click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="CONSENT_POLICY",
-    show_envvar=True,
-    help="The site's consent.toml, for the vendors it declares, and those and the cookies that it adds.",
+@policy_option(
+    "The site's consent.toml, for the vendors it declares, and those and the cookies that it adds."
 )
 @click.option("--url", "page_url", metavar="URL", help="Where the pages in files will be served.")
 @click.option("--strict", is_flag=True, help="What no catalog entry explains is not accepted either.")

@@ -12,6 +12,7 @@ import click
 
 from consent.catalog import Vendor, load_catalog
 from consent.cli.data import data_option
+from consent.cli.policy_option import policy_option
 from consent.cli.receipts import printable
 from consent.data_folder import DataFolder
 from consent.errors import ConsentError
@@ -36,14 +37,7 @@ class _Line:
 
 @click.command()
 @data_option
-@click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="CONSENT_POLICY",
-    show_envvar=True,
-    help="The site's consent.toml, for the vendors it adds and declares.",
-)
+@policy_option("The site's consent.toml, for the vendors it adds and declares.")
 @click.option("--status", type=click.Choice(_STATUSES), help="Only these.")
 @click.option("--source", type=click.Choice([str(source) for source in Source]), help="Only these.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")

@@ -14,6 +14,7 @@ import click
 from consent.catalog import load_catalog
 from consent.categories import OPTIONAL
 from consent.cli.data import checked_subject, data_option, open_log, with_store
+from consent.cli.policy_option import policy_option
 from consent.policy import Policy
 from consent.policy_file import load_policy
 from consent.receipts import Outcome, Receipt
@@ -112,14 +113,7 @@ def show(folder: Path, as_json: bool, text: bool, receipt_id: str) -> None:
 
 @receipts.command()
 @data_option
-@click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="CONSENT_POLICY",
-    show_envvar=True,
-    help="The consent.toml that the choice was made under. Default: none, as without one.",
-)
+@policy_option("The consent.toml that the choice was made under. Default: none, as without one.")
 @click.option("--form", type=click.Choice(["kantara", "iso-27560"]), required=True, help="Which one.")
 @click.argument("receipt_id", metavar="ID")
 def convert(folder: Path, policy_file: Path | None, form: str, receipt_id: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consent.catalog import Catalog, load_catalog
+from consent.cli.policy_option import policy_option
 from consent.errors import ConsentError
 from consent.policy import Policy
 from consent.policy_file import load_policy
@@ -96,14 +97,7 @@ def scan_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("url")
-@click.option(
-    "--policy",
-    "policy_file",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="CONSENT_POLICY",
-    show_envvar=True,
-    help="The site's consent.toml, for the vendors and cookies it adds and declares.",
-)
+@policy_option("The site's consent.toml, for the vendors and cookies it adds and declares.")
 @click.option(
     "--html",
     "html_file",
