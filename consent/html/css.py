@@ -29,6 +29,7 @@ _SKIP = re.compile(
     + rb"(?<![sS][rR][cC])(?<![aA][gG][eE])(?<!-[sS][eE][tT])\(|@(?![iInN\\])|\\[^\na-zA-Z0-9_\x80-\xff-])*+"
 )  # fmt: skip
 _UNQUOTED = re.compile(rb"[\t\n\f\r ]*+((?:[^\"'()\\\t\n\f\r ]|" + _ESCAPE + rb")*+)[\t\n\f\r ]*+(?:\)|\Z)")
+_ESCAPED_HYPHEN = re.compile(rb"\\(?:-|0{0,4}2[dD])")
 _BAD_URL_END = re.compile(rb"(?:[^)\\]|\\(?s:.)|\\\Z)*+\)?")
 _BLANK = b"\t\n\f\r "
 _BLANKS = rb"(?:[\t\n\f\r ]++|" + _COMMENT + rb")*+"
@@ -115,7 +116,7 @@ def _read(css: bytes, judge: Callable[[int, int], None]) -> None:
     import_at = -1  # where the URL of an @import would begin, but for white space
     declaration = 0  # where it begins
     is_loading: bool | None = None  # whether the strings in it are URLs; None: not known yet
-    with_own_names = b"--" in css or b"\\" in css
+    with_own_names = b"--" in css or _ESCAPED_HYPHEN.search(css) is not None
     while True:
         since = position
         if not (closing or with_own_names) and import_at < 0:
