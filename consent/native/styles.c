@@ -303,6 +303,16 @@ static int is_own_name(const Sheet *sheet, Bytes at)
     return at - name > 1 && name[0] == '-' && name[1] == '-';
 }
 
+/* Whether the rest of a name, behind a blank that ended an escape, is before a parenthesis. */
+static int names_function(Bytes at, Bytes end)
+{
+    if (!is_a(SPACE, at[-1]))
+        return 0;
+    while (at < end && is_name_byte(*at))
+        at++;
+    return at < end && *at == '(';
+}
+
 /* Pass a bracket or a semicolon; in a function, a bracket that is none's counterpart means nothing. */
 static int pass_bracket(Sheet *sheet, unsigned char byte)
 {
@@ -374,7 +384,7 @@ static int read_sheet(Sheet *sheet)
             break;
         case '\\':
             at = may_be_second(sheet->start, at) ? NULL : behind_escape(at + 1, end);
-            outcome = at && !is_own_name(sheet, start) && !begins_with(at, end, "--") ? CLEAR : LOOK;
+            outcome = at && !is_own_name(sheet, start) && !names_function(at, end) ? CLEAR : LOOK;
             break;
         default: /* a bracket, or a semicolon */
             is_bracket = !sheet->open;
