@@ -9,12 +9,9 @@ checkpoint about a second after a receipt.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar
@@ -27,6 +24,7 @@ from consent.postgresql_erasing import Eraser
 from consent.postgresql_recording import Recorder
 from consent.postgresql_sequencer import STATE, STEP_LEAVES, Sequencer
 from consent.postgresql_session import Session
+from consent.process_lifetime import attend
 from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.store import CHECKPOINT_SECONDS
@@ -81,8 +79,7 @@ class PostgreSQLStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._writer: _Writer | None = None
-        with _registry.lock:
-            _registry.stores.add(self)
+        attend(self)
 
     def prepare(self) -> None:
         """Make the tables where there are none, and check that the database is ours and keeps what it acknowledges.
@@ -183,61 +180,25 @@ class PostgreSQLStore:
         if self._writer is not None:
             self._writer.stop()
 
-    def _before_fork(self) -> None:
+    def before_fork(self) -> None:
+        """See :class:`consent.process_lifetime.Forking`."""
         self._lock.acquire()
 
-    def _after_fork_in_parent(self) -> None:
+    def after_fork_in_parent(self) -> None:
+        """See :class:`consent.process_lifetime.Forking`."""
         self._lock.release()
 
-    def _after_fork_in_child(self) -> None:
+    def after_fork_in_child(self) -> None:
+        """See :class:`consent.process_lifetime.Forking`."""
         # Threads, connections and whatever waits are the parent's. They are kept, for ever, because to take them apart
         # would be to write to connections that the parent goes on using.
-        _registry.inherited.append(self._writer)
+        _inherited.append(self._writer)
         self._lock = threading.Lock()
         self._writer = None
 
 
-class _Registry:
-    """The stores of this process, for what happens to all of them: fork and exit."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.stores: weakref.WeakSet[PostgreSQLStore] = weakref.WeakSet()
-        self.forking: list[PostgreSQLStore] = []
-        self.inherited: list[_Writer | None] = []
-
-    def before_fork(self) -> None:
-        self.lock.acquire()
-        self.forking = list(self.stores)
-        for store in self.forking:
-            store._before_fork()
-
-    def after_fork_in_parent(self) -> None:
-        for store in self.forking:
-            store._after_fork_in_parent()
-        self.forking = []
-        self.lock.release()
-
-    def after_fork_in_child(self) -> None:
-        for store in self.forking:
-            store._after_fork_in_child()
-        self.forking = []
-        self.lock = threading.Lock()
-
-    def at_exit(self) -> None:
-        with self.lock:
-            stores = list(self.stores)
-        for store in stores:
-            store.close()
-
-
-_registry = _Registry()
-os.register_at_fork(
-    before=_registry.before_fork,
-    after_in_parent=_registry.after_fork_in_parent,
-    after_in_child=_registry.after_fork_in_child,
-)
-atexit.register(_registry.at_exit)
+_inherited: list[_Writer | None] = []
+"""What a child process has of its parent's."""
 
 
 class _Writer:

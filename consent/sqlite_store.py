@@ -9,12 +9,9 @@ receipt the same thread signs a checkpoint.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import logging
-import os
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -26,6 +23,7 @@ from consent.append_queue import AppendQueue, Entry, deliver
 from consent.enforcement_log import EnforcementKind
 from consent.erasure import Erasure
 from consent.errors import StoreError, StoreUnavailable
+from consent.process_lifetime import attend
 from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.sqlite_database import LogDatabase
@@ -72,8 +70,7 @@ class SQLiteStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._writer: _Writer | None = None
-        with _registry.lock:
-            _registry.stores.add(self)
+        attend(self)
 
     def prepare(self) -> None:
         """Create the database where there is none, bring an older one to the present tables, and check that it is ours.
@@ -210,64 +207,25 @@ class SQLiteStore:
         if self._writer is not None:
             self._writer.stop()
 
-    def _before_fork(self) -> None:
+    def before_fork(self) -> None:
+        """See :class:`consent.process_lifetime.Forking`."""
         # A connection must not exist in two processes: SQLite keeps its locks per process, and would take
         # the child for their holder. The writer opens another one for the next batch.
         self._lock.acquire()
         if self._writer is not None:
             self._writer.pause()
 
-    def _after_fork_in_parent(self) -> None:
+    def after_fork_in_parent(self) -> None:
+        """See :class:`consent.process_lifetime.Forking`."""
         if self._writer is not None:
             self._writer.resume()
         self._lock.release()
 
-    def _after_fork_in_child(self) -> None:
+    def after_fork_in_child(self) -> None:
+        """See :class:`consent.process_lifetime.Forking`."""
         # The thread is the parent's, and so is whatever waits in its queue.
         self._lock = threading.Lock()
         self._writer = None
-
-
-class _Registry:
-    """The stores of this process, for what happens to all of them: fork and exit."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.stores: weakref.WeakSet[SQLiteStore] = weakref.WeakSet()
-        self.forking: list[SQLiteStore] = []
-
-    def before_fork(self) -> None:
-        self.lock.acquire()
-        self.forking = list(self.stores)
-        for store in self.forking:
-            store._before_fork()
-
-    def after_fork_in_parent(self) -> None:
-        for store in self.forking:
-            store._after_fork_in_parent()
-        self.forking = []
-        self.lock.release()
-
-    def after_fork_in_child(self) -> None:
-        for store in self.forking:
-            store._after_fork_in_child()
-        self.forking = []
-        self.lock = threading.Lock()
-
-    def at_exit(self) -> None:
-        with self.lock:
-            stores = list(self.stores)
-        for store in stores:
-            store.close()
-
-
-_registry = _Registry()
-os.register_at_fork(
-    before=_registry.before_fork,
-    after_in_parent=_registry.after_fork_in_parent,
-    after_in_child=_registry.after_fork_in_child,
-)
-atexit.register(_registry.at_exit)
 
 
 class _Writer:
