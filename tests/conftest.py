@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from tests.postgresql import stop_shared_server
+
+# Whether a change lands is no lottery, and says nothing about the machine's speed: the same draws every time, however
+# long they take. `make fuzz` draws new ones.
+settings.register_profile("gate", deadline=None, derandomize=not os.environ.get("CONSENT_EXAMPLES"))
+settings.load_profile("gate")
 
 Tell = Callable[[str, Sequence[str]], None]
 _TOLD = pytest.StashKey[dict[str, list[str]]]()
