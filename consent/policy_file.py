@@ -85,66 +85,7 @@ _PLACES: tuple[Place, ...] = (("declare",), *_FIELDS)
 def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
     """Read a policy file, and return the policy with the catalog that it is to be used with.
 
-    The file is TOML, in UTF-8, at most 1 MiB. Everything in it is optional::
-
-        regime = "opt-in"                 # or "opt-out", "notice": what silence means
-        jurisdiction = "EU"               # kept in receipts
-        declare = ["google-analytics"]    # catalog ids of the vendors the site uses: listed to visitors
-        declare_seen = true               # the cookie declaration lists those, too, that were seen without it
-
-        [site]
-        name = "Example Shop"
-        controller = "Example Ltd"
-        contact = "privacy@example.com"
-        privacy_url = "/privacy"
-        languages = ["en", "de"]          # those that visitors are offered, the default first; or, for
-        # language = "en"                 # everybody: one language
-        language_paths = { "/de/" = "de" }  # pages whose address says their language
-        opt_out_links = ["edaa.eu"]       # pages of the advertising industry to refer visitors to
-
-        [signals]                         # which categories a browser signal refuses
-        gpc_refuses = ["targeting"]
-        dnt_refuses = ["performance", "targeting"]
-
-        [choice]
-        days = 180                        # how long a yes and a no alike are remembered, 1 to 400
-
-        [enforcement]
-        refused = "strip"                 # or "hold": refused elements stay, inert, and come back without a reload
-        embeds = "replace"                # or "strip": nothing offers a refused video or map in its place
-        unclassified = "allow"            # or "hold", "strip": third-party content that nobody has explained
-        cache = "per-visitor"             # or "variant", "uniform": who may be given a page made for somebody else
-        csp = "report"                    # or "enforce", "off": a Content-Security-Policy beside the site's own
-        csp_allow = ["img.example.com"]   # what it allows besides
-
-        [[cookie]]                        # one for each cookie that the site itself sets
-        name = "basket"
-        purpose = "Remembers what you put into the basket."
-        lifetime = "session"
-        category = "strictly-necessary"
-        http_only = true                  # optional, false if left out
-
-        [[vendor]]                        # as in the catalog: a vendor of the site's own, or another version
-        id = "example-stats"              # of a known one. It counts as declared.
-        …
-
-        [override.posthog]                # what is different on this site about a vendor of the catalog
-        category = "performance"
-        urls = ["/ingest/*"]              # where it is found besides
-
-        [[rule]]                          # a white label: another host with a policy of its own
-        hosts = ["shop.example.org"]      # or "*.example.org"
-        policy = "shop.toml"              # beside this file
-
-        [[rule]]                          # a section: other keys of [enforcement]
-        paths = ["/members/"]
-        unclassified = "strip"
-
-        [texts]                           # visitor texts that differ from the built-in ones
-        accept = "Yes, all of them"       # in the default language
-
-        [texts.de]                        # in another one
-        accept = "Ja, alle"
+    The file is TOML, in UTF-8, at most 1 MiB. Everything in it is optional; its keys are in docs/configuration.md.
 
     The catalog returned is ``catalog`` with the file's vendors, and with the site's own cookies as vendors of
     their categories (`own_cookie_vendors`), so that they are refused and expired like all others.

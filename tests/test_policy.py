@@ -355,24 +355,6 @@ def test_an_empty_file_is_the_default_policy(tmp_path: Path) -> None:
     assert dict(catalog.vendors) == dict(CATALOG.vendors)
 
 
-def test_the_example_in_the_documentation_of_load_policy_can_be_loaded(tmp_path: Path) -> None:
-    doc = load_policy.__doc__ or ""
-    example = (
-        doc.partition("::\n")[2]
-        .partition("The catalog returned")[0]
-        .replace("google-analytics", "example-ads")
-        .replace("posthog", "example-ads")
-    )
-    (tmp_path / "shop.toml").write_text("")
-    rest = FULL[FULL.index('name = "Example Chat"') : FULL.index("[[vendor.cookie]]")]
-    policy, _ = load(tmp_path, example.replace("        …\n", rest))
-    assert policy.regime is Regime.OPT_IN
-    assert [one.id for one in policy.vendors] == ["example-ads", "example-stats"]
-    assert policy.own_cookies[0].http_only is True
-    assert dict(policy.texts) == {"accept": "Yes, all of them", "de": {"accept": "Ja, alle"}}
-    assert (policy.languages, dict(policy.language_paths)) == (("en", "de"), {"/de/": "de"})
-
-
 def test_the_sites_own_cookies_are_known_to_the_catalog_by_category(tmp_path: Path) -> None:
     """So that they are withheld and expired like everybody's."""
     policy, catalog = load(tmp_path, FULL)
