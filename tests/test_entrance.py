@@ -372,7 +372,7 @@ def _page(**changed: Any) -> tuple[Message, Message]:
     ],
 )
 def test_every_other_page_goes_to_python(messages: tuple[Message, ...], asked: dict[str, Any]) -> None:
-    """Its start too, which was withheld; each message as it came."""
+    """Its start too, which was withheld; each message as it came, the start in a copy of its own."""
     way = Way(*messages)
     scope = scope_for(asked.pop("path", "/"), headers=asked.pop("headers", ASKED), **asked)
     sent: list[Message] = []
@@ -385,7 +385,26 @@ def test_every_other_page_goes_to_python(messages: tuple[Message, ...], asked: d
 
     asyncio.run(call())
     assert (way.looks, way.responds) == (0, 1)
-    assert list(map(id, sent)) == list(map(id, messages))
+    assert sent == list(messages)
+
+
+@pytest.mark.parametrize("ends", [b"<p></body>", b"<p>"])
+def test_an_app_may_use_a_message_again(ends: bytes) -> None:
+    """What it does to the start, and to the list of fields, once that was sent, comes too late."""
+    fields: list[Any] = [HTML]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        message: Message = {**START, "headers": fields}
+        await send(message)
+        message.clear()
+        fields[:] = [[b"set-cookie", b"a=1"], None]
+        message.update({**BODY, "body": ends})
+        await send(message)
+
+    way = Way(app=app)
+    start, body = way.ask(*ASKED)
+    assert (start["type"], start["status"], start["headers"][0]) == (START["type"], 200, HTML)
+    assert body["body"] == (b"<p><i>/</i></body>" if ends.endswith(b"</body>") else ends)
 
 
 def test_an_edition_counts_until_other_vendors_were_seen() -> None:

@@ -314,7 +314,7 @@ typedef struct {
     PyObject *known;           /* of the visitor */
     PyObject *send;            /* the server's */
     PyObject *deliver;         /* Python's; NULL as long as nothing had to be done */
-    PyObject *start;           /* of a page, withheld until its body is there; or NULL */
+    PyObject *start;           /* of a page, withheld until its body is there: ours alone; or NULL */
     PyObject *edition;         /* ... and what such pages have in common */
     int ended;                 /* a page has been sent to its end */
 } WayOut;
@@ -413,6 +413,20 @@ static PyObject *edition_of(WayOut *self, PyObject *message)
     return edition && PyTuple_Check(edition) && Py_SIZE(edition) == EDITION_SIZE ? edition : NULL;
 }
 
+/* Keep the start of a page as it is now: the app may use message and list for something else before the body is there. */
+static int withhold(WayOut *self, PyObject *message)
+{
+    PyObject *name = self->entrance->words[HEADERS], *headers = PyDict_GetItemWithError(message, name); /* borrowed */
+    PyObject *start = PyDict_Copy(message), *fields = PyList_GetSlice(headers, 0, Py_SIZE(headers));
+    int kept = start != NULL && fields != NULL && PyDict_SetItem(start, name, fields) == 0;
+    Py_XDECREF(fields);
+    if (kept)
+        self->start = start;
+    else
+        Py_XDECREF(start);
+    return kept ? 0 : -1;
+}
+
 /* Whether the edition is still the one that is to be sent. */
 static int is_current(WayOut *self)
 {
@@ -445,13 +459,11 @@ static PyObject *send_page(WayOut *self, PyObject *message, PyObject *page)
     Entrance *entrance = self->entrance;
     PyObject *headers = page_fields(PyDict_GetItemWithError(self->start, entrance->words[HEADERS]),
                                     PyTuple_GetItem(self->edition, EDITION_FIELDS), Py_SIZE(page));
-    PyObject *start = headers ? PyDict_Copy(self->start) : NULL, *body = start ? PyDict_Copy(message) : NULL;
-    PyObject *sending = NULL;
-    if (body != NULL && PyDict_SetItem(start, entrance->words[HEADERS], headers) == 0 &&
+    PyObject *body = headers ? PyDict_Copy(message) : NULL, *sending = NULL;
+    if (body != NULL && PyDict_SetItem(self->start, entrance->words[HEADERS], headers) == 0 &&
         PyDict_SetItem(body, entrance->words[CONTENT], page) == 0)
-        sending = PyObject_CallFunctionObjArgs(entrance->in_turn, self->send, start, body, NULL);
+        sending = PyObject_CallFunctionObjArgs(entrance->in_turn, self->send, self->start, body, NULL);
     Py_XDECREF(body);
-    Py_XDECREF(start);
     Py_XDECREF(headers);
     Py_CLEAR(self->start);
     self->ended = 1;
@@ -513,9 +525,8 @@ static PyObject *way_out_call(PyObject *object, PyObject *args, PyObject *kwargs
         PyErr_Clear();
         PyObject *edition = edition_of(self, message);
         if (edition != NULL) {
-            Py_INCREF(self->start = message);
             Py_INCREF(self->edition = edition);
-            return PyObject_CallNoArgs(entrance->nothing);
+            return withhold(self, message) < 0 ? NULL : PyObject_CallNoArgs(entrance->nothing);
         }
     } else if (is_word_of(entrance, kind, BODY) || is_word_of(entrance, kind, TRAILERS)) {
         return PyObject_CallFunctionObjArgs(self->send, message, NULL);
