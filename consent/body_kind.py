@@ -39,6 +39,8 @@ _LONGEST_BEGINNING = 16
 _LONGEST_WHITE_SPACE = 1024
 _MAX_XML_PROLOGUE = 64 * 1024
 """How much of XML is waited for that does not say whether it is a page."""
+_MOST_RAW = 2 * _MAX_XML_PROLOGUE
+"""How much is kept back, as it came: what is decoded may be nothing, and codings have pieces that hold nothing."""
 # The beginnings that browsers take for HTML where nothing says what a body is (MIME Sniffing, section 7.1).
 _HTML_BEGINNINGS = tuple(
     f"<{name}".encode()
@@ -125,6 +127,7 @@ class Beginning:
         self._kind = kind
         self._most = _MAX_XML_PROLOGUE if is_shown else 1
         self._pieces: list[bytes] = []
+        self._kept = 0
         self._read = _Collected()
         self._stream: Stream = self._read
         for coding in applied:
@@ -138,6 +141,8 @@ class Beginning:
     def add(self, piece: bytes, *, may_go_on: bool) -> bytes | None:
         """Take the next bytes; return the type of the page, empty for no page, ``None`` for too early to tell."""
         self._pieces.append(piece)
+        self._kept += len(piece)
+        may_go_on = may_go_on and self._kept < _MOST_RAW
         self._stream.write(piece)
         # In UTF-16, too.
         text = self._read.data.replace(b"\0", b"").lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 
 import pytest
 
@@ -63,6 +64,19 @@ def test_data_passes_as_it_came(kind: str, body: bytes, chunk: int) -> None:
     pieces = [body[at : at + chunk] for at in range(0, len(body), chunk)]
     answer = ask(around(answering(*pieces, b"", headers=headers)), headers={"sec-fetch-dest": "document"})
     assert (answer.body, answer.headers) == (body, headers)
+
+
+@pytest.mark.parametrize("kind", ["", "text/xml"])
+@pytest.mark.parametrize(("codings", "piece"), [([], b"\0" * 4096), ([b"gzip"], b"\0\0\0\xff\xff" * 800)])
+def test_what_says_nothing_is_not_kept_back_for_ever(kind: str, codings: list[bytes], piece: bytes) -> None:
+    """Neither a file of zeros nor compressed blocks that hold nothing."""
+    begun = zlib.compressobj(wbits=31)
+    headers = [(b"content-type", kind.encode())] * bool(kind) + [(b"content-encoding", c) for c in codings]
+    first = begun.flush(zlib.Z_FULL_FLUSH) if codings else b""
+    pieces = [first, *[piece] * 60]
+    answer = ask(around(answering(*pieces, headers=headers)), headers={"sec-fetch-dest": "document"})
+    assert answer.body == b"".join(pieces)
+    assert max(len(message.get("body", b"")) for message in answer.messages) < 150_000
 
 
 def test_data_that_a_script_fetches_is_not_waited_for() -> None:
