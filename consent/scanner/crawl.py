@@ -220,7 +220,7 @@ class _Crawl:
         self._recording.banner = "the banner of ConsentMiddleware" if self._buttons else ""
         if any(given.values()):
             self._recording.banner = "the buttons named by --refuse and --accept"
-        return action.removesuffix("/choice")
+        return str(action).removesuffix("/choice")
 
     async def _press(self, visiting: _Visiting, selector: str) -> list[str] | None:
         """Press a button; return the cookies that the answer set, ``None`` if it could not be pressed."""
@@ -333,7 +333,10 @@ class _Visiting:
     async def links(self) -> list[Link]:
         """Return where the page leads."""
         found: Any = await answered(self.page.evaluate(_LINKS), [])
-        return [Link(str(href), str(text)) for href, text in found]
+        try:
+            return [Link(str(href), str(text)) for href, text in found]
+        except (ValueError, TypeError, RecursionError):  # a page may have put anything there
+            return []
 
     async def pause(self) -> None:
         await asyncio.sleep(self.bounds.pause)

@@ -25,6 +25,8 @@ ANSWER_SECONDS = 5.0
 _ENDLESS = ("websocket", "eventsource")
 _MAX_INITIATORS = 20_000
 _MAX_ANSWER = 4 << 20
+_NONSENSE = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What comes of reading what is not in the form that was asked for."""
 
 _T = TypeVar("_T")
 
@@ -178,29 +180,32 @@ class Watcher:
             for what, script, count, different in probe.get("calls", ()):
                 self._note_call(str(what), str(script), int(count), int(different))
             for area, name, script in probe.get("writes", ()):
-                if area == "image":
+                if area == "image" and len(self._initiators) < _MAX_INITIATORS:
                     # The browser takes pictures that a script made for markup.
                     self._initiators[str(name)[: kept.MAX_URL]] = _said(
                         "a script", str(script), None, self.page
                     )
-                else:
-                    self._writers.setdefault((str(area), str(name)), place_of(str(script)))
-        except (ValueError, TypeError, AttributeError, RecursionError):
+                elif len(self._writers) < _MAX_INITIATORS:
+                    writer = str(area)[: kept.MAX_NAME], str(name)[: kept.MAX_NAME]
+                    self._writers.setdefault(writer, place_of(str(script)))
+        except _NONSENSE:
             self._record.dropped += 1
-        for area, key in answer["found"]:
-            where = (str(area), str(key)[: kept.MAX_NAME], origin)
-            if where in self._stored:
-                continue
-            if len(self._stored) >= kept.MAX_KEPT:
-                self._record.dropped += 1
-                continue
-            self._stored[where] = StoredKey(
-                area=where[0],
-                key=where[1],
-                origin=origin,
-                page=self.page,
-                initiator=self._writers.get(where[:2], ""),
-            )
+        try:
+            for area, key in answer["found"]:
+                self._note_stored(str(area)[: kept.MAX_NAME], str(key)[: kept.MAX_NAME], origin)
+        except _NONSENSE:
+            self._record.dropped += 1
+
+    def _note_stored(self, area: str, key: str, origin: str) -> None:
+        where = (area, key, origin)
+        if where in self._stored:
+            return
+        if len(self._stored) >= kept.MAX_KEPT:
+            self._record.dropped += 1
+            return
+        self._stored[where] = StoredKey(
+            area=area, key=key, origin=origin, page=self.page, initiator=self._writers.get((area, key), "")
+        )
 
     def _note_call(self, what: str, script: str, count: int, different: int) -> None:
         key = (what[:20], script[: kept.MAX_URL])
@@ -224,8 +229,9 @@ class Watcher:
                 self._record.dropped += 1
                 continue
             lasts = None if cookie.get("session") else max(0, round(cookie["expires"] - time.time()))
+            name = cookie["name"][: kept.MAX_NAME]
             self._cookies[key] = StoredCookie(
-                name=cookie["name"][: kept.MAX_NAME],
+                name=name,
                 domain=cookie["domain"],
                 path=cookie["path"][: kept.MAX_NAME],
                 lifetime_seconds=lasts,
@@ -234,7 +240,7 @@ class Watcher:
                 same_site=str(cookie.get("sameSite", "")),
                 partition=site,
                 page=self.page,
-                initiator="" if cookie["httpOnly"] else self._writers.get(("cookie", cookie["name"]), ""),
+                initiator="" if cookie["httpOnly"] else self._writers.get(("cookie", name), ""),
             )
 
 
