@@ -14,7 +14,7 @@ from typing import Any
 from consent.catalog import Catalog, load_catalog
 from consent.check import MAX_PAGE_BYTES
 from consent.decision import decide
-from consent.enforcement import Action, Finding
+from consent.enforcement import MAX_FINDINGS, Action, Finding
 from consent.explain import NOWHERE
 from consent.headers import Headers, first
 from consent.html.urls import PageURL, resolve
@@ -64,6 +64,10 @@ def assert_no_trackers(
     wrong = [each for each in found if _is_wrong(each.finding, declared, strict)]
     if wrong:
         raise AssertionError(_told(wrong, page.uncounted))
+    if page.uncounted:
+        raise AssertionError(
+            f"the response has more than {MAX_FINDINGS} trackers and third parties; {page.uncounted} were not judged"
+        )
 
 
 def _rules(policy: Policy | str | Path | None) -> tuple[Policy, Catalog]:
@@ -128,7 +132,7 @@ def _body(response: Any, headers: Headers) -> bytes:
     if not isinstance(body, (bytes, bytearray, memoryview)):
         raise TypeError(f"the body of {type(response).__name__} is not there as bytes: read it first")
     body = bytes(body)
-    if body.startswith(_GZIP) and b"gzip" in (first(headers, b"content-encoding") or b""):
+    if body.startswith(_GZIP) and b"gzip" in (first(headers, b"content-encoding") or b"").lower():
         try:
             body = zlib.decompressobj(31).decompress(body, MAX_PAGE_BYTES + 1)
         except zlib.error as error:

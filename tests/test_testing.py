@@ -100,7 +100,7 @@ def of_django_streaming() -> Any:
 
 def of_django_gzipped() -> Any:
     response = of_django(content=gzip.compress(TRACKED.encode()))
-    response["Content-Encoding"] = "gzip"
+    response["Content-Encoding"] = "GZip"
     return response
 
 
@@ -157,6 +157,14 @@ def test_what_nobody_has_explained_fails_if_it_is_asked_to(tmp_path: Path) -> No
     assert_no_trackers(response)
     with pytest.raises(AssertionError, match=r"line 1: unclassified img pictures\.example/1\.png\nTake"):
         assert_no_trackers(response, url="https://www.shop.example/", strict=True)
+
+
+def test_a_tracker_behind_too_many_others_does_not_pass() -> None:
+    """Of more than are kept nobody can say that they are fine."""
+    many = "".join(f'<img src="https://pictures{number}.example/">' for number in range(1000))
+    assert_no_trackers(HTMLResponse(many))
+    with pytest.raises(AssertionError, match="more than 1000 trackers and third parties; 1 were not judged"):
+        assert_no_trackers(HTMLResponse(f'{many}<script src="https://static.hotjar.com/c/1.js"></script>'))
 
 
 def test_scripts_are_read_and_other_bodies_are_not() -> None:
