@@ -20,7 +20,10 @@ _KEYWORD = re.compile(rb"\{%[-+]?\s*+([a-z]++)")
 _NOT_A_LINE = re.compile(rb"[^\r\n]")
 _VALUE = b"\x1a"
 """Stands for what the template puts in: a part of a name or a path, and never a part of a host."""
-_BLANK = b" "
+_GONE = b"\t"
+"""Stands for what puts nothing in. Within a URL, too, browsers take no notice of it (URL Standard, section 4.4)."""
+_APART = b" "
+"""Stands between two branches, of which only one comes out."""
 _BRANCHING = frozenset(
     (b"if", b"for", b"ifchanged", b"ifequal", b"ifnotequal", b"blocktrans", b"blocktranslate")
 )
@@ -58,7 +61,7 @@ def _put_away(template: bytes, page: bytearray) -> list[_Tag]:
         if end < 0:  # a brace of a style sheet or a script
             position = start + 1
             continue
-        filler = _BLANK
+        filler = _GONE
         if opening == b"{%":
             named = _KEYWORD.match(template, start)
             keyword = named[1] if named else b""
@@ -67,6 +70,7 @@ def _put_away(template: bytes, page: bytearray) -> list[_Tag]:
                 end = comment_end
             else:
                 tags.append(_Tag(start, end, keyword))
+                filler = _APART if keyword in _BRANCHES else _GONE
         # As an unquoted value, blanks would make the next attribute's name of it.
         if opening == b"{{" or template[start - 1 : start] == b"=":
             filler = _VALUE
@@ -103,19 +107,21 @@ def _comment_end(template: bytes, start: int, ends: dict[bytes, int]) -> int:
 def _one_branch(page: bytes, tags: list[_Tag], *, last: bool) -> bytes:
     """Return the page with one branch of each block only."""
     result = bytearray(page)
-    open_blocks: list[tuple[bytes, list[int]]] = []
+    others: list[tuple[int, int]] = []
+    open_blocks: list[tuple[_Tag, list[_Tag]]] = []
     for tag in tags:
         if tag.keyword in _BRANCHING:
-            open_blocks.append((tag.keyword, [tag.end]))
+            open_blocks.append((tag, []))
         elif tag.keyword in _BRANCHES and open_blocks:
-            open_blocks[-1][1].append(tag.start)
-        elif open_blocks and tag.keyword == b"end" + open_blocks[-1][0]:
-            _blank_branches(result, [*open_blocks.pop()[1], tag.start], last)
+            open_blocks[-1][1].append(tag)
+        elif open_blocks and tag.keyword == b"end" + open_blocks[-1][0].keyword:
+            opening, turns = open_blocks.pop()
+            if turns:
+                others.append((opening.end, turns[-1].end) if last else (turns[0].start, tag.start))
+    blanked = 0
+    for start, end in sorted(others):
+        begin = max(start, blanked)  # one block may be in another
+        if begin < end:
+            result[begin:end] = _NOT_A_LINE.sub(_GONE, page[begin:end])
+            blanked = end
     return bytes(result)
-
-
-def _blank_branches(page: bytearray, turns: list[int], last: bool) -> None:
-    if len(turns) < 3:
-        return  # it has one branch
-    begin, end = (turns[0], turns[-2]) if last else (turns[1], turns[-1])
-    page[begin:end] = _NOT_A_LINE.sub(_BLANK, page[begin:end])

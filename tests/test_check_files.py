@@ -172,7 +172,7 @@ def test_every_byte_of_a_template_keeps_its_place(pieces: list[str]) -> None:
     for reading in readings(template):
         assert len(reading) == len(template)
         for before, after in zip(template, reading, strict=True):
-            assert after == before or (after in b" \x1a" and before not in b"\r\n")
+            assert after == before or (after in b"\t \x1a" and before not in b"\r\n")
 
 
 @pytest.mark.parametrize(
@@ -183,15 +183,41 @@ def test_every_byte_of_a_template_keeps_its_place(pieces: list[str]) -> None:
         ("{{ a['}}'] }}c", ["\x1a" * 13 + "c"]),
         ("{{ it's }}c", ["\x1a" * 10 + "c"]),
         ("@media print{#a{}}", ["@media print{#a{}}"]),
-        ("{% comment 'x' %}a{% endcomment %}b", [" " * 34 + "b"]),
+        ("{% comment 'x' %}a{% endcomment %}b", ["\t" * 34 + "b"]),
         ("{%if a%}A{%elif b%}B{%else%}C{%endif%}", [
-            f"{' ' * 8}A{' ' * 29}", f"{' ' * 28}C{' ' * 9}", f"{' ' * 8}A{' ' * 10}B{' ' * 8}C{' ' * 9}",
+            "\t" * 8 + "A" + "\t" * 29, "\t" * 28 + "C" + "\t" * 9,
+            "\t" * 8 + "A" + " " * 10 + "B" + " " * 8 + "C" + "\t" * 9,
         ]),
     ],
 )  # fmt: skip
 def test_a_template_is_read_as_the_pages_that_come_of_it(template: str, pages: list[str]) -> None:
     """With the first branches, the last, and all; what an expression puts in stays part of a word."""
     assert [reading.decode() for reading in readings(template.encode())] == pages
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://static.hotjar.com{% if v %}/c/1.js{% endif %}",
+        "https://{% if v %}static.hotjar.com{% endif %}/c/1.js",
+        "https://{% if v %}eu{% else %}static{% endif %}.hotjar.com/c/1.js",
+        "https://{# theirs #}static.hotjar.com/c/1.js",
+    ],
+)
+def test_a_url_may_have_tags_anywhere(site: Path, source: str) -> None:
+    """In its host, too; and no host is made of two branches."""
+    (site / "a.html").write_text(f'<script src="{source}"></script>', encoding="utf-8")
+    code, output = run("a.html")
+    assert (code, "Hotjar (performance) script static.hotjar.com/c/1.js" in output) == (1, True)
+    assert "eustatic" not in output
+
+
+def test_deep_blocks_are_read_in_linear_time() -> None:
+    """What is gone with the block around it is not blanked again."""
+    depth = 1 << 14
+    template = b"{% if a %}x{% else %}y" * depth + b"{% endif %}" * depth
+    first, last, _ = readings(template)
+    assert (first.count(b"x"), first.count(b"y"), last.count(b"x"), last.count(b"y")) == (1, 0, 0, depth)
 
 
 def test_a_file_of_braces_is_read_in_linear_time() -> None:
