@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from consent import ConsentMiddleware
 from consent.dispatch import _MAX_REMEMBERED, Dispatch
-from consent.policy import Policy, Refused, Rule, Unclassified
+from consent.policy import Embeds, Policy, Refused, Rule, Unclassified
 from tests import exchange
 
 HTML = b'<!doctype html><head></head><body><script src="https://unknown.example/x.js"></script></body>'
@@ -94,6 +94,21 @@ def test_one_choice_counts_in_all_sections_of_a_host_and_in_no_other(app: Consen
     assert list(asks.values()) == [False, False, True]
     assert b"unknown.example" not in answers["www.example.com", "/members/"].body
     assert all(b"Cookie" in dict(answer.headers)[b"vary"] for answer in answers.values())
+
+
+@pytest.mark.parametrize(
+    ("everywhere", "in_section"), [(Embeds.STRIP, Embeds.REPLACE), (Embeds.REPLACE, Embeds.STRIP)]
+)
+def test_placeholders_are_where_the_section_says(
+    tmp_path: Path, everywhere: Embeds, in_section: Embeds
+) -> None:
+    """Also where there are none elsewhere."""
+    policy = replace(POLICY, embeds=everywhere)
+    rule = Rule(policy=replace(policy, embeds=in_section), paths=("/films/",))
+    page = b'<!doctype html><body><iframe src="https://www.youtube.com/embed/x"></iframe></body>'
+    site = ConsentMiddleware(exchange.answering(page), policy=replace(policy, rules=(rule,)), data=tmp_path)
+    for path, embeds in (("/", everywhere), ("/films/", in_section)):
+        assert (b'class="consent-embed' in get(site, "x", path).body) is (embeds is Embeds.REPLACE)
 
 
 def chosen(app: ASGIApp, host: str, form: bytes) -> exchange.Answer:

@@ -9,6 +9,7 @@ import json
 import logging
 import zlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,7 +33,7 @@ from consent.decision import Decision, decide
 from consent.failures import Failure, OnError, failure_of, passes
 from consent.html import RewriterLimitExceeded
 from consent.inventory import Inventory
-from consent.policy import Policy, Regime
+from consent.policy import Policy, Regime, Unclassified
 from consent.signals import ChoiceState, Signals
 from tests.exchange import (
     COOKIE,
@@ -688,6 +689,8 @@ def test_no_other_variant_is_ever_confirmed() -> None:
         ({"explain": True}, {}),
         (own(regime), {}),
         (own(regime), {"cookie": chosen(policy=regime)}),
+        (own(replace(POLICY, unclassified=Unclassified.STRIP)), {}),
+        (own(replace(POLICY, unclassified=Unclassified.STRIP, csp_allow=("img.example",))), {}),
     ]
     tags = [ask(around(app, **site), headers={**NAVIGATION, **who}).header("etag") for site, who in visitors]
     assert len(set(tags)) == len(visitors)

@@ -127,6 +127,15 @@ def test_the_browsers_log_tells_what_pages_asked_for(tmp_path: Path) -> None:
             "params": {"url": "https://own.example/", "network_isolation_key": "null null"},
         },
         {
+            "type": 5,
+            "time": "500",
+            "params": {
+                "url": "https://own.example/form",
+                "initiator": "not an origin",
+                "network_isolation_key": own,
+            },
+        },
+        {
             "type": 6,
             "time": "900",
             "params": {"group_id": "pm/https://early.example <https://fernwell.example s>"},

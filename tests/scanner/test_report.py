@@ -304,6 +304,16 @@ def test_a_drafted_policy_loads_and_so_it_does_when_it_is_filled_in(hostile: Rep
     ]
 
 
+def test_no_company_is_proposed_for_what_is_no_name() -> None:
+    """A policy names hosts, and an address belongs to nobody for long."""
+    record = PhaseRecord(
+        Phase.BEFORE, requests=[request("https://192.0.2.1/a.js"), request("https://[2001:db8::1]/a.js")]
+    )
+    report = judged(record)
+    assert [finding.host for finding in report.unclassified] == ["192.0.2.1", "[2001:db8::1]"]
+    assert propose(report).companies == ()
+
+
 def test_the_starting_policy_loads_and_names_every_key(tmp_path: Path) -> None:
     """All that a policy can say is in it, with a comment, and its texts fit."""
     text = starting_policy()
