@@ -128,7 +128,9 @@ class _Crawl:
                 f"robots.txt answered {response.status}: try again when the site can tell what it allows"
             )
         if response.ok and "html" not in response.headers.get("content-type", ""):
-            body: bytes = await answered(response.body(), b"")
+            body: bytes | None = await answered(response.body(), None)
+            if body is None:
+                raise ScanError("robots.txt cannot be read: send it as text/plain")
             self._robots = Robots(body[:MAX_ROBOTS_BYTES].decode("utf-8", "replace"))
 
     async def _first_pages(self, visiting: _Visiting) -> None:
@@ -290,13 +292,23 @@ class _Visiting:
         self.page, self._session = page, session
 
     async def open_silently(self, url: str) -> Response | None:
-        """Open a page, and take no notice of it."""
+        """Open a page, and take no notice of it; return the answer also where that is one to be saved, not shown."""
         from playwright.async_api import Error
 
+        answers: list[Response] = []
+        page = self.page
+
+        def note(answer: Response) -> None:
+            if answer.request.is_navigation_request():
+                answers.append(answer)
+
+        page.on("response", note)
         try:
-            return await self.page.goto(url, timeout=PAGE_SECONDS * 1000)
+            return await page.goto(url, timeout=PAGE_SECONDS * 1000)
         except Error:
-            return None
+            return answers[-1] if answers else None
+        finally:
+            page.remove_listener("response", note)
 
     async def visit(self, url: str) -> Visit:
         """Open a page, let it load to its end, and take note of what is stored."""

@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from playwright.sync_api import sync_playwright
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from consent import ConsentMiddleware, load_catalog, load_policy
 from consent.cli import main
@@ -85,6 +89,17 @@ def test_the_demo_holds_what_it_declares_and_a_tracker_that_nobody_declared_is_t
     assert "consent" not in cookies
     assert [[page["status"] for page in phase["pages"]] for phase in told["phases"]] == [[200] * 4] * 3
     assert "1 tracker acts without consent" in html.read_text()
+
+
+def test_a_robots_txt_that_cannot_be_read_allows_nothing(chromium: str) -> None:
+    """One that browsers save is there all the same."""
+
+    async def robots(request: Request) -> Response:
+        return Response("User-agent: *\nDisallow: /", media_type="application/octet-stream")
+
+    with on_loopback(Starlette(routes=[Route("/robots.txt", robots)])) as (address, options):
+        result = CliRunner().invoke(main, ["scan", address, "--chromium", chromium, *QUICK, *options])
+    assert (result.exit_code, "robots.txt cannot be read" in result.output) == (2, True)
 
 
 def test_a_site_that_means_no_good_is_looked_at_within_bounds(tmp_path: Path, chromium: str) -> None:
