@@ -158,7 +158,8 @@ class OwnFile:
         while waiting:
             value = waiting.pop()
             if isinstance(value, str):
-                is_url = "/" in value or "\\" in value  # which is a slash to browsers
+                # A backslash is a slash to browsers, and `https:host` leads from a page of another scheme to that host.
+                is_url = any(mark in value for mark in "/\\:")
                 refused |= is_url and self._page.refuses_url("speculation rules", value)
             elif isinstance(value, (dict, list)):
                 waiting += value.values() if isinstance(value, dict) else value

@@ -20,7 +20,8 @@ MAX_RETURN_TO = 2048
 
 _ACTIONS = frozenset({"accept", "refuse", "save", "allow", "withdraw"})
 _ORIGIN = re.compile(rb"https?://([^/]*)")
-_LOCAL = re.compile(r"/(?![/\\])[^\x00-\x1f\x7f\\]*")
+_LOCAL = re.compile(r"/(?![/\\])[^\x00-\x1f\x7f\\\ud800-\udfff]*")
+"""JSON can name half of a surrogate pair, which no address can hold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

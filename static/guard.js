@@ -89,12 +89,12 @@ const css = (value) =>
     /((?:url|src)\(\s*|@import\s*(?!url)|[(,]\s*)(\\?["']?)([^\s"'()\\]+)/gi,
     (_, lead, quote, url) => lead + quote + inert(url),
   );
-// Modules of scripts, which nothing else can refuse, and each URL of import maps and speculation rules.
+// Modules of scripts, which nothing else can refuse, and each URL of import maps, rules and bundles.
 /** @param {any} value @param {any} script */
 const code = (value, script) =>
   String(value).replace(
     /(\b(?:import|from)[\s(]*|)(["'])([^\s"']+)/g,
-    (text, lead, quote, url) => lead || /map|rules/.test(script.type) ? lead + quote + inert(url) : text,
+    (text, lead, quote, url) => lead || /map|rules|bundle/.test(script.type) ? lead + quote + inert(url) : text,
   );
 /** @type {any} */
 const TEXTS = { style: css, script: code };

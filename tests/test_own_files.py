@@ -366,3 +366,9 @@ def test_a_backslash_is_a_slash_in_speculation_rules() -> None:
     """To browsers, in the addresses of web pages (URL Standard, section 4.4)."""
     rules = rb'{"prefetch": [{"urls": ["https:\\\\t.tracker.example\\x", "/own"]}]}'
     assert ask(around(answering(rules, headers=[RULES]))).body == b'{"prefetch": [{"urls": ["/own"]}]}'
+
+
+def test_a_url_without_slashes_in_rules_is_judged() -> None:
+    """From a page of another scheme it leads to that host."""
+    rules = b'{"prefetch": [{"urls": ["https:t.tracker.example", "/own"]}]}'
+    assert ask(around(answering(rules, headers=[RULES]))).body == b'{"prefetch": [{"urls": ["/own"]}]}'

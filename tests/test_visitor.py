@@ -691,6 +691,15 @@ def test_nobody_is_led_to_another_site(return_to: str, location: str) -> None:
     assert Site().choose("refuse", return_to=return_to).headers["location"] == location
 
 
+@pytest.mark.parametrize("member", ["return_to", "language", "shown"])
+def test_half_a_surrogate_pair_in_json_is_no_trouble(member: str) -> None:
+    """It cannot be written as UTF-8; the choice counts all the same, and the answer says so."""
+    site = Site()
+    answer = site.post_json({"action": "refuse", member: "/\ud800"})
+    assert answer.status == 200
+    assert len(answer.cookies) == len(site.store.receipts) == 1
+
+
 @given(st.text(max_size=60))
 def test_no_address_whatever_leads_elsewhere(text: str) -> None:
     """The location is ASCII, starts with one slash, and a browser finds no host in it."""

@@ -75,7 +75,7 @@ JAVASCRIPT_TYPES = frozenset(
     b" text/x-ecmascript text/x-javascript".split()
 )
 """The ``type`` values of scripts that run; any other makes a data block (HTML Standard, 4.12.1)."""
-URL_TABLE_TYPES = frozenset((b"importmap", b"speculationrules"))
+URL_TABLE_TYPES = frozenset((b"importmap", b"speculationrules", b"webbundle"))
 """The ``type`` values of data blocks that make the browser itself load what they name."""
 
 RAW_TEXT = frozenset(

@@ -41,6 +41,8 @@ _BEFORE_URLS = "".join(map(chr, range(0x21)))
 _CARRIES_CONTENT = re.compile(r"[\x00-\x20]*+(?:[dD]|[jJ])[aA\t\n\r]")
 # An unclosed one ends with the text: a search that fails would begin again at every quotation mark.
 _JSON_STRING = re.compile(r'"((?:[^"\\]|\\.|\\\Z)*+)(?:"|\Z)', re.DOTALL)
+_LIKE_A_URL = re.compile(r"[/\\:]")
+"""``https:host`` leads to that host from a page of another scheme; a backslash may be an escape."""
 # In Shift_JIS, GBK and Big5 the second byte of a character may be that of a backslash. Which encoding a page is
 # in is not known here, so what holds such a pair is read in both ways.
 _LIKE_AN_ESCAPE = re.compile(rb"\\(?<=[\x81-\xfe]\\)")
@@ -175,11 +177,11 @@ class Refusals:
         return refused
 
     def url_table(self, content: str) -> bool:
-        """Tell whether an import map, or speculation rules, name anything refused."""
+        """Tell whether an import map, speculation rules or a web bundle name anything refused."""
         refused = False
         # Every string is asked about: what is no URL leads to the page's own host, where hardly anything is refused.
         for match in _JSON_STRING.finditer(content):
-            if "/" not in match[1] and "\\" not in match[1]:
+            if not _LIKE_A_URL.search(match[1]):
                 continue
             try:
                 url = json.loads(f'"{match[1]}"', strict=False)

@@ -31,6 +31,8 @@ REMOVED = {
     "inline with an escaped script in it": "<script><!-- <script>track()</script> --></script>",
     "script with attributes in its end tag": '<script>track()</script a=">">',
     "import map": '<script type="importmap">{"imports": {"t": "http:\\/\\/tracker.example\\/t.js"}}</script>',
+    "import map, no slash": '<script type="importmap">{"imports": {"t": "https:tracker.example"}}</script>',
+    "web bundle": f'<script type="webbundle">{{"source": "{T}", "resources": ["/own.js"]}}</script>',
     "speculation rules": f'<script type="speculationrules">{{"prefetch": [{{"urls": ["{T}"]}}]}}</script>',
     "script in a data URL": '<script src="data:text/javascript,track%28%29"></script>',
     "script in a base64 data URL": '<script src="data:text/javascript;base64,dHJhY2soKQ=="></script>',
