@@ -340,6 +340,27 @@ class Coded:
         return self._encoder.write(self._inner.end()) + self._encoder.end()
 
 
+def decoded(body: bytes, codings: Sequence[bytes], *, longest: int) -> bytes:
+    """Return a whole body without its codings, which are :func:`readable` and in the order they were applied.
+
+    Raises:
+        BrokenCoding: it is not in them, ends too early, or is longer than ``longest`` bytes.
+    """
+    for coding in reversed(codings):
+        decoder = _CODINGS[coding][0]()
+        pieces = []
+        size = 0
+        for piece in decoder.pieces(body):
+            pieces.append(piece)
+            size += len(piece)
+            if size > longest:
+                raise BrokenCoding(f"it is longer than {longest} bytes")
+        if not decoder.complete:
+            raise BrokenCoding("it ends too early")
+        body = b"".join(pieces)
+    return body
+
+
 # --- character encodings (Encoding Standard) ---
 
 _LABEL = rb"[\"']?\s*([A-Za-z0-9_.:-]{1,40})"

@@ -52,7 +52,7 @@ class Finding(NamedTuple):
     """Why the vendor's category is allowed or not; ``None`` where there is no vendor."""
 
 
-class Strangers(NamedTuple):
+class UnclassifiedRule(NamedTuple):
     """What becomes of third-party content that no catalog entry explains."""
 
     unclassified: Unclassified
@@ -60,7 +60,7 @@ class Strangers(NamedTuple):
     """Tells whether the site itself named a place, by host and path."""
 
 
-NO_RULE = Strangers(Unclassified.ALLOW, lambda host, path: True)
+NO_RULE = UnclassifiedRule(Unclassified.ALLOW, lambda host, path: True)
 """It stays."""
 _UNREADABLE = "could not be read to its end"
 _AWAITED = f"{Category.TARGETING}/unclassified"
@@ -87,11 +87,11 @@ class PageEnforcement:
         catalog: what is known about vendors.
         decision: what this visitor allows.
         url: where the page is. Of its own host only those paths are refused that are a vendor's on every host.
-        strangers: what becomes of what nobody has explained.
+        unclassified: what becomes of what nobody has explained.
     """
 
     def __init__(
-        self, catalog: Catalog, decision: Decision, url: PageURL, *, strangers: Strangers = NO_RULE
+        self, catalog: Catalog, decision: Decision, url: PageURL, *, unclassified: UnclassifiedRule = NO_RULE
     ) -> None:
         self._catalog = catalog
         self._decision = decision
@@ -107,11 +107,11 @@ class PageEnforcement:
         # NUL and whose it is behind it.
         self._settled = {url.host.encode("utf-8", "surrogateescape")}
         # Elements, hosts and the rest of the URLs that were passed by the screen: they are noted in their turn.
-        self._strangers: list[tuple[bytes, bytes, bytes]] = []
+        self._screened: list[tuple[bytes, bytes, bytes]] = []
         self._answers: dict[str, tuple[Action, Reason, str]] = {}  # about the vendors met so far
         self._decided = False
-        self._unclassified, self._known = strangers
-        self._passes_strangers = self._unclassified is Unclassified.ALLOW or (
+        self._unclassified, self._known = unclassified
+        self._passes_unclassified = self._unclassified is Unclassified.ALLOW or (
             self._unclassified is Unclassified.HOLD and decision.allows(Category.TARGETING)
         )
 
@@ -119,12 +119,12 @@ class PageEnforcement:
     def skip(self) -> Skip | None:
         """Passes what is allowed, or nobody's: see :class:`~consent.html.judge.Judge`."""
         screen = page_screen(self._catalog)
-        return screen and partial(screen.skip, self._settled, self._strangers, self._numbers_allowed())
+        return screen and partial(screen.skip, self._settled, self._screened, self._numbers_allowed())
 
     @property
     def decided(self) -> bool:
         """Whether anything was found whose fate depends on the decision."""
-        self._note_strangers()
+        self._note_all_unclassified()
         return self._decided
 
     @decided.setter
@@ -154,10 +154,10 @@ class PageEnforcement:
             )
             if key in self._settled:
                 return False
-        self._note_strangers()
+        self._note_all_unclassified()
         if self._note_target(element, target, match):
             return True
-        if match is None and not self._passes_strangers:
+        if match is None and not self._passes_unclassified:
             return False  # the next of its paths may be refused
         if len(self._settled) < _MAX_SETTLED:
             self._settled.add(key)
@@ -169,7 +169,7 @@ class PageEnforcement:
             match = self._catalog.match_url(target.host, target.path) or match
         elif target.path == self._page.path:
             return False  # the page itself
-        self._note_strangers()
+        self._note_all_unclassified()
         return self._note_target(element, target, match)
 
     def refuses_script(self, code: str) -> bool:
@@ -196,7 +196,7 @@ class PageEnforcement:
             return frozenset()
         stripped = [finding for finding in found if finding.action is Action.STRIPPED]
         missing = {_spec(finding.vendor) for finding in stripped if finding.vendor}
-        if self._unclassified is Unclassified.HOLD and any(map(is_stranger, stripped)):
+        if self._unclassified is Unclassified.HOLD and any(map(is_unclassified, stripped)):
             missing.add(_AWAITED)
         return frozenset(missing)
 
@@ -230,13 +230,13 @@ class PageEnforcement:
         What is refused is a finding each time. What a vendor loads from a host that is allowed, or that nobody has
         explained, is one for each kind of element, with the first of its paths.
         """
-        self._note_strangers()
+        self._note_all_unclassified()
         return self._findings
 
     @property
     def uncounted(self) -> int:
         """How many findings there were past :data:`MAX_FINDINGS`."""
-        self._note_strangers()
+        self._note_all_unclassified()
         return self._uncounted
 
     @property
@@ -247,33 +247,33 @@ class PageEnforcement:
     def note_undecided(self, element: str) -> None:
         """Take note that an ``element`` was taken out because it could not be read to its end."""
         self._undecided = True
-        self._note_strangers()
+        self._note_all_unclassified()
         self._note(Action.STRIPPED, element, _UNREADABLE, None)
 
-    def _note_strangers(self) -> None:
+    def _note_all_unclassified(self) -> None:
         """Note what the screen passed since the last time."""
-        for kind, host, rest in self._strangers:
+        for kind, host, rest in self._screened:
             target = resolve(decoded(b"//%b%b" % (host, rest)), self._page)
             if target is not None:
                 self._note_target(kind.decode(), target, self._catalog.match_url(target.host, target.path))
-        self._strangers.clear()
+        self._screened.clear()
 
     def _note_target(self, element: str, target: Target, match: Match | None) -> bool:
         """Take note of what an element loads; tell whether it must not."""
         if match is not None:
             return self._note_match(match, element, target.host + target.path.partition("?")[0])
         if site_of(target.host) != site_of(self._page.host):
-            return self._note_stranger(element, target)
+            return self._note_unclassified(element, target)
         if len(self._settled) < _MAX_SETTLED and self._catalog.is_of_one(target.host):
             self._settled.add(target.host.encode())
         return False
 
-    def _note_stranger(self, element: str, target: Target) -> bool:
+    def _note_unclassified(self, element: str, target: Target) -> bool:
         """Take note of what an element loads that nobody has explained; tell whether it must not."""
         path = target.path.partition("?")[0]
         self._decided |= self._unclassified is Unclassified.HOLD
-        refused = not (self._passes_strangers or self._known(target.host, path))
-        if not (refused or self._passes_strangers):
+        refused = not (self._passes_unclassified or self._known(target.host, path))
+        if not (refused or self._passes_unclassified):
             # By its host alone it is not settled, but one finding is enough.
             noted = f"{element}\0{target.host}\0known".encode("utf-8", "surrogateescape")
             if noted in self._settled:
@@ -288,7 +288,7 @@ class PageEnforcement:
         return refused
 
     def _refuses(self, match: Match, kind: str, subject: str) -> bool:
-        self._note_strangers()
+        self._note_all_unclassified()
         return self._note_match(match, kind, subject)
 
     def _note_match(self, match: Match, kind: str, subject: str) -> bool:
@@ -307,8 +307,8 @@ class PageEnforcement:
         allowed = _vendors_of(catalog, tuple(filter(decision.allows, Category)))
         exceptions = [vendor for vendor in map(catalog.vendors.get, decision.vendors) if vendor is not None]
         if not exceptions:
-            return allowed + bytes((self._passes_strangers,))
-        answers = bytearray(allowed + bytes((self._passes_strangers,)))
+            return allowed + bytes((self._passes_unclassified,))
+        answers = bytearray(allowed + bytes((self._passes_unclassified,)))
         for vendor in exceptions:
             answers[catalog.number(vendor.id)] = decision.allows(vendor.category, vendor.id)
         return bytes(answers)
@@ -333,7 +333,7 @@ class PageEnforcement:
         self._findings.append(Finding(action, kind, subject[:_MAX_SUBJECT], vendor, reason))
 
 
-def is_stranger(finding: Finding) -> bool:
+def is_unclassified(finding: Finding) -> bool:
     """Tell whether something is third-party content that nobody has explained."""
     return finding.vendor is None and finding.subject != _UNREADABLE
 

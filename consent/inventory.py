@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from consent.enforcement import Finding, is_stranger
+from consent.enforcement import Finding, is_unclassified
 
 MAX_PENDING = 1_000
 """How many different sightings of one source wait in memory; more are turned away until these are taken."""
@@ -80,7 +80,7 @@ def seen_in(findings: Iterable[Finding]) -> frozenset[tuple[str, str, str]]:
             finding.vendor.id if finding.vendor else "",
         )
         for finding in findings
-        if finding.vendor or is_stranger(finding)
+        if finding.vendor or is_unclassified(finding)
     )
 
 

@@ -26,7 +26,7 @@ from consent.categories import OPTIONAL
 from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie
 from consent.csp import ClosedWorld, covers, source
 from consent.decision import Decision, decide
-from consent.enforcement import Strangers
+from consent.enforcement import UnclassifiedRule
 from consent.enforcement_log import EnforcementLog
 from consent.entrance import Known, entrance
 from consent.failures import Failures, OnError
@@ -122,7 +122,7 @@ class EnforcingMiddleware:
             inventory=inventory or Inventory(),
             enforcement=enforcement or EnforcementLog(policy.site, policy.version),
             clock=clock,
-            strangers=Strangers(
+            unclassified=UnclassifiedRule(
                 policy.unclassified, partial(covers, [*filter(None, map(source, policy.csp_allow))])
             ),
             explain=explain,

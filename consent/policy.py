@@ -69,6 +69,11 @@ class Rule:
         if not (self.hosts or self.paths):
             raise ConfigurationError('it is about everything: give it "hosts" or "paths"', key="rules")
 
+    @property
+    def place(self) -> tuple[frozenset[str], frozenset[str]]:
+        """What it is about: hosts and paths."""
+        return frozenset(self.hosts), frozenset(self.paths)
+
     def is_on(self, host: str) -> bool:
         """Tell whether it may be about ``host``, lower case and without a port."""
         return not self.hosts or any(
@@ -146,6 +151,11 @@ class Policy:
                 raise ConfigurationError(
                     "a visitor has one choice for all of a host: below a path only "
                     f"{rules.listed(SECTION_FIELDS)} can differ",
+                    key=f"rules[{position}]",
+                )
+            if part.place in (earlier.place for earlier in self.rules[:position]):
+                raise ConfigurationError(
+                    "an earlier rule is about the same place, so that this one never counts",
                     key=f"rules[{position}]",
                 )
             if part.policy.rules and (

@@ -135,6 +135,7 @@ def _read_rules(document: _PolicyFile, policy: Policy, catalog: Catalog, known: 
     tables = document.tables("rule")
     if len(tables) > _MAX_RULES:
         raise document.error(("rule", _MAX_RULES), f"at most {_MAX_RULES} rules can be told apart")
+    places = []
     for index, table in enumerate(tables):
         where: Place = ("rule", index)
         document.check_keys(where, list(_RULE_RULES))
@@ -146,6 +147,11 @@ def _read_rules(document: _PolicyFile, policy: Policy, catalog: Catalog, known: 
         )
         if not (hosts or paths):
             raise document.error(where, 'it is about everything: add hosts = ["…"] or paths = ["…"]')
+        if (place := ({*hosts}, {*paths})) in places:
+            raise document.error(
+                where, "an earlier rule is about the same place, so that this one never counts"
+            )
+        places.append(place)
         if bool(file) is bool(values):
             raise document.error(
                 where, f'must have either "policy" or some of {rules.listed(SECTION_FIELDS)}'

@@ -379,6 +379,8 @@ def _wrong_ruled_path(path: str) -> str | None:
         return "is the whole site: leave it out"
     if not path.startswith("/") or "?" in path or "#" in path or "//" in path:
         return 'must be a path such as "/members/"'
+    if "%" in path:
+        return "is compared with what addresses mean: write the characters themselves, without %"
     return None
 
 

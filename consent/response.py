@@ -406,7 +406,9 @@ class GovernedResponse:
         return self._page
 
     def _judge(self, decision: Decision) -> PageEnforcement:
-        return PageEnforcement(self._site.catalog, decision, self.request.url, strangers=self._site.strangers)
+        return PageEnforcement(
+            self._site.catalog, decision, self.request.url, unclassified=self._site.unclassified
+        )
 
 
 def _unsatisfied(message: Message, headers: fields.Headers) -> Message:

@@ -13,7 +13,7 @@ from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.csp import ClosedWorld
 from consent.decision import Decision
-from consent.enforcement import Strangers
+from consent.enforcement import UnclassifiedRule
 from consent.enforcement_log import EnforcementLog
 from consent.failures import Failures
 from consent.guard import Guard
@@ -49,7 +49,7 @@ class Site:
     enforcement: EnforcementLog
     clock: Callable[[], float]
     """Returns seconds since 1970."""
-    strangers: Strangers
+    unclassified: UnclassifiedRule
     """What becomes of what nobody has explained."""
     explain: bool
     """Whether the developer's explanation goes to the end of every page."""

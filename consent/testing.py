@@ -5,7 +5,6 @@ In tests run by pytest the fixture ``assert_no_trackers`` is this, with the poli
 
 from __future__ import annotations
 
-import zlib
 from functools import lru_cache
 from http.cookies import BaseCookie
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from consent.catalog import Catalog, load_catalog
 from consent.check import MAX_PAGE_BYTES
+from consent.codings import BrokenCoding, decoded, listed, readable
 from consent.decision import decide
 from consent.enforcement import MAX_FINDINGS, Action, Finding
 from consent.explain import NOWHERE
@@ -23,7 +23,8 @@ from consent.policy import Policy, own_cookie_vendors
 from consent.policy_file import load_policy
 from consent.signals import Signals
 
-_GZIP = b"\x1f\x8b"
+_DECODING = ("iter_raw", "iter_content")
+"""What responses have whose body was decoded as it came: of HTTPX, of Requests."""
 
 __all__ = ["assert_no_trackers"]
 
@@ -132,11 +133,17 @@ def _body(response: Any, headers: Headers) -> bytes:
     if not isinstance(body, (bytes, bytearray, memoryview)):
         raise TypeError(f"the body of {type(response).__name__} is not there as bytes: read it first")
     body = bytes(body)
-    if body.startswith(_GZIP) and b"gzip" in (first(headers, b"content-encoding") or b"").lower():
+    applied = listed(first(headers, b"content-encoding") or b"")
+    if applied and not any(hasattr(response, name) for name in _DECODING):
+        if not readable(applied):
+            shown = b", ".join(applied).decode("ascii")
+            raise TypeError(
+                f"the body is in {shown}, which cannot be undone: pip install 'asgi-consent[codings]'"
+            )
         try:
-            body = zlib.decompressobj(31).decompress(body, MAX_PAGE_BYTES + 1)
-        except zlib.error as error:
-            raise TypeError(f"the body says that it is gzip and is not: {error}") from None
+            body = decoded(body, applied, longest=MAX_PAGE_BYTES)
+        except BrokenCoding as error:
+            raise TypeError(f"the body is not what its Content-Encoding says: {error}") from None
     if len(body) > MAX_PAGE_BYTES:
         raise TypeError(f"the body is larger than {MAX_PAGE_BYTES >> 20} MiB")
     return body

@@ -17,8 +17,8 @@ from consent.enforcement import (
     Action,
     Finding,
     PageEnforcement,
-    Strangers,
-    is_stranger,
+    UnclassifiedRule,
+    is_unclassified,
     site_of,
 )
 from consent.html import Rewriter, Withholding
@@ -106,7 +106,7 @@ def test_relative_urls_are_resolved_against_the_base(base: str, url: str, refuse
 
 
 def test_what_is_found_is_accounted_for() -> None:
-    """Known vendors with the reason, strangers without; what is the site's own is not in it."""
+    """Known vendors with the reason, unclassified content without; what is the site's own is not in it."""
     enforcement = page(decided(Category.PERFORMANCE))
     enforcement.refuses_url("script", "https://t.tracker.example/t.js?visitor=1")
     enforcement.refuses_url("img", "https://counter.example/c.gif")
@@ -289,30 +289,30 @@ def test_what_a_vendor_may_load_from_a_host_is_found_once_for_each_kind_of_eleme
 
 # --- What nobody has explained ---
 
-PAGE_WITH_STRANGERS = (
+UNCLASSIFIED_PAGE = (
     '<script src="https://unknown.example/a.js"></script><img src="//img.partner.example/x/1.png">'
     '<img src="//img.partner.example/x/2.png"><img src="//img.partner.example/y/1.png">'
     '<img src="//static.example.com/own.png"><img src="//cdn.example/c.png"><link rel=preload href=//unknown.example/b>'
 )
 
 
-def with_strangers(
+def with_unclassified(
     unclassified: str, *, granted: bool = False, screened: bool = True
 ) -> tuple[str, list[tuple[str, str]], PageEnforcement]:
-    """Return what comes out of that page, what was found of strangers in it, and who judged."""
+    """Return what comes out of that page, what was found of unclassified content in it, and who judged."""
     known = partial(covers, [place for place in [source("img.partner.example/x/")] if place])
     regime = Regime.OPT_OUT if granted else Regime.OPT_IN
     judge = PageEnforcement(
         CATALOG,
         decide(replace(POLICY, regime=regime), Signals()),
         PAGE,
-        strangers=Strangers(Unclassified(unclassified), known),
+        unclassified=UnclassifiedRule(Unclassified(unclassified), known),
     )
     if not screened:
         judge.skip = None
     rewriter = Rewriter(judge, withholding=Withholding(judge, hold=True))
-    result = rewriter.write(PAGE_WITH_STRANGERS.encode()) + rewriter.end()
-    return result.decode(), [(f.action, f.subject) for f in judge.findings if is_stranger(f)], judge
+    result = rewriter.write(UNCLASSIFIED_PAGE.encode()) + rewriter.end()
+    return result.decode(), [(f.action, f.subject) for f in judge.findings if is_unclassified(f)], judge
 
 
 @pytest.mark.parametrize("screened", [True, False])
@@ -324,11 +324,11 @@ def test_what_nobody_has_explained_is_kept_out_where_the_policy_says_so(
     unclassified: str, granted: bool, action: str, screened: bool
 ) -> None:
     """But for what the site named, its own hosts and what the catalog knows; the inventory hears of all of it."""
-    result, found, judge = with_strangers(unclassified, granted=granted, screened=screened)
+    result, found, judge = with_unclassified(unclassified, granted=granted, screened=screened)
     script = '<script src="https://unknown.example/a.js"></script>'
     picture = '<img src="//img.partner.example/y/1.png">'
     held = '<template data-consent="targeting/unclassified">{}</template>'
-    expected = PAGE_WITH_STRANGERS.replace("<link rel=preload href=//unknown.example/b>", "")
+    expected = UNCLASSIFIED_PAGE.replace("<link rel=preload href=//unknown.example/b>", "")
     for refused in (script, picture):
         expected = expected.replace(refused, held.format(refused) if action == "held" else "")
     assert result == expected
@@ -348,22 +348,25 @@ def test_what_nobody_has_explained_stays_where_it_may(
     unclassified: str, granted: bool, screened: bool
 ) -> None:
     """To the byte, each kind of element from one host found once; only what may be held depends on the visitor."""
-    result, found, judge = with_strangers(unclassified, granted=granted, screened=screened)
-    assert result == PAGE_WITH_STRANGERS
+    result, found, judge = with_unclassified(unclassified, granted=granted, screened=screened)
+    assert result == UNCLASSIFIED_PAGE
     assert found == [
         ("allowed", "unknown.example/a.js"),
         ("allowed", "img.partner.example/x/1.png"),
         ("allowed", "unknown.example/b"),
     ]
     alone = PageEnforcement(
-        CATALOG, judge._decision, PAGE, strangers=Strangers(Unclassified(unclassified), lambda *_: False)
+        CATALOG,
+        judge._decision,
+        PAGE,
+        unclassified=UnclassifiedRule(Unclassified(unclassified), lambda *_: False),
     )
     assert not alone.refuses_url("style", "//unknown.example/a.css")
     assert alone.decided is (unclassified == "hold")
 
 
 def test_nobody_gets_what_nobody_has_explained_not_even_who_allows_everything() -> None:
-    """Pages of visitors who allow everything are read, too; where strangers may pass, they are as they were."""
+    """Pages of visitors who allow everything are read, too; where nobody minds, they are as they were."""
     page = b"<!doctype html><body><script src=//unknown.example/a.js></script></body>"
     for unclassified, stays in (("strip", False), ("hold", True)):
         policy = replace(POLICY, regime=Regime.OPT_OUT, unclassified=Unclassified(unclassified))

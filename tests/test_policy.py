@@ -530,6 +530,18 @@ def test_changes_of_rules_are_told_by_where_they_hold(tmp_path: Path) -> None:
         ("hosts = ['A.example']\nrefused = 'hold'", 2, "rule[0].hosts[0]",
          '"A.example" must be a host such as "shop.example.com" or "*.example.com", in lower case, without a port'),
         ("paths = ['/x', 'y']\nrefused = 'hold'", 2, "rule[0].paths[1]", '"y" must be a path such as "/members/"'),
+        (
+            "paths = ['/a/', '/b']\nrefused = 'hold'\n[[rule]]\npaths = ['/b', '/a/']\nrefused = 'strip'",
+            4,
+            "rule[1]",
+            "an earlier rule is about the same place, so that this one never counts",
+        ),
+        (
+            "paths = ['/%61']\nrefused = 'hold'",
+            2,
+            "rule[0].paths[0]",
+            '"/%61" is compared with what addresses mean: write the characters themselves, without %',
+        ),
         ("paths = ['/']\nrefused = 'hold'", 2, "rule[0].paths[0]", '"/" is the whole site: leave it out'),
         ("paths = ['/x']\ncache = 'uniform'", 3, "rule[0].cache",
          "this key does not belong here: move it below [enforcement]"),

@@ -22,8 +22,10 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from consent import ConfigurationError, ConsentMiddleware, Policy, load_catalog
+from consent.check import MAX_PAGE_BYTES
 from consent.testing import assert_no_trackers
 from tests.live import served
+from tests.test_codings import ENCODERS
 
 TRACKED = """<!doctype html>
 <title>Page</title>
@@ -181,11 +183,26 @@ def test_what_cannot_be_judged_is_an_error_of_its_own(tmp_path: Path) -> None:
         assert_no_trackers("<p>")
     with pytest.raises(TypeError, match="the body of Request is not there as bytes"):
         assert_no_trackers(requests.Request("GET", "/", headers={}))
-    with pytest.raises(TypeError, match="the body says that it is gzip and is not"):
+    with pytest.raises(TypeError, match="the body is not what its Content-Encoding says"):
         assert_no_trackers(Response(b"\x1f\x8bno", headers={"content-encoding": "gzip"}))
     assert_no_trackers(Response(b"\x1f\x8bno", media_type="application/gzip"))
     with pytest.raises(ConfigurationError, match="there is no such file"):
         assert_no_trackers(of_starlette(), tmp_path / "missing.toml")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "zstd", "deflate, gzip"])
+def test_a_body_is_read_in_any_coding(coding: str) -> None:
+    """Of responses that come as they are sent; a coding that cannot be undone is told, and so is a huge body."""
+    encoded = TRACKED.encode()
+    for name in coding.split(", "):
+        encoded = ENCODERS[name.encode()](encoded)
+    with pytest.raises(AssertionError, match="Hotjar"):
+        assert_no_trackers(Response(encoded, headers={"content-encoding": coding}, media_type="text/html"))
+    with pytest.raises(TypeError, match="which cannot be undone"):
+        assert_no_trackers(Response(b"", headers={"content-encoding": "compress"}))
+    huge = gzip.compress(bytes(MAX_PAGE_BYTES + 1))
+    with pytest.raises(TypeError, match="longer than"):
+        assert_no_trackers(Response(huge, headers={"content-encoding": "gzip"}))
 
 
 def test_pytest_has_the_fixture_by_itself(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ PyObject *find_tag(PyObject *module, PyObject *args);
 
 typedef struct {
     PyObject *settled;       /* set of bytes: what nobody has to be asked about again; see url_outcome */
-    PyObject *strangers;     /* list to note URLs in that are nobody's, or allowed; or NULL: they are only told */
+    PyObject *unclassified;     /* list to note URLs in that are nobody's, or allowed; or NULL: they are only told */
     const UrlRules *rules;
     const char *allowed;     /* by the numbers of vendors: whether they are; then whether what is nobody's is */
     Py_ssize_t vendors;
@@ -149,9 +149,9 @@ typedef struct {
     size_t last_length;
 } Page;
 
-enum { FAILED = -1, LOOK = 0, CLEAR = 1, STRANGER = 2 };
+enum { FAILED = -1, LOOK = 0, CLEAR = 1, UNCLASSIFIED = 2 };
 
-/* Where a URL leads: CLEAR for nowhere, home, or to what is settled; STRANGER for what nobody has to be asked about, but
+/* Where a URL leads: CLEAR for nowhere, home, or to what is settled; UNCLASSIFIED for what nobody has to be asked about, but
  * has to be noted. Settled are a host alone, for every element; with the element's name and NUL before it; and, where
  * paths matter, with NUL and the vendor's number behind it, or only NUL for what is nobody's. */
 int url_outcome(Page *page, Bytes at, Bytes end);

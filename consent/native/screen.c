@@ -140,7 +140,7 @@ static PyObject *page_screen_skip(PyObject *object, PyObject *args)
     Pass pass;
     Py_buffer view;
     Py_ssize_t position;
-    if (!PyArg_ParseTuple(args, "O!O!y#y*nni", &PySet_Type, &pass.page.settled, &PyList_Type, &pass.strangers,
+    if (!PyArg_ParseTuple(args, "O!O!y#y*nni", &PySet_Type, &pass.page.settled, &PyList_Type, &pass.unclassified,
                           &pass.page.allowed, &pass.page.vendors, &view, &position, &pass.longest, &pass.reading))
         return NULL;
     if (position < 0 || position > view.len) {
@@ -151,7 +151,7 @@ static PyObject *page_screen_skip(PyObject *object, PyObject *args)
     pass.evidence = as_evidence(self->evidence);
     pass.page.rules = as_url_rules(self->rules);
     pass.page.at_home = pass.reading & AT_HOME;
-    pass.page.strangers = NULL;
+    pass.page.unclassified = NULL;
     pass.page.may_import = 0;
     pass.drawing = 0;
     pass.page.last_length = 0;
@@ -164,7 +164,7 @@ static PyObject *page_screen_skip(PyObject *object, PyObject *args)
 
 static PyMethodDef page_screen_methods[] = {
     {"skip", page_screen_skip, METH_VARARGS,
-     "skip(settled, strangers, allowed, page, position, longest, reading): return the offset of the next place "
+     "skip(settled, unclassified, allowed, page, position, longest, reading): return the offset of the next place "
      "that needs a look, or is not complete."},
     {NULL, NULL, 0, NULL},
 };

@@ -28,7 +28,7 @@ enum { AT_HOME = 1, SCRIPTING = 2, IS_PAGE = 4, BEFORE_HEAD = 8 };
 enum { CODE_TYPE = 1, URLS_TYPE = 2 };
 
 #define MOST_ATTRIBUTES 64
-#define MOST_STRANGERS 16
+#define MOST_UNCLASSIFIED 16
 #define MOST_DRAWN 24
 #define MOST_SETTLED 4096
 
@@ -58,7 +58,7 @@ typedef struct {
     Page page;
     const PageScreen *screen;
     const Evidence *evidence;
-    PyObject *strangers; /* list */
+    PyObject *unclassified; /* list */
     Py_ssize_t longest;  /* that an element which is read as a whole may be */
     int reading;
     int drawing; /* the tag at hand is one of SVG */
@@ -66,7 +66,7 @@ typedef struct {
 
 /* What the attributes of one tag told. */
 typedef struct {
-    struct { Bytes value, end; int reader; } strangers[MOST_STRANGERS];
+    struct { Bytes value, end; int reader; } unclassified[MOST_UNCLASSIFIED];
     int count;
     uint64_t counted; /* attributes by number: of each name the first counts that is not empty */
     int needs_look; /* if the gate is open */

@@ -59,12 +59,12 @@ static int urls_outcome(Pass *pass, int reader, Bytes at, Bytes end)
 static int read_urls(Pass *pass, int reader, Bytes at, Bytes end, Told *told)
 {
     int outcome = urls_outcome(pass, reader, at, end);
-    if (outcome == LOOK || (outcome == STRANGER && told->count == MOST_STRANGERS)) {
+    if (outcome == LOOK || (outcome == UNCLASSIFIED && told->count == MOST_UNCLASSIFIED)) {
         told->needs_look = 1;
-    } else if (outcome == STRANGER) {
-        told->strangers[told->count].value = at;
-        told->strangers[told->count].reader = reader;
-        told->strangers[told->count++].end = end;
+    } else if (outcome == UNCLASSIFIED) {
+        told->unclassified[told->count].value = at;
+        told->unclassified[told->count].reader = reader;
+        told->unclassified[told->count++].end = end;
     }
     return outcome == FAILED ? FAILED : CLEAR;
 }
@@ -121,28 +121,28 @@ static int read_attribute(Pass *pass, const Tag *tag, const Attribute *attribute
         /* Without its keyword an element loads nothing else. */
         int outcome = tag && tag->gate ? urls_outcome(pass, anywhere, value, end)
                                        : read_urls(pass, anywhere, value, end, told);
-        return outcome == STRANGER ? LOOK : outcome;
+        return outcome == UNCLASSIFIED ? LOOK : outcome;
     }
     return CLEAR;
 }
 
-/* Note the strangers of a tag that is passed, or of a style sheet: from now on they are settled. */
-static int note_strangers(Pass *pass, const Told *told, Bytes sheet, Bytes sheet_end)
+/* Note the unclassified of a tag that is passed, or of a style sheet: from now on they are settled. */
+static int note_all_unclassified(Pass *pass, const Told *told, Bytes sheet, Bytes sheet_end)
 {
     if (PySet_Size(pass->page.settled) >= MOST_SETTLED)
         return LOOK;
-    pass->page.strangers = pass->strangers;
+    pass->page.unclassified = pass->unclassified;
     int outcome = sheet ? style_outcome(&pass->page, sheet, sheet_end, 0) : CLEAR;
     for (int i = 0; told && i < told->count && outcome != FAILED; i++)
-        outcome = urls_outcome(pass, told->strangers[i].reader, told->strangers[i].value, told->strangers[i].end);
-    pass->page.strangers = NULL;
+        outcome = urls_outcome(pass, told->unclassified[i].reader, told->unclassified[i].value, told->unclassified[i].end);
+    pass->page.unclassified = NULL;
     return outcome == FAILED ? FAILED : CLEAR;
 }
 
 int sheet_clears(Pass *pass, Bytes sheet, Bytes end)
 {
     int outcome = style_outcome(&pass->page, sheet, end, 0);
-    return outcome == STRANGER ? note_strangers(pass, NULL, sheet, end) : outcome;
+    return outcome == UNCLASSIFIED ? note_all_unclassified(pass, NULL, sheet, end) : outcome;
 }
 
 int tag_clears(Pass *pass, const Tag *tag, Bytes *position, Bytes end, Told *told)
@@ -164,7 +164,7 @@ int tag_clears(Pass *pass, const Tag *tag, Bytes *position, Bytes end, Told *tol
                 return CLEAR;
             if (told->needs_look)
                 return LOOK;
-            return told->count ? note_strangers(pass, told, NULL, NULL) : CLEAR;
+            return told->count ? note_all_unclassified(pass, told, NULL, NULL) : CLEAR;
         }
         last = attribute.end;
         int outcome = read_attribute(pass, tag, &attribute, told);

@@ -20,8 +20,8 @@ typedef struct {
     Bytes since;                          /* where what was read last ends; or a bracket or semicolon, where it begins */
     int own_names;                        /* whether there are any; FAILED: not known yet */
     Bytes declaration;                    /* where the one that is read begins */
-    int passes;                           /* STRANGER: strings in it may become URLs; LOOK: not known; FAILED: not yet */
-    int outcome;                          /* CLEAR, or STRANGER */
+    int passes;                           /* UNCLASSIFIED: strings in it may become URLs; LOOK: not known; FAILED: not yet */
+    int outcome;                          /* CLEAR, or UNCLASSIFIED */
 } Sheet;
 
 static int is_name_byte(unsigned char byte)
@@ -68,8 +68,8 @@ static int judge(Sheet *sheet, Bytes at, Bytes end)
     if (memchr(at, '\\', (size_t)(end - at)))
         return LOOK;
     int outcome = url_outcome(sheet->page, at, end);
-    if (outcome == STRANGER)
-        sheet->outcome = STRANGER;
+    if (outcome == UNCLASSIFIED)
+        sheet->outcome = UNCLASSIFIED;
     return outcome;
 }
 
@@ -124,7 +124,7 @@ static int passes_urls(Sheet *sheet, Bytes end)
     while (at < end && is_a(SPACE, *at))
         at++;
     int is_declared = at < end && *at == ':', is_odd = at < end && (*at == '/' || *at == '\\');
-    return sheet->passes = is_declared && is_own ? STRANGER : is_declared || is_odd ? LOOK : CLEAR;
+    return sheet->passes = is_declared && is_own ? UNCLASSIFIED : is_declared || is_odd ? LOOK : CLEAR;
 }
 
 /* Whether a string is what an attribute is compared with. */
@@ -157,10 +157,10 @@ static int read_string(Sheet *sheet, Bytes *position)
         return LOOK;
     int counts = imports(sheet, *position);
     if (!counts && leads(start, at) && !is_compared(sheet, *position)) {
-        int passes = sheet->open ? STRANGER : passes_urls(sheet, start);
+        int passes = sheet->open ? UNCLASSIFIED : passes_urls(sheet, start);
         if (passes == LOOK || passes == AGAIN)
             return passes;
-        counts = passes == STRANGER;
+        counts = passes == UNCLASSIFIED;
     }
     *position = at + 1;
     return counts ? judge(sheet, start, at) : CLEAR;
@@ -206,7 +206,7 @@ static int open_function(Sheet *sheet, Bytes *position)
         int passes = passes_urls(sheet, open);
         if (passes == LOOK)
             return LOOK;
-        loads = passes == STRANGER;
+        loads = passes == UNCLASSIFIED;
     }
     if (loads) {
         if (sheet->open == MOST_OPEN)

@@ -13,17 +13,17 @@ static int is_settled(Page *page, const unsigned char *key, size_t length)
 }
 
 /* Note a URL: what its key stands for is settled from now on. */
-static int note_stranger(Page *page, const unsigned char *key, size_t length, size_t host, Bytes rest, Bytes end)
+static int note_unclassified(Page *page, const unsigned char *key, size_t length, size_t host, Bytes rest, Bytes end)
 {
     size_t before = page->kind_length + 1;
     PyObject *name = PyBytes_FromStringAndSize((const char *)key, (Py_ssize_t)length);
     PyObject *entry = name == NULL ? NULL : Py_BuildValue(
         "(y#y#y#)", (const char *)key, (Py_ssize_t)page->kind_length, (const char *)key + before,
         (Py_ssize_t)host, (const char *)rest, (Py_ssize_t)(end - rest));
-    int failed = entry == NULL || PySet_Add(page->settled, name) < 0 || PyList_Append(page->strangers, entry) < 0;
+    int failed = entry == NULL || PySet_Add(page->settled, name) < 0 || PyList_Append(page->unclassified, entry) < 0;
     Py_XDECREF(name);
     Py_XDECREF(entry);
-    return failed ? FAILED : STRANGER;
+    return failed ? FAILED : UNCLASSIFIED;
 }
 
 static int outcome_of(Page *page, const unsigned char *host, size_t length, Bytes rest, Bytes end)
@@ -62,7 +62,7 @@ static int outcome_of(Page *page, const unsigned char *host, size_t length, Byte
         if (settled)
             return settled < 0 ? FAILED : CLEAR;
     }
-    return page->strangers ? note_stranger(page, key, whole, length, rest, end) : STRANGER;
+    return page->unclassified ? note_unclassified(page, key, whole, length, rest, end) : UNCLASSIFIED;
 }
 
 int host_outcome(Page *page, Bytes *position, Bytes end)
@@ -154,8 +154,8 @@ int srcset_outcome(Page *page, Bytes at, Bytes end)
         int outcome = url < url_end ? url_outcome(page, url, url_end) : CLEAR;
         if (outcome <= LOOK)
             return outcome;
-        if (outcome == STRANGER)
-            worst = STRANGER;
+        if (outcome == UNCLASSIFIED)
+            worst = UNCLASSIFIED;
         /* Descriptors end with a comma that is not in parentheses. */
         if (url_end == at)
             for (int inside = 0; at < end && (inside || *at != ','); at++)
