@@ -49,9 +49,21 @@ def _literal(begins: str, longest: int) -> re.Pattern[str]:
 
 
 _LITERAL = _literal(URL, 800)
+_USUAL = re.compile(r"(?:(?:http|ws)s?:)?\\?/\\?/[A-Za-z0-9.-]+(?:\\?[/?#]|:[0-9]|$)(?![^/?#]*@)", re.ASCII)
+_ANY_LITERAL = _literal("", 800)
+# Nothing but a URL with a host begins so, or what is written in escapes; most imports are relative or bare names.
+_MAY_LEAD_AWAY = re.compile(
+    rf"(?:import|from|importScripts)\s*+(?:\({GAP}|{GAP})[\"'`]\s*+(?:[hHwW\\]|/[/\\])", re.ASCII
+)
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{0*([0-9a-fA-F]{1,6})\}|([\s\S]))")
+_NAMED_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0"}
+_ABSOLUTE = re.compile(
+    r"(?:(?:https?|wss?):[/\\]*+|[/\\]{2})(?P<authority>[^/\\?#]*+)(?P<target>.*)", re.IGNORECASE
+)
 # Scripts often have pictures in such URLs, and seldom code.
 _CODE_LITERAL = _literal(r"(?i:data:[^,]{0,100}?(?:java|ecma)script)", 65_535)
 _BLANKS = "".join(map(chr, range(0x21)))
+_IGNORED_IN_URLS = str.maketrans("", "", "\t\n\r")
 _CODE_HINTS = ('"data:', "'data:", "`data:")
 NOTHING = "about:invalid"
 """Imported in place of something else, it fails as a blocked request does."""
@@ -95,6 +107,48 @@ def address(host: str, rest: str) -> tuple[str, str]:
     if not rest.startswith("/"):
         rest = "/" + rest
     return host.lower().rstrip("."), rest
+
+
+def unusual_address(literal: str) -> tuple[str, str] | None:
+    """Return host and target of a URL, by the text of a JavaScript string; ``None`` for a URL without a host.
+
+    As browsers read it (URL Standard, section 4.4): with any number of slashes of either kind, credentials, a port,
+    blanks, and percent-encoding in the host.
+    """
+
+    def character(match: re.Match[str]) -> str:
+        number = match[1] or match[2] or match[3]
+        if number is None:
+            return _NAMED_ESCAPES.get(match[4], match[4])
+        return chr(min(int(number, 16), 0x10FFFF))
+
+    url = _ESCAPE.sub(character, literal).strip(_BLANKS).translate(_IGNORED_IN_URLS)
+    match = _ABSOLUTE.match(url)
+    if match is None:
+        return None
+    host = match["authority"].rpartition("@")[2].partition(":")[0]
+    target = match["target"].partition("#")[0].replace("\\", "/")
+    host = unquote_to_bytes(host).decode("utf-8", "replace").lower().rstrip(".")
+    if not host.isascii():
+        try:
+            host = host.encode("idna").decode("ascii")
+        except UnicodeError:
+            return None
+    return host, target if target.startswith("/") else "/" + target
+
+
+def unusual_imports(code: str) -> Iterator[Import]:
+    """Yield what a script imports from URLs with a host that are not written in the usual way."""
+    if not _MAY_LEAD_AWAY.search(code):
+        return
+    text: ScriptText | None = None
+    for match in _ANY_LITERAL.finditer(code):
+        where = None if _USUAL.match(match["text"]) else unusual_address(match["text"])
+        if where is None:
+            continue
+        text = text or ScriptText(code)
+        if text.is_code(match.start()):
+            yield Import(*match.span("text"), _stand_in(match), *where)
 
 
 def parts_around(code: str, raw: bytes, places: list[int]) -> list[tuple[int, int]]:
@@ -187,6 +241,8 @@ class ImportedCode(NamedTuple):
 
 CODE_WORDS = {b"javascript": b",;", b"ecmascript": b",;"}
 """What stands in every script that :func:`imported_code` finds anything in, and what comes behind it."""
+IMPORT_WORDS = {b"import": b"\"'`(/", b"from": b"\"'/", b"importScripts": b"(/"}
+"""The same of :func:`unusual_imports`."""
 
 
 def imported_code(code: str) -> Iterator[ImportedCode]:
@@ -208,13 +264,16 @@ def imports(script: bytes, evidence: Evidence) -> tuple[str, list[Import]]:
     """
     if b"import" not in script and b"from" not in script:
         return "", []
-    _, places = evidence.find(script)
-    if not places:
+    words, places = evidence.find(script)
+    is_unusual = not words.isdisjoint(IMPORT_WORDS)
+    if not places and not is_unusual:
         return "", []
     code = script.decode("utf-8", "surrogateescape")
+    found = {what.start: what for what in unusual_imports(code)} if is_unusual else {}
+    if not places:
+        return code, [found[start] for start in sorted(found)]
     text = ScriptText(code)
     by_name = ImportsByName(code)
-    found: dict[int, Import] = {}
     for begin, end in parts_around(code, code.encode("utf-8", "replace"), places):
         for match in _LITERAL.finditer(code, begin, end):
             if text.is_code(match.start()):

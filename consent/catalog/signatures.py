@@ -21,7 +21,17 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from consent.catalog.evidence import evidence
-from consent.catalog.imports import CODE_WORDS, GAP, URL, ImportsByName, address, imported_code, parts_around
+from consent.catalog.imports import (
+    CODE_WORDS,
+    GAP,
+    IMPORT_WORDS,
+    URL,
+    ImportsByName,
+    address,
+    imported_code,
+    parts_around,
+    unusual_imports,
+)
 from consent.catalog.model import Match
 from consent.catalog.script_text import ScriptText
 
@@ -248,7 +258,7 @@ class SnippetFinder:
         for signature, match in signatures:
             self._by_word.setdefault(signature.words[0].encode(), []).append((signature, match))
         telling = {word: _joined(found) for word, found in self._by_word.items()}
-        self.evidence = evidence(hosts, CODE_WORDS | telling)
+        self.evidence = evidence(hosts, CODE_WORDS | IMPORT_WORDS | telling)
 
     def find(self, code: str, *, depth: int = 0) -> Iterator[Match]:
         """Yield a match per vendor and kind of evidence, in no particular order.
@@ -275,6 +285,11 @@ class SnippetFinder:
         if not words.isdisjoint(CODE_WORDS) and depth < _MAX_DEPTH:
             for imported in imported_code(code):
                 yield from self.find(imported.code, depth=depth + 1)
+        if not words.isdisjoint(IMPORT_WORDS):
+            for what in unusual_imports(code):
+                found = self._match_url(what.host, what.target)
+                if found is not None:
+                    yield found
         by_name = ImportsByName(code) if places else None
         for begin, end in parts_around(code, raw, places):
             piece = code[begin:end]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from consent.catalog.evidence import Evidence, PythonEvidence, evidence
-from consent.catalog.imports import imported_code, imports, parts_around
+from consent.catalog.imports import IMPORT_WORDS, imported_code, imports, parts_around
 
 HOSTS = ("tracker.example",)
-FINDERS = [evidence(HOSTS, {}), PythonEvidence((b"tracker.example",), ())]
+FINDERS = [evidence(HOSTS, IMPORT_WORDS), PythonEvidence((b"tracker.example",), tuple(IMPORT_WORDS.items()))]
 
 
 def voided(script: str, finder: Evidence) -> str:
@@ -129,3 +129,32 @@ def test_code_in_a_url_is_what_it_says() -> None:
         ('a("x")', "data:text/javascript,"),
         ("c()\n", "about:invalid"),
     ]
+
+
+UNUSUAL = [
+    "https:tracker.example/t",
+    "https:///tracker.example/t",
+    "HTTPS://tracker.example/t",
+    r"https:\\\\tracker.example/t",
+    r"https:\x2f\x2ftracker.example/t",
+    r"\u{2f}/tracker.example/t",
+    "https://u:p@tracker.example/t",
+    "//u@tracker.example:443/t",
+    " ht\\ttps://tracker.example/t",
+    "https://tr%61cker.example/t",
+]
+
+
+@pytest.mark.parametrize("finder", FINDERS)
+@pytest.mark.parametrize("url", UNUSUAL)
+def test_a_url_is_found_however_it_is_written(url: str, finder: Evidence) -> None:
+    """As browsers read it (URL Standard, section 4.4)."""
+    assert voided(f'import a from "{url}"; go()', finder) == 'import a from "data:text/javascript,"; go()'
+    assert voided(f"import(/* x */ '{url}')", finder) == "import(/* x */ 'about:invalid')"
+    for text in (
+        f'// import "{url}"',
+        f'see("{url}")',
+        'import "./https:own.js"',
+        'import("/own//tracker.example")',
+    ):
+        assert voided(text, finder) in ("", text)

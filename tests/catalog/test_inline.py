@@ -140,6 +140,8 @@ def test_other_kinds_of_identifier_are_found() -> None:
         "addEventListener('load', () => import(url)); let url = '//tracker.example/a.js'",
         "importScripts('https://tracker.example/a.js')",
         "import 'https://tracker.example/a.js'",
+        "import 'https:tracker.example/a.js'",
+        r"import(`https:\x2f\x2ftracker.example/a.js`)",
         "import 'data:text/javascript,import%20%22https://tracker.example/a.js%22'",
         "import('data:text/javascript;base64,aW1wb3J0ICIvL3RyYWNrZXIuZXhhbXBsZS9hIg==')",
         'import a, {b} from "https://tracker.example/a.js"',
