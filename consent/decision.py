@@ -115,6 +115,11 @@ class Decision:
         return self._verdict(category).reason
 
     @property
+    def allows_everything(self) -> bool:
+        """Whether nothing is refused, not even a vendor."""
+        return all(map(self.allows, OPTIONAL)) and all(self.vendors.values())
+
+    @property
     def key(self) -> str:
         """A short name of what is allowed: two decisions with the same key answer `allows` alike.
 

@@ -163,6 +163,11 @@ class PageEnforcement:
             self._settled.add(key)
         return False
 
+    def refuses_anything(self) -> bool:
+        """Tell whether the visitor refuses anything: of what asks that, the fate depends on the decision."""
+        self._decided = True
+        return not self._decision.allows_everything
+
     def _refuses_path(self, element: str, target: Target, match: Match) -> bool:
         """Tell whether ``element`` must not load what is a vendor's by its path, on whatever host."""
         if target.host != self._page.host:

@@ -18,6 +18,7 @@ from consent.enforcement import PageEnforcement
 from consent.headers import media_type_of
 from consent.html.elements import JAVASCRIPT_TYPES
 from consent.html.refusals import Refusals
+from consent.html.speculation import OWN_LINKS, stays_here
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 """How long a file may be, as it comes and decoded: longer ones pass."""
@@ -146,8 +147,14 @@ class OwnFile:
         before = json.dumps(rules)
         for key, listed in rules.items() if isinstance(rules, dict) else ():
             if isinstance(listed, list):
-                rules[key] = [rule for rule in listed if not self._refuses_rule(rule)]
+                rules[key] = [self._at_home(rule) for rule in listed if not self._refuses_rule(rule)]
         return data if json.dumps(rules) == before else json.dumps(rules).encode("ascii")
+
+    def _at_home(self, rule: Any) -> Any:
+        """Return a rule that picks links of the page so that it picks those to the site itself."""
+        if stays_here(rule) or not self._page.refuses_anything():
+            return rule
+        return {**rule, "where": {"and": [OWN_LINKS, rule["where"]]} if "where" in rule else OWN_LINKS}
 
     def _refuses_rule(self, rule: Any) -> bool:
         """Take the refused URLs from a rule's list; tell whether something else in it is refused."""

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 from consent import headers as fields
 from consent.banner import Banner
 from consent.catalog import Catalog
-from consent.categories import OPTIONAL, Category
+from consent.categories import Category
 from consent.csp import ClosedWorld
 from consent.decision import Decision
 from consent.enforcement import UnclassifiedRule
@@ -186,6 +186,4 @@ class Ruling:
         self.variant = variant
         self.editions = editions
         self.targeting = decision.allows(Category.TARGETING)
-        self.allows_everything = (
-            is_open and all(decision.allows(c) for c in OPTIONAL) and all(decision.vendors.values())
-        )
+        self.allows_everything = is_open and decision.allows_everything

@@ -82,6 +82,14 @@ def asked(body: bytes, *headers: tuple[bytes, bytes], **who: str) -> Answer:
             b'{"prefetch": [{"urls": ["/a"]}]}',
         ),
         (
+            RULES,
+            b'{"a": [{"where": {"selector_matches": ".a"}}, {"source": "document"},'
+            b' {"where": {"and": [{"href_matches": "/*"}, {"not": {"href_matches": "/out"}}]}}]}',
+            b'{"a": [{"where": {"and": [{"href_matches": "/*"}, {"selector_matches": ".a"}]}},'
+            b' {"source": "document", "where": {"href_matches": "/*"}},'
+            b' {"where": {"and": [{"href_matches": "/*"}, {"not": {"href_matches": "/out"}}]}}]}',
+        ),
+        (
             (b"content-type", b"text/css;charset=utf-16le"),
             SHEET.decode().encode("utf-16le"),
             CLEAN.decode().encode("utf-16le"),

@@ -26,6 +26,7 @@ from consent.html.elements import (
     Cut,
 )
 from consent.html.judge import Instead, Judge
+from consent.html.speculation import all_stay_here
 from consent.html.tokenizer import STYLE_REFERS, Attribute, Tag
 from consent.html.urls import PageURL, resolve, resolve_base
 
@@ -188,6 +189,9 @@ class Refusals:
             except ValueError:
                 continue
             refused |= self.url(b"script", url)
+        if not refused and not all_stay_here(content):
+            self._judge.note_undecided("speculation rules")
+            return True
         return refused
 
     def style(self, sheet: bytes) -> bytes:

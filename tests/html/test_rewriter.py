@@ -34,6 +34,8 @@ REMOVED = {
     "import map, no slash": '<script type="importmap">{"imports": {"t": "https:tracker.example"}}</script>',
     "web bundle": f'<script type="webbundle">{{"source": "{T}", "resources": ["/own.js"]}}</script>',
     "speculation rules": f'<script type="speculationrules">{{"prefetch": [{{"urls": ["{T}"]}}]}}</script>',
+    "rules for any link": '<script type="speculationrules">{"prefetch": [{"source": "document"}]}</script>',
+    "rules for links": '<script type="speculationrules">{"a": [{"where": {"selector_matches": "a"}}]}</script>',
     "script in a data URL": '<script src="data:text/javascript,track%28%29"></script>',
     "script in a base64 data URL": '<script src="data:text/javascript;base64,dHJhY2soKQ=="></script>',
     "img": f'<img src="{T}" alt="">',
@@ -557,3 +559,20 @@ def test_a_piece_of_a_page_has_no_head_to_insert_into() -> None:
     ):
         rewriter = Rewriter(Judging(), at_head_start=lambda: b"[+]", fragment=True)
         assert rewriter.write(page) + rewriter.end() == expected
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        '{"href_matches": "/*"}',
+        '{"href_matches": ["/a/*", "?b", {"pathname": "/c"}]}',
+        '{"and": [{"href_matches": "/*"}, {"not": {"selector_matches": ".no"}}]}',
+        '{"or": [{"href_matches": "/a"}, {"and": [{"href_matches": "/b"}]}]}',
+    ],
+)
+def test_rules_for_links_to_the_site_itself_stay(where: str) -> None:
+    """Most sites have some. Where a link elsewhere would do, the rules go, since nobody clicks what they load."""
+    page = '<script type="speculationrules">{"prefetch": [{"source": "document", "where": %s}]}</script>'
+    check(page % where)
+    for wider in (f'{{"or": [{where}, {{"selector_matches": "a"}}]}}', f'{{"not": {where}}}'):
+        check(page % wider, "")
