@@ -31,6 +31,7 @@ _TYPES = {
 }
 _TEMPLATE_SUFFIXES = (".jinja", ".jinja2", ".j2")
 _NOT_SITES = frozenset(("node_modules", "__pycache__"))
+_MAX_DEPTH = 64
 _MAX_FILES = 20_000
 
 
@@ -71,6 +72,10 @@ def files_in(folder: Path) -> Iterator[Path]:
 
     count = 0
     for place, folders, names in os.walk(folder, onerror=unreadable):
+        if len(Path(place).parts) - len(folder.parts) > _MAX_DEPTH:
+            raise CheckError(
+                f"{folder} is nested deeper than {_MAX_DEPTH} folders: name the folders of templates"
+            )
         folders[:] = sorted(name for name in folders if name not in _NOT_SITES and not name.startswith("."))
         for name in sorted(names):
             path = Path(place, name)
@@ -97,6 +102,8 @@ def check_file(path: Path, *, catalog: Catalog, policy: Policy, url: PageURL = N
     Raises:
         CheckError: it cannot be read.
     """
+    if path.exists() and not path.is_file():
+        raise CheckError(f"{path} is no file")
     try:
         with path.open("rb") as opened:
             data = opened.read(MAX_PAGE_BYTES + 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,8 @@ def test_style_sheets_scripts_and_drawings_are_read_by_their_own_rules(site: Pat
         ("./missing.html", "missing.html cannot be read: No such file or directory"),
         ("empty", "empty has no page, template, style sheet or script"),
         ("large.html", "large.html is larger than 16 MiB"),
+        ("deep", "deep is nested deeper than 64 folders"),
+        ("pipe.html", "pipe.html is no file"),
         ("bad.svg", "bad.svg cannot be read: a tag of the page is "),
         ("many.html", "many.html cannot be read: there are more than 1000 trackers"),
     ],
@@ -149,6 +152,8 @@ def test_style_sheets_scripts_and_drawings_are_read_by_their_own_rules(site: Pat
 def test_what_cannot_be_read_is_neither_clean_nor_not(site: Path, target: str, message: str) -> None:
     """Exit code 2, and why."""
     (site / "empty").mkdir()
+    (site / "deep" / "/".join("d" * 66)).mkdir(parents=True)
+    os.mkfifo(site / "pipe.html")
     with (site / "large.html").open("wb") as large:
         large.truncate((16 << 20) + 1)
     (site / "bad.svg").write_text(f"<!DOCTYPE svg [{'<!-- -->' * 4096}", encoding="utf-8")

@@ -132,6 +132,9 @@ class _Crawl:
             if body is None:
                 raise ScanError("robots.txt cannot be read: send it as text/plain")
             self._robots = Robots(body[:MAX_ROBOTS_BYTES].decode("utf-8", "replace"))
+        elif not response.ok:
+            # In place of an error without a body the browser shows a page of its own, which is still on its way.
+            await visiting.open_window()
 
     async def _first_pages(self, visiting: _Visiting) -> None:
         self._check_allowed(self._start)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from playwright.sync_api import sync_playwright
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from consent import ConsentMiddleware, load_catalog, load_policy
@@ -89,6 +89,23 @@ def test_the_demo_holds_what_it_declares_and_a_tracker_that_nobody_declared_is_t
     assert "consent" not in cookies
     assert [[page["status"] for page in phase["pages"]] for phase in told["phases"]] == [[200] * 4] * 3
     assert "1 tracker acts without consent" in html.read_text()
+
+
+def test_a_site_may_have_no_robots_txt(chromium: str) -> None:
+    """An answer without a body, which the browser shows a page of its own for, is in nobody's way."""
+
+    async def page(request: Request) -> Response:
+        return HTMLResponse("<p>Hello")
+
+    async def missing(request: Request) -> Response:
+        return HTMLResponse("", 404)
+
+    with on_loopback(Starlette(routes=[Route("/", page), Route("/robots.txt", missing)])) as (
+        address,
+        options,
+    ):
+        result = CliRunner().invoke(main, ["scan", address, "--chromium", chromium, *QUICK, *options])
+    assert (result.exit_code, "1 page: before a choice" in result.output) == (0, True), result.output
 
 
 def test_a_robots_txt_that_cannot_be_read_allows_nothing(chromium: str) -> None:
