@@ -152,8 +152,10 @@ class Refusals:
         if element in (b"link", b"style"):
             return self._refuses_sheet(content)
         if kind.endswith(("html", "xml")):
-            if any("utf-16" in parameter or "2022" in parameter for parameter in parameters):
-                # In these a tag is not written in its letters, and nobody needs them for a page in a URL.
+            if b"<?xml-stylesheet" in content or any(
+                "utf-16" in parameter or "2022" in parameter for parameter in parameters
+            ):
+                # In these a tag is not written in its letters; and nobody needs any of it for a page in a URL.
                 self._judge.note_undecided("page within a page")
                 return True
             return self._nested(content, _InnerJudge(self._judge)) != content

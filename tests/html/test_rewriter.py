@@ -71,6 +71,7 @@ REMOVED = {
     "markup that a javascript: URL returns": f"<iframe src=\"javascript:'<img src={T}>'\"></iframe>",
     "javascript: in an iframe": '<iframe src=" java\tscript:track()"></iframe>',
     "document in a data URL": f"<iframe src=\"data:text/html,<img src='{T}'>\"></iframe>",
+    "instruction in a data URL": f"<iframe src=\"data:text/xml,<?xml-stylesheet href='{T}'?><r/>\"></iframe>",
     "encoded document": "<iframe src='data:text/html;base64,PHNjcmlwdD50cmFjaygpPC9zY3JpcHQ+'></iframe>",
     "SVG script": f'<script href="{T}"/>',
 }
