@@ -14,15 +14,19 @@ from consent.speedups import compiled
 _RUN = re.compile(rb"[A-Za-z0-9_$]++")
 _LONGEST_HOST = 253  # RFC 1035, section 2.3.4; nothing longer can be looked up in the DNS
 _QUOTED_URL = re.compile(rb"[\"'`](?:(?:http|ws)s?:)?\\?/\\?/")
-# A quoted URL where scripts name what they load at once, or give a name to what they import by it. Seen from the
+# A quoted URL where scripts name what they load at once, or give a name to what they load by it. Seen from the
 # URL, so that it is wrong towards yes.
 _LOADED = re.compile(
     rb"(?:src\s*+=|(?:fetch|sendBeacon|importScripts|import|EventSource|WebSocket|getScript)\s*+\("
-    rb"|(?:src|script|GET|POST|get|post)[\"']\s*+,|import|from|(?P<names>[A-Za-z0-9_$]\s*+=))"
+    rb"|(?:(?:src|script|GET|POST|get|post)[\"']|document|window)\s*+,|\}\s*+\)?\s*+\(|import|from"
+    rb"|(?P<names>[A-Za-z0-9_$]\s*+=))"
     rb"\s*+(?:/\*[^*/]{0,200}\*/\s*+){0,2}"
     rb"\\?[\"'`](?:(?:http|ws)s?:)?\\?/\\?/(?=(?P<host>[A-Za-z0-9.-]{1,253}))"
 )
-_IMPORTS_NAMED = re.compile(rb"import\s*+\(\s*+(?:/\*[^*/]{0,200}\*/\s*+){0,2}[A-Za-z0-9_$]")
+_LOADS_NAMED = re.compile(
+    rb"(?:src\s*+=|(?:fetch|sendBeacon|importScripts|import|EventSource|WebSocket|getScript)\s*+\()"
+    rb"\s*+(?:/\*[^*/]{0,200}\*/\s*+){0,2}[A-Za-z0-9_$]"
+)
 
 
 class Evidence(Protocol):
@@ -35,7 +39,7 @@ class Evidence(Protocol):
         """Return those of the words that stand in ``script`` with what may follow them, and where it loads URLs.
 
         A word stands by itself, with no letter, digit, ``_`` or ``$`` around it. The places are those where a
-        known host begins, in a URL where scripts name what they load; where they import anything by a name, those
+        known host begins, in a URL where scripts name what they load; where they load anything by a name, those
         where they give a URL a name, too.
         """
 
@@ -60,7 +64,7 @@ class PythonEvidence:
         places = []
         if _QUOTED_URL.search(script):
             loaded = [m for m in _LOADED.finditer(script) if self.knows(m["host"].lower().rstrip(b"."))]
-            if any(match["names"] for match in loaded) and not _IMPORTS_NAMED.search(script):
+            if any(match["names"] for match in loaded) and not _LOADS_NAMED.search(script):
                 loaded = [match for match in loaded if not match["names"]]
             places = [match.end() for match in loaded]
         there = self._words.keys() & set(_RUN.findall(script))

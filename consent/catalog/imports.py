@@ -28,8 +28,15 @@ _LONGEST_CALL = 1100
 _LONG_BLANKS = re.compile(r"\s{48,}+", re.ASCII)
 _MOST_BLANKS = 4096
 
-_IMPORTED_NAME = re.compile(rf"import\s*+\({GAP}(?P<name>[A-Za-z_$][\w$]{{0,63}}+)(?=\s*+[,)])", re.ASCII)
-_GOES_ON = re.compile(r"[\w$.]", re.ASCII)
+_NAME = r"(?P<name>[A-Za-z_$][\w$]{0,63}+)"
+_IMPORTED_NAME = re.compile(rf"(?<![\w$.])import\s*+\({GAP}{_NAME}(?=\s*+[,)])", re.ASCII)
+LOADED_NAME = re.compile(
+    r"(?:(?<![\w$.])import\s*+\(|(?<=\.)src\s*+="
+    r"|(?<![\w$])(?:fetch|sendBeacon|importScripts|EventSource|WebSocket|getScript)\s*+\()"
+    rf"{GAP}{_NAME}(?=\s*+(?:[,;)}}+]|\Z)|[ \t]*+[\r\n])",
+    re.ASCII,
+)
+"""How scripts load what they have given a name."""
 _NAMED = re.compile(
     rf"""(?:(?<![\w$.])(?:const|let|var)\s++|,\s*+)(?P<name>[A-Za-z_$][\w$]{{0,63}}+)\s*+={GAP}["'`]{URL}""",
     re.ASCII,
@@ -100,7 +107,8 @@ class Import(NamedTuple):
 
 def address(host: str, rest: str) -> tuple[str, str]:
     """Return host and target of a URL as written in a script, where ``/`` may be escaped."""
-    rest = rest.replace("\\/", "/").split("#", 1)[0]
+    # A backslash at the end is that of the quotation mark behind it.
+    rest = rest.replace("\\/", "/").split("#", 1)[0].rstrip("\\")
     if rest.startswith(":"):
         port_end = rest.find("/")
         rest = rest[port_end:] if port_end > 0 else ""
@@ -183,35 +191,38 @@ def _call_begin(code: str, place: int) -> int:
     return begin if blanks == found else 0
 
 
-class ImportsByName:
-    """What one script imports by a name: ``const url = "https://…"; import(url)``."""
+class LoadedByName:
+    """What one script loads by a name: ``const url = "https://…"; import(url)``.
 
-    def __init__(self, code: str) -> None:
+    Args:
+        loads: how a ``name`` is loaded.
+    """
+
+    def __init__(self, code: str, loads: re.Pattern[str]) -> None:
         self._code = code
-        self._sites: dict[str, list[tuple[int, int]]] = {}
+        self._loads = loads
+        self._sites: dict[str, list[tuple[int, int]]] | None = None
         self._constant: dict[str, bool] = {}
-        for match in _IMPORTED_NAME.finditer(code):
-            # Not a look-behind: what begins with literal text is searched for several times faster.
-            if match.start() and _GOES_ON.match(code, match.start() - 1):
-                continue
-            if match["name"] in self._sites or len(self._sites) < _MOST_NAMES:
-                self._sites.setdefault(match["name"], []).append(match.span("name"))
 
     def find(self, begin: int, end: int) -> Iterator[tuple[re.Match[str], list[tuple[int, int]]]]:
-        """Yield each declaration between the two places, with where its name is imported.
+        """Yield each declaration between the two places, with where its name is loaded.
 
         The match has the groups ``host`` and ``target``. Whether it is code, nobody has looked.
         """
-        if not self._sites:
-            return
         for match in _NAMED.finditer(self._code, begin, end):
-            name = match["name"]
-            if name in self._sites and self._is_constant(name):
-                yield match, self._sites[name]
+            if self._sites is None:
+                self._sites = {}
+                for site in self._loads.finditer(self._code):
+                    self._sites.setdefault(site["name"], []).append(site.span("name"))
+            sites = self._sites.get(match["name"])
+            if sites and self._is_constant(match["name"]):
+                yield match, sites
 
     def _is_constant(self, name: str) -> bool:
         """Tell whether a name gets a value once, and is not that of a parameter, too."""
         if name not in self._constant:
+            if len(self._constant) == _MOST_NAMES:  # each is looked for in all of the script
+                return False
             escaped = re.escape(name)
             gets = re.compile(
                 rf"(?<![\w$.]){escaped}\s*+(?:[-+*/%&|^?]{{0,3}}=(?![=>])|\+\+|--)", re.ASCII
@@ -273,7 +284,7 @@ def imports(script: bytes, evidence: Evidence) -> tuple[str, list[Import]]:
     if not places:
         return code, [found[start] for start in sorted(found)]
     text = ScriptText(code)
-    by_name = ImportsByName(code)
+    by_name = LoadedByName(code, _IMPORTED_NAME)
     for begin, end in parts_around(code, code.encode("utf-8", "replace"), places):
         for match in _LITERAL.finditer(code, begin, end):
             if text.is_code(match.start()):

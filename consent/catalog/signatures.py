@@ -9,8 +9,8 @@ it slow, and so that one pass over the script's words tells which signatures can
   ``{1,40}``, and all bounds of a signature multiplied stay at or below 4,096;
 * no look-behind, back-references, flags, capturing groups, or repeated groups (``(?:…)?`` is allowed).
 
-Besides the signatures, `SnippetFinder` sees code that loads a known URL straight away, ``s.src = "https://…"``, and
-what it imports by a name.
+Besides the signatures, `SnippetFinder` sees code that loads a known URL straight away, ``s.src = "https://…"``, by a
+name, or joined to a protocol (`consent.catalog.loaders`).
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
+from consent.catalog import loaders
 from consent.catalog.evidence import evidence
 from consent.catalog.imports import (
     CODE_WORDS,
-    GAP,
     IMPORT_WORDS,
-    URL,
-    ImportsByName,
+    LOADED_NAME,
+    LoadedByName,
     address,
     imported_code,
     parts_around,
@@ -84,12 +84,13 @@ class Signature:
 
 
 def _begins_in_code(code: str, start: int, read: Callable[[str], ScriptText]) -> bool:
-    """Whether a word begins at ``start``, and is code.
+    """Whether a word, or what is none, begins at ``start``, and is code.
 
     The character before is looked at here rather than by a look-behind: a pattern that begins with literal
     text is searched for several times faster.
     """
-    return not (start and _WORD_CHARACTER.match(code, start - 1)) and read(code).is_code(start)
+    within = start and _WORD_CHARACTER.match(code, start - 1) and _WORD_CHARACTER.match(code, start)
+    return not within and read(code).is_code(start)
 
 
 @lru_cache(maxsize=1024)  # read from a file, then compiled into a catalog: once is enough
@@ -210,29 +211,6 @@ def _is_no_word_character(kind: str | None, piece: str) -> bool:
     )
 
 
-_URL = rf"""{GAP}\\?["'`]{URL}"""
-_LOADING = {
-    # By the word it begins with: how scripts load a URL straight away.
-    word: re.compile(word + rest + _URL, re.ASCII)
-    for word, rest in {
-        "src": r"\s*+=",
-        "setAttribute": r"""\s*+\(\s*+["']src["']\s*+,""",
-        "fetch": r"\s*+\(",
-        "sendBeacon": r"\s*+\(",
-        "importScripts": r"\s*+\(",
-        "import": r"\s*+\(?",
-        "from": r"",  # import … from "…"
-        "EventSource": r"\s*+\(",
-        "WebSocket": r"\s*+\(",
-        "getScript": r"\s*+\(",
-        "open": r"""\s*+\(\s*+["'](?:GET|POST|get|post)["']\s*+,""",
-        "document": r"""\s*+,\s*+["']script["']\s*+,""",
-        "write": r"""\s*+\(\s*+["'`]\s*+<(?:script|img|iframe)\s[^>]{0,200}?\bsrc\s*+=""",
-        "writeln": r"""\s*+\(\s*+["'`]\s*+<(?:script|img|iframe)\s[^>]{0,200}?\bsrc\s*+=""",
-    }.items()
-}
-
-
 _MAX_DEPTH = 8
 
 
@@ -258,7 +236,7 @@ class SnippetFinder:
         for signature, match in signatures:
             self._by_word.setdefault(signature.words[0].encode(), []).append((signature, match))
         telling = {word: _joined(found) for word, found in self._by_word.items()}
-        self.evidence = evidence(hosts, CODE_WORDS | IMPORT_WORDS | telling)
+        self.evidence = evidence(hosts, CODE_WORDS | IMPORT_WORDS | loaders.JOINED_WORDS | telling)
 
     def find(self, code: str, *, depth: int = 0) -> Iterator[Match]:
         """Yield a match per vendor and kind of evidence, in no particular order.
@@ -290,10 +268,15 @@ class SnippetFinder:
                 found = self._match_url(what.host, what.target)
                 if found is not None:
                     yield found
-        by_name = ImportsByName(code) if places else None
+        if not words.isdisjoint(loaders.JOINED_WORDS):
+            for joined in loaders.joined(code):
+                found = self._match_url(*address(joined.host, joined.target))
+                if found is not None and _begins_in_code(code, joined.start, read):
+                    yield found
+        by_name = LoadedByName(code, LOADED_NAME) if places else None
         for begin, end in parts_around(code, raw, places):
             piece = code[begin:end]
-            for loader, pattern in _LOADING.items():
+            for loader, pattern in loaders.LITERAL.items():
                 if loader not in piece:
                     continue
                 for loading in pattern.finditer(code, begin, end):

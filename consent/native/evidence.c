@@ -246,15 +246,20 @@ static Bytes before_gap(Bytes start, Bytes at)
     return at;
 }
 
-/* Whether the script imports by a name: import(url). */
-static int imports_named(Bytes text, Bytes end)
+/* What loads the URL that it is called with. */
+static const char *const loading_calls[] = {"fetch", "sendBeacon", "importScripts", "import", "EventSource",
+                                            "WebSocket", "getScript", NULL};
+static const char *const loading_assigned[] = {"src", NULL};
+
+/* Whether the script loads by a name: import(url), s.src = url. */
+static int loads_named(Bytes text, Bytes end)
 {
-    static const char *const words[] = {"import", NULL};
-    for (Bytes at = text; end - at > 1 && (at = memchr(at, '(', (size_t)(end - at))) != NULL;) {
-        Bytes open = at++;
-        if (!ends_with_one(text, before_blanks(text, open), words))
+    for (Bytes at = text; end - at > 1; at++) {
+        if (*at != '(' && *at != '=')
             continue;
-        Bytes name = at;
+        if (!ends_with_one(text, before_blanks(text, at), *at == '(' ? loading_calls : loading_assigned))
+            continue;
+        Bytes name = at + 1;
         for (int count = 0;; count++) {
             while (name < end && (is_a(SPACE, *name) || *name == '\v'))
                 name++;
@@ -278,9 +283,7 @@ enum { NOT_LOADED, LOADED, NAMED };
 /* Whether the string whose quotation mark is at "quote" is where scripts name what they load, or is given a name. */
 static int is_loaded(Bytes text, Bytes quote)
 {
-    static const char *const assigned[] = {"src", NULL};
-    static const char *const called[] = {"fetch", "sendBeacon", "importScripts", "import", "EventSource",
-                                         "WebSocket", "getScript", NULL};
+    static const char *const arguments[] = {"document", "window", NULL};
     static const char *const before[] = {"src", "script", "GET", "POST", "get", "post", NULL};
     static const char *const bare[] = {"import", "from", NULL};
     Bytes at = quote;
@@ -292,12 +295,19 @@ static int is_loaded(Bytes text, Bytes quote)
     switch (at[-1]) {
     case '=':
         at = before_blanks(text, at - 1);
-        return ends_with_one(text, at, assigned) ? LOADED : at > text && is_a(WORD, at[-1]) ? NAMED : NOT_LOADED;
+        return ends_with_one(text, at, loading_assigned) ? LOADED : at > text && is_a(WORD, at[-1]) ? NAMED : NOT_LOADED;
     case '(':
-        return ends_with_one(text, before_blanks(text, at - 1), called) != 0;
+        at = before_blanks(text, at - 1);
+        if (ends_with_one(text, at, loading_calls))
+            return LOADED;
+        if (at > text && at[-1] == ')') /* a function that is called where it stands: (function () {…})("https://…") */
+            at = before_blanks(text, at - 1);
+        return at > text && at[-1] == '}';
     case ',':
         at = before_blanks(text, at - 1);
-        return at > text && (at[-1] == '"' || at[-1] == '\'') && ends_with_one(text, at - 1, before);
+        if (at > text && (at[-1] == '"' || at[-1] == '\''))
+            return ends_with_one(text, at - 1, before) != 0;
+        return ends_with_one(text, at, arguments) != 0;
     }
     return ends_with_one(text, at, bare) != 0;
 }
@@ -330,7 +340,7 @@ static int loads_known(const Evidence *self, Bytes text, Bytes slash, Bytes host
 }
 
 /* Go to the host of the next URL that is known and loaded, from *at on; NULL: there is none.
- * In *by_name is whether the script imports by a name; -1: nobody has looked yet. */
+ * In *by_name is whether the script loads by a name; -1: nobody has looked yet. */
 static Bytes next_loaded(const Evidence *self, Bytes text, Bytes *position, Bytes end, int *by_name)
 {
     Bytes at = *position;
@@ -338,7 +348,7 @@ static Bytes next_loaded(const Evidence *self, Bytes text, Bytes *position, Byte
         Bytes slash = at++, host = slash[1] == '/' ? slash + 2 : slash[1] == '\\' && slash[2] == '/' ? slash + 3 : NULL;
         int loaded = host != NULL ? loads_known(self, text, slash, host, end) : NOT_LOADED;
         if (loaded == NAMED && *by_name < 0)
-            *by_name = imports_named(text, end);
+            *by_name = loads_named(text, end);
         if (loaded == LOADED || (loaded == NAMED && *by_name)) {
             *position = host;
             return host;

@@ -264,6 +264,12 @@ HOSTILE = {
     "imports": "const url = 'https://www.google-analytics.com/'; import(url); ",
     "names": 'import(u , v="//www.google-analytics.com',
     "open comments": "import/*/*'//www.google-analytics.com/*",
+    "names of sources": "var url = '//www.google-analytics.com/'; s.src = url; ",
+    "many names": ",url='//www.google-analytics.com/';s.src=url,",
+    "joined": "s.src=('https:'==location.protocol?'https://a':'http://b')+'.",
+    "half joined": "src=((((('https:'==location.protocol))))?'https://",
+    "joined by name": "s.src = protocol+'//x';s.src=p+'x'",
+    "attributes": "Object.assign(document.createElement('script'),{a:1,src:",
     "pushes": "_paq.push([ _hsq.push([ dataLayer.push({ ",
 }
 
