@@ -17,6 +17,12 @@ from consent.errors import ConfigurationError
 Place = tuple[str | int, ...]
 """Where a value stands: ``("cookie", 0, "name")`` is the name in the first ``[[cookie]]`` table."""
 
+MAX_KEY_NAMES = 20
+"""Names in one dotted key; the parser takes time with their square."""
+_NAME = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.){0,200}+"|'[^'\n]{0,200}+')"""
+# Also in a text or a comment, where nobody writes so many words with nothing but dots between them.
+_LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-]){_NAME}(?:[ \t]*+\.[ \t]*+{_NAME}){{{MAX_KEY_NAMES}}}")
+
 
 class TomlFile:
     """A TOML file in UTF-8: its data, and where each key of it stands.
@@ -127,6 +133,12 @@ def _read(source: str, max_bytes: int) -> str:
 
 
 def _parse(source: str, text: str) -> dict[str, Any]:
+    if long_key := _LONG_KEY.search(text):
+        raise ConfigurationError(
+            f"a dotted key of more than {MAX_KEY_NAMES} names: no key here has so many, so shorten it",
+            source=source,
+            line=text.count("\n", 0, long_key.start()) + 1,
+        )
     try:
         return tomllib.loads(text)
     except RecursionError:

@@ -16,6 +16,7 @@ from consent.errors import ConfigurationError
 from consent.policy import CacheMode, CspMode, OwnCookie, Policy, Refused, Regime, Rule, own_cookie_vendors
 from consent.policy_diff import policy_changes
 from consent.policy_file import MAX_POLICY_BYTES, load_policy, locate_in_policy
+from consent.toml_file import MAX_KEY_NAMES
 
 
 def vendor(vendor_id: str, category: Category = Category.PERFORMANCE, **more: Any) -> Vendor:
@@ -644,6 +645,30 @@ def test_a_syntax_error_is_told_with_its_line(tmp_path: Path, text: str, line: i
     error = fails(tmp_path, text)
     assert error.line == line
     assert str(error).startswith(f"{error.source}:{line}: {message}")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        ".".join(["a"] * 400_000) + " = 1",
+        "[" + " . ".join(['"a\\""'] * 100_000) + "]",
+        "site = {" + ".".join(["'a'"] * 200_000) + " = 1}",
+    ],
+    ids=["bare", "header", "inline"],
+)
+def test_a_key_of_very_many_names_is_refused_before_it_is_parsed(tmp_path: Path, key: str) -> None:
+    """The parser would take minutes for it; this takes no measurable time."""
+    error = fails(tmp_path, f'jurisdiction = "EU"\n{key}\n')
+    assert told(error) == (
+        2,
+        None,
+        "a dotted key of more than 20 names: no key here has so many, so shorten it",
+    )
+
+
+def test_a_key_of_as_many_names_as_are_allowed_is_told_like_any_other(tmp_path: Path) -> None:
+    key = ".".join(["a"] * MAX_KEY_NAMES)
+    assert fails(tmp_path, f"{key} = 1\n").message.startswith("unknown key: ")
 
 
 @pytest.mark.parametrize("text", ["declare = " + "[" * 5000 + "]" * 5000, "[choice]\ndays = " + "9" * 5000])

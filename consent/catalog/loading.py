@@ -174,10 +174,12 @@ class _Table:
             raise self.error(key, f'must be a list of texts: {key} = ["…", "…"]')
         if required and not value:
             raise self.error(key, "must name at least one")
+        seen: set[str] = set()
         for position, item in enumerate(value):
             self.check_text(f"{key}[{position}]", item, limit)
-            if item in value[:position]:
+            if item in seen:
                 raise self.error(f"{key}[{position}]", f"{item!r} is there twice: remove one")
+            seen.add(item)
         return tuple(value)
 
     def one_of(self, key: str, known: Sequence[str], *, default: str | None = None) -> str:
@@ -258,9 +260,11 @@ def _is_web_address(text: str) -> bool:
 
 
 def _refuse_repeats(table: _Table, key: str, names: Sequence[tuple[str, str]]) -> None:
+    seen: set[tuple[str, str]] = set()
     for position, name in enumerate(names):
-        if name in names[:position]:
+        if name in seen:
             raise table.error(f"{key}[{position}]", f"{name[0]!r} is there twice: remove one")
+        seen.add(name)
 
 
 def _cookie(table: _Table) -> Cookie:

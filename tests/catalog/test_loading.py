@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -259,6 +260,21 @@ def test_a_host_has_one_owner_among_files(tmp_path: Path) -> None:
         f"{tmp_path / 'b.toml'} [vendor.second.hosts]: 'tracker.example' already belongs to the vendor "
         "'example': remove it from one of the two, or give the vendor the id 'example' to replace that one"
     )
+
+
+def test_a_vendor_with_very_many_hosts_takes_time_in_proportion() -> None:
+    """Looking for repeats does not compare each with all before it."""
+
+    def seconds(count: int) -> float:
+        data = {"vendor": [table(hosts=[f"h{number}.example" for number in range(count)])]}
+        times = []
+        for _ in range(3):
+            begun = time.process_time()
+            parse_vendors(data, "test")
+            times.append(time.process_time() - begun)
+        return min(times)
+
+    assert seconds(16_000) < 8 * seconds(4_000)
 
 
 @pytest.mark.parametrize(
