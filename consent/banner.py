@@ -175,7 +175,8 @@ class Banner:
         self.error_page("error_not_found")
         self.explanation(silence, ())
         wordings = [sorted(texts.entries.items()) for texts in self.languages.offered.values()]
-        seen = (hashes, list(self.languages.offered), policy.language_paths.items(), wordings)
+        said = [wording.digest for wording in self.languages.wordings.values()]
+        seen = (hashes, list(self.languages.offered), policy.language_paths.items(), wordings, said)
         self.version = sha256(repr(seen).encode()).hexdigest()
         """Names the wording in all languages: pages with another one have another version of it."""
 
@@ -288,7 +289,8 @@ class Banner:
         return Markup(self._declaration.render(declared=self._services(seen), nonce=nonce))  # noqa: S704
 
     def _services(self, seen: Iterable[Vendor]) -> tuple[CategoryServices, ...]:
-        return services(self._policy, self.texts, self._choice_cookies, seen)
+        wording = self.languages.wordings[self.language]
+        return services(self._policy, self.texts, wording, self._choice_cookies, seen)
 
     def error_page(self, message: str) -> bytes:
         """Return a small page that says what went wrong; ``message`` is the key of a text."""
@@ -440,7 +442,6 @@ class Banner:
     def _globals(self) -> dict[str, object]:
         """What every template may use, whatever the visitor."""
         texts, policy, offered = self.texts, self._policy, self.languages.offered
-        in_english = texts.language.split("-")[0] == "en"
         return {
             "t": texts,
             "languages": list(offered.values()) if len(offered) > 1 else [],
@@ -453,9 +454,7 @@ class Banner:
             "explanation_stylesheet_url": self._static_url("explanation.css"),
             "declaration_url": f"{self.prefix}/cookies?language={texts.language}",
             "in_force_since": self._in_force_since,
-            "categories": services(policy, texts, self._choice_cookies),
-            # The catalog is written in English: WCAG 3.1.2, language of parts.
-            "catalog_lang": "" if in_english else Markup(' lang="en" dir="ltr"'),
+            "categories": self._services(()),
             "duration": texts.fill("duration", days=policy.choice_days, cookie=self._cookie_name),
         }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from consent.errors import ConfigurationError
 from consent.policy import CacheMode, Policy
+from consent.sentences import Wording, load_sentences
 from consent.texts import SOURCE_LANGUAGE, Texts, fallbacks, languages, load_texts
 
 MAX_ACCEPTED_BYTES = 1000
@@ -58,6 +59,10 @@ class Languages:
         for tag, texts in policy.texts.items():
             if not isinstance(texts, str):
                 self._override(tag, texts, folder, f"texts.{tag}")
+        self._wordings = {
+            tag: Wording(texts, load_sentences(tag, folder=folder), self._texts[self.default])
+            for tag, texts in self._texts.items()
+        }
         # Where a page is given to more than one visitor, it cannot be in the language of one of them.
         settled = policy.language or policy.cache is not CacheMode.PER_VISITOR or len(self._texts) == 1
         self._settled = self.default if settled else None
@@ -67,6 +72,11 @@ class Languages:
     def offered(self) -> Mapping[str, Texts]:
         """The texts of each language by its tag, the default first."""
         return self._texts
+
+    @property
+    def wordings(self) -> Mapping[str, Wording]:
+        """How what is said of vendors and cookies reads in each language, by its tag."""
+        return self._wordings
 
     @property
     def depend_on_path(self) -> bool:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from markupsafe import Markup, escape
+
 from consent.catalog import Cookie, StorageKey, Vendor
 from consent.categories import OPTIONAL, Category
 from consent.policy import Policy
+from consent.sentences import Wording
 from consent.texts import Texts
 
 _STORAGE = {"local": "localStorage", "session": "sessionStorage", "indexeddb": "IndexedDB"}
@@ -19,7 +22,8 @@ class Kept:
     """One cookie, or one key in the browser's storage."""
 
     name: str
-    purpose: str
+    purpose: Markup
+    """Marked as what it is where it is not in the page's language; a vendor's ``about`` likewise."""
     kept: str
     """How long, as a whole: ``Kept: 2 years``."""
     party: str
@@ -37,7 +41,7 @@ class Service:
     name: str
     company: str
     """With its country."""
-    about: str
+    about: Markup
     kept: tuple[Kept, ...]
     privacy_url: str
     opt_out_url: str
@@ -68,13 +72,18 @@ class CategoryServices:
 
 
 def services(
-    policy: Policy, texts: Texts, choice_cookies: Mapping[str, bool], seen: Iterable[Vendor] = ()
+    policy: Policy,
+    texts: Texts,
+    wording: Wording,
+    choice_cookies: Mapping[str, bool],
+    seen: Iterable[Vendor] = (),
 ) -> tuple[CategoryServices, ...]:
     """Return every category with what the site uses in it.
 
     Args:
         policy: The site's rules.
         texts: The visitor's language.
+        wording: How what is said of vendors and cookies reads in it.
         choice_cookies: The names of the cookies that keep a choice, and whether each is ``HttpOnly``.
         seen: Vendors that were seen in the site's pages; those that the policy declares are passed over.
     """
@@ -85,7 +94,9 @@ def services(
     found = []
     for category in Category:
         key = category.value.replace("-", "_")
-        own = [_cookie(cookie, texts) for cookie in policy.own_cookies if cookie.category is category]
+        own = [
+            _cookie(cookie, texts, wording) for cookie in policy.own_cookies if cookie.category is category
+        ]
         if category is Category.STRICTLY_NECESSARY:
             own[:0] = _keeping_the_choice(policy, texts, choice_cookies)
         found.append(
@@ -94,8 +105,8 @@ def services(
                 title=texts[key],
                 about=texts[f"{key}_about"],
                 own_cookies=tuple(own),
-                vendors=tuple(_service(v, texts) for v in policy.vendors if v.category is category),
-                seen=tuple(_service(v, texts) for v in undeclared if v.category is category),
+                vendors=tuple(_service(v, texts, wording) for v in policy.vendors if v.category is category),
+                seen=tuple(_service(v, texts, wording) for v in undeclared if v.category is category),
             )
         )
     return tuple(found)
@@ -106,7 +117,7 @@ def _keeping_the_choice(policy: Policy, texts: Texts, cookies: Mapping[str, bool
     return [
         Kept(
             name=name,
-            purpose=texts["choice_cookie_purpose"],
+            purpose=escape(texts["choice_cookie_purpose"]),
             kept=texts.fill("kept", lifetime=lifetime),
             party=texts["first_party"],
             http_only=http_only,
@@ -115,27 +126,27 @@ def _keeping_the_choice(policy: Policy, texts: Texts, cookies: Mapping[str, bool
     ]
 
 
-def _service(vendor: Vendor, texts: Texts) -> Service:
+def _service(vendor: Vendor, texts: Texts, wording: Wording) -> Service:
     country = texts.country(vendor.country)
     return Service(
         id=vendor.id,
         name=vendor.name,
         company=texts.fill("company_country", company=vendor.company, country=country),
-        about=vendor.about,
+        about=wording(vendor.about),
         kept=(
-            *(_cookie(cookie, texts) for cookie in vendor.cookies),
-            *(_storage_key(item, texts) for item in vendor.storage),
+            *(_cookie(cookie, texts, wording) for cookie in vendor.cookies),
+            *(_storage_key(item, texts, wording) for item in vendor.storage),
         ),
         privacy_url=vendor.privacy_url,
         opt_out_url=vendor.opt_out_url,
     )
 
 
-def _cookie(cookie: Cookie, texts: Texts) -> Kept:
+def _cookie(cookie: Cookie, texts: Texts, wording: Wording) -> Kept:
     session = cookie.lifetime == "session"
     return Kept(
         name=cookie.name,
-        purpose=cookie.purpose,
+        purpose=wording(cookie.purpose),
         kept=texts["kept_session"]
         if session
         else texts.fill("kept", lifetime=texts.lifetime(cookie.lifetime)),
@@ -144,10 +155,10 @@ def _cookie(cookie: Cookie, texts: Texts) -> Kept:
     )
 
 
-def _storage_key(item: StorageKey, texts: Texts) -> Kept:
+def _storage_key(item: StorageKey, texts: Texts, wording: Wording) -> Kept:
     return Kept(
         name=item.key,
-        purpose=item.purpose,
+        purpose=wording(item.purpose),
         kept=texts["kept_session" if item.area == "session" else "kept_storage"],
         party="",
         storage=_STORAGE[item.area],

@@ -7,6 +7,7 @@ import unicodedata
 
 import pytest
 
+from consent.sentences import load_sentences
 from consent.texts import languages, load_texts
 
 SCRIPTS = {
@@ -49,11 +50,17 @@ def scripts(letters: str) -> set[str]:
     return {unicodedata.name(letter).split()[0] for letter in letters if letter.isalpha()}
 
 
+def sentences(language: str) -> list[str]:
+    """Return what the catalog says in ``language``, if it has been translated."""
+    found = load_sentences(language)
+    return list(found.by_english.values()) if found.language == language else []
+
+
 @pytest.mark.parametrize("language", sorted(SCRIPTS))
 def test_words_are_in_the_script_of_the_language(language: str) -> None:
     """No Latin letter passes for a Cyrillic one, and nothing is left in English."""
     texts = load_texts(language)
-    for text in (texts.name, *texts.values(), *texts.countries.values()):
+    for text in (texts.name, *texts.values(), *texts.countries.values(), *sentences(language)):
         words = re.findall(r"[^\W\d_]+", re.sub(r"\{[a-z]+\}", " ", text))
         latin = set(re.findall("[A-Za-z]+", " ".join(words)))
         assert latin <= LATIN_WORDS, text
@@ -72,7 +79,8 @@ def test_what_may_be_latin_is_isolated_in_right_to_left_texts(language: str) -> 
 @pytest.mark.parametrize("language", ["ja", "zh-Hans", "zh-Hant"])
 def test_chinese_and_japanese_have_wide_punctuation(language: str) -> None:
     """No comma, colon or full stop of Latin writing."""
-    assert [text for text in load_texts(language).values() if re.search(r"[,:;.?()]", text)] == []
+    written = [*load_texts(language).values(), *sentences(language)]
+    assert [text for text in written if re.search(r"[,:;.?()]", text)] == []
 
 
 def test_serbian_says_the_same_in_both_scripts() -> None:
@@ -85,3 +93,4 @@ def test_serbian_says_the_same_in_both_scripts() -> None:
     cyrillic, latin = load_texts("sr"), load_texts("sr-Latn")
     assert {key: text.translate(letters) for key, text in cyrillic.items()} == dict(latin)
     assert {code: name.translate(letters) for code, name in cyrillic.countries.items()} == latin.countries
+    assert [sentence.translate(letters) for sentence in sentences("sr")] == sentences("sr-Latn")
