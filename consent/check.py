@@ -14,10 +14,11 @@ from consent import codings
 from consent import headers as fields
 from consent.catalog import Catalog
 from consent.decision import decide
-from consent.enforcement import Action, Finding, PageEnforcement
+from consent.enforcement import Action, Finding, PageEnforcement, is_unclassified
 from consent.errors import ConsentError
 from consent.html.urls import PageURL
 from consent.located import Unscreened, located_in_response
+from consent.parts import part_at
 from consent.policy import Policy
 from consent.signals import Signals
 
@@ -57,9 +58,10 @@ class PageCheck:
     withheld: list[Item] = field(default_factory=list)
     """Refused trackers that the site kept out, by its own account, or holds in the page, inert."""
     leaked: list[Item] = field(default_factory=list)
-    """Refused trackers that were delivered all the same."""
+    """Refused trackers that were delivered all the same, and what nobody has explained where the policy keeps that
+    back."""
     left: list[Item] = field(default_factory=list)
-    """Known third parties that are allowed without consent."""
+    """Known third parties that are allowed without consent, and what the policy names."""
     unclassified: list[Item] = field(default_factory=list)
     """Third-party content that no catalog entry explains."""
 
@@ -87,7 +89,7 @@ def _client(timeout_seconds: float) -> Iterator[httpx2.Client]:
 def check_pages(
     urls: list[str], *, catalog: Catalog, policy: Policy, timeout_seconds: float = 20.0
 ) -> Iterator[PageCheck]:
-    """Fetch each page without cookies and signals, and yield what is on it.
+    """Fetch each page without cookies and signals, and yield what is on it, by the rules that are about it.
 
     Raises:
         CheckError: a page cannot be fetched, or is no page.
@@ -154,13 +156,12 @@ def _judge(
     """Add what one response holds to ``result``; return ``None`` where it is not a page."""
     parts = urlsplit(url)
     host = response.url.raw_host.decode("ascii").lower().rstrip(".")
-    page = Unscreened(
-        catalog,
-        decide(policy, Signals()),
-        PageURL(parts.scheme, f"[{host}]" if ":" in host else host, parts.path or "/"),
-    )
+    place = PageURL(parts.scheme, f"[{host}]" if ":" in host else host, parts.path or "/")
+    part = part_at(policy, catalog, place)
+    decision = decide(part.policy, Signals())
+    page = Unscreened(part.catalog, decision, place, unclassified=part.unclassified)
     headers = [(key.lower(), value) for key, value in response.headers.raw]
-    located_in_response(headers, body, page, catalog.evidence)
+    located_in_response(headers, body, page, part.catalog.evidence)
     is_page = fields.media_type(headers) in fields.REWRITTEN_TYPES
     if is_page:
         report = _read_report(body)
@@ -169,8 +170,8 @@ def _judge(
             result.withheld += report
     for finding in page.findings:
         item = item_of(finding)
-        if finding.vendor is None:
-            result.unclassified.append(item)
+        if finding.vendor is None and (finding.action is Action.ALLOWED or not is_unclassified(finding)):
+            (result.left if part.explains(finding) else result.unclassified).append(item)
         elif finding.action is Action.ALLOWED:
             result.left.append(item)
         elif finding.action is Action.HELD:

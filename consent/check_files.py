@@ -16,6 +16,7 @@ from consent.explain import NOWHERE
 from consent.html.urls import PageURL
 from consent.located import Located, Unscreened, located
 from consent.own_files import file_kind
+from consent.parts import Part, part_at
 from consent.policy import Policy
 from consent.signals import Signals
 from consent.template_syntax import readings
@@ -53,7 +54,7 @@ class FileCheck:
     declared: list[PlacedItem] = field(default_factory=list)
     """Trackers of declared vendors: the middleware keeps them back until somebody allows them."""
     allowed: list[PlacedItem] = field(default_factory=list)
-    """Known third parties that need no consent."""
+    """Known third parties that need no consent, and what the policy names."""
     unclassified: list[PlacedItem] = field(default_factory=list)
     """Third-party content that no catalog entry explains, and what cannot be read to its end."""
 
@@ -97,7 +98,7 @@ def check_file(path: Path, *, catalog: Catalog, policy: Policy, url: PageURL = N
     or template are put out of the way first; nothing is executed.
 
     Args:
-        url: where the page will be: what loads from that site is its own.
+        url: where the page will be: what loads from that site is its own, and the rules about it count.
 
     Raises:
         CheckError: it cannot be read.
@@ -111,16 +112,17 @@ def check_file(path: Path, *, catalog: Catalog, policy: Policy, url: PageURL = N
         raise CheckError(f"{path} cannot be read: {error.strerror}") from None
     if len(data) > MAX_PAGE_BYTES:
         raise CheckError(f"{path} is larger than {MAX_PAGE_BYTES >> 20} MiB")
+    part = part_at(policy, catalog, url)
     content_type = _content_type(path) or b"text/html"
     is_template = path.name.lower().endswith(_TEMPLATE_SUFFIXES) or not file_kind(content_type)
     found: dict[tuple[int, str, str, str | None], Located] = {}
     try:
         for reading in readings(data) if is_template else [data]:
-            for each in _found(reading, content_type, catalog, url):
+            for each in _found(reading, content_type, part.catalog, url):
                 found.setdefault(_same(each), each)
     except Exception as error:
         raise CheckError(f"{path} cannot be read: {error or type(error).__name__}") from None
-    return _sorted(str(path), found.values(), policy)
+    return _sorted(str(path), found.values(), part)
 
 
 def _content_type(path: Path) -> bytes | None:
@@ -151,14 +153,14 @@ def _same(each: Located) -> tuple[int, str, str, str | None]:
     return each.line, finding.kind, finding.subject.partition("/")[0], vendor
 
 
-def _sorted(name: str, found: Iterable[Located], policy: Policy) -> FileCheck:
+def _sorted(name: str, found: Iterable[Located], part: Part) -> FileCheck:
     result = FileCheck(name)
-    declared = {vendor.id for vendor in policy.vendors}
+    declared = {vendor.id for vendor in part.policy.vendors}
     for line, finding in sorted(found, key=lambda each: each.line):
         item = item_of(finding)
         placed = PlacedItem(**asdict(item), line=line)
         if item.vendor is None:
-            result.unclassified.append(placed)
+            (result.allowed if part.explains(finding) else result.unclassified).append(placed)
         elif item.category == Category.STRICTLY_NECESSARY:
             result.allowed.append(placed)
         elif item.vendor in declared:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 from markupsafe import Markup
 from starlette.requests import HTTPConnection
 
 from consent import headers as fields
-from consent.inventory import Source
+from consent.html.urls import PageURL
+from consent.inventory import Sighting, Source
+from consent.parts import is_section, name_of, part_at
 from consent.policy import Policy
 from consent.settings import Settings
 from consent.sqlite_inventory import SQLiteInventory
@@ -41,15 +44,16 @@ class CookieDeclaration:
         clock: Callable[[], float] = time.time,
     ) -> None:
         settings = Settings(policy=policy, data=data, templates=templates, prefix=prefix, clock=clock)
-        self._banner = settings.banner
-        self._made: dict[str, Markup] = {}  # by language: there are no more than are offered
-        self._seen = []
-        if settings.policy.declare_seen:
+        self._policy, self._catalog = settings.policy, settings.catalog
+        sites = {"": settings} | {
+            name_of(rule): settings.under(rule)
+            for rule in settings.policy.rules
+            if not is_section(settings.policy, settings.catalog, rule)
+        }
+        sightings: Iterable[Sighting] = ()
+        if any(site.policy.declare_seen for site in sites.values()):
             sightings = SQLiteInventory(settings.folder.inventory_path).sightings()
-            seen = {
-                s.vendor for s in sightings if s.source is Source.RESPONSE
-            } & settings.catalog.vendors.keys()
-            self._seen = [settings.catalog.vendors[vendor] for vendor in seen]
+        self._of = {name: _Declared(name, site, sightings) for name, site in sites.items()}
 
     def __call__(
         self, request: HTTPConnection | None = None, *, language: str = "", nonce: str = ""
@@ -57,10 +61,31 @@ class CookieDeclaration:
         """Return the markup, a ``section`` with its stylesheets.
 
         Args:
-            request: The request for the page, which says what language the visitor is spoken to in.
+            request: The request for the page. Its host says which of the site's policies counts, without one that of
+                the hosts that no rule is about; and it says what language the visitor is spoken to in.
             language: Tag of one of the site's languages, instead. With neither, it is the site's default.
             nonce: The page's CSP nonce, for the stylesheets.
         """
+        page = PageURL("https", "", "/")
+        if request is not None:
+            host = fields.first(request.scope["headers"], b"host") or b""
+            page = PageURL("https", fields.host_name(host), quote(request.scope["path"]))
+        return self._of[part_at(self._policy, self._catalog, page).name].markup(request, language, nonce)
+
+
+class _Declared:
+    """What is declared on those hosts that are told the same."""
+
+    def __init__(self, name: str, site: Settings, sightings: Iterable[Sighting]) -> None:
+        self._banner = site.banner
+        self._made: dict[str, Markup] = {}  # by language: there are no more than are offered
+        self._seen = []
+        if site.policy.declare_seen:
+            known = site.catalog.vendors
+            seen = {s.vendor for s in sightings if s.source is Source.RESPONSE and s.part == name}
+            self._seen = [known[vendor] for vendor in seen & known.keys()]
+
+    def markup(self, request: HTTPConnection | None, language: str, nonce: str) -> Markup:
         languages = self._banner.languages
         if language not in languages.offered:
             language = languages.default

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Iterable
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from consent.headers import Headers, host_name
+from consent.parts import beginnings, is_under
 from consent.policy import Rule
 
 _MAX_REMEMBERED = 1024
@@ -38,7 +39,7 @@ class Dispatch:
             parts = self._at(scope["headers"])
         path: str = scope["path"]
         for paths, app in parts:
-            if not paths or _is_under(path, paths):
+            if not paths or is_under(path, paths):
                 return app(scope, receive, send)
         return self._rest(scope, receive, send)
 
@@ -56,11 +57,4 @@ class Dispatch:
 
 
 def _parts(parts: Iterable[tuple[Rule, ASGIApp]]) -> _Parts:
-    return tuple((tuple(path.rstrip("/") for path in rule.paths), app) for rule, app in parts)
-
-
-def _is_under(path: str, beginnings: tuple[str, ...]) -> bool:
-    for beginning in beginnings:
-        if path.startswith(beginning) and path[len(beginning) : len(beginning) + 1] in ("", "/"):
-            return True
-    return False
+    return tuple((beginnings(rule), app) for rule, app in parts)

@@ -35,7 +35,9 @@ class Source(StrEnum):
     RESPONSE = "response"
     """It was in a page, as the middleware read it."""
     REPORT = "report"
-    """A browser reported that our Content-Security-Policy stopped it, or would have."""
+    """A browser reported that a Content-Security-Policy stopped it, or would have."""
+    SCRIPT = "script"
+    """It is an inline script that was in a page, told from others by its fingerprint."""
 
 
 class Sighting(NamedTuple):
@@ -45,9 +47,11 @@ class Sighting(NamedTuple):
     kind: str
     """What it is in the page, as in `consent.enforcement.Finding`; in reports, the directive."""
     subject: str
-    """The host; of cookies the name, of inline scripts whose snippet it is."""
+    """The host; of cookies the name, of inline scripts whose snippet it is, or the fingerprint and what it calls."""
     vendor: str
     """The vendor's id; empty: unclassified."""
+    part: str = ""
+    """The hosts on which it was, by the name of their part of the site; empty: those that no rule is about."""
 
 
 @dataclass(slots=True)
@@ -90,7 +94,7 @@ class InventoryStore(Protocol):
     def merge(self, tallies: Mapping[Sighting, Tally]) -> None:
         """Add what was seen to what is there, all of it or nothing.
 
-        It may drop sightings to stay within bounds of its own, separately for each source.
+        It may drop sightings to stay within bounds of its own, separately for each source and part of the site.
 
         Raises:
             StoreUnavailable: it cannot be written now; nothing was added.
@@ -109,10 +113,12 @@ class Inventory:
 
     Args:
         woken: Called when something waits to be taken, and again after it was. It must not block.
+        part: The name of the part of the site that it is about.
     """
 
-    def __init__(self, woken: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, woken: Callable[[], None] = lambda: None, *, part: str = "") -> None:
         self._woken = woken
+        self._part = part
         self._lock = threading.Lock()
         self._pending: dict[Source, dict[tuple[str, str, str], Tally]] = {source: {} for source in Source}
         self._vendors: dict[Source, dict[str, None]] = {source: {} for source in Source}
@@ -153,16 +159,26 @@ class Inventory:
         if wakes:
             self._woken()
 
+    def wake(self) -> None:
+        """Say that something will wait to be taken, once it was looked at."""
+        self._woken()
+
     def take(self) -> dict[Sighting, Tally]:
         """Return what waits, which is then forgotten here."""
         with self._lock:
             taken, self._pending = self._pending, {source: {} for source in Source}
-        return {Sighting(source, *key): tally for source in Source for key, tally in taken[source].items()}
+        return {
+            Sighting(source, *key, self._part): tally
+            for source in Source
+            for key, tally in taken[source].items()
+        }
 
     def give_back(self, tallies: Mapping[Sighting, Tally]) -> None:
         """Let what was taken wait again, as far as there is room."""
         with self._lock:
-            for (source, *key), tally in tallies.items():
+            for (source, *key, part), tally in tallies.items():
+                if part != self._part:
+                    continue
                 pending = self._pending[source]
                 known = pending.get((key[0], key[1], key[2]))
                 if known is not None:
@@ -176,7 +192,7 @@ class Inventory:
         """Know the vendors that were seen by others, or before."""
         with self._lock:
             for sighting in sightings:
-                if sighting.vendor:
+                if sighting.vendor and sighting.part == self._part:
                     self._meet(sighting.source, (sighting.vendor,))
 
     def _meet(self, source: Source, vendors: Iterable[str]) -> None:

@@ -24,14 +24,15 @@ from consent.caching import RESPONSES, uniform_decision
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL
 from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie
-from consent.csp import ClosedWorld, covers, source
+from consent.csp import ClosedWorld
 from consent.decision import Decision, decide
-from consent.enforcement import UnclassifiedRule
 from consent.enforcement_log import EnforcementLog
 from consent.entrance import Known, entrance
 from consent.failures import Failures, OnError
 from consent.guard import Guard
+from consent.inline_scripts import PickedPages
 from consent.inventory import Inventory
+from consent.parts import Part
 from consent.placeholder import Placeholders
 from consent.policy import CacheMode, Policy, Refused, Unclassified
 from consent.request import FRAMED
@@ -80,6 +81,7 @@ class EnforcingMiddleware:
         guard: keeps in the browser what the server cannot see; ``None``: nothing does, and pages get no script.
         csp: writes the policy that pages get besides their own; ``None``: they get none.
         inventory: takes note of the third-party content in pages.
+        scripts: note the inline scripts in some pages; ``None``: nobody does.
         enforcement: counts what was done about trackers.
         placeholders: make what offers refused embeds; ``None``: these are as all else that is refused.
         clock: returns seconds since 1970.
@@ -101,6 +103,7 @@ class EnforcingMiddleware:
         guard: Guard | None = None,
         csp: ClosedWorld | None = None,
         inventory: Inventory | None = None,
+        scripts: PickedPages | None = None,
         enforcement: EnforcementLog | None = None,
         placeholders: Placeholders | None = None,
         clock: Callable[[], float],
@@ -120,11 +123,10 @@ class EnforcingMiddleware:
             csp=csp,
             companion=VariantCookie(cookie, policy, catalog),
             inventory=inventory or Inventory(),
+            scripts=scripts,
             enforcement=enforcement or EnforcementLog(policy.site, policy.version),
             clock=clock,
-            unclassified=UnclassifiedRule(
-                policy.unclassified, partial(covers, [*filter(None, map(source, policy.csp_allow))])
-            ),
+            unclassified=Part(policy, catalog).unclassified,
             explain=explain,
         )
         self._endpoints = endpoints

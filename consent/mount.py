@@ -18,7 +18,9 @@ from consent.dispatch import Dispatch
 from consent.enforcement_log import EnforcementLog, EnforcementStore
 from consent.errors import ConfigurationError, StoreError
 from consent.guard import Guard
+from consent.inline_scripts import PickedPages
 from consent.middleware import EnforcingMiddleware, OnError
+from consent.parts import is_section, name_of
 from consent.placeholder import Placeholders
 from consent.policy import CacheMode, CspMode, Embeds, Policy
 from consent.receipts_database import ReceiptsDatabase
@@ -103,8 +105,8 @@ class ConsentMiddleware:
         self.app = app
         self._enter = self._entrance(settings)
 
-    def _entrance(self, settings: Settings) -> ASGIApp:
-        """Return the way into the app under a policy and its rules."""
+    def _entrance(self, settings: Settings, part: str = "") -> ASGIApp:
+        """Return the way into the app under a policy and its rules, on the hosts of one part of the site."""
         policy, catalog, banner, cookie = settings.policy, settings.catalog, settings.banner, settings.cookie
         prefix, companion = settings.prefix, settings.companion
         uniform = companion is not None and policy.cache is CacheMode.UNIFORM
@@ -118,11 +120,9 @@ class ConsentMiddleware:
                 "or choose another cache mode",
                 key="cache",
             )
-        inventory = self._inventory.inventory
-        is_section = [
-            policy.has_section(rule.policy) and rule.catalog in (None, catalog) for rule in policy.rules
-        ]
-        sections = [rule.policy for rule, yes in zip(policy.rules, is_section, strict=True) if yes]
+        inventory = self._inventory.of(part)
+        inside = [is_section(policy, catalog, rule) for rule in policy.rules]
+        sections = [rule.policy for rule, yes in zip(policy.rules, inside, strict=True) if yes]
         placeholders = None
         if any(each.embeds is Embeds.REPLACE for each in (policy, *sections)):
             is_final = policy.csp is CspMode.ENFORCE and not uniform
@@ -141,6 +141,8 @@ class ConsentMiddleware:
             seen=(lambda: inventory.seen_in_pages) if policy.declare_seen else tuple,
             clock=self._clock,
         )
+        scripts = PickedPages(inventory, catalog)
+        self._inventory.first(scripts.read)
         enforcement = EnforcementLog(policy.site, policy.version)
         self._logs.append(enforcement)
 
@@ -158,6 +160,7 @@ class ConsentMiddleware:
                 guard=guarding,
                 csp=csp,
                 inventory=inventory,
+                scripts=scripts,
                 enforcement=enforcement,
                 placeholders=placeholders if policy.embeds is Embeds.REPLACE else None,
                 clock=self._clock,
@@ -167,8 +170,8 @@ class ConsentMiddleware:
             ).enter
 
         parts = [
-            (rule, enforcing(rule.policy) if yes else self._entrance(settings.under(rule)))
-            for rule, yes in zip(policy.rules, is_section, strict=True)
+            (rule, enforcing(rule.policy) if yes else self._entrance(settings.under(rule), name_of(rule)))
+            for rule, yes in zip(policy.rules, inside, strict=True)
         ]
         return Dispatch(parts, enforcing(policy)).enter if parts else enforcing(policy)
 

@@ -2,8 +2,8 @@
 
 Two forms: ``application/csp-report`` (CSP Level 2, section 4.4) and ``application/reports+json`` (Reporting API,
 CSP Level 3, section 5.3). Anybody can send one, so nothing is believed that matters: a report adds to the
-inventory, and only what it says of places. Query, fragment, user names, code samples and everything else that
-may be about a person are not looked at.
+inventory, and only what it says of places. Of a sample of code the shape is kept and nothing else. Query, fragment,
+user names and everything else that may be about a person are not looked at.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from consent.catalog import Catalog
 from consent.html.urls import PageURL, resolve
 from consent.inventory import Inventory, Source
+from consent.script_shape import shape_of
 
 logger = logging.getLogger("consent")
 
@@ -37,6 +38,8 @@ _DIRECTIVE = re.compile(
 )
 _EXTENSION = re.compile(r"[a-z-]*extension:|(?:moz|chrome)(?:-[a-z]+)?$", re.IGNORECASE)
 _WORDS = frozenset({"inline", "eval", "wasm-eval", "trusted-types-policy", "trusted-types-sink"})
+_SCRIPTS = frozenset({"script-src", "script-src-elem", "script-src-attr"})
+_MAX_SAMPLE = 40  # CSP Level 3, section 5.4
 _LOCAL = frozenset({"about", "blob", "data"})
 _SCHEME = re.compile(r"https?:|wss?:", re.IGNORECASE)
 
@@ -45,7 +48,7 @@ class Dropped(StrEnum):
     """Why a violation says nothing about the site's third-party content."""
 
     CODE = "code"
-    """Inline code, or code made of text: our policy allows it, so that it was another policy's report."""
+    """Code made of text, or inline code without a sample: our policy allows it, so that another one reports it."""
     EXTENSION = "extension"
     """It was a browser's extension."""
     NO_HOST = "no-host"
@@ -65,6 +68,8 @@ class Violation(NamedTuple):
     blocked: str
     directive: str
     source_file: str
+    sample: str = ""
+    """How the inline code begins that was stopped: 40 characters, where the policy asks for them."""
 
 
 class Violated(NamedTuple):
@@ -76,6 +81,15 @@ class Violated(NamedTuple):
     directive: str
     page: str
     """The page's path; empty where it has none."""
+
+
+class Stopped(NamedTuple):
+    """Inline code that was stopped by a policy of the site's own, or would have been."""
+
+    sample: str
+    directive: str
+    page: str
+    """As in `Violated`."""
 
 
 def read_reports(body: bytes, media_type: bytes) -> list[Violation]:
@@ -96,6 +110,7 @@ def read_reports(body: bytes, media_type: bytes) -> list[Violation]:
                 # Browsers before CSP Level 3 repeat the whole directive.
                 directive.partition(" ")[0],
                 _text(report, "source-file"),
+                _text(report, "script-sample"),
             )
         ]
     if media_type != b"application/reports+json":
@@ -114,13 +129,14 @@ def read_reports(body: bytes, media_type: bytes) -> list[Violation]:
                 _text(about, "blockedURL"),
                 _text(about, "effectiveDirective"),
                 _text(about, "sourceFile"),
+                _text(about, "sample"),
             )
         )
     return found
 
 
-def judged(violation: Violation, host: str) -> Violated | Dropped:
-    """Return what a violation says about the third-party content of the site on ``host``, or why nothing.
+def judged(violation: Violation, host: str) -> Violated | Stopped | Dropped:
+    """Return what a violation says about what is on the site on ``host``, or why nothing.
 
     Args:
         host: as in `consent.html.urls.PageURL`.
@@ -132,6 +148,11 @@ def judged(violation: Violation, host: str) -> Violated | Dropped:
         return Dropped.OTHER_SITE
     if _EXTENSION.match(violation.blocked) or _EXTENSION.match(violation.source_file):
         return Dropped.EXTENSION
+    path = page.path.partition("?")[0] if page else ""
+    if not (path.isascii() and path.isprintable()):
+        path = ""  # no browser writes it so
+    if violation.blocked == "inline" and violation.sample and violation.directive in _SCRIPTS:
+        return Stopped(violation.sample[:_MAX_SAMPLE], violation.directive, path)
     if violation.blocked in _WORDS:
         return Dropped.CODE
     if _DIRECTIVE.fullmatch(violation.directive) is None:
@@ -143,9 +164,6 @@ def judged(violation: Violation, host: str) -> Violated | Dropped:
         return Dropped.NO_HOST
     if target.host == host:
         return Dropped.OWN_HOST
-    path = page.path.partition("?")[0] if page else ""
-    if not (path.isascii() and path.isprintable()):
-        path = ""  # no browser writes it so
     return Violated(target.host, target.path, violation.directive, path)
 
 
@@ -185,9 +203,14 @@ class Reports:
                 self.dropped[said] += 1
                 logger.debug("a report says nothing (%s)", said)
                 continue
+            self._inventory.note(Source.REPORT, self._sightings(said), said.page, now)
+
+    def _sightings(self, said: Violated | Stopped) -> list[tuple[str, str, str]]:
+        if isinstance(said, Violated):
             match = self._catalog.match_url(said.host, said.path)
-            sighting = (said.directive, said.host, match.vendor.id if match else "")
-            self._inventory.note(Source.REPORT, (sighting,), said.page, now)
+            return [(said.directive, said.host, match.vendor.id if match else "")]
+        vendors = [match.vendor.id for match in self._catalog.match_inline(said.sample)]
+        return [(said.directive, f"inline {shape_of(said.sample)}", vendor) for vendor in vendors or [""]]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

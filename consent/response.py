@@ -210,6 +210,9 @@ class GovernedResponse:
         innermost = body.stream()
         if innermost is PASSED:
             return innermost
+        scripts = self._site.scripts
+        if scripts is not None and scripts.picks(now := self.request.now) and not self.request.is_prefetch:
+            innermost = scripts.holding(innermost, self.request.address, now)
         guarded = Guarded(innermost, self._meets)
         stream: Stream = Sniffed(lambda: guarded, content_type)
         for coding in applied:

@@ -13,7 +13,8 @@ from consent.catalog import load_catalog
 from consent.choice_cookie import ChoiceCookie
 from consent.data_folder import DEFAULT_FOLDER, DataFolder
 from consent.errors import ConfigurationError
-from consent.policy import CacheMode, Policy, Rule, own_cookie_vendors
+from consent.parts import catalog_of
+from consent.policy import CacheMode, Policy, Rule
 from consent.policy_file import load_policy, locate_in_policy
 from consent.variant_cookie import VariantCookie
 
@@ -39,13 +40,13 @@ class Settings:
         prefix: str | None,
         clock: Callable[[], float],
     ) -> None:
-        catalog = load_catalog()
         path = None
         if isinstance(policy, Policy):
-            catalog = catalog.with_vendors((*policy.vendors, *own_cookie_vendors(policy)))
+            catalog = catalog_of(policy)
         else:
             path = policy or os.environ.get("CONSENT_POLICY")
-            policy, catalog = load_policy(path, catalog) if path else (Policy(), catalog)
+            builtin = load_catalog()
+            policy, catalog = load_policy(path, builtin) if path else (Policy(), builtin)
         self.policy = policy
         self.catalog = catalog
         """What is known about vendors, the site's own included."""
@@ -83,9 +84,7 @@ class Settings:
         policy = rule.policy
         other = copy(self)
         other.policy = policy
-        other.catalog = rule.catalog or load_catalog().with_vendors(
-            (*policy.vendors, *own_cookie_vendors(policy))
-        )
+        other.catalog = rule.catalog or catalog_of(policy)
         # The folder knows this of one policy.
         other._prepare(in_force_since=None)
         return other

@@ -17,6 +17,7 @@ from consent.enforcement import UnclassifiedRule
 from consent.enforcement_log import EnforcementLog
 from consent.failures import Failures
 from consent.guard import Guard
+from consent.inline_scripts import PickedPages
 from consent.inventory import Inventory
 from consent.placeholder import Placeholders
 from consent.policy import Refused
@@ -46,6 +47,8 @@ class Site:
     companion: VariantCookie
     """Tells under which key a shared cache may keep a page."""
     inventory: Inventory
+    scripts: PickedPages | None
+    """Note the inline scripts of some pages; ``None``: nobody does."""
     enforcement: EnforcementLog
     clock: Callable[[], float]
     """Returns seconds since 1970."""

@@ -21,10 +21,11 @@ from consent.errors import StoreUnavailable
 from consent.inventory import MAX_COUNT, MAX_PAGES, Inventory, InventoryStore, Sighting, Source, Tally
 
 MAX_SIGHTINGS: Final = 2_000
-"""How many are kept of each source. Beyond it those go that were seen least often, and of them the oldest."""
+"""How many are kept of each source, of each part of the site. Beyond it those go that were seen least often, and of
+them the oldest."""
 
 _APPLICATION_ID = 0x434E5349  # "CNSI"
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _BUSY_SECONDS = 5.0
 _INTERVAL_SECONDS = 5.0
 _SCHEMA = f"""
@@ -33,11 +34,12 @@ CREATE TABLE sighting (
     kind TEXT NOT NULL,
     subject TEXT NOT NULL,
     vendor TEXT NOT NULL,
+    part TEXT NOT NULL,
     first_day INTEGER NOT NULL,
     last_day INTEGER NOT NULL,
     count INTEGER NOT NULL,
     pages TEXT NOT NULL,
-    PRIMARY KEY (source, kind, subject, vendor)
+    PRIMARY KEY (source, kind, subject, vendor, part)
 );
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_SCHEMA_VERSION};
@@ -69,20 +71,20 @@ class SQLiteInventory:
             for sighting, tally in tallies.items():
                 row = connection.execute(
                     "SELECT first_day, last_day, count, pages FROM sighting"
-                    " WHERE source = ? AND kind = ? AND subject = ? AND vendor = ?",
+                    " WHERE source = ? AND kind = ? AND subject = ? AND vendor = ? AND part = ?",
                     sighting,
                 ).fetchone()
                 kept = _tally(row) if row else Tally(tally.first_day, tally.last_day)
                 kept.add(tally)
                 connection.execute(
-                    "INSERT OR REPLACE INTO sighting VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO sighting VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (*sighting, kept.first_day, kept.last_day, kept.count, json.dumps(kept.pages)),
                 )
-            for source in Source:
+            for source, part in {(sighting.source, sighting.part) for sighting in tallies}:
                 connection.execute(
-                    "DELETE FROM sighting WHERE rowid IN (SELECT rowid FROM sighting WHERE source = ?"
+                    "DELETE FROM sighting WHERE rowid IN (SELECT rowid FROM sighting WHERE source = ? AND part = ?"
                     " ORDER BY count DESC, last_day DESC, rowid LIMIT -1 OFFSET ?)",
-                    (source, MAX_SIGHTINGS),
+                    (source, part, MAX_SIGHTINGS),
                 )
 
     def sightings(self) -> dict[Sighting, Tally]:
@@ -93,10 +95,10 @@ class SQLiteInventory:
             if not self._is_ours(connection):
                 return {}
             rows = connection.execute(
-                "SELECT source, kind, subject, vendor, first_day, last_day, count, pages FROM sighting"
-                " ORDER BY source DESC, subject, kind, vendor"
+                "SELECT source, kind, subject, vendor, part, first_day, last_day, count, pages FROM sighting"
+                " ORDER BY part, source DESC, subject, kind, vendor"
             ).fetchall()
-            return {Sighting(Source(row[0]), *row[1:4]): _tally(row[4:]) for row in rows}
+            return {Sighting(Source(row[0]), *row[1:5]): _tally(row[5:]) for row in rows}
 
     def _is_ours(self, connection: sqlite3.Connection) -> bool:
         """Tell our database from an empty file; refuse any other."""
@@ -165,11 +167,18 @@ class InventoryWriter:
         then: Callable[[], None] = lambda: None,
     ) -> None:
         self._work = _Work(store, interval_seconds, then)
-        self.inventory = Inventory(woken=self._work.wake)
-        self._work.inventory = self.inventory
-        self._work.learn()
+        self.inventory = self.of("")
+        """That of the hosts that no rule is about."""
         # At the end of the process, too, where no server says that it stops.
         self._finalizer = weakref.finalize(self, self._work.stop)
+
+    def of(self, part: str) -> Inventory:
+        """Return the inventory of the part of the site that has this name."""
+        return self._work.inventory_of(part)
+
+    def first(self, gather: Callable[[], None]) -> None:
+        """Call ``gather`` in the thread before each writing: it may note more. It must not raise."""
+        self._work.before.append(gather)
 
     def close(self) -> None:
         """Write what waits. Blocks; may be repeated, and a later sighting starts again."""
@@ -179,8 +188,6 @@ class InventoryWriter:
 class _Work:
     """The thread's part: it must not keep the writer alive."""
 
-    inventory: Inventory
-
     def __init__(self, store: InventoryStore, interval_seconds: float, then: Callable[[], None]) -> None:
         self._store = store
         self._then = then
@@ -189,6 +196,15 @@ class _Work:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._told = False
+        self._inventories: dict[str, Inventory] = {}
+        self.before: list[Callable[[], None]] = []
+
+    def inventory_of(self, part: str) -> Inventory:
+        found = self._inventories.get(part)
+        if found is None:
+            found = self._inventories[part] = Inventory(woken=self.wake, part=part)
+            self.learn()
+        return found
 
     def wake(self) -> None:
         with self._lock:
@@ -211,9 +227,12 @@ class _Work:
 
     def learn(self) -> None:
         try:
-            self.inventory.learn(self._store.sightings())
+            sightings = self._store.sightings()
         except StoreUnavailable as error:
             self._tell(error)
+            return
+        for inventory in tuple(self._inventories.values()):
+            inventory.learn(sightings)
 
     def _run(self, stopping: threading.Event) -> None:
         while not stopping.wait(self._interval):
@@ -223,13 +242,18 @@ class _Work:
             self._then()
 
     def _write(self) -> bool:
-        taken = self.inventory.take()
+        for gather in self.before:
+            gather()
+        taken: dict[Sighting, Tally] = {}
+        for inventory in tuple(self._inventories.values()):
+            taken |= inventory.take()
         if not taken:
             return False
         try:
             self._store.merge(taken)
         except StoreUnavailable as error:
-            self.inventory.give_back(taken)
+            for inventory in tuple(self._inventories.values()):
+                inventory.give_back(taken)
             self._tell(error)
             return False
         return True

@@ -19,7 +19,8 @@ from consent.explain import NOWHERE
 from consent.headers import Headers, first
 from consent.html.urls import PageURL, resolve
 from consent.located import Located, Unscreened, located_in_response
-from consent.policy import Policy, own_cookie_vendors
+from consent.parts import Part, catalog_of, part_at
+from consent.policy import Policy
 from consent.policy_file import load_policy
 from consent.signals import Signals
 
@@ -57,12 +58,13 @@ def assert_no_trackers(
         ConfigurationError: the policy file is wrong.
     """
     __tracebackhide__ = True
-    rules, catalog = _rules(policy)
-    page = Unscreened(catalog, decide(rules, Signals()), _place(response, url))
+    place = _place(response, url)
+    part = part_at(*_rules(policy), place)
+    page = Unscreened(part.catalog, decide(part.policy, Signals()), place)
     headers = _headers(response)
-    found = located_in_response(headers, _body(response, headers), page, catalog.evidence)
-    declared = {vendor.id for vendor in rules.vendors} if allow_declared else set()
-    wrong = [each for each in found if _is_wrong(each.finding, declared, strict)]
+    found = located_in_response(headers, _body(response, headers), page, part.catalog.evidence)
+    declared = {vendor.id for vendor in part.policy.vendors} if allow_declared else set()
+    wrong = [each for each in found if _is_wrong(each.finding, part, declared, strict)]
     if wrong:
         raise AssertionError(_told(wrong, page.uncounted))
     if page.uncounted:
@@ -75,18 +77,13 @@ def _rules(policy: Policy | str | Path | None) -> tuple[Policy, Catalog]:
     if policy is None:
         return Policy(), load_catalog()
     if isinstance(policy, Policy):
-        return policy, _catalog_of(policy)
+        return policy, catalog_of(policy)
     file = Path(policy)
     try:
         changed = file.stat().st_mtime_ns
     except (OSError, ValueError):
         changed = 0  # reading it tells what is wrong
     return _read(str(file.absolute()), changed)
-
-
-@lru_cache(maxsize=8)
-def _catalog_of(policy: Policy) -> Catalog:
-    return load_catalog().with_vendors((*policy.vendors, *own_cookie_vendors(policy)))
 
 
 @lru_cache(maxsize=8)
@@ -162,9 +159,9 @@ def _place(response: Any, url: str | None) -> PageURL:
 # --- what is said about it ---
 
 
-def _is_wrong(finding: Finding, declared: set[str], strict: bool) -> bool:
+def _is_wrong(finding: Finding, part: Part, declared: set[str], strict: bool) -> bool:
     if finding.vendor is None:
-        return strict
+        return strict and not part.explains(finding)
     return finding.action not in (Action.ALLOWED, Action.HELD) and finding.vendor.id not in declared
 
 

@@ -257,6 +257,40 @@ def test_a_sites_own_vendors_count(bare: str, tmp_path: Path) -> None:
     assert "5 trackers found, 0 withheld, 5 leaked, 0 unclassified" in output
 
 
+@pytest.mark.parametrize(
+    ("path", "rules", "said"),
+    [
+        (
+            "/",
+            '[[rule]]\nhosts = ["127.0.0.1"]\npolicy = "own.toml"',
+            "4 trackers found, 0 withheld, 4 leaked, 0 ",
+        ),
+        (
+            "/",
+            '[[rule]]\nhosts = ["localhost"]\npolicy = "own.toml"',
+            "4 trackers found, 0 withheld, 4 leaked, 1 ",
+        ),
+        ("/failing", '[[rule]]\npaths = ["/failing"]\nunclassified = "strip"', "4 leaked, 0 unclassified"),
+        ("/failing", '[[rule]]\npaths = ["/fail"]\nunclassified = "strip"', "3 leaked, 1 unclassified"),
+        (
+            "/failing",
+            '[[rule]]\npaths = ["/failing"]\nunclassified = "strip"\ncsp_allow = ["*.example.net"]',
+            "3 leaked, 0 unclassified",
+        ),
+    ],
+)
+def test_the_rules_about_a_page_count(bare: str, tmp_path: Path, path: str, rules: str, said: str) -> None:
+    """By its host and path: another policy's vendors, and what becomes of what nobody has explained."""
+    (tmp_path / "own.toml").write_text(
+        "[[vendor]]\n"
+        'id = "example-pictures"\nname = "Example Pictures"\ncompany = "Example Ltd"\ncountry = "IE"\n'
+        'privacy = "https://pictures.example.net/privacy"\ncategory = "strictly-necessary"\n'
+        'about = "Shows pictures."\nhosts = ["pictures.example.net"]\n'
+    )
+    (tmp_path / "consent.toml").write_text(rules)
+    assert said in run("--policy", str(tmp_path / "consent.toml"), f"{bare}{path}")[1]
+
+
 def test_help_reads_well() -> None:
     """`consent --help` names the commands with what they are for, and shows two calls."""
     result = CliRunner().invoke(main, ["--help"])

@@ -230,3 +230,22 @@ def test_a_file_of_braces_is_read_in_linear_time() -> None:
     for opening in (b"{{", b"{%", b"{#", b'{{"', b"{% comment %}"):
         template = opening * (1 << 16)
         assert len(readings(template)[0]) == len(template)
+
+
+def test_the_rules_about_where_a_page_will_be_count(site: Path) -> None:
+    """The vendors that are declared there, and what is named to load from."""
+    Path("shop.toml").write_text('declare = ["hotjar"]')
+    Path("consent.toml").write_text(
+        '[[rule]]\nhosts = ["shop.example"]\npolicy = "shop.toml"\n'
+        '[[rule]]\npaths = ["/in/"]\ncsp_allow = ["cdn.example"]'
+    )
+    Path("page.html").write_text(
+        "<script src=https://static.hotjar.com/c/1.js></script><script src=https://cdn.example/a.js></script>"
+    )
+    for url, code, sum_ in (
+        ("https://www.example.com/", 1, "0 declared, 1 not declared, 1 unclassified"),
+        ("https://www.example.com/in/a?b", 1, "0 declared, 1 not declared, 0 unclassified"),
+        ("https://shop.example/in/", 0, "1 declared, 0 not declared, 1 unclassified"),
+    ):
+        found = run("--policy", "consent.toml", "--url", url, "page.html")
+        assert (found[0], found[1].splitlines()[-1]) == (code, f"1 file: 1 tracker found, {sum_}")

@@ -60,6 +60,46 @@ declared      www.youtube.com    iframe       youtube        2026-11-25  2026-11
     )
 
 
+def test_the_rules_of_a_part_of_the_site_count_for_what_was_seen_there(folder: Path) -> None:
+    """Its own declared vendors, and what it names to load from; scripts come behind hosts."""
+    (folder.parent / "shop.toml").write_text('declare = ["hotjar"]\n')
+    (folder.parent / "consent.toml").write_text(
+        'declare = ["youtube"]\n[[rule]]\nhosts = ["shop.example", "*.shop.example"]\npolicy = "shop.toml"\n'
+        '[[rule]]\npaths = ["/in/"]\nunclassified = "strip"\ncsp_allow = ["named.example", "cdn.example/js/"]\n'
+    )
+    shop = "shop.example,*.shop.example"
+    path = DataFolder(folder).inventory_path
+    path.unlink()
+    SQLiteInventory(path).merge(
+        {
+            Sighting(Source.RESPONSE, "script", "static.hotjar.com", "hotjar"): Tally(DAY, DAY, 9, ["/"]),
+            Sighting(Source.RESPONSE, "script", "static.hotjar.com", "hotjar", shop): Tally(
+                DAY, DAY, 8, ["/"]
+            ),
+            Sighting(Source.RESPONSE, "iframe", "www.youtube.com", "youtube", shop): Tally(
+                DAY, DAY, 7, ["/"]
+            ),
+            Sighting(Source.RESPONSE, "img", "named.example", ""): Tally(DAY, DAY, 6, ["/in/a", "/in/b"]),
+            Sighting(Source.RESPONSE, "script", "named.example", ""): Tally(DAY, DAY, 5, ["/in/a", "/"]),
+            Sighting(Source.RESPONSE, "script", "cdn.example", ""): Tally(DAY, DAY, 4, ["/in/a"]),
+            Sighting(Source.SCRIPT, "inline script", "0123456789ab a.b", ""): Tally(DAY, DAY, 99, ["/in/a"]),
+        }
+    )
+    lines = [json.loads(line) for line in invoke(folder, "--json").output.splitlines()]
+    assert [(line["status"], line["subject"], line["kind"], line["hosts"]) for line in lines] == [
+        ("unclassified", "named.example", "script", None),
+        ("unclassified", "cdn.example", "script", None),
+        ("unclassified", "0123456789ab a.b", "inline script", None),
+        ("undeclared", "static.hotjar.com", "script", None),
+        ("undeclared", "www.youtube.com", "iframe", ["shop.example", "*.shop.example"]),
+        ("declared", "static.hotjar.com", "script", ["shop.example", "*.shop.example"]),
+        ("declared", "named.example", "img", None),
+    ]
+    table = invoke(folder).output.splitlines()
+    assert table[0].endswith("  HOSTS")
+    assert table[5].split()[-3:] == ["/", "shop.example", "*.shop.example"]
+
+
 def test_options_choose(folder: Path) -> None:
     """By status, and by who says so."""
     assert [line.split()[1] for line in invoke(folder, "--status", "undeclared").output.splitlines()[1:]] == [
@@ -88,6 +128,7 @@ def test_json_has_all_of_it(folder: Path) -> None:
         "last_seen": "2026-11-25",
         "count": 3,
         "pages": ["/", "/shop/*"],
+        "hosts": None,
     }
     assert [(line["vendor"], line["name"], line["category"]) for line in lines[2:]] == [
         ("hotjar", "Hotjar", "performance"),

@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.testclient import TestClient
@@ -22,7 +23,7 @@ from consent.data_folder import DataFolder
 from consent.decision import decide
 from consent.declaration_pages import DeclarationPages
 from consent.inventory import Inventory, Sighting, Source, Tally
-from consent.policy import CacheMode, OptOutLink, OwnCookie, Policy
+from consent.policy import CacheMode, OptOutLink, OwnCookie, Policy, Rule, Unclassified
 from consent.signals import Signals
 from consent.sqlite_inventory import SQLiteInventory
 from consent.texts import languages
@@ -61,8 +62,8 @@ PATH = "/_consent/cookies"
 NOW = 1_800_000_000  # 2027-01-15
 
 
-def _sighting(source: Source, vendor: str) -> Sighting:
-    return Sighting(source, "script", f"{vendor}.example", vendor)
+def _sighting(source: Source, vendor: str, part: str = "") -> Sighting:
+    return Sighting(source, "script", f"{vendor}.example", vendor, part)
 
 
 def rows(page: str) -> list[list[str]]:
@@ -251,6 +252,30 @@ def test_a_page_of_the_site_can_hold_it(client: TestClient, tmp_path: Path) -> N
     assert declaration(nonce='n"1').count(' nonce="n&#34;1"') == 2
     own = CookieDeclaration(policy=replace(POLICY, cache=CacheMode.PER_VISITOR), data=tmp_path / "other")
     assert 'lang="de"' in own(request)
+
+
+def test_each_of_the_sites_hosts_has_its_own(tmp_path: Path) -> None:
+    """By the request's host: what is declared there, and what was seen there; sections are told the same."""
+    known = load_catalog().vendors
+    partner = Policy(site="Partner", language="en", vendors=(known["vimeo"],), declare_seen=True)
+    strict = replace(POLICY, unclassified=Unclassified.STRIP)
+    policy = replace(
+        POLICY,
+        rules=(Rule(policy=partner, hosts=("partner.example",)), Rule(policy=strict, paths=("/in/",))),
+    )
+    data = DataFolder(tmp_path / "data")
+    data.keys()
+    seen = {_sighting(Source.RESPONSE, "hotjar", "partner.example"), _sighting(Source.RESPONSE, "youtube")}
+    SQLiteInventory(data.inventory_path).merge({sighting: Tally(1, 1, 1) for sighting in seen})
+    declaration = CookieDeclaration(policy=policy, data=data.path, clock=lambda: NOW)
+
+    def at(host: bytes, path: str) -> Markup:
+        return declaration(Request({"type": "http", "path": path, "headers": [(b"host", host)]}))
+
+    theirs = at(b"partner.example:8000", "/in/x")
+    assert re.findall('id="consent-vendor-([a-z-]+)"', theirs) == ["hotjar", "vimeo"]
+    assert at(b"www.example.com", "/in/x") == at(b"www.example.com", "/") == declaration()
+    assert "consent-vendor-vimeo" not in declaration()
 
 
 def test_a_version_s_day_is_that_on_which_it_came_into_force(tmp_path: Path) -> None:

@@ -20,11 +20,13 @@ from consent.reports import (
     PER_SECOND,
     Dropped,
     Reports,
+    Stopped,
     Violated,
     Violation,
     judged,
     read_reports,
 )
+from consent.script_shape import shape_of
 from consent.visitor import VisitorEndpoints
 from tests.exchange import BANNER, CATALOG, COOKIE, NOW, Answer, scope_for
 
@@ -129,6 +131,12 @@ def test_what_has_another_form_is_no_report(body: bytes, media_type: bytes) -> N
         ({"page": ""}, Dropped.OTHER_SITE),
         ({"page": "file:///etc"}, Dropped.OTHER_SITE),
         ({"blocked": "inline"}, Dropped.CODE),
+        ({"blocked": "inline", "sample": "f()"}, Dropped.CODE),  # a style sheet, or so the directive says
+        (
+            {"blocked": "inline", "sample": "f(" + "x" * 60, "directive": "script-src-attr"},
+            Stopped("f(" + "x" * 38, "script-src-attr", "/shop/x"),
+        ),
+        ({"blocked": "eval", "sample": "f()", "directive": "script-src"}, Dropped.CODE),
         ({"blocked": "eval"}, Dropped.CODE),
         ({"blocked": "wasm-eval"}, Dropped.CODE),
         ({"blocked": "trusted-types-sink"}, Dropped.CODE),
@@ -148,7 +156,7 @@ def test_what_has_another_form_is_no_report(body: bytes, media_type: bytes) -> N
         ({"directive": "x\x1b[0m"}, Dropped.DIRECTIVE),
     ],
 )
-def test_what_a_violation_says(values: dict[str, str], said: Violated | Dropped) -> None:
+def test_what_a_violation_says(values: dict[str, str], said: Violated | Stopped | Dropped) -> None:
     """Host and path of what was stopped, or why it says nothing about third-party content."""
     assert judged(violation(**values), "www.example.com") == said
 
@@ -167,6 +175,25 @@ def test_what_is_noted_tells_nothing_of_people() -> None:
         Sighting(Source.REPORT, "img-src", "pics.example", ""): Tally(DAY, DAY, 1, ["/shop/x"]),
     }
     assert reports.dropped == {Dropped.CODE: 1}
+
+
+def test_of_inline_code_the_shape_is_noted() -> None:
+    """Where the site's own policy asks for a sample; whose it is, and no word of what is in its strings."""
+    inventory = Inventory()
+    body = {"blockedURL": "inline", "effectiveDirective": "script-src-elem"}
+    said = read_reports(
+        json.dumps([modern(**body, sample=f"greet('{who}'); trackMe()") for who in ("jane", "joe")]).encode(),
+        REPORTS,
+    )
+    legacy = {**LEGACY["csp-report"], "blocked-uri": "inline", "effective-directive": "script-src-attr"}
+    said += read_reports(
+        json.dumps({"csp-report": {**legacy, "script-sample": "go(1)"}}).encode(), CSP_REPORT
+    )
+    Reports(inventory, CATALOG).take(said, host="www.example.com", now=NOW)
+    assert {(s.source, s.kind, s.subject, s.vendor): t.count for s, t in inventory.take().items()} == {
+        (Source.REPORT, "script-src-elem", f"inline {shape_of('greet(1);trackMe()')}", "tracker"): 2,
+        (Source.REPORT, "script-src-attr", f"inline {shape_of('go(1)')}", ""): 1,
+    }
 
 
 class NoStore:

@@ -79,7 +79,7 @@ def test_a_file_that_is_something_else_is_left_alone(path: Path) -> None:
     path.unlink()
     store.merge({IMG: Tally(1, 1, 1)})
     with closing(sqlite3.connect(path)) as later:
-        later.execute("PRAGMA user_version = 2")
+        later.execute("PRAGMA user_version = 3")
     with pytest.raises(StoreUnavailable, match="no inventory that this version"):
         store.sightings()
 

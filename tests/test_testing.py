@@ -23,6 +23,7 @@ from starlette.testclient import TestClient
 
 from consent import ConfigurationError, ConsentMiddleware, Policy, load_catalog
 from consent.check import MAX_PAGE_BYTES
+from consent.policy import Rule
 from consent.testing import assert_no_trackers
 from tests.live import served
 from tests.test_codings import ENCODERS
@@ -203,6 +204,16 @@ def test_a_body_is_read_in_any_coding(coding: str) -> None:
     huge = gzip.compress(bytes(MAX_PAGE_BYTES + 1))
     with pytest.raises(TypeError, match="longer than"):
         assert_no_trackers(Response(huge, headers={"content-encoding": "gzip"}))
+
+
+def test_the_rules_about_a_page_count() -> None:
+    """By its host: of another policy the vendors are declared there only."""
+    partner = Rule(policy=Policy(vendors=(load_catalog().vendors["hotjar"],)), hosts=("partner.example",))
+    policy = Policy(rules=(partner,))
+    page = HTMLResponse('<script src="https://static.hotjar.com/c/1.js"></script>')
+    assert_no_trackers(page, policy, url="https://partner.example/", allow_declared=True)
+    with pytest.raises(AssertionError, match="Hotjar"):
+        assert_no_trackers(page, policy, url="https://www.example.com/", allow_declared=True)
 
 
 def test_pytest_has_the_fixture_by_itself(tmp_path: Path) -> None:

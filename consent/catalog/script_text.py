@@ -22,6 +22,8 @@ _BEFORE_REGULAR_EXPRESSION = re.compile(
     r"(?:[(,=:\[!&|?{;+\-*%<>~^]|(?<![\w$.\x80-\U0010ffff])(?:return|typeof|case|in|of|delete|void|throw|new|else|do))\Z"
 )
 _BLANKS = " \t\n\v\f\r\u00a0\u2028\u2029\ufeff"  # white space and line terminators (ECMAScript, section 12)
+_COMMENTS = (b"//", b"/*", b"<!--")
+_MAY_BE_LITERAL = re.compile(rb"[\"'`]|/\*")
 _VALUE = "0"  # what is remembered of a value: a slash after it divides
 
 
@@ -59,6 +61,27 @@ class ScriptText:
         size += len(self._code[characters:position].encode("utf-8", "surrogatepass"))
         self._reached = position, size
         return size
+
+
+def without_literals(code: str) -> str | None:
+    """Return a script without its comments, and with ``""`` for each of its other literals but numbers.
+
+    In ASCII: every other character of its code is a ``?``. ``None`` where it cannot be read as JavaScript.
+    """
+    raw = code.encode("ascii", "replace")
+    if compiled is None:
+        places = zip(*_Scan(raw.decode("ascii")).literals(), strict=True)
+    else:
+        starts, ends = compiled.literals(raw)
+        places = zip(memoryview(starts).cast("I"), memoryview(ends).cast("I"), strict=True)
+    pieces: list[bytes] = []
+    at = 0
+    for start, end in places:
+        pieces += raw[at:start], b" " if raw.startswith(_COMMENTS, start) else b'""'
+        at = end
+    if not at and _MAY_BE_LITERAL.search(raw):
+        return None
+    return b"".join((*pieces, raw[at:])).decode("ascii")
 
 
 class _Scan:

@@ -17,6 +17,7 @@ from consent.cli.receipts import printable
 from consent.errors import ConsentError
 from consent.explain import NOWHERE, Explanation, explain, explain_page, search
 from consent.html.urls import PageURL, resolve
+from consent.parts import part_at
 from consent.policy_file import load_policy
 
 _MAX_PAGE_BYTES = 16 * 1024 * 1024
@@ -40,7 +41,7 @@ def catalog() -> None:
 
 @catalog.command("explain")
 @_policy_option
-@click.option("--url", "page_url", metavar="URL", help="Where the page in a file is served.")
+@click.option("--url", "page_url", metavar="URL", help="Where the page is served.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @click.argument("things", nargs=-1, required=True, metavar="URL|NAME|FILE...")
 def explain_(policy_file: Path | None, page_url: str | None, as_json: bool, things: tuple[str, ...]) -> None:
@@ -51,7 +52,7 @@ def explain_(policy_file: Path | None, page_url: str | None, as_json: bool, thin
 
     Exits with 1 if something is in there that nothing in the catalog explains.
     """
-    known = _load(policy_file)
+    known = _load(policy_file, place(page_url))
     unknown = False
     for thing in things:
         found = _explained(known, thing, page_url)
@@ -112,10 +113,10 @@ def show(policy_file: Path | None, as_json: bool, vendor_id: str) -> None:
         _print_vendor(vendor)
 
 
-def _load(policy_file: Path | None) -> Catalog:
+def _load(policy_file: Path | None, page: PageURL = NOWHERE) -> Catalog:
     try:
         known = load_catalog()
-        return known if policy_file is None else load_policy(policy_file, known)[1]
+        return known if policy_file is None else part_at(*load_policy(policy_file, known), page).catalog
     except ConsentError as error:
         raise click.ClickException(str(error)) from None
 

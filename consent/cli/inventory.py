@@ -16,13 +16,15 @@ from consent.cli.policy_option import policy_option
 from consent.cli.receipts import printable
 from consent.data_folder import DataFolder
 from consent.errors import ConsentError
+from consent.html.urls import PageURL
 from consent.inventory import Sighting, Source, Tally
+from consent.parts import Part, host_parts, part_at
 from consent.policy import Policy
 from consent.policy_file import load_policy
 from consent.sqlite_inventory import SQLiteInventory
 
 _STATUSES = ("unclassified", "undeclared", "declared")
-_HEADINGS = ("STATUS", "WHAT", "KIND", "VENDOR", "FIRST", "LAST", "TIMES", "FOR EXAMPLE")
+_HEADINGS = ("STATUS", "WHAT", "KIND", "VENDOR", "FIRST", "LAST", "TIMES", "FOR EXAMPLE", "HOSTS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def inventory(
 
     What no catalog entry explains comes first, then vendors that the policy does not declare. It was seen in
     pages as the middleware read them, or browsers reported that the Content-Security-Policy stopped it, or would
-    have.
+    have. Inline scripts are told apart by what is code in them.
     """
     path = DataFolder(folder).inventory_path
     try:
@@ -63,26 +65,41 @@ def inventory(
         sightings = SQLiteInventory(path).sightings()
     except ConsentError as error:
         raise click.ClickException(str(error)) from None
-    declared = {vendor.id for vendor in policy.vendors}
+    parts = {part.name: part for part in host_parts(policy, catalog)}
     lines = []
     for sighting, tally in sightings.items():
-        vendor = catalog.vendors.get(sighting.vendor)
-        known = "declared" if sighting.vendor in declared else "undeclared"
-        if not sighting.vendor:
-            known = "unclassified"
+        part = parts.get(sighting.part, parts[""])
+        known = _status(sighting, tally, part)
         if status in (None, known) and source in (None, sighting.source):
-            lines.append(_Line(sighting, tally, vendor, known))
-    lines.sort(key=lambda line: (_STATUSES.index(line.status), -line.tally.count))
+            lines.append(_Line(sighting, tally, part.catalog.vendors.get(sighting.vendor), known))
+    lines.sort(
+        key=lambda line: (
+            _STATUSES.index(line.status),
+            # Most of the scripts that nobody has explained are the site's own.
+            line.sighting.source is Source.SCRIPT,
+            -line.tally.count,
+        )
+    )
     for text in _json_lines(lines) if as_json else _table(lines):
         click.echo(text)
     if not lines:
         click.echo("No such sightings.", err=True)
 
 
+def _status(sighting: Sighting, tally: Tally, part: Part) -> str:
+    if sighting.vendor:
+        is_declared = any(vendor.id == sighting.vendor for vendor in part.policy.vendors)
+        return "declared" if is_declared else "undeclared"
+    pages = [PageURL("https", "", page) for page in tally.pages or ["/"]]
+    if all(part_at(part.policy, part.catalog, page).names(sighting.subject, "/") for page in pages):
+        return "declared"
+    return "unclassified"
+
+
 def _table(lines: list[_Line]) -> Iterator[str]:
     if not lines:
         return
-    rows = [_HEADINGS]
+    rows: list[tuple[str, ...]] = [_HEADINGS]
     for line in lines:
         tally = line.tally
         rows.append(
@@ -95,8 +112,11 @@ def _table(lines: list[_Line]) -> Iterator[str]:
                 str(_day(tally.last_day)),
                 str(tally.count),
                 printable(tally.pages[0]) if tally.pages else "",
+                printable(line.sighting.part.replace(",", " ")),
             )
         )
+    if not any(line.sighting.part for line in lines):
+        rows = [row[:-1] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -118,6 +138,7 @@ def _json_lines(lines: list[_Line]) -> Iterator[str]:
                 "last_seen": str(_day(tally.last_day)),
                 "count": tally.count,
                 "pages": tally.pages,
+                "hosts": sighting.part.split(",") if sighting.part else None,
             }
         )
 
