@@ -29,6 +29,7 @@ from consent.errors import ConfigurationError
 from consent.languages import Languages
 from consent.panel import Panel
 from consent.policy import Policy, Regime
+from consent.sentences import sayings
 from consent.services import CategoryServices, services
 from consent.signals import ChoiceState, Signals
 from consent.static_files import StaticFile, named, stylesheets
@@ -175,7 +176,8 @@ class Banner:
         self.error_page("error_not_found")
         self.explanation(silence, ())
         wordings = [sorted(texts.entries.items()) for texts in self.languages.offered.values()]
-        said = [wording.digest for wording in self.languages.wordings.values()]
+        sentences = sorted({*sayings(policy)})
+        said = [list(map(wording, sentences)) for wording in self.languages.wordings.values()]
         seen = (hashes, list(self.languages.offered), policy.language_paths.items(), wordings, said)
         self.version = sha256(repr(seen).encode()).hexdigest()
         """Names the wording in all languages: pages with another one have another version of it."""

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from consent.errors import ConfigurationError
 from consent.policy import CacheMode, Policy
-from consent.sentences import Wording, load_sentences
+from consent.sentences import Wording, load_sentences, sayings
 from consent.texts import SOURCE_LANGUAGE, Texts, fallbacks, languages, load_texts
 
 MAX_ACCEPTED_BYTES = 1000
@@ -59,8 +60,11 @@ class Languages:
         for tag, texts in policy.texts.items():
             if not isinstance(texts, str):
                 self._override(tag, texts, folder, f"texts.{tag}")
+        own_words = dict(self._own_words(policy))
         self._wordings = {
-            tag: Wording(texts, load_sentences(tag, folder=folder), self._texts[self.default])
+            tag: Wording(
+                texts, load_sentences(tag, folder=folder), own_words.get(tag, {}), self._texts[self.default]
+            )
             for tag, texts in self._texts.items()
         }
         # Where a page is given to more than one visitor, it cannot be in the language of one of them.
@@ -154,13 +158,31 @@ class Languages:
             )
         return known
 
-    def _override(self, tag: str, texts: Mapping[str, str], folder: Path | None, place: str) -> None:
+    def _shown(self, tag: str, place: str) -> str:
         known = self._known(tag)
         if known is None:
             raise ConfigurationError(
                 f"nobody is shown texts in {tag[:40]!r}; the site's languages are {', '.join(self._texts)}",
                 key=place,
             )
+        return known
+
+    def _own_words(self, policy: Policy) -> Iterator[tuple[str, Mapping[str, str]]]:
+        """Yield what the policy has sentences read as, for each language."""
+        said = {*load_sentences(SOURCE_LANGUAGE).by_english, *sayings(policy)} if policy.sentences else ()
+        for tag, words in policy.sentences.items():
+            place = f"sentences.{tag}"
+            for sentence in words:
+                if sentence not in said:
+                    near = get_close_matches(sentence, said, n=1)
+                    hint = f"did you mean {near[0]!r}?" if near else "write it as visitors read it"
+                    raise ConfigurationError(
+                        f"of no vendor and no cookie is {sentence!r} said; {hint}", key=place
+                    )
+            yield self._shown(tag, place), words
+
+    def _override(self, tag: str, texts: Mapping[str, str], folder: Path | None, place: str) -> None:
+        known = self._shown(tag, place)
         checked = load_texts(known, texts, folder=folder, place=place)
         before = self._texts[known]
         entries = {**before.entries, **{key: checked[key] for key in texts}}

@@ -130,6 +130,10 @@ class Policy:
         default_factory=lambda: MappingProxyType({}), hash=False
     )
     """Visitor texts that differ from the built-in ones: by key for the default language, for others by tag and key."""
+    sentences: Mapping[str, Mapping[str, str]] = field(
+        default_factory=lambda: MappingProxyType({}), hash=False
+    )
+    """How what is said of vendors and cookies reads in another language, or otherwise: by tag and sentence."""
     rules: tuple[Rule, ...] = ()
     """Other policies for parts of the site; the first that fits counts."""
     version: str = field(init=False, compare=False)

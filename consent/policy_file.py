@@ -78,6 +78,7 @@ _TOP = (
     "override",
     "rule",
     "texts",
+    "sentences",
 )
 _PLACES: tuple[Place, ...] = (("declare",), *_FIELDS)
 
@@ -112,6 +113,11 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
                 document.checked(("texts", key, name), text, rules.a_text)
         else:
             document.checked(("texts", key), found, rules.a_text)
+    sentences = document.table(("sentences",))
+    for tag in sentences:
+        document.checked(("sentences", tag), tag, rules.a_language)
+        for sentence, text in document.table(("sentences", tag)).items():
+            document.checked(("sentences", tag, sentence), text, rules.a_filled_line)
 
     additions = _read_vendors(document)
     try:
@@ -124,6 +130,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         vendors=_declared(document, catalog, additions),
         own_cookies=_read_cookies(document, catalog),
         texts=texts,
+        sentences=sentences,
     )
     catalog = catalog.with_vendors(own_cookie_vendors(policy))
     found_rules = tuple(_read_rules(document, policy, catalog, known))

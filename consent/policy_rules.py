@@ -315,6 +315,19 @@ def _texts(value: object) -> Mapping[str, str | Mapping[str, str]]:
     )
 
 
+def _sentences(value: object) -> Mapping[str, Mapping[str, str]]:
+    if not isinstance(value, Mapping) or not all(isinstance(words, Mapping) for words in value.values()):
+        raise Wrong(
+            'must be a table for each language: write [sentences.de], and in it "Sentence." = "Satz."'
+        )
+    return MappingProxyType(
+        {
+            a_language(tag): MappingProxyType({a_filled_line(k): a_filled_line(t) for k, t in words.items()})
+            for tag, words in value.items()
+        }
+    )
+
+
 def _vendors(value: object) -> tuple[Vendor, ...]:
     vendors = tuple(cast("Iterable[Vendor]", value))
     all_different("vendor", [vendor.id for vendor in vendors])
@@ -412,6 +425,7 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "vendors": _vendors,
     "own_cookies": _own_cookies,
     "texts": _texts,
+    "sentences": _sentences,
 }
 
 

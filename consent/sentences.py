@@ -7,16 +7,16 @@ of vendors and cookies of its own: that is shown as it is written, marked with t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from consent.assets import asset_dir
 from consent.errors import ConfigurationError
+from consent.policy import Policy
 from consent.texts import SOURCE_LANGUAGE, Texts, fallbacks
 from consent.toml_file import TomlFile
 
@@ -36,8 +36,6 @@ class Sentences:
     language: str
     """Language tag (BCP 47) of the file that they are from."""
     by_english: Mapping[str, str]
-    digest: str
-    """SHA-256 of them, in hexadecimal."""
 
 
 class Wording:
@@ -46,12 +44,12 @@ class Wording:
     Args:
         texts: The texts of these pages.
         sentences: What the catalog says, in that language, or in English where nobody has translated it.
+        own_words: What the site has sentences read as in that language, its own ones and the catalog's.
         own: The texts in the site's default language, which is what its policy is taken to be written in.
     """
 
-    def __init__(self, texts: Texts, sentences: Sentences, own: Texts) -> None:
-        self.digest = sentences.digest
-        """Names the wording of the catalog's sentences."""
+    def __init__(self, texts: Texts, sentences: Sentences, own_words: Mapping[str, str], own: Texts) -> None:
+        self._own_words = own_words
         self._sentences = sentences.by_english
         self._translated = Markup("%s")
         if sentences.language != texts.language:
@@ -66,8 +64,19 @@ class Wording:
 
         What is in another language than the page says so (WCAG 2.2, 3.1.2).
         """
+        if own := self._own_words.get(text):
+            return escape(own)
         sentence = self._sentences.get(text)
         return self._own % text if sentence is None else self._translated % sentence
+
+
+def sayings(policy: Policy) -> Iterator[str]:
+    """Yield what a policy says of its vendors and cookies."""
+    for vendor in policy.vendors:
+        yield vendor.about
+        yield from (cookie.purpose for cookie in vendor.cookies)
+        yield from (item.purpose for item in vendor.storage)
+    yield from (cookie.purpose for cookie in policy.own_cookies)
 
 
 def load_sentences(language: str, *, folder: Path | None = None) -> Sentences:
@@ -115,8 +124,7 @@ def _translated(path: Path) -> Sentences:
         raise ConfigurationError(
             "there is no such sentence in English: remove it", source=str(path), key=".".join(min(unknown))
         )
-    by_english = {english: found[where] for where, english in source.items()}
-    return Sentences(path.stem, by_english, sha256(repr(by_english).encode()).hexdigest())
+    return Sentences(path.stem, {english: found[where] for where, english in source.items()})
 
 
 def _read(path: Path) -> dict[tuple[str, str], str]:

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from consent.catalog import Cookie, StorageKey, Vendor
 from consent.categories import OPTIONAL, Category
 from consent.policy import Policy
+from consent.policy_rules import OWN_PREFIX
 from consent.sentences import Wording
 from consent.texts import Texts
 
@@ -89,7 +90,9 @@ def services(
     """
     declared = {vendor.id for vendor in policy.vendors}
     undeclared = sorted(
-        (vendor for vendor in seen if vendor.id not in declared), key=lambda vendor: vendor.name.lower()
+        # What the site itself sets is listed as its own.
+        (v for v in seen if v.id not in declared and not v.id.startswith(OWN_PREFIX)),
+        key=lambda vendor: vendor.name.lower(),
     )
     found = []
     for category in Category:

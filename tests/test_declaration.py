@@ -23,7 +23,7 @@ from consent.data_folder import DataFolder
 from consent.decision import decide
 from consent.declaration_pages import DeclarationPages
 from consent.inventory import Inventory, Sighting, Source, Tally
-from consent.policy import CacheMode, OptOutLink, OwnCookie, Policy, Rule, Unclassified
+from consent.policy import CacheMode, OptOutLink, OwnCookie, Policy, Rule, Unclassified, own_cookie_vendors
 from consent.signals import Signals
 from consent.sqlite_inventory import SQLiteInventory
 from consent.texts import languages
@@ -211,6 +211,14 @@ def test_a_vendor_that_was_only_seen_is_listed_apart_and_at_once(banner: Banner)
         "example-stats", "hotjar"
     ]  # fmt: skip
     assert text.index("Seen on this site, and not yet described by it:") < text.index("consent-vendor-hotjar")
+
+
+def test_the_site_itself_is_not_listed_as_seen(banner: Banner) -> None:
+    """Its own cookies are in its pages, and described."""
+    catalog = load_catalog().with_vendors((STATS, *own_cookie_vendors(POLICY)))
+    pages = DeclarationPages(catalog, lambda: ["this-site-functional"])
+    assert catalog.vendors["this-site-functional"].cookies[0].name == "theme"
+    assert "consent-vendor-this-site" not in pages.of(banner).content.decode()
 
 
 @pytest.mark.parametrize("listed", [True, False])

@@ -482,6 +482,7 @@ def test_every_key_of_the_policy_file_is_documented_with_field_and_default() -> 
     assert documented == {".".join(map(str, place)): name for place, name in _FIELDS.items()} | {
         "declare": "vendors",
         "texts": "texts",
+        "sentences": "sentences",
     }
     sections = {key.partition(".")[0] for key in documented} | {"cookie", "vendor", "override", "rule"}
     assert sections == set(_TOP)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from consent import ConfigurationError, Policy, load_catalog
+from consent import ConfigurationError, Policy, load_catalog, load_policy
 from consent.assets import asset_dir
 from consent.banner import Banner
 from consent.catalog import Vendor
 from consent.decision import decide
+from consent.languages import Languages
+from consent.policy_diff import policy_changes
+from consent.policy_file import locate_in_policy
 from consent.sentences import GROUPS, Wording, load_sentences
 from consent.signals import Signals
 from consent.texts import load_texts
@@ -115,15 +119,76 @@ def test_a_german_visitor_reads_it_in_german(shown: str) -> None:
 def test_what_is_not_in_the_visitor_s_language_says_so() -> None:
     """A sentence that nobody has translated is marked as English; what a policy says, as the default language."""
     sentence = "Plays videos inside the page."
-    english, arabic = load_texts("en"), load_texts("ar")
-    untranslated = Wording(arabic, load_sentences("en"), english)
+    english, arabic, said = load_texts("en"), load_texts("ar"), load_sentences("en")
+    untranslated = Wording(arabic, said, {}, english)
     assert untranslated(sentence) == f'<bdi lang="en" dir="ltr">{sentence}</bdi>'
     assert untranslated("Ours <b>.") == '<bdi lang="en" dir="ltr">Ours &lt;b&gt;.</bdi>'
-    assert Wording(english, load_sentences("en"), arabic)("لنا.") == '<bdi lang="ar" dir="rtl">لنا.</bdi>'
-    assert Wording(english, load_sentences("en"), english)(sentence) == sentence
-    assert Wording(english, load_sentences("en"), english)("Ours <b>.") == "<bdi>Ours &lt;b&gt;.</bdi>"
-    german = Wording(load_texts("de"), load_sentences("de"), english)
+    assert Wording(english, said, {}, arabic)("لنا.") == '<bdi lang="ar" dir="rtl">لنا.</bdi>'
+    assert Wording(english, said, {}, english)(sentence) == sentence
+    assert Wording(english, said, {}, english)("Ours <b>.") == "<bdi>Ours &lt;b&gt;.</bdi>"
+    german = Wording(load_texts("de"), load_sentences("de"), {"Ours <b>.": "Unser <b>."}, english)
     assert german(sentence) == "Spielt Videos auf der Seite ab."
+    assert german("Ours <b>.") == "Unser &lt;b&gt;."
+
+
+OWN = """
+[site]
+languages = ["en", "de"]
+
+[[cookie]]
+name = "basket"
+purpose = "Remembers what you put into the basket."
+lifetime = "session"
+category = "strictly-necessary"
+
+[sentences.de-AT]
+"Remembers what you put into the basket." = "Merkt sich, was Sie in den Einkaufskorb legen."
+"Plays videos inside the page." = "Spielt Filme ab."
+"""
+
+
+def test_a_policy_says_how_a_sentence_reads_in_another_language(tmp_path: Path) -> None:
+    """One of its own or of the catalog; pages that say something else have another version."""
+    path = tmp_path / "consent.toml"
+    path.write_text(OWN, encoding="utf-8")
+    policy, _ = load_policy(path, load_catalog())
+    banner = Banner(policy)
+    wordings = banner.languages.wordings
+    assert wordings["de"]("Plays videos inside the page.") == "Spielt Filme ab."
+    assert wordings["en"]("Plays videos inside the page.") == "Plays videos inside the page."
+    page = banner.in_language("de").declaration_page().decode()
+    assert "Merkt sich, was Sie in den Einkaufskorb legen." in page
+    assert "Remembers what you put into the basket." not in page
+    plain = replace(policy, sentences={})
+    assert Banner(plain).version != banner.version
+    assert plain.version == policy.version
+    (change,) = policy_changes(
+        plain, replace(policy, sentences={"de": {"Sells tickets inside the page.": "X."}})
+    )
+    assert (change.material, change.what) == (False, "sentence de.Sells tickets inside the page.")
+
+
+@pytest.mark.parametrize(
+    ("line", "number", "key", "message"),
+    [
+        ('[sentences.de]\n"Shows the wether." = "Wetter."', 1, "sentences.de", "did you mean 'Shows the weather.'?"),
+        ('[sentences.de]\n"Q" = "Wetter."', 1, "sentences.de", "of no vendor and no cookie is 'Q' said; write it as"),
+        ('[sentences.fr]\n"Shows the weather." = "Il fait."', 1, "sentences.fr", "the site's languages are de"),
+        ('[sentences]\nde = "x"', 2, "sentences.de", "must be a table"),
+        ('[sentences.1]\n', 1, "sentences.1", "must be a language tag"),
+        ('[sentences.de]\n"Shows the weather" = ""', 2, "sentences.de.Shows the weather", "must not be empty"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_them_is_told_with_its_place(
+    tmp_path: Path, line: str, number: int, key: str, message: str
+) -> None:
+    path = tmp_path / "consent.toml"
+    path.write_text(f'{line}\n[site]\nlanguage = "de"\n', encoding="utf-8")
+    with pytest.raises(ConfigurationError) as told:
+        Languages(load_policy(path, load_catalog())[0])
+    error = locate_in_policy(told.value, path)
+    assert (error.line, error.key) == (number, key)
+    assert message in error.message
 
 
 # ---- files
@@ -141,7 +206,6 @@ def test_a_language_is_found_as_its_texts_are(tmp_path: Path) -> None:
     found = load_sentences("eu", folder=tmp_path)
     assert (found.language, found.by_english["Shows the weather."]) == ("eu", "Eguraldia.")
     assert load_sentences("eu").language == "en"
-    assert found.digest != load_sentences("de").digest
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,10 @@ _TEXTS = """
 # Texts that differ from the built-in ones: of the default language here, of others in tables such as [texts.de].
 # [texts]
 # accept = "Yes, all of them"
+
+# What is said of vendors and cookies, in another language or in other words; the catalog's sentences are translated.
+# [sentences.de]
+# "Counts visits." = "Zählt Besuche."
 """
 _DECLARE = """\
 # The vendors on the pages, by their ids in the catalog ("consent catalog search NAME"): visitors read about them
