@@ -17,14 +17,14 @@ _QUOTED_URL = re.compile(rb"[\"'`](?:(?:http|ws)s?:)?\\?/\\?/")
 # A quoted URL where scripts name what they load at once, or give a name to what they load by it. Seen from the
 # URL, so that it is wrong towards yes.
 _LOADED = re.compile(
-    rb"(?:src\s*+=|(?:fetch|sendBeacon|importScripts|import|EventSource|WebSocket|getScript)\s*+\("
+    rb"(?:src\s*+=|(?:fetch|sendBeacon|importScripts|import|EventSource|WebSocket|getScript|getJSON|axios\.get|axios\.post)\s*+\("
     rb"|(?:(?:src|script|GET|POST|get|post)[\"']|document|window)\s*+,|\}\s*+\)?\s*+\(|import|from"
     rb"|(?P<names>[A-Za-z0-9_$]\s*+=))"
     rb"\s*+(?:/\*[^*/]{0,200}\*/\s*+){0,2}"
     rb"\\?[\"'`](?:(?:http|ws)s?:)?\\?/\\?/(?=(?P<host>[A-Za-z0-9.-]{1,253}))"
 )
 _LOADS_NAMED = re.compile(
-    rb"(?:src\s*+=|(?:fetch|sendBeacon|importScripts|import|EventSource|WebSocket|getScript)\s*+\()"
+    rb"(?:src\s*+=|(?:fetch|sendBeacon|importScripts|import|EventSource|WebSocket|getScript|getJSON|axios\.get|axios\.post)\s*+\()"
     rb"\s*+(?:/\*[^*/]{0,200}\*/\s*+){0,2}[A-Za-z0-9_$]"
 )
 

@@ -32,7 +32,7 @@ _NAME = r"(?P<name>[A-Za-z_$][\w$]{0,63}+)"
 _IMPORTED_NAME = re.compile(rf"(?<![\w$.])import\s*+\({GAP}{_NAME}(?=\s*+[,)])", re.ASCII)
 LOADED_NAME = re.compile(
     r"(?:(?<![\w$.])import\s*+\(|(?<=\.)src\s*+="
-    r"|(?<![\w$])(?:fetch|sendBeacon|importScripts|EventSource|WebSocket|getScript)\s*+\()"
+    r"|(?<![\w$])(?:fetch|sendBeacon|importScripts|EventSource|WebSocket|getScript|getJSON)\s*+\()"
     rf"{GAP}{_NAME}(?=\s*+(?:[,;)}}+]|\Z)|[ \t]*+[\r\n])",
     re.ASCII,
 )

@@ -15,8 +15,8 @@ from consent.catalog.imports import GAP, URL
 _URL = re.compile(URL, re.ASCII)
 _QUOTED = rf"""\\?["'`]{URL}"""
 _MARKUP = (
-    # The string's own quotation mark, and what keeps "<script" from being one: <scr"+"ipt, \x3Cscript, %3Cscript.
-    r"""\s*+(?:unescape\s*+\(\s*+)?["'`]\s*+(?:<|\\x3[cC]|\\u003[cC]|%3[cC])"""
+    # The string's own quotation mark, other markup, and what keeps "<script" from being one: <scr"+"ipt, \x3Cscript, %3Cscript.
+    r"""\s*+(?:unescape\s*+\(\s*+)?["'`][^;]{0,200}?(?:<|\\x3[cC]|\\u003[cC]|%3[cC])"""
     r"""(?:script|scr["']\s*+\+\s*+["']ipt|img|iframe)\s[^>]{0,200}?\bsrc\s*+="""
 )
 LITERAL = {
@@ -33,6 +33,8 @@ LITERAL = {
         "EventSource": r"\s*+\(",
         "WebSocket": r"\s*+\(",
         "getScript": r"\s*+\(",
+        "getJSON": r"\s*+\(",
+        "axios": r"\s*+\.(?:get|post)\(",
         "open": r"""\s*+\(\s*+["'](?:GET|POST|get|post)["']\s*+,""",
         # The arguments of a loader: (window, document, "script", "https://…")
         "document": r"""\s*+,(?:\s*+["']script["']\s*+,)?""",

@@ -7,7 +7,8 @@ it slow, and so that one pass over the script's words tells which signatures can
   comment;
 * ``*`` and ``+`` only as ``\\s*+`` and ``\\s++`` (possessive); everything else has an upper bound: ``?``,
   ``{1,40}``, and all bounds of a signature multiplied stay at or below 4,096;
-* no look-behind, back-references, flags, capturing groups, or repeated groups (``(?:…)?`` is allowed).
+* no look-behind, back-references, flags, capturing groups, or repeated groups (``(?:…)?`` is allowed);
+* ``=`` at its end is an assignment, neither ``==`` nor ``=>``.
 
 Besides the signatures, `SnippetFinder` sees code that loads a known URL straight away, ``s.src = "https://…"``, by a
 name, or joined to a protocol (`consent.catalog.loaders`).
@@ -114,7 +115,8 @@ def compile_signature(pattern: str) -> Signature:
 
 @cache  # few scripts come near a signature: what no script comes near is never compiled
 def _regex(pattern: str) -> re.Pattern[str]:
-    return re.compile(pattern, re.ASCII)
+    # A value is given: not compared, and no function's parameter.
+    return re.compile(f"{pattern}(?![=>])" if pattern.endswith("=") else pattern, re.ASCII)
 
 
 def _followers(pattern: str, word: str) -> bytes:

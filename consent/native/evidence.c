@@ -248,7 +248,7 @@ static Bytes before_gap(Bytes start, Bytes at)
 
 /* What loads the URL that it is called with. */
 static const char *const loading_calls[] = {"fetch", "sendBeacon", "importScripts", "import", "EventSource",
-                                            "WebSocket", "getScript", NULL};
+                                            "WebSocket", "getScript", "getJSON", "axios.get", "axios.post", NULL};
 static const char *const loading_assigned[] = {"src", NULL};
 
 /* Whether the script loads by a name: import(url), s.src = url. */

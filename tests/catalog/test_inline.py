@@ -120,6 +120,13 @@ def test_other_kinds_of_identifier_are_found() -> None:
     assert [match.rule for match in CATALOG.match_inline("_zz_id=1")] == [r"_zz_id\s*+="]
 
 
+@pytest.mark.parametrize("code", ["_zz_id == 1", "_zz_id===1", "if (_zz_id != 1) go()", "_zz_id => go()"])
+def test_a_comparison_is_no_assignment(code: str) -> None:
+    """A signature that ends with ``=`` is about who sets a name, not about who asks for it."""
+    assert found(code) == []
+    assert found("_zz_id =1") == ["second-by-name"]
+
+
 @pytest.mark.parametrize(
     "code",
     [

@@ -41,6 +41,7 @@ LOADERS = (
     'document.write("<scr" + "ipt src=\'https://{}\'></scr" + "ipt>");',
     "document.write('\\x3Cscript src=\"https://{}\">\\x3C/script>');",
     "document.write(unescape(\"%3Cscript src='https://{}' type='text/javascript'%3E%3C/script%3E\"));",
+    "document.write('<a href=\"/\" target=_blank><img src=\"//{}?r=' + escape(document.referrer) + '\"></a>');",
     "el.innerHTML = '<iframe src=\"https://{}\"></iframe>';",
     "document.body.insertAdjacentHTML('beforeend', '<img src=\"https://{}\">');",
     "$('body').append('<img width=\"1\" src=\"https://{}\">');",
@@ -51,6 +52,8 @@ LOADERS = (
     "navigator.sendBeacon('https://{}', data);",
     "var x = new XMLHttpRequest(); x.open('POST', 'https://{}', true); x.send();",
     "$.getScript('https://{}');",
+    "$.getJSON('https://{}', show);",
+    "axios.post('https://{}', data);",
     "import('https://{}').then(m => m.init());",
     # With the protocol of the page
     "s.src = document.location.protocol + '//{}';",
