@@ -15,7 +15,8 @@ from consent.catalog.imports import GAP, URL
 _URL = re.compile(URL, re.ASCII)
 _QUOTED = rf"""\\?["'`]{URL}"""
 _MARKUP = (
-    # The string's own quotation mark, other markup, and what keeps "<script" from being one: <scr"+"ipt, \x3Cscript, %3Cscript.
+    # The string's own quotation mark, other markup, and a tag that is written so that no parser takes it for one:
+    # <scr"+"ipt, \x3Cscript, %3Cscript.
     r"""\s*+(?:unescape\s*+\(\s*+)?["'`][^;]{0,200}?(?:<|\\x3[cC]|\\u003[cC]|%3[cC])"""
     r"""(?:script|scr["']\s*+\+\s*+["']ipt|img|iframe)\s[^>]{0,200}?\bsrc\s*+="""
 )
