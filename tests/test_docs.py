@@ -558,7 +558,7 @@ def test_every_text_is_documented() -> None:
 def test_every_template_is_documented() -> None:
     """The table of templates has each file that there is."""
     folder = asset_dir("templates")
-    files = {path.name for path in folder.glob("*.html")} | {"texts/en.toml"}
+    files = {path.name for path in folder.glob("*.html")} | {"texts/en.toml", "catalog/en.toml"}
     assert first_codes("docs/configuration.md", "file") == files
 
 

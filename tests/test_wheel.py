@@ -59,6 +59,9 @@ def test_the_wheel_holds_the_package_with_its_templates_and_nothing_of_the_tests
     top = {name.partition("/")[0] for name in names}
     assert top == {"consent", next(name for name in top if name.endswith(".dist-info"))}
     assert {"consent/templates/banner.html", "consent/static/consent.css", "consent/py.typed"} <= set(names)
+    for kind in ("texts", "catalog"):
+        spoken = {f"consent/templates/{kind}/{path.name}" for path in (ROOT / "templates" / kind).iterdir()}
+        assert {name for name in names if name.startswith(f"consent/templates/{kind}/")} == spoken
     assert not [name for name in names if name == "consent/_build.py" or name.endswith((".c", ".h"))]
 
 
