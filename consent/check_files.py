@@ -57,6 +57,8 @@ class FileCheck:
     """Known third parties that need no consent, and what the policy names."""
     unclassified: list[PlacedItem] = field(default_factory=list)
     """Third-party content that no catalog entry explains, and what cannot be read to its end."""
+    skipped: str = ""
+    """Why nobody looked into it, if so."""
 
 
 def files_in(folder: Path) -> Iterator[Path]:
@@ -92,7 +94,7 @@ def files_in(folder: Path) -> Iterator[Path]:
 
 
 def check_file(path: Path, *, catalog: Catalog, policy: Policy, url: PageURL = NOWHERE) -> FileCheck:
-    """Read a file as the middleware reads what becomes of it, and say what of others is in it.
+    """Read a file as the middleware reads what becomes of it, and say what of others is in it. A huge one is skipped.
 
     What its name does not tell the kind of is read as a page. ``{{ … }}``, ``{% … %}`` and ``{# … #}`` of a page
     or template are put out of the way first; nothing is executed.
@@ -111,7 +113,7 @@ def check_file(path: Path, *, catalog: Catalog, policy: Policy, url: PageURL = N
     except OSError as error:
         raise CheckError(f"{path} cannot be read: {error.strerror}") from None
     if len(data) > MAX_PAGE_BYTES:
-        raise CheckError(f"{path} is larger than {MAX_PAGE_BYTES >> 20} MiB")
+        return FileCheck(str(path), skipped=f"larger than {MAX_PAGE_BYTES >> 20} MiB")
     part = part_at(policy, catalog, url)
     content_type = _content_type(path) or b"text/html"
     is_template = path.name.lower().endswith(_TEMPLATE_SUFFIXES) or not file_kind(content_type)

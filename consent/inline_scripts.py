@@ -10,6 +10,7 @@ import logging
 from hashlib import blake2b
 from typing import NamedTuple
 
+from consent.allowance import Allowance
 from consent.catalog import Catalog
 from consent.codings import Stream
 from consent.html import Rewriter
@@ -47,19 +48,13 @@ class PickedPages:
     def __init__(self, inventory: Inventory, catalog: Catalog) -> None:
         self._inventory = inventory
         self._catalog = catalog
-        self._left = float(BURST)
-        self._at = 0.0
+        self._allowance = Allowance(1 / SECONDS_BETWEEN, BURST)
         self._waiting: list[_Page] = []
         self._known: dict[bytes, tuple[tuple[str, str, str], ...]] = {}  # by the digest of a script
 
     def picks(self, now: float) -> bool:
         """Tell whether a page that is sent at ``now``, in seconds since 1970, is to be held on to."""
-        if now - self._at < SECONDS_BETWEEN and self._left < 1:
-            return False
-        self._left = min(self._left + max(now - self._at, 0.0) / SECONDS_BETWEEN, BURST)
-        self._at = now
-        self._left -= 1
-        return len(self._waiting) < BURST
+        return self._allowance.admits(now) and len(self._waiting) < BURST
 
     def holding(self, stream: Stream, address: str, now: int) -> Stream:
         """Return a stream that does the same as ``stream``, and holds on to what it is given.

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from consent.allowance import Allowance
 from consent.catalog import Catalog
 from consent.html.urls import PageURL, resolve
 from consent.inventory import Inventory, Source
@@ -178,8 +179,7 @@ class Reports:
     def __init__(self, inventory: Inventory, catalog: Catalog) -> None:
         self._inventory = inventory
         self._catalog = catalog
-        self._left = float(BURST)
-        self._at = 0.0
+        self._allowance = Allowance(PER_SECOND, BURST)
         self.dropped: Counter[Dropped] = Counter()
         """How many violations said nothing, and why."""
         self.unread = 0
@@ -187,13 +187,9 @@ class Reports:
 
     def admits(self, now: float) -> bool:
         """Tell whether one more request is to be read at ``now``, in seconds; it counts as read then."""
-        self._left = min(self._left + max(now - self._at, 0.0) * PER_SECOND, BURST)
-        self._at = now
-        if self._left < 1:
-            self.unread += 1
-            return False
-        self._left -= 1
-        return True
+        admitted = self._allowance.admits(now)
+        self.unread += not admitted
+        return admitted
 
     def take(self, violations: Sequence[Violation], *, host: str, now: int) -> None:
         """Note what was reported by a browser that asked ``host``; what is said twice counts once."""

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from consent.check import MAX_PAGE_BYTES
 from consent.cli import main
 from consent.template_syntax import readings
 
@@ -249,3 +250,24 @@ def test_the_rules_about_where_a_page_will_be_count(site: Path) -> None:
     ):
         found = run("--policy", "consent.toml", "--url", url, "page.html")
         assert (found[0], found[1].splitlines()[-1]) == (code, f"1 file: 1 tracker found, {sum_}")
+
+
+def test_a_huge_file_in_a_folder_is_skipped_and_the_others_are_read(site: Path) -> None:
+    """The reason stands beside it, and in the sum; with --strict it fails. A huge file that is named is an error."""
+    with Path("templates/a-dump.html").open("wb") as huge:
+        huge.truncate(MAX_PAGE_BYTES + 1)
+    Path("templates/base.html").write_text("<p>Hello")
+    code, output = run("--policy", "consent.toml", "templates")
+    assert (code, output.splitlines()) == (
+        0,
+        [
+            "templates/a-dump.html: skipped: larger than 16 MiB",
+            "2 files: 0 trackers found, 0 declared, 0 not declared, 0 unclassified, 1 skipped",
+        ],
+    )
+    assert run("--strict", "templates")[0] == 1
+    assert [json.loads(line)["skipped"] for line in run("--json", "templates")[1].splitlines()] == [
+        "larger than 16 MiB",
+        "",
+    ]
+    assert run("templates/a-dump.html")[0] == 2

@@ -32,7 +32,11 @@ class _Failed(click.ClickException):
     "The site's consent.toml, for the vendors it declares, and those and the cookies that it adds."
 )
 @click.option("--url", "page_url", metavar="URL", help="Where the pages in files will be served.")
-@click.option("--strict", is_flag=True, help="What no catalog entry explains is not accepted either.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="What no catalog entry explains is not accepted either, nor a file that is too large to be read.",
+)
 @click.option("--timeout", default=20.0, show_default=True, help="Seconds to wait for each answer.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a page or file.")
 def check(
@@ -71,7 +75,9 @@ def check(
             path = Path(target)
             for file in files_in(path) if path.is_dir() else [path]:
                 result = check_file(file, catalog=catalog, policy=policy, url=url)
-                failed |= bool(result.undeclared or (strict and result.unclassified))
+                if result.skipped and file is path:
+                    raise CheckError(f"{path} is {result.skipped}")
+                failed |= bool(result.undeclared or (strict and (result.unclassified or result.skipped)))
                 seen.append(result)
                 if as_json:
                     click.echo(json.dumps(asdict(result)))
@@ -120,6 +126,8 @@ def _print(page: PageCheck) -> None:
 
 def _print_file(file: FileCheck) -> None:
     """Print what is in a file in the order of its lines, each as editors and CI find their way by it."""
+    if file.skipped:
+        click.echo(f"{_printable(file.file)}: {click.style('skipped', fg='yellow')}: {file.skipped}")
     kinds = (
         (file.undeclared, click.style("not declared", fg="red")),
         (file.declared, click.style("declared", fg="green")),
@@ -145,10 +153,11 @@ def _print_sum(files: list[FileCheck]) -> None:
         sum(len(getattr(file, kind)) for file in files) for kind in ("undeclared", "declared", "unclassified")
     )
     trackers = "tracker" if undeclared + declared == 1 else "trackers"
+    skipped = sum(bool(file.skipped) for file in files)
     count = "1 file" if len(files) == 1 else f"{len(files)} files"
     click.echo(
         f"{count}: {undeclared + declared} {trackers} found, {declared} declared, {undeclared} not declared, "
-        f"{unclassified} unclassified"
+        f"{unclassified} unclassified" + (f", {skipped} skipped" if skipped else "")
     )
 
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin
 
-from consent.enforcement import site_of
+from consent.scanner.addresses import host_of, is_same_site, origin_of, path_of
 from consent.scanner.chromium import Profile, find_chromium, fresh_profile, started, user_agent
-from consent.scanner.frontier import Frontier, Link, origin_of
+from consent.scanner.frontier import Frontier, Link
 from consent.scanner.netlog import read_netlog
 from consent.scanner.recording import Bounds, Phase, PhaseRecord, Recording, ScanError, Visit
 from consent.scanner.robots import MAX_ROBOTS_BYTES, PRODUCT, Robots
@@ -111,15 +111,13 @@ class _Crawl:
                 await self._pages_again(visiting, phase)
             await visiting.leave()
             await profile.end()
-            host = urlsplit(self._start).hostname or ""
-            watcher.finish(read_netlog(profile.log, host) if profile.log.is_file() else ())
+            watcher.finish(read_netlog(profile.log, host_of(self._start)) if profile.log.is_file() else ())
         for url in sorted(watcher.led_away)[:20]:
             self._recording.notes.append(f"A page leads the window to {url[:200]}; that was not followed.")
         self._recording.phases.append(record)
 
     async def _read_robots(self, visiting: _Visiting) -> None:
-        parts = urlsplit(self._start)
-        response = await visiting.open_silently(f"{parts.scheme}://{parts.netloc}/robots.txt")
+        response = await visiting.open_silently(urljoin(self._start, "/robots.txt"))
         if response is None:
             return  # whether the site can be reached shows in a moment
         if response.status >= 500:
@@ -138,7 +136,7 @@ class _Crawl:
 
     async def _first_pages(self, visiting: _Visiting) -> None:
         self._check_allowed(self._start)
-        visiting.allows = lambda url: origin_of(url) != "" and _same_site(url, self._start)
+        visiting.allows = lambda url: origin_of(url) != "" and is_same_site(url, self._start)
         visit = await self._visit(visiting, self._start, 1)
         landed = visiting.page.url.partition("#")[0]
         if visit.status == 0 or not visit.status < 400:
@@ -246,9 +244,7 @@ class _Crawl:
             return None
         headers: list[Any] = []
         for answer in answers[:20]:
-            if origin_of(answer.url) == origin_of(self._start) and urlsplit(answer.url).path.endswith(
-                "/choice"
-            ):
+            if origin_of(answer.url) == origin_of(self._start) and path_of(answer.url).endswith("/choice"):
                 headers += await answered(answer.headers_array(), [])
         return [
             header["value"].partition("=")[0].strip()
@@ -408,10 +404,6 @@ async def _click(frame: Any, selector: str) -> bool:
 async def _done(work: Awaitable[object]) -> bool:
     await work
     return True
-
-
-def _same_site(url: str, other: str) -> bool:
-    return site_of(urlsplit(url).hostname or "") == site_of(urlsplit(other).hostname or "")
 
 
 def _reason(error: Exception) -> str:

@@ -6,6 +6,7 @@ from consent.scanner.judging import Report
 from consent.scanner.proposals import (
     Proposals,
     cookie_stub,
+    counted,
     declare_lines,
     one_line,
     propose,
@@ -117,10 +118,8 @@ def drafted_policy(report: Report) -> str:
     found = propose(report)
     recording = report.recording
     pages = len(recording.phases[0].visits) if recording.phases else 0
-    origin = (
-        f"# Drafted from a scan of {one_line(recording.url)} on {recording.started} UTC: {pages} "
-        f"{'page' if pages == 1 else 'pages'}.\n"
-    )
+    scanned = f"{one_line(recording.url)} on {recording.started} UTC"
+    origin = f"# Drafted from a scan of {scanned}: {counted(pages, 'page')}.\n"
     if left := left_to_say(found):
         origin += "# Left for you:\n" + "".join(f"#   - {line}\n" for line in left)
     cookies = "\n".join(map(cookie_stub, found.cookies)) or _EXAMPLE_COOKIE
@@ -133,20 +132,16 @@ def left_to_say(found: Proposals) -> list[str]:
     left = ["who you are: controller, contact and privacy_url, below [site]"]
     if found.cookies:
         left.append(
-            f"purpose and category of {_counted(found.cookies, 'cookie')} of your own, below [[cookie]]"
+            f"purpose and category of {counted(len(found.cookies), 'cookie')} of your own, below [[cookie]]"
         )
     if found.companies:
         left.append(
-            f"who {_counted(found.companies, 'company', 'companies')} that the catalog does not know "
+            f"who {counted(len(found.companies), 'company', 'companies')} that the catalog does not know "
             f"{'is' if len(found.companies) == 1 else 'are'}, below [[vendor]]"
         )
     if found.declare:
         left.append("whether you want every vendor that is declared")
     return left
-
-
-def _counted(things: tuple[object, ...], one: str, many: str = "") -> str:
-    return f"{len(things)} {one if len(things) == 1 else many or one + 's'}"
 
 
 def _whole(site: str, origin: str, declare: str, cookies: str, vendors: str) -> str:

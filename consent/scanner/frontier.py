@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterable
 from heapq import heappop, heappush
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from consent.html.urls import PageURL, resolve
+from consent.scanner.addresses import origin_of
 from consent.scanner.recording import MAX_URL
 from consent.scanner.robots import Robots
 
@@ -96,19 +96,6 @@ class Frontier:
         if self._prefix and path.startswith(f"{self._prefix}/"):
             return False
         return not (_DOING.search(path) or _DOING.search(text[:100]) or _FILES.search(path.partition("?")[0]))
-
-
-def origin_of(url: str) -> str:
-    """Return scheme, host and port of an address; empty where it has none."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return ""
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return ""
-    default = 443 if parts.scheme == "https" else 80
-    return f"{parts.scheme}://{parts.hostname.rstrip('.')}:{port or default}"
 
 
 def target_of(url: str) -> str:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from urllib.parse import urlsplit
 
 from consent.catalog import Catalog, Match, Vendor
 from consent.categories import OPTIONAL, Category
@@ -16,6 +15,7 @@ from consent.enforcement import site_of
 from consent.html.urls import PageURL, Target, resolve
 from consent.policy import Policy
 from consent.policy_rules import OWN_PREFIX
+from consent.scanner.addresses import host_of, path_of
 from consent.scanner.recording import Call, Phase, PhaseRecord, Recording, StoredCookie, StoredKey
 from consent.signals import ChoiceState, Signals
 
@@ -190,7 +190,7 @@ class _Judging:
         self._choice_cookies = recording.choice_cookies
         self._decisions = {phase: _decision(policy, phase) for phase in Phase}
         self._third_party_names = _third_party_names(catalog)
-        self.host = _host(recording.url)
+        self.host = host_of(recording.url)
         self._site = site_of(self.host)
 
     def findings(self, record: PhaseRecord) -> Iterator[Finding]:
@@ -232,7 +232,7 @@ class _Judging:
                 cookie=cookie,
             )
         for item in record.stored:
-            host = _host(item.origin)
+            host = host_of(item.origin)
             yield self._finding(
                 record.phase,
                 AREAS.get(item.area, item.area),
@@ -259,7 +259,7 @@ class _Judging:
                 vendor=match.vendor if match else None,
                 techniques=techniques,
                 likely=_tells_apart(calls),
-                page=_path(calls[0].page),
+                page=path_of(calls[0].page),
             )
 
     def _finding(
@@ -285,7 +285,7 @@ class _Judging:
             rule=match.rule if match else "",
             allowed=vendor is None or self._decisions[phase].allows(vendor.category, vendor.id),
             declared=vendor is not None and (vendor.id in self._declared or is_own(vendor)),
-            pages=tuple(dict.fromkeys(map(_path, pages))),
+            pages=tuple(dict.fromkeys(map(path_of, pages))),
             initiator=initiator,
             count=count,
             cookie=cookie,
@@ -371,20 +371,6 @@ def _first(findings: Iterable[Finding], key: Callable[[Finding], object]) -> tup
     for finding in findings:
         found.setdefault(key(finding), finding)
     return tuple(found.values())
-
-
-def _host(url: str) -> str:
-    try:
-        return (urlsplit(url).hostname or "").rstrip(".")
-    except ValueError:
-        return ""
-
-
-def _path(url: str) -> str:
-    try:
-        return urlsplit(url).path or "/"
-    except ValueError:
-        return "/"
 
 
 def _place(url: str) -> str:

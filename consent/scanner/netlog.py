@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 from consent.enforcement import site_of
+from consent.scanner.addresses import host_of
 
 _MAX_LINE = 1 << 20
 _REQUEST = "URL_REQUEST_START_JOB"
@@ -35,22 +35,21 @@ def read_netlog(path: Path, host: str) -> Iterator[Sent]:
     """
     site = site_of(host)
     with path.open(encoding="utf-8", errors="replace") as file:
-        types: dict[int, str] = {}
+        types: dict[object, str] = {}
         offset = 0.0
         for line in _lines(file):
             if not types:
-                constants = _object(line.removesuffix(",") + "}").get("constants", {})
-                wanted = {
-                    name: constants.get("logEventTypes", {}).get(name) for name in (_REQUEST, _CONNECTIONS)
+                constants = _members(_object(line.removesuffix(",") + "}").get("constants"))
+                numbers = _members(constants.get("logEventTypes"))
+                types = {
+                    numbers[name]: name for name in (_REQUEST, _CONNECTIONS) if _is_int(numbers.get(name))
                 }
-                types = {number: name for name, number in wanted.items() if isinstance(number, int)}
-                offset = float(constants.get("timeTickOffset", 0))
+                offset = _number(constants.get("timeTickOffset"))
                 continue
             event = _object(line.removesuffix(","))
-            name, given = types.get(event.get("type", -1)), event.get("params")
-            if name is None or not isinstance(given, dict):
-                continue
-            moment = (float(event.get("time", 0)) + offset) / 1000
+            kind, given = event.get("type"), _members(event.get("params"))
+            name = types.get(kind) if _is_int(kind) else None
+            moment = (_number(event.get("time")) + offset) / 1000
             if name == _REQUEST:
                 # What the browser asks about a page, such as how to fill a form in, has no page for its origin.
                 if (
@@ -58,7 +57,7 @@ def read_netlog(path: Path, host: str) -> Iterator[Sent]:
                     and _top_site(str(given.get("network_isolation_key"))) == site
                 ):
                     yield Sent(str(given.get("url")), False, moment)
-            else:
+            elif name == _CONNECTIONS:
                 # "https://host <https://site same_site>", perhaps with flags before it
                 group, _, key = str(given.get("group_id")).partition(" <")
                 if _top_site(key) == site:
@@ -72,15 +71,27 @@ def _lines(file: Any) -> Iterator[str]:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        return _members(json.loads(text))
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+
+
+def _members(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int)
+
+
+def _number(value: object) -> float:
+    """Return a number, also one that is written as a text, as moments are; 0 for what is none."""
+    try:
+        return float(value) if isinstance(value, (str, int, float)) else 0.0
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def _top_site(key: str) -> str | None:
-    try:
-        host = urlsplit(key.split(" ")[0].rstrip(">")).hostname
-    except ValueError:
-        return None
+    host = host_of(key.split(" ")[0].rstrip(">"))
     return site_of(host) if host else None

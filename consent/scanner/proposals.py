@@ -8,12 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from consent.catalog import Vendor
 from consent.categories import Category
 from consent.enforcement import site_of
 from consent.policy_rules import MAX_LISTED, Wrong, a_cookie_name
+from consent.scanner.addresses import host_of
 from consent.scanner.judging import Finding, Report
 
 MAX_STUBS = 100
@@ -133,18 +133,19 @@ def lifetime(seconds: int | None) -> str:
     days = round(seconds / _DAY)
     for unit, length in (("year", 365), ("month", 30)):
         if days and days % length == 0:
-            return _counted(days // length, unit)
+            return counted(days // length, unit)
     if days > 1:
         return f"{days} days"
     return (
-        _counted(round(seconds / 3_600), "hour")
+        counted(round(seconds / 3_600), "hour")
         if seconds >= 3_600
-        else _counted(round(seconds / 60) or 1, "minute")
+        else counted(round(seconds / 60) or 1, "minute")
     )
 
 
-def _counted(count: int, unit: str) -> str:
-    return f"{count} {unit}{'s' if count > 1 else ''}"
+def counted(count: int, one: str, many: str = "") -> str:
+    """Say in words how many there are of something."""
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def one_line(text: str) -> str:
@@ -154,7 +155,7 @@ def one_line(text: str) -> str:
 
 def site_name(report: Report) -> str:
     """Return a name for the site to begin with: its host, without ``www.``."""
-    return (urlsplit(report.recording.url).hostname or "this site").removeprefix("www.")[:100]
+    return (host_of(report.recording.url) or "this site").removeprefix("www.")[:100]
 
 
 def _is_cookie_name(name: str) -> bool:

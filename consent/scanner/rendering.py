@@ -8,7 +8,7 @@ from typing import Any
 
 from consent.categories import OPTIONAL, Category
 from consent.scanner.judging import Finding, Report
-from consent.scanner.proposals import lifetime, propose
+from consent.scanner.proposals import counted, lifetime, propose
 from consent.scanner.recording import Phase
 from consent.scanner.robots import PRODUCT
 from consent.templates import Templates, template_in
@@ -47,8 +47,7 @@ def verdict(report: Report) -> str:
     """Say in one sentence what it comes to."""
     vendors = {finding.vendor.id for finding in report.leaks if finding.vendor}
     if vendors:
-        count = f"{len(vendors)} {'tracker acts' if len(vendors) == 1 else 'trackers act'}"
-        return f"{count} without consent"
+        return f"{counted(len(vendors), 'tracker acts', 'trackers act')} without consent"
     if Phase.REFUSED in report.phases:
         return "No tracker acted without consent"
     return "No tracker acted before a choice"
@@ -59,6 +58,7 @@ def html_report(report: Report) -> str:
     environment = Templates(None).environment(
         {
             "shown": shown,
+            "counted": counted,
             "lifetime": lifetime,
             "phase_names": PHASES,
             "category_names": CATEGORIES,

@@ -11,7 +11,8 @@ PRODUCT = "asgi-consent-scan"
 """The name that a robots.txt speaks to the scanner by, and that is in its user agent."""
 MAX_ROBOTS_BYTES = 512 * 1024
 """No more of the file is read (RFC 9309, section 2.5: at least 500 KiB)."""
-_MAX_RULES = 2_000
+MAX_RULES = 2_000
+"""Rules of one product that count; the rest of them is passed over."""
 _NOWHERE = PageURL("https", "robots.invalid", "/")
 
 
@@ -35,7 +36,7 @@ class Robots:
             elif key in ("allow", "disallow"):
                 speaking = False
                 for agent in agents:
-                    if value and len(groups[agent]) < _MAX_RULES:
+                    if value and len(groups[agent]) < MAX_RULES:
                         groups[agent].append((key == "allow", value))
         rules = groups.get(product.lower(), groups.get("*", []))
         self._rules = sorted(

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from consent.scanner import recording as kept
+from consent.scanner.addresses import host_of, place_of
 from consent.scanner.recording import Call, PhaseRecord, Request, StoredCookie, StoredKey
 
 if TYPE_CHECKING:
@@ -98,9 +98,9 @@ class Watcher:
     def finish(self, sent: Iterable[tuple[str, bool, float]]) -> None:
         """Complete the record with what the browser logged: address, whether that is a mere connection, moment."""
         known = {_bare(request.url) for request in self._requests.values()}
-        hosts = {_host(request.url) for request in self._requests.values()}
+        hosts = {host_of(request.url) for request in self._requests.values()}
         for url, preconnect, moment in sent:
-            if (_host(url) in hosts) if preconnect else (_bare(url) in known or url in self.led_away):
+            if (host_of(url) in hosts) if preconnect else (_bare(url) in known or url in self.led_away):
                 continue
             self.page = next((page for since, page in reversed(self._opened) if since <= moment), "")
             kind = "preconnect" if preconnect else "websocket" if url.startswith("ws") else "request"
@@ -110,8 +110,8 @@ class Watcher:
         for request in record.requests:
             request.initiator = request.initiator or self._initiators.get(request.url, "")
         # The browser calls its maker for itself: a cookie counts only where somebody was asked who can set it.
-        asked = {_host(request.url) for request in record.requests} | {
-            _host(page) for _, page in self._opened
+        asked = {host_of(request.url) for request in record.requests} | {
+            host_of(page) for _, page in self._opened
         }
         record.cookies = [
             cookie
@@ -133,7 +133,7 @@ class Watcher:
             self._under_way.discard(id(before))
         if kind == "iframe" and request.url.partition("#")[0] == self.page.partition("#")[0]:
             kind = "page"
-        self._note(request.url, kind, f"a redirect from {place_of(before.url)}" if before else "")
+        self._note(request.url, kind, f"a redirect from {_place(before.url)}" if before else "")
 
     def _ended(self, request: BrowserRequest) -> None:
         self._last_activity = time.monotonic()
@@ -187,7 +187,7 @@ class Watcher:
                     )
                 elif len(self._writers) < _MAX_INITIATORS:
                     writer = str(area)[: kept.MAX_NAME], str(name)[: kept.MAX_NAME]
-                    self._writers.setdefault(writer, place_of(str(script)))
+                    self._writers.setdefault(writer, _place(str(script)))
         except _NONSENSE:
             self._record.dropped += 1
         try:
@@ -255,24 +255,12 @@ async def answered(question: Any, otherwise: _T) -> _T:
     return found
 
 
-def place_of(url: str) -> str:
-    """Return host and path of an address, which is how places are named in a report."""
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return url[: kept.MAX_NAME]
-    return f"{parts.netloc.rpartition('@')[2]}{parts.path or '/'}"[: kept.MAX_NAME] if parts.netloc else ""
-
-
 def _script(name: str, key: str) -> str:
     return (files("consent.scanner") / name).read_text(encoding="utf-8").replace("KEY", key)
 
 
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or ""
-    except ValueError:
-        return ""
+def _place(url: str) -> str:
+    return place_of(url)[: kept.MAX_NAME]
 
 
 def _bare(url: str) -> str:
@@ -298,5 +286,5 @@ def _said(what: str, url: str, line: object, page: str) -> str:
     if url.partition("#")[0] == page.partition("#")[0]:
         return f"{what} in the page{at}"
     if what == "the markup":
-        return f"{place_of(url)}{at}"
-    return f"{place_of(url) or 'a script of its own'}{at}"
+        return f"{_place(url)}{at}"
+    return f"{_place(url) or 'a script of its own'}{at}"

@@ -9,7 +9,7 @@ import pytest
 
 from consent.scanner.frontier import MAX_WAITING, Frontier, Link
 from consent.scanner.netlog import Sent, read_netlog
-from consent.scanner.robots import Robots
+from consent.scanner.robots import MAX_RULES, Robots
 
 START = "https://www.fernwell.example/"
 ROBOTS = """\
@@ -48,6 +48,14 @@ def test_without_a_group_of_its_own_that_for_everybody_counts() -> None:
     assert not Robots("User-agent: *\nDisallow: /x\nUser-agent: y\nAllow: /").allow("/x/1")
     assert Robots("User-agent: *\nDisallow: /x").allow("/y")
     assert Robots("<html>not a robots file</html>").allow("/")
+
+
+def test_rules_without_end_have_one() -> None:
+    """Beyond a bound those that follow do not count; other groups have a bound of their own."""
+    many = "".join(f"Disallow: /{number}/\n" for number in range(MAX_RULES + 1))
+    rules = Robots(f"User-agent: other\n{many}User-agent: *\n{many}")
+    assert not rules.allow(f"/{MAX_RULES - 1}/")
+    assert rules.allow(f"/{MAX_RULES}/")
 
 
 def frontier(**given: str) -> Frontier:
@@ -147,11 +155,32 @@ def test_the_browsers_log_tells_what_pages_asked_for(tmp_path: Path) -> None:
         },
         {"type": 7, "time": "900"},
         {"type": 5},
+        {"type": [5], "params": {}},
+        {"type": 5, "time": "900", "params": [1]},
+        {"type": 5, "time": {}, "params": {"url": 7, "network_isolation_key": [own]}},
+        {"type": 6, "time": "soon", "params": {"group_id": ["https://[ <https://[ s>"]}},
+        {
+            "type": 5,
+            "time": [1],
+            "params": {"url": "https://timeless.example/", "network_isolation_key": own},
+        },
     ]
     log = tmp_path / "network.json"
     head = f'{{"constants":{json.dumps(constants)},\n"events": [\n'
-    log.write_text(head + ",\n".join(map(json.dumps, events)) + ',\n{"type":5,"ti')
+    log.write_text(head + ",\n".join(map(json.dumps, events)) + ',\n[5],\n7,\n{"type":5,"ti')
     assert list(read_netlog(log, "www.fernwell.example")) == [
         Sent("https://t.example/x", False, 1000.5),
         Sent("https://early.example/", True, 1000.9),
+        Sent("https://timeless.example/", False, 1000.0),
     ]
+
+
+@pytest.mark.parametrize(
+    "constants",
+    ["", "7", "[]", "{}", '{"logEventTypes": []}', '{"logEventTypes": {"URL_REQUEST_START_JOB": [5]}}'],
+)
+def test_a_log_of_another_form_tells_nothing(tmp_path: Path, constants: str) -> None:
+    """Whatever stands where the names of events are expected."""
+    log = tmp_path / "network.json"
+    log.write_text(f'{{"constants":{constants},\n"events": [\n{{"type":5,"params":{{}}}}')
+    assert list(read_netlog(log, "www.fernwell.example")) == []
