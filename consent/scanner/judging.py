@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from consent.catalog import Catalog, Match, Vendor
 from consent.categories import OPTIONAL, Category
@@ -13,7 +13,8 @@ from consent.choice import Choice
 from consent.decision import Decision, decide
 from consent.enforcement import site_of
 from consent.html.urls import PageURL, Target, resolve
-from consent.policy import Policy
+from consent.parts import part_at
+from consent.policy import Policy, Unclassified
 from consent.policy_rules import OWN_PREFIX
 from consent.scanner.addresses import host_of, path_of
 from consent.scanner.recording import Call, Phase, PhaseRecord, Recording, StoredCookie, StoredKey
@@ -48,7 +49,7 @@ class Finding:
     rule: str
     """The catalog's rule; empty: none."""
     allowed: bool
-    """Whether what the visitor had said allowed it; what nobody has explained is."""
+    """Whether what the visitor had said allowed it; of what nobody has explained the policy says so."""
     declared: bool
     """Whether the policy lists the vendor to visitors."""
     pages: tuple[str, ...]
@@ -57,10 +58,12 @@ class Finding:
     count: int
     cookie: StoredCookie | None = None
     """Its attributes, where it is a cookie."""
+    named: bool = False
+    """Whether the policy names the place for what it is about to load from: in ``csp_allow``."""
 
     @property
     def leaks(self) -> bool:
-        """Whether it needs a consent that had not been given."""
+        """Whether it needs a consent that had not been given, or is to be kept from everybody."""
         return not self.allowed
 
 
@@ -159,11 +162,13 @@ class Report:
 
     def _unexplained(self, *, own: bool) -> list[Finding]:
         site = site_of(self.site)
-        return [f for f in self.findings if f.vendor is None and (site_of(f.host) == site) is own]
+        return [
+            f for f in self.findings if f.vendor is None and not f.named and (site_of(f.host) == site) is own
+        ]
 
 
 def judge(recording: Recording, catalog: Catalog, policy: Policy | None = None) -> Report:
-    """Explain a recording.
+    """Explain a recording, by the rules that are about each page.
 
     Args:
         policy: The site's own; ``None``: it is not at hand, and opt-in is what is expected.
@@ -185,16 +190,21 @@ def is_own(vendor: Vendor) -> bool:
 
 class _Judging:
     def __init__(self, recording: Recording, catalog: Catalog, policy: Policy) -> None:
-        self._catalog = catalog
-        self._declared = {vendor.id for vendor in policy.vendors}
-        self._choice_cookies = recording.choice_cookies
-        self._decisions = {phase: _decision(policy, phase) for phase in Phase}
-        self._third_party_names = _third_party_names(catalog)
         self.host = host_of(recording.url)
         self._site = site_of(self.host)
+        self._part_at = lru_cache(maxsize=None)(
+            lambda path: part_at(policy, catalog, PageURL("https", self.host, path))
+        )
+        # What differs between the sections of a host is about what nobody has explained.
+        here = self._part_at("/")
+        self._catalog = here.catalog
+        self._declared = {vendor.id for vendor in here.policy.vendors}
+        self._choice_cookies = recording.choice_cookies
+        self._decisions = {phase: _decision(here.policy, phase) for phase in Phase}
+        self._third_party_names = _third_party_names(here.catalog)
 
     def findings(self, record: PhaseRecord) -> Iterator[Finding]:
-        grouped: dict[tuple[str, str], Finding] = {}
+        grouped: dict[object, Finding] = {}
         for request in record.requests:
             target = resolve(request.url, _NOWHERE)
             if target is None:
@@ -203,7 +213,7 @@ class _Judging:
             if match is None and site_of(target.host) == self._site:
                 continue
             subject = target.host + re.split("[?;]", target.path)[0][:200]
-            found = self._finding(
+            whole = self._finding(
                 record.phase,
                 request.kind,
                 subject,
@@ -213,9 +223,11 @@ class _Judging:
                 initiator=request.initiator,
                 count=request.count,
             )
-            # The same address with another query is the same thing, unless it is somebody else's.
-            key = (request.kind, f"{subject} {found.vendor.id if found.vendor else ''}")
-            grouped[key] = _joined(grouped[key], found) if key in grouped else found
+            for found in [whole] if match else self._by_rule(whole, target):
+                # The same address with another query is the same thing, unless it is somebody else's.
+                vendor = found.vendor and found.vendor.id
+                key = (request.kind, subject, vendor, found.allowed, found.named)
+                grouped[key] = _joined(grouped[key], found) if key in grouped else found
         yield from grouped.values()
         for cookie in record.cookies:
             domain = cookie.domain.lstrip(".")
@@ -242,6 +254,21 @@ class _Judging:
                 pages=(item.page,),
                 initiator=item.initiator,
             )
+
+    def _by_rule(self, found: Finding, target: Target) -> Iterator[Finding]:
+        """Yield what nobody has explained by what the policy says of it on the pages where it was."""
+        by_answer: dict[tuple[bool, bool], list[str]] = {}
+        for page in found.pages:
+            part = self._part_at(page)
+            named = part.names(target.host, target.path.partition("?")[0])
+            unclassified = part.policy.unclassified
+            allowed = named or unclassified is Unclassified.ALLOW
+            if unclassified is Unclassified.HOLD:
+                allowed |= self._decisions[found.phase].allows(Category.TARGETING)
+            by_answer.setdefault((allowed, named), []).append(page)
+        for (allowed, named), pages in by_answer.items():
+            count = found.count if len(by_answer) == 1 else len(pages)
+            yield replace(found, allowed=allowed, named=named, pages=tuple(pages), count=count)
 
     def fingerprinting(self, record: PhaseRecord) -> Iterator[Fingerprinting]:
         by_script: dict[str, list[Call]] = {}

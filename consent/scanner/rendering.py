@@ -45,9 +45,15 @@ def shown(text: object, limit: int = 160) -> str:
 
 def verdict(report: Report) -> str:
     """Say in one sentence what it comes to."""
-    vendors = {finding.vendor.id for finding in report.leaks if finding.vendor}
-    if vendors:
-        return f"{counted(len(vendors), 'tracker acts', 'trackers act')} without consent"
+    trackers = {finding.vendor.id for finding in report.leaks if finding.vendor}
+    others = {finding.host for finding in report.leaks if not finding.vendor}
+    if report.leaks:
+        found = [counted(len(trackers), "tracker")] if trackers else []
+        if others:
+            found.append(counted(len(others), "unexplained third party", "unexplained third parties"))
+        return (
+            f"{' and '.join(found)} {'acts' if len(trackers) + len(others) == 1 else 'act'} without consent"
+        )
     if Phase.REFUSED in report.phases:
         return "No tracker acted without consent"
     return "No tracker acted before a choice"
@@ -142,6 +148,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "rule": finding.rule,
         "allowed": finding.allowed,
         "declared": finding.declared,
+        "named": finding.named,
         "pages": list(finding.pages),
         "initiator": finding.initiator,
         "count": finding.count,

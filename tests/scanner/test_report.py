@@ -110,6 +110,50 @@ category = "functional"
     assert report.unknown_own == ()
 
 
+def test_the_rule_about_a_page_says_what_becomes_of_what_nobody_has_explained(tmp_path: Path) -> None:
+    """What is to be kept from visitors leaks where it is seen; what is named is explained; all else is listed."""
+    policy = """
+[[rule]]
+paths = ["/in/"]
+unclassified = "strip"
+[[rule]]
+paths = ["/wait"]
+unclassified = "hold"
+csp_allow = ["named.example/js/"]
+"""
+    wanted = [
+        request("https://odd.example/a.js", "script", "/", "/in/x", "/wait/x"),
+        request("https://named.example/js/a.js", "script", "/wait"),
+        request("https://named.example/b.js", "script", "/wait"),
+    ]
+    report = judged(
+        *(PhaseRecord(phase, requests=wanted) for phase in (Phase.BEFORE, Phase.ACCEPTED)),
+        policy=policy,
+        folder=tmp_path,
+    )
+    assert [(f.phase.value, f.subject, f.pages) for f in report.leaks] == [
+        ("before", "odd.example/a.js", ("/in/x", "/wait/x")),
+        ("before", "named.example/b.js", ("/wait",)),
+        ("accepted", "odd.example/a.js", ("/in/x",)),
+    ]
+    assert [(f.subject, f.pages) for f in report.findings if f.named] == [
+        ("named.example/js/a.js", ("/wait",))
+    ] * 2
+    assert [finding.host for finding in report.unclassified] == ["odd.example", "named.example"]
+    assert verdict(report) == "2 unexplained third parties act without consent"
+    assert "odd.example/a.js" in html_report(report)
+
+
+def test_another_host_has_the_vendors_of_its_own_policy(tmp_path: Path) -> None:
+    """Declared there, and described there."""
+    (tmp_path / "own.toml").write_text('declare = ["hotjar"]')
+    policy = '[[rule]]\nhosts = ["*.fernwell.example"]\npolicy = "own.toml"'
+    record = PhaseRecord(Phase.ACCEPTED, requests=[request("https://static.hotjar.com/c/hotjar-1.js")])
+    assert [(e.vendor.id, e.declared) for e in judged(record, policy=policy, folder=tmp_path).vendors] == [
+        ("hotjar", True)
+    ]
+
+
 def test_cookies_and_keys_are_whose_name_place_or_script_says() -> None:
     """First by name, then by domain, then by the script that wrote it; the rest is the site's own to explain."""
     record = PhaseRecord(
@@ -269,6 +313,7 @@ def test_json_has_all_of_a_finding(hostile: Report) -> None:
         "rule": "bat.bing.com",
         "allowed": False,
         "declared": False,
+        "named": False,
         "pages": ["/"],
         "initiator": "",
         "count": 1,
