@@ -30,6 +30,8 @@ PAGE_SECONDS = 20.0
 """How long one page may take to load."""
 SETTLE_SECONDS = 8.0
 """How long a page that goes on asking for things is waited for."""
+STUCK_SECONDS = 60.0
+"""How long a page may keep the browser busy beyond all that: then the phase ends."""
 _LEAVE_SECONDS = 0.1
 _CHOICE_FORM = 'form[action$="/choice"] button[name="action"][value="{}"]'
 _LINKS = """() => [...document.querySelectorAll("a[href]:not([download]), area[href]:not([download])")]
@@ -109,8 +111,8 @@ class _Crawl:
                 await self._first_pages(visiting)
             else:
                 await self._pages_again(visiting, phase)
-            await visiting.leave()
-            await profile.end()
+            await in_time(visiting.leave(), STUCK_SECONDS)
+            await in_time(profile.end(), STUCK_SECONDS)
             watcher.finish(read_netlog(profile.log, host_of(self._start)) if profile.log.is_file() else ())
         for url in sorted(watcher.led_away)[:20]:
             self._recording.notes.append(f"A page leads the window to {url[:200]}; that was not followed.")
@@ -162,7 +164,8 @@ class _Crawl:
             await visiting.pause()
             await self._visit(visiting, url, expected)
             self._pages.append(url)
-            frontier.add(await visiting.links(), depth)
+            if not visiting.record.stopped:
+                frontier.add(await visiting.links(), depth)
         if frontier.withheld:
             self._recording.notes.append(
                 f"robots.txt asks {PRODUCT} to leave {frontier.withheld} linked pages alone; they were not opened."
@@ -189,9 +192,11 @@ class _Crawl:
 
     async def _visit(self, visiting: _Visiting, url: str, expected: int) -> Visit:
         self._progress(visiting.record.phase, len(visiting.record.visits), expected, url)
-        visit = await visiting.visit(url)
-        visiting.record.visits.append(visit)
-        return visit
+        visits = visiting.record.visits
+        if not await in_time(visiting.visit(url), PAGE_SECONDS + 2 * SETTLE_SECONDS + STUCK_SECONDS):
+            visits.append(Visit(url, 0, "the browser did not answer any more"))
+            visiting.record.stopped = "a page that the browser does not cope with"
+        return visits[-1]
 
     def _check_allowed(self, url: str) -> None:
         if not Frontier(url, self._robots, depth=0).allows(url):
@@ -309,8 +314,8 @@ class _Visiting:
         finally:
             page.remove_listener("response", note)
 
-    async def visit(self, url: str) -> Visit:
-        """Open a page, let it load to its end, and take note of what is stored."""
+    async def visit(self, url: str) -> None:
+        """Open a page, let it load to its end, and take note of what is stored, and of the visit."""
         from playwright.async_api import Error, TimeoutError
 
         await self.leave()
@@ -331,7 +336,7 @@ class _Visiting:
         await self.watcher.look(self.page, self._session)
         if problem and await answered(self.page.evaluate("() => true"), False) is False:
             await self.open_window()
-        return Visit(url, status, problem)
+        self.record.visits.append(Visit(url, status, problem))
 
     async def leave(self) -> None:
         """Leave the page, so that what it sends in its last moment still belongs to it."""
@@ -387,6 +392,16 @@ class _Visiting:
         task.add_done_callback(self._tasks.discard)
 
 
+async def in_time(work: Awaitable[object], seconds: float) -> bool:
+    """Do something unless it takes too long; tell whether it was done."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        return False
+    return True
+
+
 async def _frame_with(page: Page, selector: str) -> Any:
     """Return the frame that has such an element: banners of others are often in one of their own."""
     for frame in page.frames[:100]:
@@ -406,7 +421,17 @@ async def _done(work: Awaitable[object]) -> bool:
     return True
 
 
+_REASONS = {
+    "ERR_ABORTED": "it leads away from the pages that may be opened",
+    "ERR_TOO_MANY_REDIRECTS": "it redirects without an end",
+    "Download is starting": "it is a file to save, not a page",
+}
+
+
 def _reason(error: Exception) -> str:
     """Return what the browser says is wrong, without the driver's account of its doings."""
     said = str(error).partition("Call log:")[0].strip().splitlines()
-    return (said[0] if said else type(error).__name__).removeprefix("Page.goto: ")[:200]
+    first = said[0].removeprefix("Page.goto: ") if said else type(error).__name__
+    return next(
+        (words for part, words in _REASONS.items() if part in first), first.partition(" at http")[0][:200]
+    )

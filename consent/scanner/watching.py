@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 KINDS = {"document": "iframe", "stylesheet": "style sheet", "ping": "beacon", "cspviolationreport": "report"}
 """What is called otherwise than by the browser's driver."""
 ANSWER_SECONDS = 5.0
-"""How long a page may take to answer a question."""
+"""How long a page may take to answer a question, with all its frames."""
 _ENDLESS = ("websocket", "eventsource")
 _MAX_INITIATORS = 20_000
+_MAX_FRAMES = 100
 _MAX_ANSWER = 4 << 20
 _NONSENSE = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
 """What comes of reading what is not in the form that was asked for."""
@@ -91,8 +92,14 @@ class Watcher:
 
     async def look(self, page: Page, session: CDPSession) -> None:
         """Take note of cookies, storage and calls, as they are now."""
-        for frame in page.frames[: kept.MAX_PAGES_OF_ONE * 5]:
-            self._note_answer(await answered(frame.evaluate(_script("stored.js", self._key)), None))
+        until = time.monotonic() + ANSWER_SECONDS
+        for frame in page.frames[:_MAX_FRAMES]:
+            if (left := until - time.monotonic()) <= 0:
+                self._record.dropped += 1
+                break
+            self._note_answer(
+                await answered(frame.evaluate(_script("stored.js", self._key)), None, within=left)
+            )
         self._note_cookies(await answered(session.send("Storage.getCookies"), {}))
 
     def finish(self, sent: Iterable[tuple[str, bool, float]]) -> None:
@@ -244,12 +251,12 @@ class Watcher:
             )
 
 
-async def answered(question: Any, otherwise: _T) -> _T:
+async def answered(question: Any, otherwise: _T, *, within: float | None = None) -> _T:
     """Return what a page answers; ``otherwise`` where it is gone, fails, or takes too long."""
     from playwright.async_api import Error
 
     try:
-        found: _T = await asyncio.wait_for(question, ANSWER_SECONDS)
+        found: _T = await asyncio.wait_for(question, ANSWER_SECONDS if within is None else within)
     except (Error, TimeoutError):
         return otherwise
     return found

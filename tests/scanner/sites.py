@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -45,6 +46,7 @@ FRONT = """<!doctype html><html lang="en"><title>Endless</title>
 <a href="/p/1">1</a> <a href="/a/2">2</a> <a href="/private/secret">no</a> <a href="/session/end">Log out</a>
 <a href="/logout">x</a> <a href="/file.pdf">pdf</a> <a href="https://elsewhere.example/">away</a> <a href="/away">go</a>
 <a href="mailto:a@b.example">mail</a> <form method="post" action="/changed"><button>Send</button></form>
+TRAPS
 <script src="https://unknown.example/tag.js?who=1"></script><link rel="preconnect" href="https://early.example">
 <script>
 document.cookie = "own=1; Max-Age=2592000; SameSite=Lax";
@@ -58,7 +60,31 @@ addEventListener("pagehide", () => navigator.sendBeacon("https://leaving.example
 indexedDB.open("base");
 window.open("/popup");
 setTimeout(() => document.forms[0].submit(), 50);
-</script>""".replace("KEY", HOSTILE.replace("/", "\\/").replace('"', '\\"'))
+</script>"""
+TRAPS = {
+    "endless": "",
+    "loop": "",
+    "download": "",
+    "dialog": """<script>onbeforeunload = event => event.preventDefault();
+        alert(1); confirm(2); prompt(3); setInterval(() => alert(4), 1);</script>""",
+    "windows": "<script>setInterval(() => open('/popup?' + Math.random()), 20)</script>",
+    "restless": """<meta http-equiv="refresh" content="0">
+        <script>setInterval(() => { location = "/restless?" + Math.random(); }, 10)</script>""",
+    "busy": "<script>setInterval(() => fetch('/asked?' + Math.random()), 10)</script>",
+    "huge": """<script>
+        for (let n = 0; n < 100000; n++)
+            document.body.append(Object.assign(document.createElement("a"), {href: "/n/" + n}));
+        </script>""",
+    "jar": """<script>for (let n = 0; n < 10000; n++) document.cookie = "c" + n + "=" + n;
+        for (let n = 0; n < 10000; n++) localStorage["k" + n] = n;</script>""",
+    "frames": """<script>setInterval(() => {
+        for (let n = 0; n < 9; n++) document.body.append(document.createElement("iframe"));
+        });</script>""",
+    "hang": "<script>for (;;);</script>",
+}
+"""What a page may do to whoever looks at it."""
+_LINKS = " ".join(f'<a href="/{name}">{name}</a>' for name in TRAPS)
+FRONT = FRONT.replace("TRAPS", _LINKS).replace("KEY", HOSTILE.replace("/", "\\/").replace('"', '\\"'))
 
 
 class Endless:
@@ -84,11 +110,26 @@ class Endless:
 
     async def _page(self, request: Request) -> Response:
         self.asked.append(f"{request.method} {request.url.path}")
-        if request.url.path == "/":
+        name = request.url.path.strip("/")
+        if not name:
             return HTMLResponse(FRONT)
+        if name == "endless":
+            return StreamingResponse(_drops(), media_type="text/html")
+        if name == "loop":
+            return RedirectResponse(f"/loop?{next(self._numbers)}")
+        if name == "download":
+            return PlainTextResponse("x" * 1_000, headers={"content-disposition": "attachment"})
+        if name in TRAPS:
+            return HTMLResponse(f"<!doctype html><title>Trap</title><body>{TRAPS[name]}")
         names = ("x" * next(self._numbers) for _ in "ab")
         links = " ".join(f'<a href="/more-{name}y">more</a>' for name in names)
         return HTMLResponse(f"<!doctype html><title>More</title>{links}")
+
+
+async def _drops() -> AsyncIterator[str]:
+    while True:
+        yield "<p>more"
+        await asyncio.sleep(0.05)
 
 
 OTHER_BANNER = """<!doctype html><html lang="en"><title>Other</title><button id="no">No</button>

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from starlette.routing import Route
 
 from consent import ConsentMiddleware, load_catalog, load_policy
 from consent.cli import main
+from consent.scanner import crawl, watching
 from demo_site.site import HERE, site
 from tests.browser.chromium import find_chromium
-from tests.scanner.sites import HOSTILE, Endless, Seeded, on_loopback, other_banner
+from tests.scanner.sites import HOSTILE, TRAPS, Endless, Seeded, on_loopback, other_banner
 
 QUICK = ("--pause", "0", "--wait", "0.1")
 SOUGHT = {
@@ -119,18 +121,41 @@ def test_a_robots_txt_that_cannot_be_read_allows_nothing(chromium: str) -> None:
     assert (result.exit_code, "robots.txt cannot be read" in result.output) == (2, True)
 
 
-def test_a_site_that_means_no_good_is_looked_at_within_bounds(tmp_path: Path, chromium: str) -> None:
-    """Endless links end, nothing is sent or left, robots.txt is obeyed; what pages do behind the scenes is seen."""
+def test_a_site_that_means_no_good_is_looked_at_within_bounds(
+    tmp_path: Path, chromium: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Endless links end, and so do pages without an end, redirects, dialogs, windows, frames, loops and what never
+    rests; nothing is sent or left, robots.txt is obeyed; what pages do behind the scenes is seen."""
     trap, html = Endless(), tmp_path / "report.html"
+    for name, seconds in (("PAGE_SECONDS", 1.5), ("SETTLE_SECONDS", 0.3)):
+        monkeypatch.setattr(crawl, name, seconds)
+    monkeypatch.setattr(watching, "ANSWER_SECONDS", 0.6)
+    began = time.monotonic()
     with on_loopback(trap.app) as (address, options):
-        command = ["scan", f"{address}/", "--json", "--html", str(html), "--pages", "5"]
+        pages = 4 + len(TRAPS) + 2
+        command = ["scan", f"{address}/", "--json", "--html", str(html), "--pages", str(pages)]
         result = CliRunner().invoke(main, [*command, "--chromium", chromium, *QUICK, *options])
     assert result.exit_code == 0, result.output
+    assert time.monotonic() - began < 90
     told = json.loads(result.stdout)
     (phase,) = told["phases"]
-    assert (len(phase["pages"]), phase["stopped"]) == (5, "5 pages")
+    assert (len(phase["pages"]), phase["stopped"]) == (pages, f"{pages} pages")
+    opened = [page["url"].removeprefix(address) for page in phase["pages"]]
+    assert opened[:-2] == ["/", "/p/1", "/a/2", "/away", *(f"/{name}" for name in TRAPS)]
     assert {line for line in trap.asked if not line.startswith("GET /more-")} <= {
-        *("GET /", "GET /p/1", "GET /a/2", "GET /away", "GET /popup", "GET /favicon.ico")
+        *("GET /popup", "GET /asked", "GET /favicon.ico"),
+        *(f"GET {path}" for path in opened),
+    }
+    problems = {path: page["problem"] for path, page in zip(opened, phase["pages"], strict=True)}
+    assert {
+        path: problems[path] for path in ("/away", "/endless", "/loop", "/download", "/hang", "/dialog")
+    } == {
+        "/away": "it leads away from the pages that may be opened",
+        "/endless": "it did not load within 1.5 seconds",
+        "/loop": "it redirects without an end",
+        "/download": "it is a file to save, not a page",
+        "/hang": "it did not load within 1.5 seconds",
+        "/dialog": "",
     }
     assert any("robots.txt asks asgi-consent-scan to leave 1 " in note for note in told["notes"])
     assert any("elsewhere.example" in note for note in told["notes"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from consent.scanner import crawl, watching
 from consent.scanner import recording as kept
 from consent.scanner.crawl import _Visiting
 from consent.scanner.recording import Bounds, Phase, PhaseRecord
@@ -61,6 +63,54 @@ def test_a_page_cannot_fill_the_memory_with_names() -> None:
     record = noted({"found": many})
     assert len(record.stored) == kept.MAX_KEPT
     assert max(len(item.key) for item in record.stored) == kept.MAX_NAME
+
+
+def test_ten_thousand_cookies_are_kept_in_part() -> None:
+    """What there is no room for is counted."""
+    made = [
+        {
+            "name": f"c{n}",
+            "domain": f"h{n}.example",
+            "path": "/",
+            "session": True,
+            "httpOnly": False,
+            "secure": False,
+        }
+        for n in range(10_000)
+    ]
+    record = PhaseRecord(Phase.BEFORE)
+    watcher = Watcher(record, SimpleNamespace())  # type: ignore[arg-type]
+    watcher.open("https://h7.example/")
+    session: Any = SimpleNamespace(send=lambda _: _given({"cookies": made}))
+    asyncio.run(watcher.look(SimpleNamespace(frames=[]), session))  # type: ignore[arg-type]
+    assert record.dropped == 10_000 - kept.MAX_KEPT
+    watcher.finish(())
+    assert [cookie.name for cookie in record.cookies] == ["c7"]  # nobody else was asked for anything
+
+
+def test_frames_that_do_not_answer_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are."""
+    monkeypatch.setattr(watching, "ANSWER_SECONDS", 0.2)
+    record = PhaseRecord(Phase.BEFORE)
+    watcher = Watcher(record, SimpleNamespace())  # type: ignore[arg-type]
+    frame = SimpleNamespace(evaluate=lambda _: asyncio.sleep(60))
+    session: Any = SimpleNamespace(send=lambda _: _given({}))
+    began = time.monotonic()
+    asyncio.run(watcher.look(SimpleNamespace(frames=[frame] * 90), session))  # type: ignore[arg-type]
+    assert (time.monotonic() - began < 5, record.dropped) == (True, 1)
+
+
+def test_a_page_that_the_browser_does_not_cope_with_ends_the_phase(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was seen until then is reported; no further page is opened."""
+    monkeypatch.setattr(crawl, "STUCK_SECONDS", 0.2 - crawl.PAGE_SECONDS - 2 * crawl.SETTLE_SECONDS)
+    scan = object.__new__(crawl._Crawl)
+    scan._progress = lambda *_: None
+    visiting: Any = _Visiting(Bounds(), PhaseRecord(Phase.BEFORE), None, SimpleNamespace(context=None))  # type: ignore[arg-type]
+    visiting.visit = lambda _: asyncio.sleep(60)
+    visit = asyncio.run(scan._visit(visiting, "https://www.fernwell.example/", 1))
+    assert (visit.status, visit.problem) == (0, "the browser did not answer any more")
+    assert visiting.record.visits == [visit]
+    assert not visiting.may_go_on(1)
 
 
 @pytest.mark.parametrize("answer", [None, 1, [1], ["abc"], [["a", "b"], None]])
