@@ -164,7 +164,12 @@ class ClosedWorld:
         """Whether a page keeps visitors from what they come to allow later."""
         self._max_sources = (MAX_ENFORCED_BYTES if enforced else MAX_REPORTED_BYTES) - 100 - len(prefix)
         self._endpoint = f'{REPORT_GROUP}="{prefix}/report"'.encode()
-        self._places = {vendor.id: tuple(_places_of(vendor)) for vendor in catalog.vendors.values()}
+        # What a list names is as little of the site's closed world as what nobody has explained.
+        self._places = {
+            vendor.id: tuple(_places_of(vendor))
+            for vendor in catalog.vendors.values()
+            if not vendor.listed_by
+        }
         self._by_host: dict[str, list[_Place]] = {}
         for places in self._places.values():
             for place in places:
@@ -237,7 +242,7 @@ class ClosedWorld:
             else:
                 texts.append(place.text)
         listed.update(dict.fromkeys(seen))
-        places = [self._places[vendor] for vendor in listed if vendor in allowed]
+        places = [self._places.get(vendor, ()) for vendor in listed if vendor in allowed]
         covered = {place.host for some in places for place in some if place.exact and place.path == "/"}
         written = [list(self._written(some, allowed, covered)) for some in places]
         # In turn, so that a vendor with a list of countries leaves the others their first places.

@@ -28,6 +28,8 @@ SOURCES = ("guard.js", "client.js")
 """The files the script is made of, in ``static/``; together they are one block."""
 UNIFORM_SOURCES = ("uniform.js", *SOURCES)
 """... where everybody gets the same page."""
+MAX_LISTED_RULES = 1_000
+"""Rules of imported lists that go into the table, all of them or none: what visitors load must not grow without end."""
 _MAX_MEMO = 256
 _SEPARATOR = re.compile(r"[\t\n]")
 _CALL = re.compile(r"([A-Za-z_]\w*)\\s\*\+\\\(")
@@ -111,7 +113,10 @@ def guard_table(catalog: Catalog) -> str:
     Raises:
         ConfigurationError: a name has a tab or a line break in it.
     """
-    rules = [rule for vendor in catalog.vendors.values() for rule in _rules(vendor)]
+    listed = [rule for vendor in catalog.vendors.values() if vendor.listed_by for rule in _rules(vendor)]
+    rules = [rule for vendor in catalog.vendors.values() if not vendor.listed_by for rule in _rules(vendor)]
+    if len(listed) <= MAX_LISTED_RULES:
+        rules += listed
     competing = _competing(rules)
     needed = _near_optional_hosts(rules)
     # A strictly necessary vendor is never refused: it is of interest only where it keeps a refusal off.

@@ -15,6 +15,8 @@ from consent.html.placing import PlacedRewriter, PlacedXMLRewriter
 from consent.own_files import OwnFile, file_kind
 
 INLINE = "inline script"
+_HOST = re.compile(rb"[a-z0-9_-]++(?:\.[a-z0-9_-]++)++")
+_LABELS = 10
 
 
 class Located(NamedTuple):
@@ -161,6 +163,9 @@ def _snippet(piece: bytes, vendor: Vendor | None) -> int:
     for inline in vendor.inline:
         if match := re.search(inline.pattern.encode(), piece):
             return match.start()
-    piece = piece.lower()
-    hosts = {*vendor.hosts, *(url.partition("/")[0] for url in vendor.urls)}
-    return min((at for host in hosts if (at := piece.find(host.encode())) >= 0), default=-1)
+    hosts = {host.encode() for host in (*vendor.hosts, *(url.partition("/")[0] for url in vendor.urls))}
+    for match in _HOST.finditer(piece.lower()):
+        labels = match[0].split(b".")[-_LABELS:]
+        if any(b".".join(labels[first:]) in hosts for first in range(len(labels))):
+            return match.start()
+    return -1

@@ -93,4 +93,5 @@ def is_under(path: str, beginnings: tuple[str, ...]) -> bool:
 @lru_cache(maxsize=8)
 def catalog_of(policy: Policy) -> Catalog:
     """Return the built-in catalog with what a policy adds to it."""
-    return load_catalog().with_vendors((*policy.vendors, *own_cookie_vendors(policy)))
+    known = load_catalog().with_vendors((*policy.vendors, *own_cookie_vendors(policy)))
+    return known.with_lists(vendor for each in policy.lists for vendor in each.vendors)

@@ -121,9 +121,14 @@ class Placeholders:
         return b"".join(filled)
 
     def _offered(self, vendor: str) -> Vendor | None:
-        """Return the vendor if there is something to offer: what visitors want to see, not what watches them."""
+        """Return the vendor if there is something to offer: what visitors want to see, not what watches them.
+
+        Of what a public list names nobody could be told who it is.
+        """
         known = self._catalog.vendors.get(vendor)
-        return known if known is not None and known.category is Category.FUNCTIONAL else None
+        if known is None or known.listed_by:
+            return None
+        return known if known.category is Category.FUNCTIONAL else None
 
     def _link(self, vendor: Vendor, url: str, language: str) -> str:
         text = self._banner.in_language(language).texts.fill("embed_open", vendor=vendor.name)

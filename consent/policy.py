@@ -9,7 +9,7 @@ from hashlib import sha256
 from types import MappingProxyType
 
 from consent import policy_rules as rules
-from consent.catalog import Catalog, Cookie, Vendor
+from consent.catalog import Catalog, CatalogList, Cookie, Vendor
 from consent.categories import Category
 from consent.errors import ConfigurationError
 from consent.policy_rules import (
@@ -122,6 +122,8 @@ class Policy:
     """The vendors that the site declares: listed to visitors."""
     own_cookies: tuple[OwnCookie, ...] = ()
     """The cookies that the site itself sets: listed to visitors."""
+    lists: tuple[CatalogList, ...] = ()
+    """Public lists that the site imported: what they name is known, and not declared by that. The first counts."""
     declare_seen: bool = False
     """Whether the cookie declaration lists vendors, too, that were seen in pages and that the site does not declare."""
     opt_out_links: tuple[OptOutLink, ...] = ()

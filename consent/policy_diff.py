@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 from typing import Any, TypeVar
 
-from consent.catalog import Cookie, Vendor
+from consent.catalog import CatalogList, Cookie, Vendor
 from consent.catalog.model import StorageKey
 from consent.policy import SECTION_FIELDS, OwnCookie, Policy, Rule
 
@@ -41,12 +41,13 @@ def policy_changes(before: Policy, after: Policy) -> list[Change]:
             before,
             after,
             material=_OF_POLICIES,
-            apart=("vendors", "own_cookies", "texts", "sentences", "rules", "version"),
+            apart=("vendors", "own_cookies", "lists", "texts", "sentences", "rules", "version"),
         ),
         *_texts(before.texts, after.texts),
         *_texts(before.sentences, after.sentences, "sentence "),
         *_vendors(before, after),
         *_own_cookies(before, after),
+        *_lists(before, after),
         *_rules(before, after),
     ]
     return sorted(changes, key=lambda change: not change.material)
@@ -95,6 +96,19 @@ def _own_cookies(before: Policy, after: Policy) -> Iterator[Change]:
         else:
             yield from _fields(what, old, new, material=_OF_COOKIES, apart=("name",))
     yield from _order("own cookies", list(old_cookies), list(new_cookies))
+
+
+def _lists(before: Policy, after: Policy) -> Iterator[Change]:
+    # By name, since the two policies may be in different folders.
+    old_lists, new_lists = ({each.name: each for each in policy.lists} for policy in (before, after))
+    for name, old, new in _pairs(old_lists, new_lists):
+        if old is None or new is None or (old.vendors, old.licence) != (new.vendors, new.licence):
+            yield Change(False, f"list {name}", *(_list_told(each) for each in (old, new)))
+    yield from _order("lists", list(old_lists), list(new_lists))
+
+
+def _list_told(each: CatalogList | None) -> str | None:
+    return None if each is None else f"{each.rules:,} rules, {each.licence}"
 
 
 def _rules(before: Policy, after: Policy) -> Iterator[Change]:

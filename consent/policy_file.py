@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from consent import policy_rules as rules
-from consent.catalog import Catalog, Vendor, parse_vendors
+from consent.catalog import Catalog, CatalogList, Vendor, parse_vendors, read_list
+from consent.catalog.lists import LIST_PREFIX
 from consent.catalog.loading import wrong_host, wrong_url_pattern
 from consent.categories import Category
 from consent.errors import ConfigurationError
@@ -72,6 +73,7 @@ _TOP = (
     "jurisdiction",
     "declare",
     "declare_seen",
+    "lists",
     *_SECTIONS,
     "cookie",
     "vendor",
@@ -80,7 +82,7 @@ _TOP = (
     "texts",
     "sentences",
 )
-_PLACES: tuple[Place, ...] = (("declare",), *_FIELDS)
+_PLACES: tuple[Place, ...] = (("declare",), ("lists",), *_FIELDS)
 
 
 def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
@@ -88,8 +90,9 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
 
     The file is TOML, in UTF-8, at most 1 MiB. Everything in it is optional; its keys are in docs/configuration.md.
 
-    The catalog returned is ``catalog`` with the file's vendors, and with the site's own cookies as vendors of
-    their categories (`own_cookie_vendors`), so that they are refused and expired like all others.
+    The catalog returned is ``catalog`` with the file's vendors, with the site's own cookies as vendors of their
+    categories (`own_cookie_vendors`), so that they are refused and expired like all others, and with what the lists
+    say that it names.
 
     Raises:
         ConfigurationError: the file cannot be read, or something in it is wrong; with the file, the 1-based
@@ -129,10 +132,13 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         **values,
         vendors=_declared(document, catalog, additions),
         own_cookies=_read_cookies(document, catalog),
+        lists=_read_lists(document),
         texts=texts,
         sentences=sentences,
     )
-    catalog = catalog.with_vendors(own_cookie_vendors(policy))
+    catalog = catalog.with_vendors(own_cookie_vendors(policy)).with_lists(
+        vendor for each in policy.lists for vendor in each.vendors
+    )
     found_rules = tuple(_read_rules(document, policy, catalog, known))
     return (replace(policy, rules=found_rules) if found_rules else policy), catalog
 
@@ -195,6 +201,27 @@ def locate_in_policy(error: ConfigurationError, path: str | Path) -> Configurati
         return error
 
 
+def _read_lists(document: _PolicyFile) -> tuple[CatalogList, ...]:
+    paths = document.find(("lists",))
+    if paths is None:
+        return ()
+    if not isinstance(paths, list):
+        raise document.error(("lists",), f"must be a list of files, not {rules.kind_of(paths)}")
+    found = []
+    for index, path in enumerate(paths):
+        where: Place = ("lists", index)
+        if index >= rules.MAX_LISTS:
+            raise document.error(where, f"at most {rules.MAX_LISTS} lists can be used")
+        document.checked(where, path, rules.a_filled_line)
+        try:
+            found.append(read_list(Path(document.source).parent / path))
+        except ConfigurationError as error:
+            if error.line is not None:
+                raise
+            raise document.error(where, str(error)) from None
+    return tuple(document.checked(("lists",), found, rules.RULES["lists"]))
+
+
 def _read_vendors(document: _PolicyFile) -> tuple[Vendor, ...]:
     tables = document.tables("vendor")
     try:
@@ -202,11 +229,12 @@ def _read_vendors(document: _PolicyFile) -> tuple[Vendor, ...]:
     except ConfigurationError as error:
         raise document.located(error) from None
     for index, vendor in enumerate(vendors):
-        if vendor.id.startswith(rules.OWN_PREFIX):
-            raise document.error(
-                ("vendor", index, "id"),
-                f'ids that start with "{rules.OWN_PREFIX}" stand for [[cookie]] tables: choose another id',
-            )
+        for prefix, what in ((rules.OWN_PREFIX, "[[cookie]] tables"), (LIST_PREFIX, "what lists name")):
+            if vendor.id.startswith(prefix):
+                raise document.error(
+                    ("vendor", index, "id"),
+                    f'ids that start with "{prefix}" stand for {what}: choose another id',
+                )
     return vendors
 
 
@@ -229,6 +257,12 @@ def _declared(document: _PolicyFile, catalog: Catalog, additions: tuple[Vendor, 
 def _vendor_named(document: _PolicyFile, where: Place, vendor_id: str, catalog: Catalog) -> Vendor:
     if vendor_id in catalog.vendors:
         return catalog.vendors[vendor_id]
+    if vendor_id.startswith(LIST_PREFIX):
+        raise document.error(
+            where,
+            "what a list names is nobody's to declare, since a list says too little for visitors: describe it in a "
+            "[[vendor]] table, which wins over the list",
+        )
     # People write the product's name as well as its id.
     by_name = {vendor.name.lower(): vendor.id for vendor in catalog.vendors.values()}
     known = by_name.get(vendor_id.lower())

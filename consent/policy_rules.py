@@ -10,13 +10,15 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, cast
 
-from consent.catalog import Cookie, Vendor
+from consent.catalog import CatalogList, Cookie, Vendor
 from consent.categories import OPTIONAL, Category
 
 MAX_LISTED = 500
 """Vendors and own cookies each; nobody would read more."""
 OWN_PREFIX = "this-site-"
 """What the vendor ids begin with that stand for the site's own cookies."""
+MAX_LISTS = 20
+"""Public lists; each takes time at every start."""
 _MAX_PLACES = 100
 _MAX_LINE = 200  # characters of a name, purpose or address
 
@@ -334,6 +336,23 @@ def _vendors(value: object) -> tuple[Vendor, ...]:
     return vendors
 
 
+def _lists(value: object) -> tuple[CatalogList, ...]:
+    lists = tuple(cast("Iterable[CatalogList]", value))
+    if len(lists) > MAX_LISTS:
+        raise Wrong(f"there are {len(lists)} of them; at most {MAX_LISTS} can be used")
+    sources: dict[str, str] = {}
+    for index, each in enumerate(lists):
+        for vendor in each.vendors:
+            if vendor.id in sources:
+                raise Wrong(
+                    f'"{each.source}" has a vendor "{vendor.id}", and so has "{sources[vendor.id]}": import one of '
+                    "the two again with another --name",
+                    index,
+                )
+            sources[vendor.id] = each.source
+    return lists
+
+
 def _own_cookies(value: object) -> tuple[OwnCookie, ...]:
     cookies = tuple(cast("Iterable[OwnCookie]", value))
     all_different("cookie", [cookie.name for cookie in cookies])
@@ -423,6 +442,7 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "opt_out_links": _opt_out_links,
     "declare_seen": a_flag,
     "vendors": _vendors,
+    "lists": _lists,
     "own_cookies": _own_cookies,
     "texts": _texts,
     "sentences": _sentences,

@@ -58,6 +58,14 @@ class Wording:
         self._own = Markup("<bdi>%s</bdi>")
         if own.language != texts.language:
             self._own = _foreign(own.language, own.direction)
+        self._listed = Markup("<bdi>%s</bdi>")
+        if texts.language != SOURCE_LANGUAGE:
+            self._listed = _foreign(SOURCE_LANGUAGE, "ltr")
+
+    def listed(self, text: str) -> Markup:
+        """Return what a public list says as markup, likewise: they are taken to be in English."""
+        own = self._own_words.get(text)
+        return escape(own) if own else self._listed % text
 
     def __call__(self, text: str) -> Markup:
         """Return ``text``, as it is in the catalog or in a policy, as markup within a line of such a page.

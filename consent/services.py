@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
@@ -26,7 +26,7 @@ class Kept:
     purpose: Markup
     """Marked as what it is where it is not in the page's language; a vendor's ``about`` likewise."""
     kept: str
-    """How long, as a whole: ``Kept: 2 years``."""
+    """How long, as a whole: ``Kept: 2 years``; empty where nobody says."""
     party: str
     """Whose cookie it is, in the visitor's language; empty for what is no cookie."""
     storage: str = ""
@@ -40,11 +40,13 @@ class Service:
 
     id: str
     name: str
+    """With the public list that names it."""
     company: str
-    """With its country."""
+    """With its country; either may be unknown of what a public list names."""
     about: Markup
     kept: tuple[Kept, ...]
     privacy_url: str
+    """Empty where a public list names none."""
     opt_out_url: str
 
 
@@ -130,38 +132,43 @@ def _keeping_the_choice(policy: Policy, texts: Texts, cookies: Mapping[str, bool
 
 
 def _service(vendor: Vendor, texts: Texts, wording: Wording) -> Service:
-    country = texts.country(vendor.country)
+    company = vendor.company
+    if vendor.country:
+        company = texts.fill("company_country", company=company, country=texts.country(vendor.country))
+    say = wording.listed if vendor.listed_by else wording
     return Service(
         id=vendor.id,
-        name=vendor.name,
-        company=texts.fill("company_country", company=vendor.company, country=country),
-        about=wording(vendor.about),
+        name=vendor.name if vendor.listed_by in ("", vendor.name) else f"{vendor.name} ({vendor.listed_by})",
+        company=company,
+        about=say(vendor.about),
         kept=(
-            *(_cookie(cookie, texts, wording) for cookie in vendor.cookies),
-            *(_storage_key(item, texts, wording) for item in vendor.storage),
+            *(_cookie(cookie, texts, say) for cookie in vendor.cookies),
+            *(_storage_key(item, texts, say) for item in vendor.storage),
         ),
         privacy_url=vendor.privacy_url,
         opt_out_url=vendor.opt_out_url,
     )
 
 
-def _cookie(cookie: Cookie, texts: Texts, wording: Wording) -> Kept:
-    session = cookie.lifetime == "session"
+def _cookie(cookie: Cookie, texts: Texts, say: Callable[[str], Markup]) -> Kept:
+    kept = ""
+    if cookie.lifetime == "session":
+        kept = texts["kept_session"]
+    elif cookie.lifetime:
+        kept = texts.fill("kept", lifetime=texts.lifetime(cookie.lifetime))
     return Kept(
         name=cookie.name,
-        purpose=wording(cookie.purpose),
-        kept=texts["kept_session"]
-        if session
-        else texts.fill("kept", lifetime=texts.lifetime(cookie.lifetime)),
+        purpose=say(cookie.purpose),
+        kept=kept,
         party=texts[f"{cookie.party}_party"],
         http_only=cookie.http_only,
     )
 
 
-def _storage_key(item: StorageKey, texts: Texts, wording: Wording) -> Kept:
+def _storage_key(item: StorageKey, texts: Texts, say: Callable[[str], Markup]) -> Kept:
     return Kept(
         name=item.key,
-        purpose=wording(item.purpose),
+        purpose=say(item.purpose),
         kept=texts["kept_session" if item.area == "session" else "kept_storage"],
         party="",
         storage=_STORAGE[item.area],

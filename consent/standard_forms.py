@@ -90,7 +90,7 @@ def kantara_receipt(receipt: Receipt, policy: Policy, catalog: Catalog) -> dict[
             "primaryPurpose": False,
             "termination": f"When it is withdrawn, at the latest after {policy.choice_days} days",
             "thirdPartyDisclosure": bool(vendors),
-            "thirdPartyName": ", ".join(sorted({vendor.company for vendor in vendors})),
+            "thirdPartyName": ", ".join(sorted({vendor.company or vendor.name for vendor in vendors})),
         }
         for category, vendors in granted.items()
         if receipt.categories[category] or vendors
@@ -158,10 +158,14 @@ def iso_27560_record(receipt: Receipt, policy: Policy, catalog: Catalog) -> dict
             ],
             "pii_information": list(_PII),
             "pii_controllers": [policy.controller or receipt.site],
-            "storage_locations": sorted({vendor.country for some in vendors.values() for vendor in some}),
+            "storage_locations": sorted(
+                {vendor.country for some in vendors.values() for vendor in some if vendor.country}
+            ),
             "retention_period": f"P{policy.choice_days}D",
             "jurisdiction": receipt.jurisdiction,
-            "recipient_third_parties": sorted({v.company for some in vendors.values() for v in some}),
+            "recipient_third_parties": sorted(
+                {v.company or v.name for some in vendors.values() for v in some}
+            ),
             "withdrawal_method": "The control on every page of the site",
             "lawful_basis": "dpv:Consent",
             "collection_method": str(receipt.collection_method),

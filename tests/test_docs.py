@@ -481,6 +481,7 @@ def test_every_key_of_the_policy_file_is_documented_with_field_and_default() -> 
     documented = {row[0][0]: row[1][0] for row in rows}
     assert documented == {".".join(map(str, place)): name for place, name in _FIELDS.items()} | {
         "declare": "vendors",
+        "lists": "lists",
         "texts": "texts",
         "sentences": "sentences",
     }

@@ -22,6 +22,8 @@ _BUILT_IN = Path(__file__).resolve().parent / "vendors"
 _MAX_FILE_BYTES = 1024 * 1024
 _MAX_TEXT = 500
 _MAX_SNIPPET = 4000
+MAX_NAME = 200
+"""Characters of a cookie's name, or of a key in storage."""
 
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
@@ -106,7 +108,7 @@ def parse_vendors(data: Mapping[str, Any], source: str) -> tuple[Vendor, ...]:
     Raises:
         ConfigurationError: with ``source``, the dotted key and the remedy.
     """
-    document = _Table(data, source, "")
+    document = Table(data, source, "")
     vendors = tuple(_vendor(table) for table in document.tables("vendor"))
     seen: set[str] = set()
     for position, vendor in enumerate(vendors):
@@ -120,7 +122,7 @@ def parse_vendors(data: Mapping[str, Any], source: str) -> tuple[Vendor, ...]:
     return vendors
 
 
-class _Table:
+class Table:
     """One TOML table, its place in the file, and the typed reading of its keys."""
 
     __slots__ = ("_data", "_place", "_source")
@@ -143,13 +145,13 @@ class _Table:
     def has(self, key: str) -> bool:
         return key in self._data
 
-    def tables(self, key: str) -> Sequence[_Table]:
+    def tables(self, key: str) -> Sequence[Table]:
         value = self._data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             bare = re.sub(r"\[\d+\]", "", f"{self._place}.{key}".lstrip("."))
             raise self.error(key, f"must be an array of tables: write [[{bare}]]")
         place = f"{self._place}.{key}" if self._place else key
-        return [_Table(item, self._source, f"{place}[{position}]") for position, item in enumerate(value)]
+        return [Table(item, self._source, f"{place}[{position}]") for position, item in enumerate(value)]
 
     def text(self, key: str, *, default: str | None = None, limit: int = _MAX_TEXT) -> str:
         value = self._data.get(key, default)
@@ -203,7 +205,7 @@ class _Table:
         return values
 
 
-def _vendor(table: _Table) -> Vendor:
+def _vendor(table: Table) -> Vendor:
     table.only(
         "id", "name", "company", "country", "privacy", "opt_out", "category", "about", "hosts", "urls", "inline",
         "cookie", "storage",
@@ -216,12 +218,8 @@ def _vendor(table: _Table) -> Vendor:
     country = table.text("country")
     if not _COUNTRY.fullmatch(country):
         raise table.error("country", f"{country!r} must be a two-letter country code: 'DE'")
-    privacy_url = table.text("privacy")
-    _check_web_address(table, "privacy", privacy_url)
-    opt_out_url = ""
-    if table.has("opt_out"):
-        opt_out_url = table.text("opt_out")
-        _check_web_address(table, "opt_out", opt_out_url)
+    privacy_url = web_address(table, "privacy")
+    opt_out_url = web_address(table, "opt_out") if table.has("opt_out") else ""
     cookies = tuple(_cookie(item) for item in table.tables("cookie"))
     _refuse_repeats(table, "cookie", [(cookie.name, cookie.party) for cookie in cookies])
     storage = tuple(_storage_key(item) for item in table.tables("storage"))
@@ -246,12 +244,16 @@ def _vendor(table: _Table) -> Vendor:
     return vendor
 
 
-def _check_web_address(table: _Table, key: str, url: str) -> None:
-    if not _is_web_address(url):
+def web_address(table: Table, key: str) -> str:
+    """Read the address of a page."""
+    url = table.text(key)
+    if not is_web_address(url):
         raise table.error(key, f"{url!r} must be the address of a page: 'https://…'")
+    return url
 
 
-def _is_web_address(text: str) -> bool:
+def is_web_address(text: str) -> bool:
+    """Tell whether ``text`` is the address of a page that visitors can be referred to."""
     try:
         parts = urlsplit(text)
         return parts.scheme == "https" and bool(parts.hostname) and bool(_PRINTABLE.fullmatch(text))
@@ -259,7 +261,7 @@ def _is_web_address(text: str) -> bool:
         return False
 
 
-def _refuse_repeats(table: _Table, key: str, names: Sequence[tuple[str, str]]) -> None:
+def _refuse_repeats(table: Table, key: str, names: Sequence[tuple[str, str]]) -> None:
     seen: set[tuple[str, str]] = set()
     for position, name in enumerate(names):
         if name in seen:
@@ -267,10 +269,10 @@ def _refuse_repeats(table: _Table, key: str, names: Sequence[tuple[str, str]]) -
         seen.add(name)
 
 
-def _cookie(table: _Table) -> Cookie:
+def _cookie(table: Table) -> Cookie:
     table.only("name", "purpose", "lifetime", "party", "http_only")
     return Cookie(
-        name=_name(table, "name"),
+        name=named(table, "name"),
         purpose=table.text("purpose"),
         lifetime=table.text("lifetime", limit=60),
         party=cast(Party, table.one_of("party", ("first", "third"), default="first")),
@@ -278,31 +280,40 @@ def _cookie(table: _Table) -> Cookie:
     )
 
 
-def _storage_key(table: _Table) -> StorageKey:
+def _storage_key(table: Table) -> StorageKey:
     table.only("key", "area", "purpose")
     return StorageKey(
-        key=_name(table, "key"),
+        key=named(table, "key"),
         area=cast(Area, table.one_of("area", ("local", "session", "indexeddb"), default="local")),
         purpose=table.text("purpose"),
     )
 
 
-def _name(table: _Table, key: str) -> str:
+def named(table: Table, key: str) -> str:
     """Read a cookie name or storage key, which may have one wildcard."""
-    name = table.text(key, limit=200)
-    if key == "name" and (not _PRINTABLE.fullmatch(name) or re.search(r'[;,="\\]', name)):
-        raise table.error(key, f"{name!r} is not a cookie name (RFC 6265, section 4.1.1)")
-    stem, star, rest = name.partition("*")
-    if "*" in rest:
-        raise table.error(key, f"{name!r} has more than one '*': keep one")
-    if star and len(stem) < STEM:
-        raise table.error(
-            key, f"{name!r} would match too much: write at least {STEM} characters before the '*'"
-        )
+    name = table.text(key, limit=MAX_NAME)
+    if wrong := (wrong_cookie_name if key == "name" else _wrong_wildcard)(name):
+        raise table.error(key, f"{name!r} {wrong}")
     return name
 
 
-def _inline(table: _Table) -> InlineSignature:
+def wrong_cookie_name(name: str) -> str | None:
+    """Say what is wrong with the name of a cookie, which may have one wildcard, or nothing."""
+    if not _PRINTABLE.fullmatch(name) or re.search(r'[;,="\\]', name):
+        return "is not a cookie name (RFC 6265, section 4.1.1)"
+    return _wrong_wildcard(name)
+
+
+def _wrong_wildcard(name: str) -> str | None:
+    stem, star, rest = name.partition("*")
+    if "*" in rest:
+        return "has more than one '*': keep one"
+    if star and len(stem) < STEM:
+        return f"would match too much: write at least {STEM} characters before the '*'"
+    return None
+
+
+def _inline(table: Table) -> InlineSignature:
     table.only("pattern", "example", "benign")
     pattern = table.text("pattern")
     example = table.text("example", limit=_MAX_SNIPPET)

@@ -6,6 +6,7 @@ Everything is compiled when a `Catalog` is made; a lookup is a few dictionary re
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -16,6 +17,7 @@ from consent.errors import ConfigurationError
 
 _REMEMBERED_HOSTS = 4096  # pages name the same hosts over and over; about 1 MB at most
 _LONGEST_HOST = 253  # RFC 1035, section 2.3.4; nothing longer can be looked up in the DNS
+_ANYTHING = "x"  # where an example stands for all that a wildcard is about
 STEM = 3
 """How many literal characters a name with a wildcard begins with. Names and paths are bucketed by them."""
 
@@ -69,6 +71,12 @@ class UrlPattern:
         pairs = (part.partition("=") for part in query.split("&") if part)
         self.parameters = tuple((name, Glob(value)) for name, _, value in pairs)
         self.literals = len(written) - written.count("*")
+
+    def example(self) -> tuple[str, str]:
+        """Return host, path and query of a URL that it is about, as for `Catalog.match_url`."""
+        query = "&".join(f"{name}={value.pattern}" for name, value in self.parameters)
+        target = f"{self.path}?{query}" if query else self.path
+        return self.host, target.replace("*", _ANYTHING)
 
     def has_parameters(self, query: str) -> bool:
         """Whether ``query`` has every parameter that this pattern names."""
@@ -358,6 +366,46 @@ class Catalog:
         merged = dict(self.vendors)
         merged.update((vendor.id, vendor) for vendor in vendors)
         return Catalog(merged.values(), signatures=self._signatures)
+
+    def with_lists(self, vendors: Iterable[Vendor]) -> Catalog:
+        """Return a catalog with what public lists name besides: whatever has an answer here keeps it.
+
+        Of two of ``vendors`` that name the same the first has it.
+
+        Raises:
+            ConfigurationError: two have the same id, or one has a known id.
+        """
+        taken: set[str] = set()
+        added = []
+        for vendor in map(self.unknown_of, vendors):
+            hosts, urls = (
+                tuple(rule for rule in each if rule not in taken) for each in (vendor.hosts, vendor.urls)
+            )
+            cookies = tuple(cookie for cookie in vendor.cookies if f"={cookie.name}" not in taken)
+            taken.update(hosts, urls, (f"={cookie.name}" for cookie in cookies))
+            if hosts or urls or cookies:
+                added.append(replace(vendor, hosts=hosts, urls=urls, cookies=cookies))
+        if not added:
+            return self
+        return Catalog((*self.vendors.values(), *added), signatures=self._signatures)
+
+    def unknown_of(self, vendor: Vendor) -> Vendor:
+        """Return ``vendor`` with only those of its hosts, URL patterns and cookies that have no answer here.
+
+        A host of which single paths have one is known, too: who wrote them had looked at the others.
+        """
+        return replace(
+            vendor,
+            hosts=tuple(
+                host for host in vendor.hosts if host not in self._urls and self.match_url(host, "/") is None
+            ),
+            urls=tuple(url for url in vendor.urls if self.match_url(*UrlPattern(url).example()) is None),
+            cookies=tuple(
+                cookie
+                for cookie in vendor.cookies
+                if self.match_cookie(cookie.name.replace("*", _ANYTHING)) is None
+            ),
+        )
 
 
 def _owned(kind: str, rules: Iterable[tuple[str, Vendor]]) -> dict[str, Match]:

@@ -68,6 +68,8 @@ class Vendor:
     storage: tuple[StorageKey, ...] = ()
     opt_out_url: str = ""
     """The vendor's own page to object on; empty: there is none."""
+    listed_by: str = ""
+    """The public list that names it, which may know neither company nor country nor notice; empty: it is described."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import click
 
 from consent import __version__
 from consent.cli.catalog import catalog
+from consent.cli.catalog_import import import_
 from consent.cli.check import check
 from consent.cli.db import db
 from consent.cli.enforcement import enforcement
@@ -42,6 +43,7 @@ def main() -> None:
     """
 
 
+catalog.add_command(import_)
 main.add_command(init)
 main.add_command(catalog)
 main.add_command(check)

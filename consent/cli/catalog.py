@@ -36,6 +36,8 @@ def catalog() -> None:
     Find a vendor, and see all that is known of it:
         consent catalog search hotjar
         consent catalog show hotjar
+    Read your own copy of a public list:
+        consent catalog import easyprivacy.txt --out lists/easyprivacy.toml
     """
 
 

@@ -57,7 +57,7 @@ class Proposals:
 
 def propose(report: Report) -> Proposals:
     """Return what a report proposes."""
-    declare = [evidence.vendor for evidence in report.trackers if not evidence.declared]
+    declare = [e.vendor for e in report.trackers if not (e.declared or e.vendor.listed_by)]
     cookies = [
         finding for finding in report.unknown_own if finding.cookie and _is_cookie_name(finding.subject)
     ]

@@ -1,0 +1,1 @@
+"""Reading public lists: every list here is made up."""
