@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import chain, groupby
+from urllib.parse import unquote
 
 from markupsafe import escape
 
@@ -24,9 +25,9 @@ from consent.errors import ConfigurationError
 from consent.minify import minified_script
 from consent.static_files import StaticFile
 
-SOURCES = ("guard.js", "client.js")
+SOURCES = ("guard.js", "client.js", "interface.js")
 """The files the script is made of, in ``static/``; together they are one block."""
-UNIFORM_SOURCES = ("uniform.js", *SOURCES)
+UNIFORM_SOURCES = ("guard.js", "client.js", "uniform.js", "interface.js")
 """... where everybody gets the same page."""
 MAX_LISTED_RULES = 1_000
 """Rules of imported lists that go into the table, all of them or none: what visitors load must not grow without end."""
@@ -36,6 +37,8 @@ _CALL = re.compile(r"([A-Za-z_]\w*)\\s\*\+\\\(")
 """How a signature begins that is the call of a function."""
 _MARKS = ("", "=", "#", "(")
 """What a rule of each kind begins with in the table: nothing that a host begins with."""
+_NEEDLESS = re.compile(r"%(2[de]|3\d|[4-7][\da-f])", re.IGNORECASE)
+"""Escapes that guard.js undoes in paths."""
 _SPECIAL = re.compile(r"[.+?^$(){}|\[\]\\]")
 
 
@@ -158,8 +161,6 @@ def _rules(vendor: Vendor) -> Iterator[_Rule]:
         yield _Rule(vendor, 0, host, "", (0, 0))
     for url in vendor.urls:
         pattern = UrlPattern(url)
-        if not pattern.host:
-            continue  # of the page's own host the guard refuses nothing
         yield _Rule(
             vendor, 0, pattern.host, _url_expression(pattern, url.partition("?")[2]), _url_rank(pattern)
         )
@@ -214,11 +215,16 @@ def _competing(rules: Sequence[_Rule]) -> frozenset[_Rule]:
 
 
 def _near_optional_hosts(rules: Sequence[_Rule]) -> frozenset[str]:
-    """Return the hosts of rules that are, are above, or are below a host of an optional vendor."""
+    """Return the hosts of rules that are, are above, or are below a host of an optional vendor.
+
+    That of a rule about every host is empty, and near all of them.
+    """
     hosts = {rule.place for rule in rules if rule.kind == 0}
     optional = {rule.place for rule in rules if rule.kind == 0 and rule.vendor.category in OPTIONAL}
     above = {parent for host in optional for parent in _with_parents(host)}
-    return frozenset(host for host in hosts if host in above or not optional.isdisjoint(_with_parents(host)))
+    return frozenset(
+        host for host in hosts if not host or host in above or not optional.isdisjoint(_with_parents(host))
+    )
 
 
 def _with_parents(host: str) -> Iterator[str]:
@@ -237,7 +243,14 @@ def _name_expression(name: str) -> str:
 
 
 def _url_expression(pattern: UrlPattern, query: str) -> str:
-    path = pattern.path
+    # As the guard spells paths. A pattern about every host begins with a slash, too: that ends the host in the table.
+    path = _NEEDLESS.sub(lambda match: unquote(match[0]), pattern.path)
+    if path.startswith("*/"):
+        return "/([^?]*/)?" + _path_expression(path[2:], query)
+    return _path_expression(path, query)
+
+
+def _path_expression(path: str, query: str) -> str:
     if not query:
         end = "" if path.endswith("*") else r"(\?|$)"
         return _expression(path.removesuffix("*"), "[^?]*") + end

@@ -7,6 +7,7 @@ browser tests run what comes out.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, product
 from string import ascii_uppercase
@@ -22,7 +23,7 @@ _SCRIPT_TOKEN = re.compile(
 )
 _STYLE_GAP = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(?:\s|/\*(?s:.*?)\*/)+""")
 _STYLE_MARK = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')| ?([{};,>~]) ?|(?<=:) """)
-_STYLE_NAME = re.compile(r"--c-(\w)[\w-]*")
+_STYLE_NAME = re.compile(r"(--c-[\w-]+): (.*);\n")
 _KEYWORDS = frozenset(
     (
         "async", "await", "break", "case", "catch", "const", "continue", "delete", "do", "else", "false",
@@ -65,12 +66,21 @@ def minified_script(source: str) -> str:
     return "".join(pieces)
 
 
-def minified_stylesheet(source: str) -> str:
+def minified_stylesheet(source: str, *, names: str | None = None) -> str:
     """Take comments, and the white space that separates nothing, out of a stylesheet.
 
-    Of the names of properties that begin with ``--c-``, what is left is the first letter.
+    Properties whose name begins with ``--c-`` are for the reader: their value goes where they are used, which
+    compresses better than a name for it.
+
+    Args:
+        source: The stylesheet.
+        names: The one in which such properties are set, if it is another one.
     """
-    one_line = _STYLE_GAP.sub(lambda match: match[1] or " ", _STYLE_NAME.sub(r"--\1", source))
+    values = dict(_STYLE_NAME.findall(names or source))
+    source = _STYLE_NAME.sub("", source)
+    for name, value in values.items():
+        source = source.replace(f"var({name})", value)
+    one_line = _STYLE_GAP.sub(lambda match: match[1] or " ", source)
     return _STYLE_MARK.sub(lambda match: match[1] or match[2] or "", one_line).replace(";}", "}").strip()
 
 
@@ -123,36 +133,78 @@ def _is_name(text: str) -> bool:
 def _short_names(texts: Sequence[str], words: Sequence[int]) -> dict[int, str]:
     """Return a short name for each of ``words`` (places in ``texts``) that the script itself declares.
 
-    A function's names are taken from the start of the alphabet again, but for those that are used in it. Those that
+    A scope's names are taken from the start of the alphabet again, but for those that are used in it. Those that
     functions share begin further on, so that alike functions look alike, which is what compresses.
     """
-    scopes = [range(len(texts)), *_functions(texts)]  # the outer ones first
+    # The outer ones first.
+    scopes = [range(len(texts)), *sorted(_scopes(texts), key=lambda scope: (scope.start, -scope.stop))]
+    parents, innermost = _nested(scopes, len(texts))
     declared: list[set[str]] = [set() for _ in scopes]
     for at in _declarations(texts):
-        declared[_innermost(scopes, at)].add(texts[at])
-    homes: dict[int, int] = {}
+        declared[innermost[at]].add(texts[at])
+    own: list[list[int]] = [[] for _ in scopes]
+    used: list[list[int]] = [[] for _ in scopes]
+    foreign: set[str] = set()
     for at in words:
-        inside = [
-            number for number, scope in enumerate(scopes) if at in scope and texts[at] in declared[number]
-        ]
-        if inside:
-            homes[at] = inside[-1]
-    foreign = {texts[at] for at in words if at not in homes}
+        number = innermost[at]
+        passed = []
+        while number >= 0 and texts[at] not in declared[number]:
+            passed.append(number)
+            number = parents[number]
+        if number < 0:
+            foreign.add(texts[at])
+            continue
+        own[number].append(at)
+        for inner in passed:
+            used[inner].append(at)
     short: dict[int, str] = {}
-    for number, scope in enumerate(scopes):
-        own = [at for at in words if homes.get(at) == number]
-        taken = foreign | _KEYWORDS | {short[at] for at in words if at in scope and at in short}
+    for number, places in enumerate(own):
+        taken = foreign | _KEYWORDS | {short[at] for at in used[number]}
         names = (name for name in _names(0 if number else _SHARED) if name not in taken)
-        by_name: dict[str, str] = {}
-        counts = {
-            text: sum(texts[at] == text for at in own) for text in dict.fromkeys(texts[at] for at in own)
-        }
+        counts = Counter(texts[at] for at in places)
         # In the order of appearance, too; of the many shared ones, by use.
-        order = sorted(counts, key=lambda text: -counts[text]) if number == 0 else list(counts)
-        for text in order:
-            by_name[text] = next(names)
-        short |= {at: by_name[texts[at]] for at in own}
+        order = [text for text, _ in counts.most_common()] if number == 0 else list(counts)
+        by_name = dict(zip(order, names, strict=False))
+        short |= {at: by_name[texts[at]] for at in places}
     return short
+
+
+def _nested(scopes: Sequence[range], length: int) -> tuple[list[int], list[int]]:
+    """Return for each of ``scopes`` the one around it, -1 for none, and for each place the innermost one."""
+    parents = [-1] * len(scopes)
+    innermost = [0] * length
+    for number, scope in enumerate(scopes[1:], 1):
+        parents[number] = innermost[scope.start]
+        innermost[scope.start : scope.stop] = [number] * len(scope)
+    return parents, innermost
+
+
+def _scopes(texts: Sequence[str]) -> Iterator[range]:
+    """Yield where names of their own may be declared: functions with their parameters, blocks, and loops."""
+    yield from _functions(texts)
+    for at, text in enumerate(texts):
+        if text == "{" and texts[at - 1] != "=>":
+            yield range(at, _closing(texts, at) + 1)
+        elif text == "for":
+            end = _closing(texts, at + 1)
+            while texts[end] not in (";", "}") or texts[end + 1 : end + 2] in (
+                ["catch"],
+                ["else"],
+                ["finally"],
+            ):
+                end += 1
+                if texts[end] in ("(", "[", "{"):
+                    end = _closing(texts, end)
+            yield range(at, end + 1)
+
+
+def _closing(texts: Sequence[str], at: int) -> int:
+    """Return where the bracket that opens at ``at`` is closed."""
+    depth = _DEPTH[texts[at]]
+    while depth:
+        at += 1
+        depth += _DEPTH.get(texts[at], 0)
+    return at
 
 
 def _functions(texts: Sequence[str]) -> Iterator[range]:
@@ -172,10 +224,6 @@ def _functions(texts: Sequence[str]) -> Iterator[range]:
             if not depth and texts[at + 1] == "{":
                 break
         yield range(begin, end)
-
-
-def _innermost(scopes: Sequence[range], at: int) -> int:
-    return max(number for number, scope in enumerate(scopes) if at in scope)
 
 
 def _declarations(texts: Sequence[str]) -> Iterator[int]:

@@ -26,8 +26,9 @@ class StaticFile:
 def stylesheets(folder: Path) -> Mapping[str, StaticFile]:
     """Read every stylesheet in ``folder``, keyed by the name in its URL."""
     files = {}
+    names = (folder / "consent.css").read_text("utf-8")
     for path in sorted(folder.glob("*.css")):
-        content = minified_stylesheet(path.read_text("utf-8")).encode()
+        content = minified_stylesheet(path.read_text("utf-8"), names=names).encode()
         digest = sha256(content).hexdigest()[:16]
         name = f"{path.stem}.{digest}.css"
         files[name] = StaticFile(

@@ -3,32 +3,33 @@
 // Goes on where guard.js ends, in the same block. Where it fails, the forms do their work as without it.
 
 const endpoint = new URL("../choice", tag.src).pathname;
-// 1 while a choice is being sent, 2 when the forms are to do their work themselves.
+// 1 while a form is being sent, 2 when the forms are to do their work themselves.
 let sending = 0;
+// What of ours the page need not show any more, wherever it comes from.
+/** @type {any} */
+let needless;
 
-// What somebody allows from now on. Tells whether anything is refused, or allowed, that was not.
-/** @param {string} allowed */
-const take = (allowed) => {
-  const before = vendors.map(refuses);
-  state = words(allowed);
-  return (/** @type {boolean} */ now) => vendors.some((vendor, at) => refuses(vendor) == now && before[at] != now);
-};
-// Other pages of the site that are open stop what was taken back; what the browser kept to go back to, it drops then.
-const channel = new BroadcastChannel(endpoint);
-channel.onmessage = (event) => {
-  if (take(event.data)(true)) location.reload();
-};
+/** @param {any} place @returns {[string, string][]} */
+const specs = (place) => words(place.dataset.consent).map((/** @type {any} */ spec) => spec.split("/"));
+// As others ask: by names.
+const CATEGORIES = words("strictly-necessary performance functional targeting");
+/** @param {any} category @param {any} [vendor] */
+const answer = (category, vendor) => CATEGORIES.includes(category) && allows(category, vendor);
+/** @returns {any} */
+const preferences = () => document.querySelector("#consent-preferences");
+/** @param {string} name */
+const tell = (name) => document.dispatchEvent(new Event("consent:" + name));
 
 /**
  * Gives back what of `places` is allowed, scripts one after another: templates, and the placeholders of embeds. What
  * else has such an attribute is the page's own.
- * @param {Iterable<any>} [places] All that there are.
+ * @param {Iterable<any>} places @param {unknown} [all] Whether not only what is allowed.
  */
-const restore = async (places = document.querySelectorAll("template[data-consent],.consent-embed")) => {
+const restore = async (places, all) => {
   /** @type {(() => Promise<unknown>)[]} */
   const last = [];
   for (const place of places) {
-    if (!specs(place).every((spec) => allows(...spec))) continue;
+    if (all || specs(place).every((spec) => answer(...spec))) {
     const content = (place.querySelector("template") || place).content;
     const first = content.firstElementChild;
     const scripts = [...content.querySelectorAll("script")].map((old) => {
@@ -52,73 +53,99 @@ const restore = async (places = document.querySelectorAll("template[data-consent
     place.replaceWith(content);
     if (focused) first?.focus();
     for (const run of scripts) await run();
+    }
   }
   for (const run of last) await run();
 };
+// What comes later waits for what came before.
+let restored = Promise.resolve();
+const arrange = () => {
+  if (needless) {
+    for (const part of document.querySelectorAll(needless)) part.remove();
+    for (const input of document.querySelectorAll(".consent-switch")) input.defaultChecked = allows(input.name);
+  }
+  // Not before the page is there: what is in a template may not be.
+  if (document.readyState != "loading")
+    restored = restored.then(() => restore(document.querySelectorAll("template[data-consent],.consent-embed")));
+};
 
-/** @param {any} place @returns {[string, string][]} */
-const specs = (place) => words(place.dataset.consent).map((/** @type {any} */ spec) => spec.split("/"));
+/**
+ * Takes over what somebody allows from now on. What runs cannot be taken back, and what the server kept out is not here
+ * to be put back: then the page is loaded anew.
+ * @param {string} allowed @param {unknown} [here] Whether the choice was made in this page.
+ */
+const take = (allowed, here) => {
+  const before = vendors.map(refuses);
+  state = words(allowed);
+  const changes = vendors.map((vendor, at) => refuses(vendor) - before[at]);
+  const missing = document.querySelector(".consent-missing");
+  if (
+    changes.includes(1) ||
+    here &&
+      (changes.includes(-1) && !document.querySelector("template[data-consent]") ||
+        missing && specs(missing).some((spec) => answer(...spec)))
+  )
+    return location.reload();
+  needless = ".consent-banner";
+  ignore();
+  arrange();
+  tell("change");
+};
+// Other pages of the site that are open follow; what the browser kept to go back to, it drops then.
+const channel = new BroadcastChannel(endpoint);
+channel.onmessage = (event) => take(event.data);
 
+/**
+ * Sends a choice, and lets it take effect.
+ * @param {any} body @param {any} [button] What was pressed.
+ */
+const send = async (body, button) => {
+  /** @type {any} */
+  let outcome;
+  try {
+    const response = await fetch(endpoint, { method: "POST", headers: { accept: "application/json" }, body: body });
+    if (response.ok) outcome = await response.json();
+  } catch {}
+  if (outcome) {
+    take(outcome.allowed, 1);
+    channel.postMessage(outcome.allowed);
+    /** @type {any} */
+    const panel = preferences();
+    if (panel) {
+      panel.hidePopover?.();
+      panel.querySelector("form").reset();
+      /** @type {any} */
+      const status = document.querySelector("[data-saved]");
+      status.textContent = status.dataset.saved;
+      /** @type {any} */
+      const control = document.querySelector(".consent-pill");
+      if (button?.name == "action") control.focus();
+    }
+  }
+  return outcome;
+};
+
+// Ahead of all others, who send forms in their own way.
 addEventListener("submit", async (event) => {
   /** @type {any} */
   const form = event.target;
   /** @type {any} */
   const button = event.submitter;
-  if (sending > 1 || event.defaultPrevented || !button?.name || form.getAttribute("action") != endpoint) return;
+  if (sending > 1 || !button?.name || form.getAttribute("action") != endpoint) return;
   event.preventDefault();
+  event.stopImmediatePropagation();
   if (sending) return;
   sending = 1;
-  /** @type {any} */
-  let outcome;
-  try {
-    /** @type {any} */
-    const data = new FormData(form, button);
-    const answer = await fetch(endpoint, {
-      method: "POST",
-      headers: { accept: "application/json" },
-      body: new URLSearchParams(data),
-    });
-    outcome = answer.ok && await answer.json();
-  } catch {}
-  sending = outcome ? 0 : 2;
-  if (!outcome) return form.requestSubmit(button);
-  const changes = take(outcome.allowed);
-  channel.postMessage(outcome.allowed);
-  // What runs cannot be taken back, and what the server kept out is not here to be put back.
-  const missing = document.querySelector(".consent-missing");
-  if (
-    changes(true) ||
-    (changes(false) && !document.querySelector("template[data-consent]")) ||
-    (missing && specs(missing).some((spec) => allows(...spec)))
-  )
-    return location.reload();
-  /** @type {any} */
-  const root = document.querySelector("section.consent-root");
-  if (root) {
-    for (const part of root.querySelectorAll(".consent-banner,.consent-clearance")) part.remove();
-    root.querySelector("[popover]").hidePopover();
-    for (const input of root.querySelectorAll(".consent-switch")) input.checked = allows(input.name);
-    const status = root.querySelector("[data-saved]");
-    status.textContent = status.dataset.saved;
-    if (!button.closest("[data-consent]")) root.querySelector(".consent-pill").focus();
-  }
-  ignore();
-  document.dispatchEvent(new Event("consent:change"));
-  restore();
-});
+  // @ts-expect-error: there are no files in it.
+  sending = await send(new URLSearchParams(new FormData(form, button)), button) ? 0 : 2;
+  if (sending) form.requestSubmit(button);
+}, true);
 
 addEventListener("click", (event) => {
   /** @type {any} */
   const target = event.target;
-  const place = target.closest("[data-consent-once]")?.closest("[data-consent]");
+  const place = target.closest?.("[data-consent-once]")?.closest("[data-consent]");
   if (!place) return;
-  // For as long as this page is open.
-  for (const spec of specs(place))
-    if (!allows(...spec)) {
-      const at = state.indexOf(spec[1], 1);
-      at > 0 ? state.splice(at, 1) : state.push(spec[1]);
-    }
-  restore([place]);
+  for (const spec of specs(place)) state.push("+" + spec[1]);
+  restore([place], 1);
 });
-
-page.consent = { allows: allows };

@@ -1,7 +1,7 @@
 // Keeps in the browser what the server cannot see: what scripts add, send and store for vendors that are refused.
 //
 // The server puts this file first into <head>, as the beginning of one block, with its TABLE in it (made by
-// consent/guard.py) and client.js behind it. What this visitor allows is on the tag. A refused URL is replaced by
+// consent/guard.py) and the other files behind it. What this visitor allows is on the tag. A refused URL is replaced by
 // one that fails by itself, so that the page sees what it would see if the network failed: the same events, the
 // same rejected promises. A call that means nothing to us, however odd its arguments, reaches the browser as made.
 //
@@ -17,14 +17,15 @@ const tag = document.currentScript;
 /** @type {any} */
 const page = window;
 const words = (/** @type {string} */ text) => text.split(" ");
-// The first letters of the categories that are allowed, then the vendors whose answer differs from their category's.
+// The first letters of the categories that are allowed, then the vendors whose answer differs from their category's, and
+// behind a "+" those that the visitor lets through in this page alone.
 let state = words(tag.dataset.allowed);
 
 /** @param {string} category @param {string} [id] */
-const allows = (category, id = " ") =>
+const allows = (category, id) =>
   category[0] == "s" || state[0].includes(category[0]) != state.includes(id, 1);
 /** @param {Vendor} [vendor] */
-const refuses = (vendor) => vendor && !allows(vendor, vendor.slice(1));
+const refuses = (vendor) => vendor && !state.includes("+" + vendor.slice(1)) && !allows(vendor, vendor.slice(1));
 
 // The table: by "=" cookies, by "#" keys, by "(" functions; by host what begins its URLs, by host and "." that the
 // whole host is somebody's.
@@ -37,7 +38,7 @@ for (const line of TABLE.split("\n")) {
   vendors.push(vendor);
   for (const text of texts) {
     /** @type {any} */
-    const [, key, source] = /^([=#(]|[^\/]+)(.*)/.exec(text);
+    const [, key, source] = /^([=#(]|[^\/]*)(.*)/.exec(text);
     (rules[source ? key : key + "."] ||= []).push([source, vendor]);
   }
 }
@@ -48,19 +49,19 @@ const find = (list, text) => rules[list]?.find((rule) => (rule[2] ||= RegExp("^"
 /** @param {string} text @param {RegExp} part What is taken away each time. @returns {string[]} */
 const shorter = (text, part) => text ? [text, ...shorter(text.replace(part, ""), part)] : [""];
 const LABEL = /^[^.]*\.?/;
-/** @param {unknown} value */
+/** @param {any} value */
 const refused = (value) => {
   let url;
   try {
-    url = new URL(String(value), document.baseURI);
+    url = new URL(value, document.baseURI);
   } catch {
     return;
   }
-  if (url.hostname == location.hostname) return;
   // One spelling of each path, as in consent/html/urls.py.
-  const path = url.pathname.replace(/%(2[de]|3\d|[46][1-9a-f]|[57][\da]|5f|7e)/gi, unescape);
+  const path = url.pathname.replace(/%(2[de]|3\d|[4-7].)/gi, unescape);
   let owner;
-  for (const host of shorter(url.hostname.replace(/\.$/, ""), LABEL)) {
+  // Of the page's own host only what is somebody's on every host.
+  for (const host of shorter(url.hostname == location.hostname ? "" : url.hostname.replace(/\.$/, ""), LABEL)) {
     const vendor = find(host, path + url.search);
     if (vendor) return refuses(vendor);
     owner ||= find(host + ".", "");
@@ -75,7 +76,7 @@ const unasked = (url) => !navigator.userActivation.isActive && refused(url);
 /** @param {any} text */
 const refusedCookie = (text) => refuses(find("=", String(text).split("=")[0].trim()));
 /** @param {any} text */
-const refusedKey = (text) => refuses(find("#", String(text)));
+const refusedKey = (text) => refuses(find("#", text));
 
 // What holds URLs: style, code, attributes, markup. Each returns the very `value` where there is nothing to refuse, but
 // what stands for a text, so that it is asked for it once.
@@ -96,13 +97,11 @@ const code = (value, script) =>
     /(\b(?:import|from)[\s(]*|)(["'])([^\s"']+)/g,
     (text, lead, quote, url) => lead || /map|rules|bundle/.test(script.type) ? lead + quote + inert(url) : text,
   );
-/** @type {any} */
-const TEXTS = { style: css, script: code };
-/** @param {any} node */
-const judge = (node) => TEXTS[node?.localName];
+/** @param {any} node @returns {any} */
+const judge = (node) => ({ style: css, script: code })[node?.localName];
 
 // Those that hold one URL, those that hold more, a page, and style.
-const ATTRIBUTES = /^(?:(src|href|data|poster|background)|((?:image)?srcset|ping|attributionsrc|to|values)|(srcdoc)|style)$/i;
+const ATTRIBUTES = /^(?:(src|href|data|poster|background)|(.*srcset|ping|attr.*c|to|values)|(srcdoc)|style)$/i;
 /** @param {any} element @param {string} name @param {any} value */
 const judged = (element, name, value) => {
   const [known, one, several, inner] = ATTRIBUTES.exec(name.replace("xlink:", "")) || [];
@@ -160,21 +159,19 @@ const scrub = (root) => {
   return changed;
 };
 
-// On pages that require it, what is made of a trusted value is one, too.
+// On pages that require it, what is made of a trusted value is one, too. A policy that makes all kinds.
 /** @type {any} */
 let policy;
 /** @param {string} kind @param {string} text */
 const trusted = (kind, text) =>
-  (policy ||= page.trustedTypes.createPolicy("consent", { createHTML: plain, createScript: plain, createScriptURL: plain }))[
-    "create" + kind
-  ](text);
+  (policy ||= page.trustedTypes.createPolicy("consent", new Proxy({}, { get: () => plain })))["create" + kind](text);
 /** @type {any} */
 const setMarkup = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML")?.set;
 /** @param {any} value */
 const markup = (value) => {
   const text = String(value);
-  // Most markup names no other host, and is not parsed twice.
-  if (!/\/\/|[\\&]|ps?:/i.test(text)) return value;
+  // What has neither an attribute nor style nor code is not parsed twice.
+  if (!/["'=@(]/.test(text)) return value;
   const box = document.createElement("template");
   try {
     setMarkup.call(box, value);
@@ -186,6 +183,18 @@ const markup = (value) => {
 
 // What scripts call.
 
+// 1 while something is judged: what is called for that is not judged itself.
+let busy = 0;
+/** @param {() => void} judging */
+const quietly = (judging) => {
+  if (busy) return;
+  busy = 1;
+  try {
+    judging();
+  } catch {}
+  busy = 0;
+};
+
 /**
  * Puts `before` ahead of methods, constructors and setters; ahead of getters where it takes no arguments. It may change
  * the arguments, or end the call by returning its result in a list.
@@ -193,18 +202,18 @@ const markup = (value) => {
  */
 const hook = (realm, object, names, before) => {
   for (const name of Object.getOwnPropertyNames(object || "")) {
-    if (!names.test(name)) continue;
+    if (names.test(name)) {
     /** @param {any} native @param {any} self @param {any[]} args @param {any} [made] @returns {any} */
     const run = (native, self, args, made) => {
       let end;
-      try {
+      quietly(() => {
         const given = [...args];
         end = before(self, args, name);
         given.forEach((value, at) => {
           const kind = args[at] !== value && trustee(value);
           if (kind) args[at] = trusted(kind[1], args[at]);
         });
-      } catch {}
+      });
       end = end ? end[0] : made ? Reflect.construct(native, args, made) : native.apply(self, args);
       look(realm);
       return end;
@@ -212,12 +221,14 @@ const hook = (realm, object, names, before) => {
     /** @type {any} */
     const property = Object.getOwnPropertyDescriptor(object, name);
     const slot = property.set ? (before.length > 1 ? "set" : "get") : "value";
-    if (property.configurable && property[slot]) {
+    if (property[slot]) {
       property[slot] = new Proxy(property[slot], {
         apply: run,
         construct: (native, args, made) => run(native, 0, args, made),
       });
-      Object.defineProperty(object, name, property);
+      // Or not, where it is locked.
+      Reflect.defineProperty(object, name, property);
+    }
     }
   }
 };
@@ -228,7 +239,7 @@ const asked = (args, at = 0) => at in args && (args[at] = plain(args[at]));
 const address = (self, args, name) => {
   const at = +(name == "open");
   // Where that is no address at all: a port that browsers do not connect to.
-  if (refused(args[at]?.url ?? asked(args, at))) args[at] = /[WL]/.test(name) ? "https://localhost:1" : INERT;
+  if (refused(args[at]?.url ?? asked(args, at))) args[at] = /[WL]/.test(name) ? "https://0:1" : INERT;
 };
 /** @type {Before} */
 const styles = (self, args) => {
@@ -244,23 +255,20 @@ const keyframes = (self, args, name) => {
   const clean = css(text);
   if (clean != text) args[at] = JSON.parse(clean);
 };
-// 1 while a style is judged: that asks for it, too.
-let tidying = 0;
 /** @param {any} holder */
-const tidy = (holder) => {
-  tidying = 1;
-  const text = String(holder.style?.cssText);
-  if (css(text) != text) holder.style = css(text);
-  tidying = 0;
-};
+const tidy = (holder) =>
+  quietly(() => {
+    const text = String(holder.style?.cssText);
+    if (css(text) != text) holder.style = css(text);
+  });
 // By document, the beginning of a tag that waits for its end in what is written next.
 const begun = new WeakMap();
 
 /** @type {[RegExp, RegExp, Before][]} */
 const HOOKS = [
   [/^Element$/, /^setAttribute(NS)?$/, (self, args, name) => {
-    const at = name.length > 12 ? 2 : 1;
-    if (args[at] != null) args[at] = judged(self, args[at - 1], args[at]);
+    const at = name[12] ? 2 : 1;
+    if (at in args) args[at] = judged(self, args[at - 1], args[at]);
   }],
   [/^(Element|NamedNodeMap)$/, /^set.*(Node|Item)(NS)?$/, (self, args) => {
     args[0].value = judged(self, args[0].name, args[0].value);
@@ -270,7 +278,7 @@ const HOOKS = [
   }],
   [/^(Element|ShadowRoot|Range|Document)$/, /(er|set|nt)HTML|^write|lFragment$|^execC/, (self, args, name) => {
     if (name[0] == "w") {
-      const text = (begun.get(self) || "") + args.join("") + (name == "write" ? "" : "\n");
+      const text = (begun.get(self) || "") + args.join("") + (name[5] ? "\n" : "");
       const at = (text + "<").search(/<(?![^a-z!\/])([^"'>]|"[^"]*"|'[^']*')*("[^"]*|'[^']*)?$/i);
       begun.set(self, text.slice(at));
       args.splice(0, args.length, text.slice(0, at));
@@ -278,7 +286,7 @@ const HOOKS = [
     const at = name[0] == "e" ? 2 : +/^ins/.test(name);
     if (at in args) args[at] = (/Im/i.test(args[at - 2]) ? inert : judge(self) || markup)(plain(args[at]), self);
   }],
-  [/^(Node|Element|Char.*|Doc.*|Range|Attr|HTML(Script)?Element)$/, /^(append|insert|replace|prepend|before|after|import|adopt|data)|[tT]ext(C.*)?$|[vV]alue$/, (self, args) => {
+  [/^(Node|Element|Char.*|Doc.*|Range|Attr|HTML(Script)?Element)$/, /^(app|ins|rep|prep|bef|aft|imp|ado|data)|[tT]ext(C.*)?$|[vV]alue$/, (self, args) => {
     const holder = judge(self) ? self : self.parentNode;
     const fix = judge(holder);
     args.forEach((value, at) => {
@@ -289,20 +297,18 @@ const HOOKS = [
       if (self.ownerElement) args[at] = judged(self.ownerElement, self.name, value);
     });
   }],
-  [/^CSS(Style[SD]|Gr|K.*sR)|^StyleP.*p$/, /^(insert|add|append|replace|set|cssT)/, styles],
+  [/^CSS(Style[SD]|Gr|K.*sR)|^StyleP.*p$/, /^(ins|add|app|rep|set|cssT)/, styles],
   [/^(Element|Keyf.*t)$/, /^(animate|setK)/, keyframes],
   // Such a rule is judged when the script has come to its end, which is before anything is drawn.
-  [/^CSS.*Rule$/, /^style$/, (rule) => {
-    if (!tidying) queueMicrotask(() => tidy(rule));
-  }],
+  [/^CSS.*Rule$/, /^style$/, (rule) => queueMicrotask(() => tidy(rule))],
   // What is made for a document without a window loads nothing, and is judged like all that comes from there.
-  [/^XSLT/, /^transformToF/, (self, args) => {
+  [/^XSLT/, /ToF/, (self, args) => {
     args[1] = args[1].implementation.createHTMLDocument("");
   }],
-  [/^(SVGAnimatedString|Worklet|Cache|XMLH.*st)$/, /^(baseVal|add|addModule|open)$/, address],
+  [/^(SVGA.*ng|Worklet|Cache|XMLH.*st)$/, /^(baseVal|add|addModule|open)$/, address],
   [/^Navigator$/, /^sendB/, (self, args) => refused(asked(args)) && [true]],
   // Into a window or a frame; where else a link leads, the event tells.
-  [/^(HTMLElement|EventTarget)$/, /^(click|dispatchEvent)$/, (self, args, name) =>
+  [/^(HTMLElement|EventTarget)$/, /^(click$|dispatchE)/, (self, args, name) =>
     /^cli/.test(args[0]?.type ?? name) && unasked(self.closest("[target]").href) && []],
   [/^HTMLForm/, /ubmit$/, (self) => refused(self.getAttribute("action")) && [0]],
   // A cookie that is being deleted may be.
@@ -310,9 +316,7 @@ const HOOKS = [
     refusedCookie(args[0].name ?? asked(args)) && !/max-age=[-0]|1970/i.test(args[0]) && [Promise.resolve()]],
   [/^Storage$/, /^setItem$/, (self, args) => refusedKey(asked(args)) && [0]],
   // No database has the version 0: the page is told that it cannot be opened.
-  [/^IDBFactory$/, /^open$/, (self, args) => {
-    if (refusedKey(asked(args))) args[1] = 0;
-  }],
+  [/^IDBFactory$/, /^open$/, (self, args) => refusedKey(asked(args)) && (args[1] = 0)],
 ];
 
 // By realm, how many frames it has. A frame of the page's own origin has functions of its own, and keeps them when its
@@ -322,7 +326,7 @@ const guarded = new WeakMap();
 const look = (realm) => {
   const count = realm.length;
   if (guarded.get(realm.Node) != count)
-    for (let at = 0; at < count; at++)
+    for (let at = count; at--; )
       try {
         guard(realm[at]);
       } catch {}
@@ -334,7 +338,7 @@ const guard = (realm) => {
   look(realm);
   for (const type of Object.getOwnPropertyNames(realm))
     for (const entry of HOOKS) if (entry[0].test(type)) hook(realm, realm[type].prototype, entry[1], entry[2]);
-  hook(realm, realm, /^(fetch(Later)?|EventSource|Audio|Web(Socket|Transport))$/, address);
+  hook(realm, realm, /^(fetch|EventSo|Audio$|Web[ST])/, address);
   hook(realm, realm, /^FontFace$/, styles);
   hook(realm, realm, /^KeyframeE/, keyframes);
   hook(realm, realm, /^open$/, (self, args) => unasked(asked(args)) && [null]);
@@ -370,15 +374,7 @@ const ignored = () => {};
 const ignore = () => {
   for (const [name] of rules["("] || []) {
     const mute = rules["("].every((rule) => rule[0] != name || refuses(rule[1]));
-    if (page[name] == ignored && !mute) delete page[name];
+    if (page[name] == ignored) delete page[name];
     if (mute && !(name in page)) page[name] = ignored;
   }
 };
-
-if (vendors.some(refuses)) {
-  ignore();
-  guard(window);
-  // Not before the page is there: it takes its time, and nobody who is refused is there to see.
-  addEventListener("load", clear);
-  addEventListener("pagehide", clear);
-}

@@ -571,7 +571,7 @@ def test_the_languages_are_those_there_are() -> None:
 
 
 def test_every_theming_property_is_documented_with_its_default() -> None:
-    """Both ways against the stylesheet, where the first default is the light one."""
+    """Both ways against the stylesheet."""
     sheet = (asset_dir("static") / "consent.css").read_text()
     used = dict(reversed(re.findall(r"var\((--consent-[a-z-]+), ([^;]*)\);", sheet)))
     rows = tables("docs/configuration.md", "property")

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
@@ -52,7 +53,7 @@ class Site:
     pages: dict[str, tuple[dict[str, str], str]] = field(default_factory=dict)
     outcome: dict[str, object] | None = None
     """What the endpoint for choices answers to scripts; ``None``: it fails."""
-    submitted: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    submitted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """``json`` or ``page``, as was asked for, and the fields."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +67,8 @@ class Site:
         elif path == CHOICE:
             message = await receive()
             wants_json = (b"accept", b"application/json") in scope["headers"]
-            fields = dict(parse_qsl(message["body"].decode()))
+            is_json = (b"content-type", b"application/json") in scope["headers"]
+            fields = json.loads(message["body"]) if is_json else dict(parse_qsl(message["body"].decode()))
             self.submitted.append(("json" if wants_json else "page", fields))
             headers = {"content-type": "application/json" if wants_json else "text/html"}
             status = 200 if self.outcome or not wants_json else 503

@@ -18,7 +18,6 @@ BANNER = f"""
 <button name="action" value="refuse">Refuse</button>
 <button formmethod="get" formaction="/page">Choose</button>
 </form>
-<div class="consent-clearance"></div>
 <div class="consent-control"><button class="consent-pill" type="button" popovertarget="consent-preferences">Privacy</button>
 <span class="consent-status" role="status" data-saved="Saved."></span></div>
 <div class="consent-preferences" id="consent-preferences" popover>
@@ -71,7 +70,7 @@ def test_accepting_takes_effect_without_a_reload_where_all_is_held(visit: Visit,
     visit.until("window.told")
     assert site.submitted == [("json", {"shown": "abc", "return_to": "/page", "action": "accept"})]
     assert visit.page.evaluate("window.here") is True
-    assert visit.page.locator(".consent-banner, .consent-clearance").count() == 0
+    assert visit.page.locator(".consent-banner").count() == 0
     assert visit.page.evaluate("document.activeElement.className") == "consent-pill"
     assert visit.page.get_by_role("status").inner_text() == "Saved."
     assert (
@@ -271,11 +270,12 @@ def test_a_page_without_the_banner_works_too(visit: Visit, site: Site) -> None:
     assert visit.errors == []
 
 
-def another_tab(visit: Visit, decision: Decision) -> Page:
+def another_tab(visit: Visit, decision: Decision, body: str = "") -> Page:
     """The site's page once more, in a tab of its own."""
     page = visit.context.new_page()
     tag = visit.site.guard.markup(decision, nonce=None).decode()
-    visit.site.pages["/other"] = ({}, f"<!doctype html><html lang=en><head>{tag}</head><body></body></html>")
+    start = f"<!doctype html><html lang=en><head>{tag}</head><body>"
+    visit.site.pages["/other"] = ({}, f"{start}{body}</body></html>")
     page.goto(f"http://127.0.0.1:{visit.site.port}/other")
     page.evaluate("window.here = true")
     return page

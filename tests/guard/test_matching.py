@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -45,10 +46,17 @@ def owner_of(catalog: Catalog, url: str, page: str) -> str | None:
     """The optional vendor of a URL in a page, as the server finds it."""
     parts = urlsplit(page)
     base = PageURL(parts.scheme, str(parts.hostname), parts.path)
+    return optional(answer(catalog, url, base))
+
+
+def answer(catalog: Catalog, url: str, base: PageURL) -> Match | None:
+    """What the server finds of a URL in a page: of the page's own host only what is somebody's on every host."""
     target = resolve(url, base)
-    if target is None or target.host == base.host:
+    if target is None:
         return None
-    return optional(catalog.match_url(target.host, target.path))
+    if target.host == base.host:
+        return catalog.match_path(target.path)
+    return catalog.match_url(target.host, target.path)
 
 
 def everything(catalog: Catalog) -> dict[str, list[str]]:
@@ -59,11 +67,14 @@ def everything(catalog: Catalog) -> dict[str, list[str]]:
     for vendor in catalog.vendors.values():
         for host in vendor.hosts:
             urls += [f"https://{host}/x?y=1", f"https://a.b.{host}/", f"https://x{host}/"]
-        # Those about every host the guard does not know: it refuses nothing of the page's own.
-        for url in (url for url in vendor.urls if url[0] not in "/*"):
-            for filled in (url.replace("*", ""), url.replace("*", "z/9-z")):
+        for url in vendor.urls:
+            # Those about every host are about this one's own, and about any other's.
+            hosts = ("www.shop.example", "x.example") if url[0] in "/*" else ("",)
+            for host, wild in product(hosts, ("", "z/9-z")):
+                filled = host + (url.removeprefix("*") if host else url).replace("*", wild)
                 joint = "&" if "?" in filled else "?"
-                urls += [f"https://{filled}", f"https://www.{filled}{joint}q=1", f"https://{filled}z"]
+                urls += [f"https://{filled}", f"https://{filled}{joint}q=1", f"https://{filled}z"]
+                urls += [f"https://www.{filled}", f"https://{filled.replace('/', '/folder/', 1)}"]
                 urls += [f"https://{filled.replace('?', '?a=b&')}", f"https://{filled.replace('?', '?x')}"]
         for names, known in (
             (cookies, [c.name for c in vendor.cookies]),
@@ -127,9 +138,8 @@ def test_every_rule_of_the_catalog_is_answered_alike(
         return match is not None and not decision.allows(match.vendor.category, match.vendor.id)
 
     expected: dict[str, list[bool]] = {"urls": [], "cookies": [], "keys": []}
-    for url in asked["urls"]:
-        target = resolve(url, PageURL("http", "www.shop.example", "/page"))
-        expected["urls"].append(target is not None and refuses(catalog.match_url(target.host, target.path)))
+    base = PageURL("http", "www.shop.example", "/page")
+    expected["urls"] = [refuses(answer(catalog, url, base)) for url in asked["urls"]]
     expected["cookies"] = [refuses(catalog.match_cookie(name)) for name in asked["cookies"]]
     expected["keys"] = [refuses(catalog.match_storage(key)) for key in asked["keys"]]
     answers = visit.page.evaluate(ASK, asked)

@@ -1,0 +1,44 @@
+// What the site's own scripts can ask and do: `window.consent`. And the beginning of it all.
+//
+// Goes last, in the same block. Its types are in consent.d.ts.
+
+/** @param {any} name @param {any} run */
+const heed = (name, run) => document.addEventListener("consent:" + name, (event) => run(event));
+/** @param {string} action @param {any} [choice] */
+const choose = async (action, choice) =>
+  send(new Blob([JSON.stringify({ ...choice, action: action })], { type: "application/json" }));
+
+page.consent = {
+  allows: answer,
+  accept: () => choose("accept"),
+  refuse: () => choose("refuse"),
+  withdraw: () => choose("withdraw"),
+  set: (/** @type {any} */ choice) => choose("save", choice),
+  open: () => {
+    try {
+      preferences().showPopover();
+    } catch {
+      page.location = endpoint + "s";
+    }
+  },
+  on: async (/** @type {any} */ name, /** @type {any} */ run) => {
+    heed(name, run);
+    if (name == "ready" && document.readyState != "loading") run();
+  },
+  when: async (/** @type {[any]} */ ...spec) => {
+    while (!answer(...spec)) await new Promise((done) => heed("change", done));
+  },
+};
+
+if (vendors.some(refuses)) {
+  ignore();
+  guard(window);
+  // Not before the page is there: it takes its time, and nobody who is refused is there to see.
+  addEventListener("load", clear);
+  addEventListener("pagehide", clear);
+}
+new MutationObserver(arrange).observe(document, { subtree: true, childList: true });
+addEventListener("DOMContentLoaded", () => {
+  arrange();
+  tell("ready");
+});
