@@ -60,10 +60,15 @@ class Languages:
         for tag, texts in policy.texts.items():
             if not isinstance(texts, str):
                 self._override(tag, texts, folder, f"texts.{tag}")
-        own_words = dict(self._own_words(policy))
+        own_words, writer = dict(self._own_words(policy)), self._texts[self.default]
+        # Where nothing is said of any vendor or cookie, nobody has to translate it.
+        speaks = policy.declare_seen or any(sayings(policy))
         self._wordings = {
             tag: Wording(
-                texts, load_sentences(tag, folder=folder), own_words.get(tag, {}), self._texts[self.default]
+                texts,
+                load_sentences(tag if speaks else SOURCE_LANGUAGE, folder=folder),
+                own_words.get(tag, {}),
+                writer,
             )
             for tag, texts in self._texts.items()
         }

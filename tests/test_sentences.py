@@ -27,6 +27,8 @@ FILES = asset_dir("templates") / "catalog"
 TRANSLATED = sorted(path.stem for path in FILES.glob("*.toml") if path.stem != "en")
 ALPHABETIC = 1.9, 10
 """How many characters a translation may have for each one of the English, and how many besides."""
+ENGLISH = re.compile(r"\b(?:the|which|visitors?|recognises|remembers)\b", re.IGNORECASE)
+"""Words that no other language has, and that most of the English sentences do."""
 FULL_STOPS = {"hi": "।", "ja": "。", "zh-Hans": "。", "zh-Hant": "。"}
 CATALOG = tuple(load_catalog().vendors.values())
 
@@ -73,6 +75,7 @@ def test_a_language_says_all_of_it(language: str) -> None:
             assert not sentence[: -len(stop)].endswith(stop), key
             assert len(sentence) <= ALPHABETIC[0] * len(original) + ALPHABETIC[1], key
             assert not re.search(r"[<>&{}]|  ", sentence), key
+            assert not ENGLISH.search(sentence), key
 
 
 # ---- what visitors read
@@ -206,6 +209,14 @@ def test_a_language_is_found_as_its_texts_are(tmp_path: Path) -> None:
     found = load_sentences("eu", folder=tmp_path)
     assert (found.language, found.by_english["Shows the weather."]) == ("eu", "Eguraldia.")
     assert load_sentences("eu").language == "en"
+
+
+def test_nothing_is_translated_where_nothing_is_said() -> None:
+    """A site without vendors and cookies reads no sentences at its start; one that tells of what was seen does."""
+    sentence = "Shows the weather."
+    silent, telling = (Languages(Policy(languages=("en", "de"), declare_seen=seen)) for seen in (False, True))
+    assert 'lang="en"' in silent.wordings["de"](sentence)
+    assert telling.wordings["de"](sentence) == "Zeigt das Wetter."
 
 
 @pytest.mark.parametrize(
