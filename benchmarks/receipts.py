@@ -189,7 +189,7 @@ class Row:
     """A receipt to be recorded, without a caller."""
 
     shown = None
-    artefacts: dict[bytes, Artefact] = {}  # noqa: RUF012 - none ever
+    artefacts: tuple[Artefact, ...] = ()
 
     def __init__(self, receipt: Receipt, sealer: Sealer) -> None:
         self.receipt = SealedReceipt(receipt, sealer)

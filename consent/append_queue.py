@@ -12,9 +12,9 @@ from consent.receipts import Artefact, Receipt
 from consent.sealed_receipt import SealedReceipt
 from consent.sealing import Sealer
 
-# Not all of a thousand: while some are being written, the event loop answers those before and takes new ones.
 MAX_BATCH = 512
-"""How many receipts are taken at once."""
+"""How many receipts are taken at once, at most."""
+_SMALL_BATCH = 32
 MAX_WAITING_BYTES = 64 * 1024 * 1024
 """How many bytes of records may wait."""
 
@@ -32,19 +32,10 @@ class Entry:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.receipt = SealedReceipt(receipt, sealer)
-        self.shown = None if receipt.shown_hash is None else bytes.fromhex(receipt.shown_hash)
-        self.artefacts = {bytes.fromhex(artefact.hash): artefact for artefact in artefacts}
+        self.shown = receipt.shown_hash
+        self.artefacts = artefacts
         self.loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
-
-    def settle(self, error: StoreError | None) -> None:
-        """Tell the caller. Runs in the caller's loop; a caller that was cancelled is gone."""
-        if self.done.done():
-            return
-        if error is None:
-            self.done.set_result(None)
-        else:
-            self.done.set_exception(error)
 
 
 class AppendQueue:
@@ -58,6 +49,7 @@ class AppendQueue:
         self._max_waiting = max_waiting
         self._entries: deque[Entry] = deque()
         self._bytes = 0
+        self._taken = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -76,23 +68,35 @@ class AppendQueue:
         return len(self._entries) == 1
 
     def take(self) -> list[Entry]:
-        """Return those that have waited longest, which are then forgotten here; at most ``MAX_BATCH``."""
-        batch = [self._entries.popleft() for _ in range(min(len(self._entries), MAX_BATCH))]
+        """Return those that have waited longest, which are then forgotten here.
+
+        Not more than half of all that wait or were taken the last time: while these are being written, the event loop
+        answers those before and takes new ones. But for a few, more than one sync is not worth it.
+        """
+        waiting = self._entries
+        half = (len(waiting) + self._taken + 1) // 2
+        self._taken = min(len(waiting), max(half, _SMALL_BATCH), MAX_BATCH)
+        batch = [waiting.popleft() for _ in range(self._taken)]
         self._bytes -= sum([len(entry.receipt.record) for entry in batch])
         return batch
 
 
 def deliver(batch: Sequence[Entry], errors: Sequence[StoreError | None]) -> None:
     """Tell the callers of a batch what became of their receipts: ``None``, or why one was not recorded."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Entry, StoreError | None]]] = {}
-    for entry, error in zip(batch, errors, strict=True):
-        by_loop.setdefault(entry.loop, []).append((entry, error))
-    for loop, settled in by_loop.items():
+    settled = list(zip(batch, errors, strict=True))
+    for loop in {entry.loop for entry in batch}:
         # A loop that was closed has nobody left who waits; what he wanted recorded is recorded.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_settle, settled)
+            loop.call_soon_threadsafe(_settle, loop, settled)
 
 
-def _settle(settled: list[tuple[Entry, StoreError | None]]) -> None:
+def _settle(loop: asyncio.AbstractEventLoop, settled: Sequence[tuple[Entry, StoreError | None]]) -> None:
+    """Tell those who wait in ``loop``, which this runs in; one who was cancelled is gone."""
     for entry, error in settled:
-        entry.settle(error)
+        done = entry.done
+        if entry.loop is not loop or done.done():
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)

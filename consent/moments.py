@@ -9,7 +9,6 @@ from consent.errors import InvalidReceiptError
 
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 def format_moment(milliseconds: int) -> str:
@@ -34,6 +33,7 @@ def parse_moment(text: object) -> int:
     if not isinstance(text, str) or _MOMENT.fullmatch(text) is None:
         raise InvalidReceiptError(f"time must be RFC 3339 in UTC with milliseconds, not {text!r:.80}")
     try:
-        return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
+        since = datetime.fromisoformat(text) - _EPOCH
     except ValueError as error:
         raise InvalidReceiptError(f"time: there is no such date: {error}") from None
+    return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000

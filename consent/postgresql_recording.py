@@ -57,7 +57,7 @@ class Recorder:
     def __init__(self, session: Session, sealer: Sealer) -> None:
         self._session = session
         self._sealer = sealer
-        self._known: set[bytes] = set()  # artefacts that are surely in the database
+        self._known: set[str] = set()  # artefacts that are surely in the database
 
     async def record(self, batch: Sequence[Entry]) -> Sequence[StoreError | None]:
         """Record ``batch``; return why an entry was turned down, or ``None``, for each.
@@ -127,24 +127,26 @@ class Recorder:
 
     async def _keep_artefacts(
         self, connection: asyncpg.Connection, batch: Sequence[Entry], errors: list[StoreError | None]
-    ) -> set[bytes]:
+    ) -> set[str]:
         """Keep what comes along; return which are there once this is committed."""
         if len(self._known) > _MAX_KNOWN_ARTEFACTS:
             self._known.clear()
-        there: set[bytes] = set()
+        there: set[str] = set()
         for index, entry in enumerate(batch):
-            for digest, artefact in entry.artefacts.items():
-                if digest not in self._known and digest not in there:
+            for artefact in entry.artefacts:
+                if artefact.hash not in self._known and artefact.hash not in there:
                     await connection.execute(
                         "INSERT INTO consent_artefact VALUES ($1, $2, $3) ON CONFLICT (hash) DO NOTHING",
-                        digest,
+                        bytes.fromhex(artefact.hash),
                         artefact.media_type,
                         artefact.content,
                     )
-                    there.add(digest)
+                    there.add(artefact.hash)
             shown = entry.shown
             if shown is not None and shown not in self._known and shown not in there:
-                if await connection.fetch("SELECT 1 FROM consent_artefact WHERE hash = $1", shown):
+                if await connection.fetch(
+                    "SELECT 1 FROM consent_artefact WHERE hash = $1", bytes.fromhex(shown)
+                ):
                     there.add(shown)
                 else:
                     errors[index] = StoreError(

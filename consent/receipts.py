@@ -37,6 +37,7 @@ _TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]*")
 _TOKEN = re.compile(r"[\x21-\x7e]*")
 _MEDIA_TYPE = re.compile(r"[\x20-\x7e]{3,100}")
 _MAX_TEXT = 1_000
+_PERFORMANCE, _FUNCTIONAL, _TARGETING = Category.PERFORMANCE, Category.FUNCTIONAL, Category.TARGETING
 _JSON = {True: "true", False: "false", None: "null"}
 
 
@@ -191,23 +192,24 @@ class Receipt:
         """Return the one spelling of this receipt: canonical JSON (RFC 8785)."""
         # canonical_json(self.to_json()), which every choice would wait for three times as long. All names are
         # ASCII and in their order, and most values have forms in which there is nothing to escape.
-        answers = self.categories
-        vendors = ",".join(
-            [f'"{name}":{"true" if answer else "false"}' for name, answer in sorted(self.vendors.items())]
-        )
-        signals = self.signals
-        told = ",".join([f'"{signal}"' for signal in sorted(signals.told)])
+        answers, signals = self.categories, self.signals
+        vendors = told = ""
+        if self.vendors:
+            vendors = ",".join(
+                [f'"{name}":{"true" if answer else "false"}' for name, answer in sorted(self.vendors.items())]
+            )
+        if signals.told:
+            told = ",".join([f'"{signal!s}"' for signal in sorted(signals.told)])
         shown = "null" if self.shown_hash is None else f'"{self.shown_hash}"'
         return (
             f'{{"browser":{_quoted(self.browser)}'
-            f',"categories":{{"functional":{_JSON[answers[Category.FUNCTIONAL]]}'
-            f',"performance":{_JSON[answers[Category.PERFORMANCE]]}'
-            f',"targeting":{_JSON[answers[Category.TARGETING]]}}}'
-            f',"collection_method":"{self.collection_method}","device":"{self.device}"'
+            f',"categories":{{"functional":{_JSON[answers[_FUNCTIONAL]]}'
+            f',"performance":{_JSON[answers[_PERFORMANCE]]},"targeting":{_JSON[answers[_TARGETING]]}}}'
+            f',"collection_method":"{self.collection_method!s}","device":"{self.device!s}"'
             f',"jurisdiction":{_quoted(self.jurisdiction)},"language":{_quoted(self.language)}'
-            f',"outcome":"{self.outcome}","policy_version":"{self.policy_version}"'
+            f',"outcome":"{self.outcome!s}","policy_version":"{self.policy_version}"'
             f',"previous":{"null" if self.previous is None else _quoted(self.previous)}'
-            f',"receipt_id":"{self.receipt_id}","regime":"{self.regime}"'
+            f',"receipt_id":"{self.receipt_id}","regime":"{self.regime!s}"'
             f',"schema_version":{self.schema_version},"shown_hash":{shown}'
             f',"signals":{{"dnt":{_JSON[signals.dnt]},"gpc":{_JSON[signals.gpc]},"told":[{told}]}}'
             f',"site":{_quoted(self.site)},"subject":"{self.subject}","time":"{self.time}"'

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import NamedTuple
 
 from consent.categories import Category
 from consent.merkle import leaf_hash
 from consent.moments import parse_moment
 from consent.receipts import Receipt
-from consent.sealing import Sealer, commitment
+from consent.sealing import SALT_BYTES, Sealer
+
+_PERFORMANCE, _FUNCTIONAL, _TARGETING = Category.PERFORMANCE, Category.FUNCTIONAL, Category.TARGETING
 
 
 class DailyKey(NamedTuple):
@@ -38,31 +41,33 @@ class SealedReceipt:
     """A receipt sealed under a key made for its visitor, until the store finds that he has one already."""
 
     __slots__ = (
-        "commitment", "daily", "id_tag", "leaf_hash", "outcome", "previous", "record", "salt", "sealed", "site",
+        "_plain", "commitment", "daily", "id_tag", "leaf_hash", "outcome", "previous", "record", "sealed", "site",
         "tag", "time_ms", "wrapped_key",
     )  # fmt: skip
 
     def __init__(self, receipt: Receipt, sealer: Sealer) -> None:
-        self.record = receipt.canonical_bytes()
-        self.id_tag = sealer.id_tag(bytes.fromhex(receipt.receipt_id.replace("-", "")))
-        self.tag = sealer.tag(bytes.fromhex(receipt.subject))
-        self.outcome = str(receipt.outcome)
-        self.site = receipt.site
-        self.time_ms = parse_moment(receipt.time)
+        # Every choice waits for this. What is looked up once here is not looked up again.
+        self.record = record = receipt.canonical_bytes()
+        self.id_tag = id_tag = sealer.id_tag(bytes.fromhex(receipt.receipt_id.replace("-", "")))
+        self.tag = tag = sealer.tag(bytes.fromhex(receipt.subject))
+        self.outcome = outcome = str(receipt.outcome)
+        self.site = site = receipt.site
+        time = receipt.time
+        self.time_ms = parse_moment(time)
         self.previous = receipt.previous is not None
-        self.salt, self.wrapped_key, self.sealed = sealer.seal_new(self.record, self.tag, self.id_tag)
-        self.commitment = commitment(self.salt, self.record)
-        self.leaf_hash = leaf_hash(self.commitment)
+        self._plain, self.wrapped_key, self.sealed = sealer.seal_new(record, tag, id_tag)
+        self.commitment = digest = sha256(self._plain).digest()  # commitment(salt, record)
+        self.leaf_hash = leaf_hash(digest)
         answers = receipt.categories
         self.daily = DailyKey(
-            receipt.time[:10],
-            receipt.site,
+            time[:10],
+            site,
             receipt.jurisdiction,
             receipt.policy_version,
-            self.outcome,
-            answers[Category.PERFORMANCE],
-            answers[Category.FUNCTIONAL],
-            answers[Category.TARGETING],
+            outcome,
+            answers[_PERFORMANCE],
+            answers[_FUNCTIONAL],
+            answers[_TARGETING],
             receipt.signals.gpc,
             str(receipt.collection_method),
         )
@@ -76,4 +81,4 @@ class SealedReceipt:
         if wrapped_key != self.wrapped_key:
             key = sealer.unwrap(wrapped_key, self.tag)
             self.wrapped_key = wrapped_key
-            self.sealed = sealer.seal(key, self.salt, self.record, self.id_tag)
+            self.sealed = sealer.seal(key, self._plain[:SALT_BYTES], self.record, self.id_tag)

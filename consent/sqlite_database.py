@@ -25,7 +25,7 @@ from consent.sealing import LedgerKeys, Sealer
 from consent.signed_mark import SignedMark
 from consent.signing import CheckpointSigner
 from consent.sqlite_migration import migrate
-from consent.sqlite_recording import CACHED_STATEMENTS, Entry, Recorder
+from consent.sqlite_recording import CACHED_STATEMENTS, Entry, Recorder, prepare_recording
 from consent.sqlite_schema import APPLICATION_ID, BUSY_SECONDS, SCHEMA, SCHEMA_VERSION, pragma, schema_of
 from consent.sqlite_tree import last_checkpoint, log_size, origin_of, tiles_at
 from consent.store import CHECKPOINT_SECONDS
@@ -94,8 +94,10 @@ class LogDatabase:
             StoreUnavailable: the database cannot be written; nothing of the batch was acknowledged.
         """
         with self.writing() as connection:
-            errors = self.recorder.record(connection, batch)
-            connection.execute("COMMIT")
+            errors: Sequence[StoreError | None] = [None] * len(batch)
+            if not self.recorder.record_new(connection, batch):
+                errors = self.recorder.record(connection, batch)
+                connection.execute("COMMIT")
         self.recorder.committed()
         self.grew(len(batch))
         return errors
@@ -299,6 +301,7 @@ def set_up(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
     connection.execute("PRAGMA trusted_schema = OFF")
+    prepare_recording(connection)
     if version == SCHEMA_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -76,4 +77,4 @@ class _Moved:
 
     def __init__(self, receipt: SealedReceipt) -> None:
         self.receipt = receipt
-        self.artefacts: dict[bytes, Artefact] = {}
+        self.artefacts: Sequence[Artefact] = ()

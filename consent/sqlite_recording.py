@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from consent.errors import SealBrokenError, StoreError
-from consent.merkle import Edge
+from consent.merkle import Edge, Tile
 from consent.receipts import Artefact
 from consent.sealed_receipt import DailyKey, SealedReceipt
 from consent.sealing import Sealer, commitment
 from consent.sqlite_tree import load_edge, log_size, write_tiles
 
-# Every step of a statement gives up the interpreter's lock, and under load getting it back takes up to 5 ms: a
-# statement per row made a batch of 100 take 200 ms while another thread was computing. So there is a statement for 1
-# row, 2, 3 and so on, each a fifth larger than the one before: three of them insert nearly any number of rows.
+# Each step of a statement gives up the interpreter's lock, and under load getting it back takes up to 5 ms: a statement
+# per row made a batch of 100 take 200 ms while another thread was computing. So the rows of a batch, of all tables, are
+# inserted into one view by one statement, and triggers hand each to its table. There is a statement for 1 row, 2, 3 and
+# so on, each a fifth larger than the one before; what is left over of it is filled with rows that no trigger heeds.
 _SIZES = [1]
-while _SIZES[-1] < 1_000:
+while _SIZES[-1] < 600:
     _SIZES.append(max(_SIZES[-1] + 1, _SIZES[-1] * 6 // 5))
-CACHED_STATEMENTS = 4 * len(_SIZES)
+CACHED_STATEMENTS = 2 * len(_SIZES)
 """How many prepared statements the connection has to keep."""
+_NOTHING = (None,) * 12
 _LOOKED_UP = 64
 
 
@@ -32,11 +34,11 @@ class Entry(Protocol):
     @property
     def receipt(self) -> SealedReceipt: ...
     @property
-    def shown(self) -> bytes | None:
-        """The artefact that it names."""
+    def shown(self) -> str | None:
+        """The SHA-256 of the text shown, in hexadecimal digits."""
 
     @property
-    def artefacts(self) -> Mapping[bytes, Artefact]: ...
+    def artefacts(self) -> Sequence[Artefact]: ...
 
 
 class Recorder:
@@ -50,9 +52,8 @@ class Recorder:
         self._sealer = sealer
         self._edge: Edge | None = None
         self._grown: Edge | None = None
-        self._known: set[bytes] = set()  # artefacts that are surely in the database
-        self._new: set[bytes] = set()
-        self._locked_out: set[bytes] = set()  # visitors of this batch whose key does not open
+        self._known: set[str] = set()  # artefacts that are surely in the database
+        self._new: set[str] = set()
 
     def forget(self) -> None:
         """Forget what is known of the database: another one may be in its place."""
@@ -67,6 +68,31 @@ class Recorder:
             self._known.clear()
         self._known |= self._new
 
+    def record_new(self, connection: sqlite3.Connection, batch: Sequence[Entry]) -> bool:
+        """Record ``batch`` and commit, by one statement, if all of it is new and all texts shown are known.
+
+        Return whether it was; if not, nothing was changed.
+
+        Raises:
+            InvalidProofError: the tree that is kept was altered.
+        """
+        texts = {entry.shown for entry in batch if entry.shown is not None}
+        texts.update([artefact.hash for entry in batch for artefact in entry.artefacts])
+        if not texts <= self._known:
+            return False
+        self._new = set()
+        receipts = [entry.receipt for entry in batch]
+        visitors = _find_subjects(connection, [receipt for receipt in receipts if receipt.previous])
+        try:
+            rows = self._rows(connection, receipts, visitors)
+            if len(rows) > len(_NOTHING) * _SIZES[-1]:
+                return False
+            # Nearly always, no receipt is there yet. To look each one up first would cost more than to begin anew.
+            _insert(connection, rows)
+        except (SealBrokenError, sqlite3.IntegrityError):
+            return False
+        return True
+
     def record(self, connection: sqlite3.Connection, batch: Sequence[Entry]) -> Sequence[StoreError | None]:
         """Record ``batch`` in a transaction of its own, not committed yet; return why an entry was turned down.
 
@@ -74,18 +100,12 @@ class Recorder:
             InvalidProofError: the tree that is kept was altered.
         """
         errors: list[StoreError | None] = [None] * len(batch)
-        self._locked_out.clear()
         connection.execute("BEGIN IMMEDIATE")
         self._keep_artefacts(connection, batch, errors)
-        fresh = [entry.receipt for entry, error in zip(batch, errors, strict=True) if error is None]
-        # Nearly always, no receipt is there yet. To look each one up first would cost more than to begin anew.
-        if not self._append(connection, fresh):
-            connection.execute("ROLLBACK")
-            connection.execute("BEGIN IMMEDIATE")
-            self._keep_artefacts(connection, batch, errors)
-            fresh = self._without_known(connection, batch, errors)
-            if not self._append(connection, fresh):
-                raise sqlite3.IntegrityError("receipts that were not there are there")
+        visitors = _find_subjects(connection, [entry.receipt for entry in batch])
+        self._refuse_locked_out(batch, visitors, errors)
+        fresh = self._without_known(connection, batch, errors)
+        _insert(connection, self._rows(connection, fresh, visitors))
         return errors
 
     def append_leaves(self, connection: sqlite3.Connection, leaf_hashes: Sequence[bytes]) -> int:
@@ -93,71 +113,86 @@ class Recorder:
 
         To be called before the leaves' rows are inserted.
         """
-        return self._continue(connection, log_size(connection), leaf_hashes)
+        size = log_size(connection)
+        write_tiles(connection, self._continue(connection, size, leaf_hashes))
+        return size
 
-    def _continue(self, connection: sqlite3.Connection, size: int, leaf_hashes: Sequence[bytes]) -> int:
+    def _continue(
+        self, connection: sqlite3.Connection, size: int, leaf_hashes: Sequence[bytes]
+    ) -> Sequence[Tile]:
         if self._edge is None or self._edge.size != size:
             self._edge = load_edge(connection)  # another process was here
         self._grown = self._edge.copy()
-        write_tiles(connection, self._grown.extend(leaf_hashes))
-        return size
+        return self._grown.extend(leaf_hashes)
 
-    def _append(self, connection: sqlite3.Connection, receipts: Sequence[SealedReceipt]) -> bool:
-        """Insert receipts as the next leaves; tell whether that was possible for all of them."""
-        if not receipts:
-            self._grown = self._edge
-            return True
+    def _refuse_locked_out(
+        self,
+        batch: Sequence[Entry],
+        visitors: dict[bytes, tuple[int, bytes]],
+        errors: list[StoreError | None],
+    ) -> None:
+        """Turn receipts of visitors down whose key does not open."""
+        for index, entry in enumerate(batch):
+            _, wrapped_key = visitors.get(entry.receipt.tag, (0, None))
+            try:
+                if wrapped_key is not None:
+                    self._sealer.unwrap(wrapped_key, entry.receipt.tag)
+            except SealBrokenError:
+                errors[index] = StoreError(
+                    "the key that this visitor's receipts are sealed under does not open: put the wrapping key "
+                    "back into the key file"
+                )
+
+    def _rows(
+        self,
+        connection: sqlite3.Connection,
+        receipts: Sequence[SealedReceipt],
+        visitors: dict[bytes, tuple[int, bytes]],
+    ) -> list[object]:
+        """Return the values of all rows that make receipts the next leaves, one row after the other.
+
+        Args:
+            visitors: number and key of the known ones; new ones are added.
+
+        Raises:
+            SealBrokenError: a visitor's key does not open.
+        """
         size, last = connection.execute(
             "SELECT (SELECT max(leaf) FROM record) + 1, (SELECT max(number) FROM subject)"
         ).fetchone()
-        first = self._continue(connection, size or 0, [receipt.leaf_hash for receipt in receipts])
-        numbers = self._subjects(connection, receipts, (last or 0) + 1)
-        if self._locked_out.intersection(numbers):
-            return False
-        rows = [
-            (
+        first, free = size or 0, (last or 0) + 1
+        tiles = self._continue(connection, first, [receipt.leaf_hash for receipt in receipts])
+        values: list[object] = []
+        for leaf, receipt in enumerate(receipts, first):
+            known = visitors.get(receipt.tag)
+            if known is None:
+                wrapped_key = receipt.wrapped_key
+                visitors[receipt.tag] = (free, wrapped_key)
+                number = free
+                free += 1
+            else:
+                wrapped_key = None
+                number = known[0]
+                receipt.seal_under(self._sealer, known[1])
+            values += (
+                "receipt",
                 leaf,
                 receipt.id_tag,
                 receipt.commitment,
-                numbers[receipt.tag],
+                number,
                 receipt.outcome,
                 receipt.site,
                 receipt.time_ms,
                 receipt.sealed,
+                receipt.tag,
+                wrapped_key,
+                None,
             )
-            for leaf, receipt in enumerate(receipts, first)
-        ]
-        if _insert(connection, _RECORDS, rows) != len(rows):
-            return False
-        count_daily(connection, receipts)
-        return True
-
-    def _subjects(
-        self, connection: sqlite3.Connection, receipts: Sequence[SealedReceipt], free: int
-    ) -> dict[bytes, int]:
-        """Return the numbers of the visitors; give those a key who have none, and seal under those that have one."""
-        first: dict[bytes, SealedReceipt] = {}
-        again = [receipt for receipt in receipts if first.setdefault(receipt.tag, receipt) is not receipt]
-        new = [receipt for receipt in first.values() if not receipt.previous]
-        maybe = [receipt for receipt in first.values() if receipt.previous]
-        known = _find_subjects(connection, maybe)
-        new += [receipt for receipt in maybe if receipt.tag not in known]
-        numbers = {receipt.tag: number for number, receipt in enumerate(new, free)}
-        rows = [(numbers[receipt.tag], receipt.tag, receipt.wrapped_key) for receipt in new]
-        if _insert(connection, _SUBJECTS, rows) != len(rows):
-            # Visitors that are known although their receipts say that they are new: repetitions, mostly.
-            known |= _find_subjects(connection, new)
-        for tag, (number, wrapped_key) in known.items():
-            numbers[tag] = number
-            try:
-                first[tag].seal_under(self._sealer, wrapped_key)
-            except SealBrokenError:
-                self._locked_out.add(tag)
-        for receipt in again:
-            if receipt.tag in self._locked_out:
-                continue
-            receipt.seal_under(self._sealer, first[receipt.tag].wrapped_key)
-        return numbers
+        for kind, choices in Counter([receipt.daily for receipt in receipts]).items():
+            values += ("daily", *kind, choices)
+        for tile in tiles:
+            values += ("tile", tile.level, tile.index, tile.hashes, *_NOTHING[4:])
+        return values
 
     def _without_known(
         self, connection: sqlite3.Connection, batch: Sequence[Entry], errors: list[StoreError | None]
@@ -168,12 +203,6 @@ class Recorder:
             if errors[index] is not None:
                 continue
             receipt = entry.receipt
-            if receipt.tag in self._locked_out:
-                errors[index] = StoreError(
-                    "the key that this visitor's receipts are sealed under does not open: put the wrapping key "
-                    "back into the key file"
-                )
-                continue
             before = rest.setdefault(receipt.id_tag, receipt)
             same = before.record == receipt.record
             if before is receipt and (same_there := self._is_there(connection, receipt)) is not None:
@@ -206,34 +235,29 @@ class Recorder:
     ) -> None:
         self._new = set()
         for index, entry in enumerate(batch):
-            for digest, artefact in entry.artefacts.items():
-                if digest not in self._known and digest not in self._new:
+            for artefact in entry.artefacts:
+                if artefact.hash not in self._known and artefact.hash not in self._new:
                     connection.execute(
                         "INSERT INTO artefact VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                        (digest, artefact.media_type, artefact.content),
+                        (bytes.fromhex(artefact.hash), artefact.media_type, artefact.content),
                     )
-                    self._new.add(digest)
+                    self._new.add(artefact.hash)
             if not self._has_artefact(connection, entry.shown):
                 errors[index] = StoreError(
                     "the text shown is not in the store and not with the receipt: pass it as an artefact"
                 )
 
-    def _has_artefact(self, connection: sqlite3.Connection, digest: bytes | None) -> bool:
-        if digest is None or digest in self._known or digest in self._new:
+    def _has_artefact(self, connection: sqlite3.Connection, shown: str | None) -> bool:
+        if shown is None or shown in self._known or shown in self._new:
             return True
-        if connection.execute("SELECT 1 FROM artefact WHERE hash = ?", (digest,)).fetchone() is None:
+        asked = (bytes.fromhex(shown),)
+        if connection.execute("SELECT 1 FROM artefact WHERE hash = ?", asked).fetchone() is None:
             return False
-        self._new.add(digest)
+        self._new.add(shown)
         return True
 
 
 _MAX_KNOWN_ARTEFACTS = 4_096
-
-
-def count_daily(connection: sqlite3.Connection, receipts: Iterable[SealedReceipt]) -> None:
-    """Add receipts to the counts of their days."""
-    counts = Counter([receipt.daily for receipt in receipts])
-    _insert(connection, _DAILY, [(*kind, choices) for kind, choices in counts.items()])
 
 
 def insert_leaf(connection: sqlite3.Connection, leaf: int, id_tag: bytes, salt: bytes, record: bytes) -> None:
@@ -256,32 +280,47 @@ def _find_subjects(
     return found
 
 
-def _insert(
-    connection: sqlite3.Connection, statements: Mapping[int, str], rows: Sequence[tuple[object, ...]]
-) -> int:
-    """Insert, and return how many were not there yet."""
-    inserted = start = 0
-    while start < len(rows):
-        size = _SIZES[bisect_right(_SIZES, len(rows) - start) - 1]
-        values = [value for row in rows[start : start + size] for value in row]
-        inserted += connection.execute(statements[size], values).rowcount
-        start += size
-    return inserted
+def _insert(connection: sqlite3.Connection, values: Sequence[object]) -> None:
+    """Insert rows, given by their values, one row after the other."""
+    width = len(_NOTHING)
+    longest = width * _SIZES[-1]
+    for start in range(0, len(values), longest):
+        part = values[start : start + longest]
+        size = _SIZES[bisect_left(_SIZES, len(part) // width)]
+        connection.execute(_INSERT[size], [*part, *_NOTHING * (size - len(part) // width)])
 
 
-def _statements(table: str, columns: str, conflict: str) -> dict[int, str]:
-    row = f"({', '.join('?' * (columns.count(',') + 1))})"
-    return {
-        size: f"INSERT INTO {table} ({columns}) VALUES {', '.join([row] * size)} ON CONFLICT {conflict}"  # noqa: S608
-        for size in _SIZES
-    }
+def prepare_recording(connection: sqlite3.Connection) -> None:
+    """Make the view that rows are inserted into, for this connection alone."""
+    connection.execute("PRAGMA temp_store = MEMORY")  # the rows pass through a table of SQLite's own
+    values = [f"value{number}" for number in range(1, len(_NOTHING))]
+    connection.execute(
+        f"CREATE TEMP VIEW arriving AS SELECT NULL AS kind, {', '.join(f'NULL AS {name}' for name in values)}"
+    )
+    for kind, statements in _TRIGGERED.items():
+        connection.execute(
+            f"CREATE TEMP TRIGGER arriving_{kind} INSTEAD OF INSERT ON arriving WHEN NEW.kind = '{kind}' BEGIN"
+            f" {statements} END"
+        )
 
 
-_SUBJECTS = _statements("subject", "number, tag, wrapped_key", "(tag) DO NOTHING")
-_RECORDS = _statements(
-    "record", "leaf, id_tag, commitment, subject, outcome, site, time_ms, body", "(id_tag) DO NOTHING"
-)
-_DAILY = _statements(
-    "daily", ", ".join((*DailyKey._fields, "choices")), "DO UPDATE SET choices = choices + excluded.choices"
-)
+_ROW = f"({', '.join('?' * len(_NOTHING))})"
+_INSERT = {size: f"INSERT INTO arriving VALUES {', '.join([_ROW] * size)}" for size in _SIZES}  # noqa: S608 - ours
+_TRIGGERED = {
+    "receipt": """
+        INSERT INTO subject (number, tag, wrapped_key) SELECT NEW.value4, NEW.value9, NEW.value10
+            WHERE NEW.value10 IS NOT NULL;
+        INSERT INTO record (leaf, id_tag, commitment, subject, outcome, site, time_ms, body)
+            VALUES (NEW.value1, NEW.value2, NEW.value3, NEW.value4, NEW.value5, NEW.value6, NEW.value7, NEW.value8);
+    """,
+    "daily": f"""
+        INSERT INTO daily ({", ".join((*DailyKey._fields, "choices"))})
+            VALUES ({", ".join(f"NEW.value{number}" for number in range(1, 12))})
+            ON CONFLICT DO UPDATE SET choices = choices + excluded.choices;
+    """,  # noqa: S608 - ours
+    "tile": """
+        INSERT INTO tile (level, number, hashes) VALUES (NEW.value1, NEW.value2, NEW.value3)
+            ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes;
+    """,
+}
 _FIND_SUBJECTS = f"SELECT tag, number, wrapped_key FROM subject WHERE tag IN ({', '.join('?' * _LOOKED_UP)})"  # noqa: S608 - ours

@@ -68,7 +68,7 @@ class SQLiteStore:
         self._max_waiting = max_waiting
         self._lock_timeout = lock_timeout_seconds
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._writer: _Writer | None = None
         attend(self)
 
@@ -93,7 +93,7 @@ class SQLiteStore:
         loop = asyncio.get_running_loop()
         entry = Entry(receipt, self._sealer, tuple(artefacts), loop)
         with self._lock:
-            self._started().put(entry)
+            (self._writer or self._started()).put(entry)
         await entry.done
 
     async def erase(self, subject: str) -> Sequence[Erasure]:
@@ -180,7 +180,7 @@ class SQLiteStore:
     def _started(self) -> _Writer:
         """Return the writer. Hold the lock."""
         if self._writer is None:
-            self._writer = _Writer(self._database(), self._max_waiting)
+            self._writer = _Writer(self._database(), self._max_waiting, self._lock)
         return self._writer
 
     async def aclose(self) -> None:
@@ -224,16 +224,20 @@ class SQLiteStore:
     def after_fork_in_child(self) -> None:
         """See :class:`consent.process_lifetime.Forking`."""
         # The thread is the parent's, and so is whatever waits in its queue.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._writer = None
 
 
 class _Writer:
-    """The thread that records, and the queue it drains. Told to stop, it ends once the queue is empty."""
+    """The thread that records, and the queue it drains. Told to stop, it ends once the queue is empty.
 
-    def __init__(self, database: LogDatabase, max_waiting: int) -> None:
+    Args:
+        lock: what the store holds while it lets something wait. A lock of its own would be one more for each receipt.
+    """
+
+    def __init__(self, database: LogDatabase, max_waiting: int, lock: threading.RLock) -> None:
         self._database = database
-        self._arrived = threading.Condition()
+        self._arrived = threading.Condition(lock)
         self._queue = AppendQueue(max_waiting)
         self._tasks: deque[Callable[[LogDatabase], None]] = deque()
         self._stopping = False
@@ -246,14 +250,14 @@ class _Writer:
             raise StoreUnavailable(f"no thread for recording receipts: {error}; raise the limit") from error
 
     def put(self, entry: Entry) -> None:
-        with self._arrived:
-            if self._queue.put(entry):
-                self._arrived.notify()
+        """Let a receipt wait. Hold the lock."""
+        if self._queue.put(entry):
+            self._arrived.notify()
 
     def put_task(self, task: Callable[[LogDatabase], None]) -> None:
-        with self._arrived:
-            self._tasks.append(task)
-            self._arrived.notify()
+        """Let something else wait. Hold the lock."""
+        self._tasks.append(task)
+        self._arrived.notify()
 
     def is_current_thread(self) -> bool:
         return threading.current_thread() is self._thread

@@ -59,9 +59,11 @@ def test_a_record_is_sealed_under_a_key_of_its_own() -> None:
     sealer = Sealer(KEYS)
     parts = []
     for _ in range(3):
-        salt, wrapped, sealed = sealer.seal_new(b"the record", TAG, ID)
+        plain, wrapped, sealed = sealer.seal_new(b"the record", TAG, ID)
         key = sealer.unwrap(wrapped, TAG)
-        assert sealer.open(key, sealed, ID) == (salt, b"the record")
+        salt, record = sealer.open(key, sealed, ID)
+        assert record == b"the record"
+        assert plain == salt + record
         assert len(sealed) == 12 + 32 + 10 + 16
         parts += [key, salt, wrapped[4:16], sealed[:12]]
     assert len(set(parts)) == 12

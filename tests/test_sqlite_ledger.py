@@ -100,7 +100,7 @@ class _Row:
 
     def __init__(self, receipt: Receipt, sealer: Sealer) -> None:
         self.receipt = SealedReceipt(receipt, sealer)
-        self.artefacts: dict[bytes, Artefact] = {}
+        self.artefacts: tuple[Artefact, ...] = ()
 
 
 def test_after_an_erasure_nothing_of_it_is_in_any_file(path: Path) -> None:
