@@ -82,6 +82,12 @@ class Recorder:
                     raise
         raise AssertionError("unreachable")
 
+    def knows_texts(self, batch: Sequence[Entry]) -> bool:
+        """Tell whether all texts shown, and all that come along, are surely in the database."""
+        texts = {entry.shown for entry in batch if entry.shown is not None}
+        texts.update([artefact.hash for entry in batch for artefact in entry.artefacts])
+        return texts <= self._known
+
     async def _attempt(self, batch: Sequence[Entry]) -> Sequence[StoreError | None]:
         errors: list[StoreError | None] = [None] * len(batch)
         async with self._session.connection() as connection:

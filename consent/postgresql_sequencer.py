@@ -43,12 +43,15 @@ _PLACE: Final = """
 INSERT INTO consent_leaf (number, id_tag, commitment, month, body)
 SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::integer[], $5::bytea[])
 """
-_COUNT: Final = """
-INSERT INTO consent_daily SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
-    $6::boolean[], $7::boolean[], $8::boolean[], $9::boolean[], $10::text[], $11::bigint[])
+ADD_CHOICES: Final = """
 ON CONFLICT (day, site, jurisdiction, policy_version, outcome, performance, functional, targeting, gpc,
     collection_method) DO UPDATE SET choices = consent_daily.choices + excluded.choices
 """
+REPLACE_TILE: Final = "ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes"
+_COUNT: Final = f"""
+INSERT INTO consent_daily SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
+    $6::boolean[], $7::boolean[], $8::boolean[], $9::boolean[], $10::text[], $11::bigint[])
+{ADD_CHOICES}"""  # noqa: S608 - ours
 _REPEATED: Final = """
 WITH repeated AS (
     DELETE FROM consent_inbox i USING consent_leaf l WHERE l.id_tag = i.id_tag RETURNING i.id_tag, i.month
@@ -81,6 +84,8 @@ class Sequencer:
         self._mark = None if mark is None else SignedMark(mark)
         self._clock = clock
         self._lock = threading.Lock()
+        self._asking: set[int] = set()  # threads that wait for the lock, or have it
+        self._changing: set[int] = set()  # those of them that may keep it for long
         self._edge: Edge | None = None
         self._refusal: str | None = None
         self._vacuumed = 0
@@ -162,6 +167,17 @@ class Sequencer:
         Raises:
             StoreUnavailable: the database cannot be used, or another one does not let go; nothing was changed.
         """
+        thread = threading.get_ident()
+        self._changing.add(thread)
+        try:
+            with self._short_turn() as turn:
+                yield turn
+        finally:
+            self._changing.discard(thread)
+
+    @contextlib.contextmanager
+    def _short_turn(self) -> Iterator[Turn]:
+        """Do the same, for a moment."""
         with self._turn("FOR UPDATE") as turn:
             if turn is None:
                 raise StoreUnavailable(f"{self.session.place} has no log: it was emptied; restart the site")
@@ -170,7 +186,7 @@ class Sequencer:
     @contextlib.contextmanager
     def _turn(self, lock: str) -> Iterator[Turn | None]:
         """Do the same; ``None``: there is no row to lock."""
-        with self._lock, self.session.transaction() as transaction:
+        with self._locked(), self.session.transaction() as transaction:
             rows = transaction.fetch(f"SELECT size, origin FROM consent_log {lock}")  # noqa: S608 - ours
             if not rows:
                 yield None
@@ -183,6 +199,39 @@ class Sequencer:
         # Only now it is durable.
         self._edge = edge
 
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        self._asking.add(thread)
+        try:
+            with self._lock:
+                yield
+        finally:
+            self._asking.discard(thread)
+
+    def will_be_free(self) -> bool:
+        """Tell whether the end of the log is known here, and nobody else in this process changes the log for long."""
+        return not self._changing and (self._edge is not None or self._lock.locked())
+
+    def take_edge(self) -> Edge | None:
+        """Be the one in this process who continues the log, from the edge that is returned.
+
+        ``None``: somebody else is, or the edge is not known. Otherwise it is to be given back. The log may have grown
+        since in another process.
+        """
+        # Who waits goes first: batches that follow each other closely would keep checkpoints from being signed.
+        if self._asking or not self._lock.acquire(blocking=False):
+            return None
+        edge, self._edge = self._edge, None
+        if edge is None:
+            self._lock.release()
+        return edge
+
+    def give_back(self, edge: Edge | None) -> None:
+        """Let others continue the log, from ``edge``; ``None``: it has to be read again."""
+        self._edge = edge
+        self._lock.release()
+
     def sign(self) -> None:
         """Sign a checkpoint of the log, unless there is one of all leaves. What is in the way is logged, once.
 
@@ -190,7 +239,7 @@ class Sequencer:
             StoreUnavailable: not done; it is done the next time.
         """
         try:
-            with self.turn() as turn:
+            with self._short_turn() as turn:
                 if turn.size:
                     self._sign(turn)
             self._refusal = None
@@ -291,8 +340,7 @@ def write_tiles(transaction: Transaction, tiles: Sequence[Tile]) -> None:
     if latest:
         levels, indexes = zip(*latest, strict=True)
         transaction.execute(
-            "INSERT INTO consent_tile SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bytea[])"
-            " ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes",
+            f"INSERT INTO consent_tile SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bytea[]) {REPLACE_TILE}",  # noqa: S608
             levels,
             indexes,
             list(latest.values()),

@@ -19,7 +19,8 @@ from typing import Final, TypeVar
 from consent.append_queue import AppendQueue, Entry, deliver
 from consent.enforcement_log import EnforcementKind
 from consent.erasure import Erasure
-from consent.errors import ConsentError, StoreUnavailable
+from consent.errors import ConsentError, StoreError, StoreUnavailable
+from consent.postgresql_direct import DirectRecorder
 from consent.postgresql_erasing import Eraser
 from consent.postgresql_recording import Recorder
 from consent.postgresql_sequencer import STATE, STEP_LEAVES, Sequencer
@@ -209,6 +210,7 @@ class _Writer:
     ) -> None:
         self.session = session
         self._recorder = recorder
+        self._direct = DirectRecorder(session, sequencer, recorder)
         self._sequencer = sequencer
         self._eraser = eraser
         self._lock = threading.Lock()
@@ -273,7 +275,9 @@ class _Writer:
 
     async def _record(self, batch: Sequence[Entry]) -> None:
         try:
-            errors = await self._recorder.record(batch)
+            errors: Sequence[StoreError | None] = [None] * len(batch)
+            if not await self._direct.record(batch):
+                errors = await self._recorder.record(batch)
         except Exception as error:
             # Else than that the database cannot be used, it is a defect of ours. Nobody waits forever.
             defect = not isinstance(error, StoreUnavailable)
