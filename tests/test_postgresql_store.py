@@ -26,7 +26,14 @@ from consent import ConsentMiddleware, postgresql_erasing
 from consent.checkpoint import Verifier, open_checkpoint
 from consent.enforcement_log import EnforcementCount, EnforcementKind
 from consent.erasure import Erasure, ErasureReason
-from consent.errors import ConfigurationError, ErasureHeldError, SealBrokenError, StoreFull, StoreUnavailable
+from consent.errors import (
+    ConfigurationError,
+    ErasureHeldError,
+    SealBrokenError,
+    StoreError,
+    StoreFull,
+    StoreUnavailable,
+)
 from consent.evidence import Evidence
 from consent.log_export import verify_log
 from consent.merkle import Tiles, consistency_proof, verify_consistency
@@ -205,6 +212,98 @@ def test_counts_are_those_of_the_leaves(url: str) -> None:
 
 
 # ---- one order
+
+
+async def _ordering(store: PostgreSQLStore, url: str) -> None:
+    """Bring a store to know where the log ends: its first receipt went through the inbox."""
+    await store.append(make_receipt(0))
+    while (await asyncio.to_thread(query, url, "SELECT size FROM consent_log"))[0]["size"] < 1:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    # Only once that is committed, a little later, this process knows it.
+    await asyncio.sleep(0.2)
+
+
+def test_who_has_the_turn_records_and_orders_in_one_transaction(url: str) -> None:
+    """300 receipts are leaves as soon as they are acknowledged, with tiles and counts, and never were in the inbox."""
+    numbers = range(1, 301)
+
+    async def work(store: PostgreSQLStore) -> list[Any]:
+        await _ordering(store, url)
+        # Deleting from the inbox leaves its numbers used.
+        await asyncio.gather(*(store.append(make_receipt(number)) for number in numbers))
+        return [
+            await asyncio.to_thread(query, url, statement)
+            for statement in (
+                "SELECT count(*) FROM consent_record r JOIN consent_leaf l USING (id_tag) WHERE r.xmin = l.xmin",
+                "SELECT pg_sequence_last_value(pg_get_serial_sequence('consent_inbox', 'arrived')) AS arrived",
+                "SELECT size, (SELECT max(number) + 1 FROM consent_leaf) AS leaves FROM consent_log",
+                "SELECT sum(choices)::integer FROM consent_daily",
+                "SELECT level, number FROM consent_tile ORDER BY level",
+            )
+        ]
+
+    together, arrived, size, choices, tiles = using(PostgreSQLStore(url, KEYS), work)
+    assert together[0][0] >= 280  # all but those that met a checkpoint being signed, at the most
+    assert arrived[0]["arrived"] <= 1 + 300 - together[0][0]
+    assert tuple(size[0]) == (301, 301)
+    assert choices[0][0] == 301
+    assert [tuple(tile) for tile in tiles] == [(0, 0), (1, 0)]
+    assert len(check_whole(url)) == 301
+
+
+def test_nobody_waits_for_the_turn_of_another(url: str) -> None:
+    """While another connection has it, receipts are acknowledged, and are leaves once it is let go."""
+
+    async def work(store: PostgreSQLStore) -> list[Any]:
+        await _ordering(store, url)
+        connection = await asyncpg.connect(url)
+        async with connection.transaction():
+            await connection.execute("SELECT 1 FROM consent_log FOR UPDATE")
+            await asyncio.wait_for(
+                asyncio.gather(*(store.append(make_receipt(number)) for number in range(1, 21))), 4
+            )
+            waiting = await connection.fetch("SELECT count(*) FROM consent_inbox")
+        await connection.close()
+        return list(waiting)
+
+    (waiting,) = using(PostgreSQLStore(url, KEYS), work)
+    assert waiting[0] == 20
+    assert len(check_whole(url)) == 21
+
+
+def test_who_has_the_turn_does_not_bring_back_what_was_erased(url: str) -> None:
+    """Nor records anything twice, alone or among new ones; another receipt under the same id is turned down."""
+    old, again, new = make_receipt(1), make_receipt(2), make_receipt(3)
+    other = make_receipt(2, language="fr")
+
+    async def work(store: PostgreSQLStore) -> list[BaseException | None]:
+        await _ordering(store, url)
+        await asyncio.gather(store.append(old), store.append(again))
+        assert len(await store.erase(old.subject)) == 1
+        await store.append(make_receipt(4))
+        appends = (store.append(receipt) for receipt in (old, again, new, other))
+        return await asyncio.gather(*appends, return_exceptions=True)
+
+    raised = using(PostgreSQLStore(url, KEYS), work)
+    assert [type(error) for error in raised] == [type(None), type(None), type(None), StoreError]
+    assert check_whole(url).keys() == {receipt_id(0), receipt_id(2), receipt_id(3), receipt_id(4)}
+    assert query(url, "SELECT size FROM consent_log")[0]["size"] == 6  # and the erasure
+
+
+def test_who_has_the_turn_begins_a_month(url: str) -> None:
+    """Its table is made, and the text of a site may hold whatever a quote would end."""
+    receipt = make_receipt(1, time="2031-01-01T00:00:00.000Z", site='L\'\\x27 \\ "shop"; --')
+
+    async def work(store: PostgreSQLStore) -> None:
+        await _ordering(store, url)
+        await store.append(receipt)
+        await asyncio.sleep(0.3)
+        await store.append(make_receipt(2, time=receipt.time, site=receipt.site))
+
+    using(PostgreSQLStore(url, KEYS), work)
+    assert check_whole(url)[receipt.receipt_id] == receipt
+    (counted,) = query(url, "SELECT site, choices FROM consent_daily WHERE day = '2031-01-01'")
+    assert tuple(counted) == (receipt.site, 2)
 
 
 def test_who_stands_still_in_his_turn_is_passed_over(url: str) -> None:
