@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from consent.catalog import Catalog, Match, Vendor
 from consent.enforcement import site_of
-from consent.html import Rewriter
 from consent.html.judge import Skip
 from consent.html.urls import PageURL, resolve, resolve_base
+from consent.located import located_in_page
 
 Kind = Literal["URL", "cookie", "storage key"]
 NOWHERE = PageURL("https", "page.invalid", "/")
@@ -26,6 +26,13 @@ class Explanation:
     subject: str
     match: Match | None
     """``None``: nothing in the catalog explains it."""
+    line: int | None = field(default=None, compare=False)
+    """Where it is in a page, 1-based; ``None``: it is in none."""
+
+    @property
+    def vendor(self) -> Vendor | None:
+        """Whose it is."""
+        return None if self.match is None else self.match.vendor
 
     @property
     def because(self) -> str:
@@ -58,13 +65,12 @@ def _may_be_url(what: str) -> bool:
 def explain_page(catalog: Catalog, page: bytes, url: PageURL = NOWHERE) -> list[Explanation]:
     """Read a page as the middleware does, and explain everything on it that is somebody else's, in its order.
 
-    The same thing is explained once.
+    The same thing is explained once, where it is first.
     """
-    reader = _Reader(catalog, url)
-    rewriter = Rewriter(reader)
-    rewriter.write(page)
-    rewriter.end()
-    return list(dict.fromkeys(reader.found))
+    lines: dict[Explanation, int] = {}
+    for line, explanation in located_in_page(page, b"text/html", _Reader(catalog, url)):
+        lines.setdefault(explanation, line)
+    return [replace(explanation, line=line) for explanation, line in lines.items()]
 
 
 class _Reader:
@@ -76,23 +82,23 @@ class _Reader:
         self._catalog = catalog
         self._page = url
         self._base = url
-        self.found: list[Explanation] = []
+        self.findings: list[Explanation] = []
 
     def refuses_url(self, element: str, url: str) -> bool:
         target = resolve(url, self._base)
         if target is not None and target.host == self._page.host:
             match = self._catalog.match_path(target.path)
             if match is not None and target.path != self._page.path:
-                self.found.append(Explanation(element, target.host + target.path, match))
+                self.findings.append(Explanation(element, target.host + target.path, match))
         elif target is not None:
             match = self._catalog.match_url(target.host, target.path)
             if match is not None or site_of(target.host) != site_of(self._page.host):
-                self.found.append(Explanation(element, target.host + target.path, match))
+                self.findings.append(Explanation(element, target.host + target.path, match))
         return False
 
     def refuses_script(self, code: str) -> bool:
         for match in self._catalog.match_inline(code):
-            self.found.append(Explanation("inline script", f"the snippet of {match.vendor.name}", match))
+            self.findings.append(Explanation("inline script", f"the snippet of {match.vendor.name}", match))
         return False
 
     def set_base(self, url: str) -> None:
@@ -112,7 +118,7 @@ class _Reader:
         """Nothing is refused, so nothing takes its place."""
 
     def note_undecided(self, element: str) -> None:
-        self.found.append(Explanation(element, "could not be read to its end", None))
+        self.findings.append(Explanation(element, "could not be read to its end", None))
 
 
 def _because(match: Match) -> str:
@@ -140,7 +146,7 @@ def search(catalog: Catalog, words: str) -> Iterator[Vendor]:
     """Yield the vendors in whose id, names, hosts, URL patterns, cookies or storage keys all the words are."""
     wanted = words.lower().split()
     for vendor in catalog.vendors.values():
-        told = [vendor.id, vendor.name, vendor.company, *vendor.hosts, *vendor.urls]
+        told = [vendor.id, vendor.name, vendor.company, vendor.listed_by, *vendor.hosts, *vendor.urls]
         told += [cookie.name for cookie in vendor.cookies]
         told += [item.key for item in vendor.storage]
         text = "\n".join(told).lower()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from consent.catalog import Vendor
 from consent.catalog.evidence import Evidence
@@ -11,6 +12,7 @@ from consent.codings import Sniffed
 from consent.enforcement import Finding, PageEnforcement
 from consent.headers import REWRITTEN_TYPES, XML_TYPES, Headers, first, governed, media_type, media_type_of
 from consent.html.elements import JAVASCRIPT_TYPES
+from consent.html.judge import Judge
 from consent.html.placing import PlacedRewriter, PlacedXMLRewriter
 from consent.own_files import OwnFile, file_kind
 
@@ -25,6 +27,29 @@ class Located(NamedTuple):
     line: int
     """1-based. Where something can only be told to be somewhere in an element, the line in which that begins."""
     finding: Finding
+
+
+class _Noted(Protocol):
+    """What is known of something in a page, as in `consent.enforcement.Finding`."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+    @property
+    def vendor(self) -> Vendor | None: ...
+
+
+Noted = TypeVar("Noted", bound=_Noted)
+_Noted_co = TypeVar("_Noted_co", bound=_Noted, covariant=True)
+
+
+class NotingJudge(Judge, Protocol[_Noted_co]):
+    """A judge that keeps what it was asked about."""
+
+    @property
+    def findings(self) -> Sequence[_Noted_co]:
+        """What was found so far, in document order."""
 
 
 class Unscreened(PageEnforcement):
@@ -45,20 +70,35 @@ def located(data: bytes, content_type: bytes, page: Unscreened, evidence: Eviden
     Raises:
         Exception: it cannot be read: a tag without an end, a file that is too long.
     """
-    text = _Text()
-    sniffed = Sniffed(lambda: text, content_type)
-    sniffed.write(data)
-    sniffed.end()
-    data = b"".join(text.pieces)
-    places = _Places(data, page)
-    if file_kind(content_type):
-        _judge_file(data, content_type, page, evidence)
-        places.note(0, len(data))
-        imported = {_id(each) for each in places.found if each.finding.kind != INLINE}
-        # A script that imports something of a vendor is known by that already.
-        return [each for each in places.found if each.finding.kind != INLINE or _id(each) not in imported]
+    if not file_kind(content_type):
+        return [Located(line, finding) for line, finding in located_in_page(data, content_type, page)]
+    data = _decoded(data, content_type)
+    places = _Places[Finding](data, page)
+    _judge_file(data, content_type, page, evidence)
+    places.note(0, len(data))
+    imported = {_id(finding) for _, finding in places.found if finding.kind != INLINE}
+    # A script that imports something of a vendor is known by that already.
+    return [
+        Located(line, finding)
+        for line, finding in places.found
+        if finding.kind != INLINE or _id(finding) not in imported
+    ]
+
+
+def located_in_page(data: bytes, content_type: bytes, judge: NotingJudge[Noted]) -> list[tuple[int, Noted]]:
+    """Have a judge asked about all that is on a page, in its order, and return what it notes, each with its line.
+
+    Args:
+        data, content_type: as for :func:`located`.
+        judge: skips nothing.
+
+    Raises:
+        Exception: as of :func:`located`.
+    """
+    data = _decoded(data, content_type)
+    places = _Places[Noted](data, judge)
     kind = PlacedXMLRewriter if media_type_of(content_type) in XML_TYPES else PlacedRewriter
-    rewriter = kind(page, max_buffer_bytes=len(data) + 1)
+    rewriter = kind(judge, max_buffer_bytes=len(data) + 1)
     rewriter.placed = lambda start, end: places.note(len(data) + start, len(data) + end)
     rewriter.write(data)
     rewriter.end()
@@ -66,8 +106,17 @@ def located(data: bytes, content_type: bytes, page: Unscreened, evidence: Eviden
     return places.found
 
 
-def _id(each: Located) -> str:
-    return each.finding.vendor.id if each.finding.vendor else ""
+def _decoded(data: bytes, content_type: bytes) -> bytes:
+    """Return a body in an encoding that agrees with ASCII."""
+    text = _Text()
+    sniffed = Sniffed(lambda: text, content_type)
+    sniffed.write(data)
+    sniffed.end()
+    return b"".join(text.pieces)
+
+
+def _id(finding: Finding) -> str:
+    return finding.vendor.id if finding.vendor else ""
 
 
 def located_in_response(headers: Headers, body: bytes, page: Unscreened, evidence: Evidence) -> list[Located]:
@@ -113,23 +162,24 @@ def _judge_file(data: bytes, content_type: bytes, page: PageEnforcement, evidenc
         page.refuses_script(data.decode("utf-8", "surrogateescape"))
 
 
-class _Places:
+class _Places(Generic[Noted]):
     """Finds the lines of what is found.
 
     The rewriter says which piece of markup something is in. Within it, the host is searched for, or the code that
     is a vendor's snippet.
     """
 
-    def __init__(self, data: bytes, page: PageEnforcement) -> None:
+    def __init__(self, data: bytes, judge: NotingJudge[Noted]) -> None:
         self._data = data
-        self._page = page
-        self._seen = len(page.findings)
+        self._judge = judge
+        self._seen = len(judge.findings)
         self._line_at = (0, 1)
-        self.found: list[Located] = []
+        self.found: list[tuple[int, Noted]] = []
+        """Each with its 1-based line."""
 
     def note(self, start: int, end: int) -> None:
         """Take note that everything found since the last time is between the two places."""
-        new = self._page.findings[self._seen :]
+        new = self._judge.findings[self._seen :]
         if not new:
             return
         self._seen += len(new)
@@ -145,7 +195,7 @@ class _Places:
                     behind[host] = at + 1
                 else:
                     at = piece.find(host)
-            self.found.append(Located(self._line(start + max(at, 0)), finding))
+            self.found.append((self._line(start + max(at, 0)), finding))
 
     def _line(self, place: int) -> int:
         at, line = self._line_at

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import stat
 import tomllib
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -76,12 +77,15 @@ class TomlFile:
 
     def line(self, where: Place) -> int | None:
         """Return the line of a key, or of the innermost table around it that is there."""
-        lines = _lines(self._text)
         for length in range(len(where), 0, -1):
-            line = lines.get(where[:length])
+            line = self._lines.get(where[:length])
             if line is not None:
                 return line
         return None
+
+    @cached_property
+    def _lines(self) -> dict[Place, int]:
+        return _lines(self._text)
 
 
 def dotted(where: Place) -> str:

@@ -65,11 +65,12 @@ def test_explain_reads_a_file_as_a_page(tmp_path: Path) -> None:
     """What is the site's own by --url is passed over."""
     page = tmp_path / "page.html"
     page.write_text(
-        '<img src="https://www.example.com/own.png"><script src="https://www.statcounter.com/c.js"></script>'
+        '<img src="https://www.example.com/own.png">\n<script src="https://www.statcounter.com/c.js"></script>'
     )
     result = invoke("explain", "--json", "--url", "https://www.example.com/", str(page))
     assert result.exit_code == 0
     assert json.loads(result.output) == {
+        "line": 2,
         "kind": "script",
         "subject": "www.statcounter.com/c.js",
         "vendor": "statcounter",
@@ -77,6 +78,7 @@ def test_explain_reads_a_file_as_a_page(tmp_path: Path) -> None:
         "category": "performance",
         "rule": "statcounter.com",
         "because": "the host is statcounter.com, or below it",
+        "list": None,
     }
     assert invoke("explain", str(page)).exit_code == 1
     page.write_text("<p>Hello</p>")
@@ -164,3 +166,89 @@ def test_every_command_says_how_it_is_used(command: str) -> None:
     result = invoke(command, "--help")
     assert result.exit_code == 0
     assert result.output.startswith(f"Usage: consent catalog {command} [OPTIONS]")
+
+
+@pytest.fixture
+def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a policy that uses a list, and the list's file."""
+    monkeypatch.chdir(tmp_path)
+    Path("list.txt").write_text("! Title: Made Up\n! Licence: of its own\n||stats.example^\n||px.example/a\n")
+    assert invoke("import", "list.txt", "--out", "lists.toml").exit_code == 0
+    Path("consent.toml").write_text('lists = ["lists.toml"]\n')
+    return tmp_path
+
+
+def test_explain_names_the_list_and_the_line_of_its_file(listed: Path) -> None:
+    """In tables and for scripts."""
+    lines = Path("lists.toml").read_text().splitlines()
+    host, pattern = (lines.index(f"  '{rule}',") + 1 for rule in ("stats.example", "px.example/a*"))
+    result = invoke("explain", "--policy", "consent.toml", "https://www.stats.example/x.js")
+    assert (result.exit_code, result.output) == (
+        0,
+        "URL www.stats.example/x.js\n"
+        "  Vendor    Made Up (list-made-up)\n"
+        "  Category  targeting\n"
+        "  Use       Named by a public list, Made Up.\n"
+        "  Rule      stats.example\n"
+        "  Because   the host is stats.example, or below it\n"
+        f"  List      Made Up, lists.toml:{host}\n"
+        "\n",
+    )
+    result = invoke("explain", "--json", "--policy", "consent.toml", "https://px.example/a.gif")
+    assert json.loads(result.output)["list"] == {
+        "name": "Made Up",
+        "licence": "of its own",
+        "file": "lists.toml",
+        "line": pattern,
+    }
+
+
+def test_explain_names_the_line_of_each_thing_in_a_page(listed: Path) -> None:
+    """Where it is first; of a snippet, where its code is."""
+    page = Path("page.html")
+    page.write_text(
+        "<p>Hello\n<img\n src='https://stats.example/a.png'>\n<script>\nvar a = 1;\n"
+        "fbq('init', '1');\n</script>\n<img src='https://other.example/b.png'><img src='https://stats.example/a.png'>\n"
+    )
+    result = invoke("explain", "--policy", "consent.toml", str(page))
+    heads = [line for line in result.output.splitlines() if line.startswith("page.html:")]
+    assert heads == [
+        "page.html:3: img stats.example/a.png",
+        "page.html:6: inline script the snippet of Meta Pixel",
+        "page.html:8: img other.example/b.png",
+    ]
+    assert result.exit_code == 1
+
+
+def test_search_list_and_show_know_lists(listed: Path) -> None:
+    """With the list's name instead of what it does not say."""
+    row = "list-made-up                      targeting           Made Up, named by a public list, Made Up\n"
+    result = invoke("search", "--policy", "consent.toml", "stats.example")
+    assert result.output == f"ID                                CATEGORY            NAME AND COMPANY\n{row}"
+    assert row in invoke("list", "--policy", "consent.toml", "--category", "targeting").output
+    line = Path("lists.toml").read_text().splitlines().index("[[vendor]]") + 1
+    assert invoke("show", "--policy", "consent.toml", "list-made-up").output == (
+        "Id        list-made-up\n"
+        "Name      Made Up\n"
+        "Category  targeting\n"
+        "Use       Named by a public list, Made Up.\n"
+        f"List      Made Up, lists.toml:{line}\n"
+        "Licence   of its own\n"
+        "Hosts\n"
+        "  stats.example\n"
+        "URL patterns\n"
+        "  px.example/a*\n"
+    )
+    shown = json.loads(invoke("show", "--json", "--policy", "consent.toml", "list-made-up").output)
+    assert (shown["listed_by"], shown["list"]["file"]) == ("Made Up", "lists.toml")
+
+
+def test_check_says_what_to_do_about_what_a_list_names(listed: Path) -> None:
+    """It cannot be declared by its id."""
+    Path("page.html").write_text('<img src="https://stats.example/a.png">')
+    result = CliRunner().invoke(main, ("check", "--policy", "consent.toml", "page.html"), prog_name="consent")
+    assert result.exit_code == 1
+    assert result.output.startswith(
+        "page.html:1: Made Up (targeting) img stats.example/a.png: not declared: describe it in a [[vendor]] table of "
+        "the policy, or take it out\n"
+    )

@@ -71,6 +71,14 @@ class Vendor:
     listed_by: str = ""
     """The public list that names it, which may know neither company nor country nor notice; empty: it is described."""
 
+    @property
+    def whose(self) -> str:
+        """Say in words whose it is, as far as anybody says: ``of Example Ltd (IE)``, ``named by a public list, …``."""
+        place = f" ({self.country})" if self.country else ""
+        company = f"of {self.company}{place}" if self.company else ""
+        listed = f"named by a public list, {self.listed_by}" if self.listed_by else ""
+        return ", ".join(filter(None, (company, listed)))
+
 
 @dataclass(frozen=True, slots=True)
 class Match:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from consent.catalog import Catalog, Vendor, load_catalog
+from consent.catalog import Catalog, CatalogList, Vendor, load_catalog
+from consent.catalog.lists import ListFile
 from consent.categories import Category
 from consent.cli.policy_option import policy_option
 from consent.cli.receipts import printable
@@ -57,13 +58,15 @@ def explain_(policy_file: Path | None, page_url: str | None, as_json: bool, thin
     known = _load(policy_file, place(page_url))
     unknown = False
     for thing in things:
-        found = _explained(known, thing, page_url)
+        found = _explained(known.catalog, thing, page_url)
         unknown |= any(explanation.match is None for explanation in found)
         for explanation in found:
+            match = explanation.match
+            listed = known.listed(match.vendor, match.rule) if match else None
             if as_json:
-                click.echo(json.dumps(_members(explanation)))
+                click.echo(json.dumps(_members(explanation, listed)))
             else:
-                _print_explanation(explanation)
+                _print_explanation(explanation, thing, listed)
         if not found and not as_json:
             click.echo(f"{printable(thing)}: nothing of anybody else's is in it")
     if unknown:
@@ -76,7 +79,7 @@ def explain_(policy_file: Path | None, page_url: str | None, as_json: bool, thin
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: everything that is known.")
 def list_(policy_file: Path | None, category: str | None, as_json: bool) -> None:
     """List all vendors, in the catalog's order."""
-    vendors = _load(policy_file).vendors.values()
+    vendors = _load(policy_file).catalog.vendors.values()
     _print_vendors((v for v in vendors if category in (None, v.category)), as_json)
 
 
@@ -89,7 +92,7 @@ def search_(policy_file: Path | None, as_json: bool, words: tuple[str, ...]) -> 
 
     Exits with 1 if there is none.
     """
-    found = list(search(_load(policy_file), " ".join(words)))
+    found = list(search(_load(policy_file).catalog, " ".join(words)))
     if not found:
         raise click.ClickException(
             f"no vendor has {' and '.join(map(repr, words))} in a name or rule: 'consent catalog list' lists all"
@@ -106,19 +109,56 @@ def show(policy_file: Path | None, as_json: bool, vendor_id: str) -> None:
 
     Exits with 1 if there is no such vendor.
     """
-    vendor = _load(policy_file).vendors.get(vendor_id)
+    known = _load(policy_file)
+    vendor = known.catalog.vendors.get(vendor_id)
     if vendor is None:
         raise click.ClickException(f"no vendor {vendor_id!r}: 'consent catalog search WORD' finds ids")
+    listed = known.listed(vendor)
     if as_json:
-        click.echo(json.dumps(asdict(vendor)))
+        click.echo(json.dumps({**asdict(vendor), "list": listed and asdict(listed)}))
     else:
-        _print_vendor(vendor)
+        _print_vendor(vendor, listed)
 
 
-def _load(policy_file: Path | None, page: PageURL = NOWHERE) -> Catalog:
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """Where a public list names something."""
+
+    name: str
+    licence: str
+    file: str
+    line: int | None
+
+    def __str__(self) -> str:
+        return f"{self.name}, {self.file}:{self.line}"
+
+
+class _Known:
+    """The catalog, and the files of the lists in it."""
+
+    def __init__(self, catalog: Catalog, lists: Iterable[CatalogList] = ()) -> None:
+        self.catalog = catalog
+        self._lists = {vendor.id: each.source for each in lists for vendor in each.vendors}
+        self._files: dict[str, ListFile] = {}
+
+    def listed(self, vendor: Vendor, rule: str = "") -> _Listed | None:
+        """Return where a list names a vendor, or the rule of it; ``None`` where no list does."""
+        source = self._lists.get(vendor.id)
+        if source is None:
+            return None
+        if source not in self._files:
+            self._files[source] = ListFile(source)
+        file = self._files[source]
+        return _Listed(file.list.name, file.list.licence, source, file.line(vendor.id, rule))
+
+
+def _load(policy_file: Path | None, page: PageURL = NOWHERE) -> _Known:
     try:
         known = load_catalog()
-        return known if policy_file is None else part_at(*load_policy(policy_file, known), page).catalog
+        if policy_file is None:
+            return _Known(known)
+        part = part_at(*load_policy(policy_file, known), page)
+        return _Known(part.catalog, part.policy.lists)
     except ConsentError as error:
         raise click.ClickException(str(error)) from None
 
@@ -148,8 +188,9 @@ def place(url: str | None) -> PageURL:
     return PageURL(scheme if scheme in ("http", "https") else "https", target.host, target.path)
 
 
-def _print_explanation(explanation: Explanation) -> None:
-    click.secho(f"{explanation.kind} {printable(explanation.subject)}", bold=True)
+def _print_explanation(explanation: Explanation, thing: str, listed: _Listed | None) -> None:
+    where = "" if explanation.line is None else f"{printable(thing)}:{explanation.line}: "
+    click.secho(f"{where}{explanation.kind} {printable(explanation.subject)}", bold=True)
     if explanation.match is None:
         click.echo("  unclassified: nothing in the catalog explains it\n")
         return
@@ -161,14 +202,17 @@ def _print_explanation(explanation: Explanation) -> None:
         "Rule": explanation.match.rule,
         "Because": explanation.because,
     }
+    if listed:
+        rows["List"] = str(listed)
     for name, value in rows.items():
         click.echo(f"  {name:<9} {printable(value)}")
     click.echo()
 
 
-def _members(explanation: Explanation) -> dict[str, Any]:
+def _members(explanation: Explanation, listed: _Listed | None) -> dict[str, Any]:
     match = explanation.match
     return {
+        "line": explanation.line,
         "kind": explanation.kind,
         "subject": explanation.subject,
         "vendor": match.vendor.id if match else None,
@@ -176,6 +220,7 @@ def _members(explanation: Explanation) -> dict[str, Any]:
         "category": match.vendor.category if match else None,
         "rule": match.rule if match else None,
         "because": explanation.because or None,
+        "list": listed and asdict(listed),
     }
 
 
@@ -189,30 +234,33 @@ def _print_vendors(vendors: Iterable[Vendor], as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(asdict(vendor)))
         else:
-            about = f"{vendor.name}, of {vendor.company} ({vendor.country})"
+            about = f"{vendor.name}, {vendor.whose}"
             click.echo(_ROW.format(vendor.id, vendor.category, printable(about)))
 
 
-def _print_vendor(vendor: Vendor) -> None:
+def _print_vendor(vendor: Vendor, listed: _Listed | None) -> None:
     rows = {
         "Id": vendor.id,
         "Name": vendor.name,
-        "Company": f"{vendor.company} ({vendor.country})",
+        "Company": f"{vendor.company} ({vendor.country})" if vendor.country else vendor.company,
         "Category": str(vendor.category),
         "Use": vendor.about,
         "Privacy": vendor.privacy_url,
+        "Opt-out": vendor.opt_out_url,
+        "List": str(listed or ""),
+        "Licence": listed.licence if listed else "",
     }
-    if vendor.opt_out_url:
-        rows["Opt-out"] = vendor.opt_out_url
     for name, value in rows.items():
-        click.echo(f"{name:<9} {printable(value)}")
+        if value:
+            click.echo(f"{name:<9} {printable(value)}")
     _section("Hosts", vendor.hosts)
     _section("URL patterns", vendor.urls)
     _section("Snippets", [inline.pattern for inline in vendor.inline])
     _section(
         "Cookies",
         [
-            f"{cookie.name}: {cookie.purpose} {cookie.lifetime}, {cookie.party} party"
+            " ".join(filter(None, (f"{cookie.name}:", cookie.purpose, cookie.lifetime)))
+            + f", {cookie.party} party"
             + (", out of scripts' reach" if cookie.http_only else "")
             for cookie in vendor.cookies
         ],

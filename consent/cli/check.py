@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from consent.catalog import load_catalog
+from consent.catalog.lists import LIST_PREFIX
 from consent.check import CheckError, Item, PageCheck, check_pages
 from consent.check_files import FileCheck, PlacedItem, check_file, files_in
 from consent.cli.catalog import place
@@ -145,6 +146,8 @@ def _print_file(file: FileCheck) -> None:
 def _remedy(item: PlacedItem, file: FileCheck) -> str:
     if item not in file.undeclared:
         return ""
+    if (item.vendor or "").startswith(LIST_PREFIX):
+        return ": describe it in a [[vendor]] table of the policy, or take it out"
     return f': add "{item.vendor}" to "declare" in the policy, or take it out'
 
 

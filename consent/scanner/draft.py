@@ -26,6 +26,8 @@ regime = "opt-in"
 {declare}
 # The cookie declaration lists those, too, that were seen on the site without being declared.
 # declare_seen = true
+# Public lists of hosts or cookies that nobody has described: files that "consent catalog import" writes.
+# lists = ["lists/easyprivacy.toml"]
 
 [site]
 name = "{site}"

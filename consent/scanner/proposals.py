@@ -62,7 +62,9 @@ def propose(report: Report) -> Proposals:
         finding for finding in report.unknown_own if finding.cookie and _is_cookie_name(finding.subject)
     ]
     hosts: dict[str, list[Finding]] = {}
-    for finding in report.unclassified:
+    # A public list may name them: who they are, and for what they are there, is for the site to say all the same.
+    listed = (f for e in report.trackers if e.vendor.listed_by for f in e.findings if f.cookie is None)
+    for finding in (*report.unclassified, *listed):
         if _HOST.fullmatch(finding.host):
             hosts.setdefault(site_of(finding.host), []).append(finding)
     companies = [

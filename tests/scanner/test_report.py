@@ -359,6 +359,25 @@ def test_no_company_is_proposed_for_what_is_no_name() -> None:
     assert propose(report).companies == ()
 
 
+def test_what_a_list_names_is_proposed_as_a_company(tmp_path: Path) -> None:
+    """Its id cannot be declared; who it is has to be found out."""
+    (tmp_path / "list.toml").write_text(
+        "[list]\nname = 'Made Up'\nlicence = 'of its own'\n[[vendor]]\nid = 'list-made-up'\nname = 'Made Up'\n"
+        "category = 'targeting'\nhosts = ['stats.example']\n"
+    )
+    found = propose(
+        judged(
+            PhaseRecord(Phase.BEFORE, requests=[request("https://a.stats.example/x.js")]),
+            policy='lists = ["list.toml"]\n',
+            folder=tmp_path,
+        )
+    )
+    assert found.declare == ()
+    assert [(company.domain, company.hosts) for company in found.companies] == [
+        ("stats.example", ("a.stats.example",))
+    ]
+
+
 def test_the_starting_policy_loads_and_names_every_key(tmp_path: Path) -> None:
     """All that a policy can say is in it, with a comment, and its texts fit."""
     text = starting_policy()
