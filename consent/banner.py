@@ -39,6 +39,7 @@ from consent.texts import Texts
 _MAX_MEMO = 256
 _MAX_SHOWN = 128
 """Renderings and texts that are remembered, of all languages together: up to some 60 kB each, 40 usually."""
+_OPTED_OUT = frozenset((Reason.REFUSED, Reason.GPC, Reason.DNT, Reason.FORGED))
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 
 
@@ -79,6 +80,8 @@ class _Variant:
     asked: _Asked
     gpc: _Heard
     dnt: _Heard
+    sells: bool
+    """Whether there is something left that the control "Do not sell or share" would refuse."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +94,8 @@ class _View:
     told: tuple[BrowserSignal, ...]
     acceptable: bool
     accept_label: str
-    signal_honoured: bool
+    sells: bool
+    opt_out_honoured: bool
     overrides: Mapping[Category, str]
     checked: frozenset[Category]
     withdrawable: bool
@@ -357,12 +361,15 @@ class Banner:
 
     def _variants(self) -> Iterator[_Variant]:
         """Every text that this policy can show."""
-        for asked in _Asked:
+        opt_out = self._opt_out
+        # In opt-in nobody is offered to opt out, and elsewhere nobody is asked.
+        for asked in _Asked if self._policy.regime is Regime.OPT_IN else (_Asked.NOT,):
             # Only a valid choice can be in conflict with a signal, and with one nobody is asked.
             heard = tuple(_Heard) if asked is _Asked.NOT else (_Heard.ABSENT, _Heard.HONOURED)
             for gpc in heard if self._policy.gpc_refuses else (_Heard.ABSENT,):
                 for dnt in heard if self._policy.dnt_refuses else (_Heard.ABSENT,):
-                    yield _Variant(asked, gpc, dnt)
+                    for sells in (False, True) if opt_out else (False,):
+                        yield _Variant(asked, gpc, dnt, sells)
 
     def _variant(self, decision: Decision) -> _Variant:
         signals = decision.signals
@@ -373,7 +380,15 @@ class Banner:
             asked,
             _heard(decision, BrowserSignal.GPC, signals.gpc, self._policy.gpc_refuses),
             _heard(decision, BrowserSignal.DNT, signals.dnt is True, self._policy.dnt_refuses),
+            # Of the page that everybody gets, nothing is allowed, and nobody opted out.
+            any(decision.reason(category) not in _OPTED_OUT for category in self._opt_out),
         )
+
+    @property
+    def _opt_out(self) -> frozenset[Category]:
+        """What can be opted out of here."""
+        policy = self._policy
+        return policy.opt_out_refuses - policy.never if policy.regime is Regime.OPT_OUT else frozenset()
 
     def _view(self, decision: Decision) -> _View:
         choice = _valid_choice(decision)
@@ -422,7 +437,7 @@ class Banner:
             if heard is _Heard.CONFLICT:
                 notice = f"{notice} {texts[f'{signal.value}_conflict']}"
             notices.append(notice)
-        excepted = policy.gpc_refuses if variant.gpc is not _Heard.ABSENT else frozenset()
+        excepted = policy.never | (policy.gpc_refuses if variant.gpc is not _Heard.ABSENT else frozenset())
         names = [self._inline[category] for category in OPTIONAL if category in excepted]
         return _View(
             asks=variant.asked is not _Asked.NOT,
@@ -433,7 +448,8 @@ class Banner:
             accept_label=texts.fill("accept_except", categories=texts.listing(names))
             if names
             else texts["accept"],
-            signal_honoured=honoured,
+            sells=variant.sells,
+            opt_out_honoured=honoured or bool(self._opt_out and not variant.sells),
             overrides=overrides,
             checked=checked,
             withdrawable=withdrawable,
@@ -457,7 +473,12 @@ class Banner:
             "declaration_url": f"{self.prefix}/cookies?language={texts.language}",
             "in_force_since": self._in_force_since,
             "categories": self._services(()),
-            "duration": texts.fill("duration", days=policy.choice_days, cookie=self._cookie_name),
+            "duration": " ".join(
+                (
+                    texts.fill("duration", days=policy.choice_days, cookie=self._cookie_name),
+                    texts["duration_refused"],
+                )
+            ),
         }
 
     def template(self, name: str) -> Template:

@@ -10,6 +10,9 @@ from types import MappingProxyType
 
 from consent.categories import Category
 
+MAX_COOKIE_DAYS = 400
+"""Browsers keep no cookie longer (RFC 6265bis, section 5.5)."""
+
 # The forms of what is written down of a choice, in the cookie and in the receipt alike.
 RECEIPT_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 SUBJECT = re.compile(r"[0-9a-f]{32}")

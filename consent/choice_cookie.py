@@ -11,13 +11,22 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from math import inf
 from types import MappingProxyType
 
 from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
 from consent.categories import OPTIONAL
-from consent.choice import POLICY_VERSION, RECEIPT_ID, SUBJECT, VENDOR_ID, BrowserSignal, Choice
+from consent.choice import (
+    MAX_COOKIE_DAYS,
+    POLICY_VERSION,
+    RECEIPT_ID,
+    SUBJECT,
+    VENDOR_ID,
+    BrowserSignal,
+    Choice,
+)
 from consent.errors import ConfigurationError, ConsentError
 from consent.signals import ChoiceState
 
@@ -27,6 +36,8 @@ CLOCK_SKEW_SECONDS = 300
 """How far ahead of ours the clock of another server that signs with the same keys may be."""
 _MAX_VERIFIED = 8  # candidates per request that are worth an HMAC; a browser sends one
 _MIN_SECRET_BYTES = 16
+RENEWAL_DAYS = 200
+"""How long after a refusal its cookie is set anew with each page."""
 _DAY = 86_400
 _DIGEST = hashlib.sha256
 
@@ -45,9 +56,10 @@ class ChoiceCookie:
 
     Args:
         secrets: The keys, each at least 16 random bytes. The first signs, all verify: to rotate, put the new
-            one first and drop the old one ``max_age_days`` later.
+            one first and drop the old one ``max_age_days`` later. What was refused under it stays refused.
         name: Name of the cookie. Part of what is signed: a cookie is worth nothing under another name.
-        max_age_days: How long a choice is remembered, a refusal and a consent alike, 1 to 400.
+        max_age_days: How long a choice counts, a refusal and a consent alike, 1 to 400. After that the visitor is to be
+            asked again. A consent is over then; a refusal stands, for as long as browsers keep a cookie.
 
     Raises:
         ConfigurationError: a secret, the name or the age is not usable.
@@ -65,7 +77,7 @@ class ChoiceCookie:
             raise ConfigurationError(
                 "a cookie name is 1 to 100 ASCII letters, digits or !#$%&'*+-.^_`|~", key="name"
             )
-        if type(max_age_days) is not int or not 1 <= max_age_days <= 400:
+        if type(max_age_days) is not int or not 1 <= max_age_days <= MAX_COOKIE_DAYS:
             raise ConfigurationError("the age must be a whole number of days, 1 to 400", key="max_age_days")
         self.name = name
         self._name = name.encode()
@@ -84,7 +96,7 @@ class ChoiceCookie:
     def read(
         self, headers: Iterable[tuple[bytes, bytes]], *, now: int, policy_version: str
     ) -> tuple[Choice | None, ChoiceState]:
-        """Return the stored choice and what became of it; the choice only if it is valid or outdated.
+        """Return the stored choice and what became of it.
 
         Where several cookies have the name, as happens with several paths or domains, the genuine one made
         last is the visitor's word; of two made in the same second, the one that grants less.
@@ -108,13 +120,12 @@ class ChoiceCookie:
             choice = self._open(value)
             if choice is None or choice.made_at > now + CLOCK_SKEW_SECONDS:
                 continue
-            if now - choice.made_at >= self._max_age:
-                state = ChoiceState.EXPIRED
-                continue
             if newest is None or _rank(choice) > _rank(newest):
                 newest = choice
         if newest is None:
             return None, state
+        if now >= self.fresh_until(newest):
+            return newest, ChoiceState.EXPIRED
         if newest.policy_version != policy_version:
             return newest, ChoiceState.OUTDATED
         return newest, ChoiceState.VALID
@@ -123,7 +134,8 @@ class ChoiceCookie:
         """Return the value of the ``Set-Cookie`` field that stores ``choice``.
 
         Args:
-            choice: What to store. Its age counts from ``made_at``: signing it again does not prolong it.
+            choice: What to store. Its age counts from ``made_at``: signing it again does not prolong it. Where it
+                refuses something, the cookie is to be kept for as long as browsers do.
             secure: Whether the site is served over HTTPS.
             now: Seconds since 1970-01-01T00:00:00Z.
 
@@ -144,13 +156,25 @@ class ChoiceCookie:
         header = b"%s=%s; Max-Age=%d; Path=/; HttpOnly; SameSite=Lax" % (
             self._name,
             value,
-            self.seconds_left(choice, now=now),
+            self.seconds_kept(choice, now=now),
         )
         return header + b"; Secure" if secure else header
 
+    def seconds_kept(self, choice: Choice, *, now: int) -> int:
+        """Return how long browsers are to keep ``choice``."""
+        return MAX_COOKIE_DAYS * _DAY if _refuses(choice) else self.seconds_left(choice, now=now)
+
     def seconds_left(self, choice: Choice, *, now: int) -> int:
-        """Return how long ``choice`` is still to be remembered."""
+        """Return how long ``choice`` still counts, as far as it is not a refusal."""
         return max(0, min(choice.made_at - now, 0) + self._max_age)
+
+    def fresh_until(self, choice: Choice) -> int:
+        """Return when ``choice`` expires, in seconds since 1970."""
+        return choice.made_at + self._max_age
+
+    def renewal_due(self, choice: Choice) -> float:
+        """Return when the cookie of ``choice`` is to be set anew, so that browsers do not forget it; perhaps never."""
+        return choice.made_at + RENEWAL_DAYS * _DAY if _refuses(choice) else inf
 
     @property
     def fingerprint(self) -> bytes:
@@ -176,6 +200,10 @@ class ChoiceCookie:
         if not self._signer.verify_signature(payload, signature):
             return None
         return _decode(payload)
+
+
+def _refuses(choice: Choice) -> bool:
+    return not (choice.granted.issuperset(OPTIONAL) and all(choice.vendors.values()))
 
 
 def _rank(choice: Choice) -> tuple[int, int, int, bytes]:

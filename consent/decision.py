@@ -13,7 +13,7 @@ from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
 from consent.errors import ConsentError
 from consent.policy import Policy, Regime
-from consent.signals import ChoiceState, Signals
+from consent.signals import STANDING, ChoiceState, Signals
 
 
 class Reason(StrEnum):
@@ -30,10 +30,14 @@ class Reason(StrEnum):
     """The browser sends Do Not Track, and the visitor was not told so when last consenting."""
     REGIME = "regime"
     """Nobody refused, and the policy's regime allows it until somebody does."""
+    CHILDREN = "children"
+    """The site is made for children: nobody can allow it."""
     OUTDATED = "outdated"
     """Granted under another version of the policy: to be asked again."""
     EXPIRED = "expired"
+    """Granted too long ago: to be asked again."""
     FORGED = "forged"
+    """There is an answer that cannot be read: it may have been a no."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,10 @@ _NO_EXCEPTIONS: Mapping[str, bool] = MappingProxyType({})
 _NO_CONFLICTS: frozenset[BrowserSignal] = frozenset()
 _CATEGORIES: Mapping[str, Category] = {category.value: category for category in Category}
 _BY_SIGNAL = {BrowserSignal.GPC: Reason.GPC, BrowserSignal.DNT: Reason.DNT}
-_SIGNAL_REASONS = frozenset(_BY_SIGNAL.values())
-_OPT_IN_SILENCE = {
-    ChoiceState.ABSENT: Reason.NO_CHOICE,
+# Against these nothing helps that was said of a single vendor.
+_FINAL = frozenset((*_BY_SIGNAL.values(), Reason.CHILDREN))
+_UNANSWERED = {
+    ChoiceState.OUTDATED: Reason.OUTDATED,
     ChoiceState.EXPIRED: Reason.EXPIRED,
     ChoiceState.FORGED: Reason.FORGED,
 }
@@ -93,7 +98,7 @@ class Decision:
         """Tell whether ``category``, or in it the one ``vendor`` (an id of the catalog), is allowed.
 
         A vendor the visitor refused is refused though its category is granted; a vendor the visitor allowed
-        is allowed though its category is refused, but never against a browser signal.
+        is allowed though its category is refused, but never against a browser signal, nor on a site for children.
 
         Raises:
             UnknownCategoryError: ``category`` is none of the four; also a ``ValueError``.
@@ -104,7 +109,7 @@ class Decision:
         exception = self.vendors.get(vendor)
         if exception is None:
             return verdict.allowed
-        return exception and verdict.reason not in _SIGNAL_REASONS
+        return exception and verdict.reason not in _FINAL
 
     def reason(self, category: str | Category) -> Reason:
         """Return why ``category`` is allowed or not.
@@ -124,7 +129,7 @@ class Decision:
         """A short name of what is allowed: two decisions with the same key answer `allows` alike.
 
         Three characters, one per optional category (``p``, ``f``, ``t``: allowed, ``-``: refused, ``x``:
-        refused by a signal, where that matters to a vendor exception); then, if there are vendor exceptions,
+        refused whatever is said of a vendor, where that matters to an exception); then, if there are vendor exceptions,
         a dot and 16 hexadecimal digits naming them. It is the same in every process and fit for an ``ETag``.
         """
         vendors = self.vendors
@@ -135,7 +140,7 @@ class Decision:
             if verdict.allowed:
                 letters += category.value[0]
             else:
-                letters += "x" if opened and verdict.reason in _SIGNAL_REASONS else "-"
+                letters += "x" if opened and verdict.reason in _FINAL else "-"
         if not vendors:
             return letters
         listed = "\n".join(f"{vendor}={vendors[vendor]:d}" for vendor in sorted(vendors))
@@ -170,23 +175,29 @@ def decide(policy: Policy, signals: Signals) -> Decision:
 
     For each optional category, the first rule that applies decides:
 
+    0. A site for children refuses targeting.
     1. A browser signal that the policy lets refuse the category refuses it, unless a valid choice grants the
        category and was made while the visitor was told of that signal. ``Sec-GPC`` is named before ``DNT``.
     2. A valid choice.
-    3. A choice made under another version of the policy: its refusals stand; its grants do not.
-    4. The regime: without an answer, opt-in refuses; opt-out and notice allow.
-
-    A choice that is forged or expired is the same as none; only the reason tells them apart.
+    3. A choice that has expired, or was made under another version of the policy: its refusals stand; its grants
+       do not.
+    4. An answer that cannot be read: refused, since it may have been a no.
+    5. The regime: without an answer, opt-in refuses; opt-out and notice allow.
     """
     state = signals.choice_state
-    choice = signals.choice if state in (ChoiceState.VALID, ChoiceState.OUTDATED) else None
-    valid = choice is not None and state is ChoiceState.VALID
+    choice = signals.choice if state in STANDING else None
+    if choice is None and state is not ChoiceState.FORGED:
+        state = ChoiceState.ABSENT
+    valid = state is ChoiceState.VALID
     opt_in = policy.regime is Regime.OPT_IN
 
     verdicts = {Category.STRICTLY_NECESSARY: _YES[Reason.ALWAYS_ON]}
     conflicts = _NO_CONFLICTS
     answered = True
     for category in OPTIONAL:
+        if category in policy.never:
+            verdicts[category] = _NO[Reason.CHILDREN]
+            continue
         granted = choice is not None and category in choice.granted
         told = choice.told if choice is not None and valid and granted else _NO_CONFLICTS
         refusing = _refusing_signals(policy, signals, category, told)
@@ -200,12 +211,10 @@ def decide(policy: Policy, signals: Signals) -> Decision:
             verdicts[category] = _NO[Reason.REFUSED]
         elif valid:
             verdicts[category] = _YES[Reason.GRANTED]
-        elif not opt_in:
+        elif not opt_in and state is not ChoiceState.FORGED:
             verdicts[category] = _YES[Reason.REGIME]
-        elif choice is not None:
-            verdicts[category] = _NO[Reason.OUTDATED]
         else:
-            verdicts[category] = _NO[_OPT_IN_SILENCE.get(state, Reason.NO_CHOICE)]
+            verdicts[category] = _NO[_UNANSWERED.get(state, Reason.NO_CHOICE)]
 
     return Decision(
         verdicts=MappingProxyType(verdicts),
@@ -234,5 +243,5 @@ def _standing_exceptions(choice: Choice | None, *, valid: bool) -> Mapping[str, 
         return _NO_EXCEPTIONS
     if valid:
         return MappingProxyType(dict(choice.vendors))
-    # Of an outdated choice only what was refused stands.
+    # Of one that counts no more only what was refused stands.
     return MappingProxyType({vendor: False for vendor, allowed in choice.vendors.items() if not allowed})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import mimetypes
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import lru_cache, partial
 from hashlib import sha256
 from math import inf
@@ -35,6 +35,7 @@ from consent.inventory import Inventory
 from consent.parts import Part
 from consent.placeholder import Placeholders
 from consent.policy import CacheMode, Policy, Refused, Unclassified
+from consent.private_cookies import set_with_private
 from consent.request import FRAMED
 from consent.response import GovernedResponse
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
@@ -45,7 +46,6 @@ __all__ = ["EnforcingMiddleware", "OnError"]
 
 logger = logging.getLogger("consent")
 
-_DAY = 86_400
 _DECIDES = request_fields.HAS_SIGNAL | request_fields.HAS_CHOICE
 _MAX_REMEMBERED = 1024
 _MAX_REMEMBERED_BYTES = 4096
@@ -135,7 +135,6 @@ class EnforcingMiddleware:
         self._cookie = cookie
         self._cookie_name = cookie.name.encode()
         self._companion_name = self._site.companion.name.encode()
-        self._max_age = policy.choice_days * _DAY
         self._prefix = prefix + "/"
         self._own_folders = (self._prefix, "/.well-known/dnt/")
         self._uniform = uniform_decision(policy) if policy.cache is CacheMode.UNIFORM else None
@@ -194,10 +193,25 @@ class EnforcingMiddleware:
             if len(self._chosen) >= _MAX_REMEMBERED:
                 self._chosen.clear()
             # Of floats, so that nothing has to be converted where they are compared with the clock's.
-            made_at = float(choice.made_at)
-            begins, ends = made_at - CLOCK_SKEW_SECONDS, made_at + self._max_age
-            self._chosen[key] = self._known(ruling, begins, ends)
+            begins, ends = float(choice.made_at - CLOCK_SKEW_SECONDS), float(self._cookie.fresh_until(choice))
+            if state is ChoiceState.EXPIRED:
+                begins, ends = ends, inf
+            self._chosen[key] = self._known(ruling, begins, min(ends, self._renewal_due(ruling)))
         return ruling
+
+    def _renewal_due(self, ruling: Ruling) -> float:
+        """Return when the visitor's cookie is to be set anew, so that a refusal is never forgotten."""
+        choice = ruling.own.signals.choice
+        return inf if choice is None else self._cookie.renewal_due(choice)
+
+    def _renewed(self, ruling: Ruling, scope: Scope) -> Iterator[bytes]:
+        """Yield the ``Set-Cookie`` values with which the browser keeps a refusal on, where it is time for that."""
+        choice, now = ruling.own.signals.choice, int(self._site.clock())
+        if choice is not None and self._renewal_due(ruling) <= now:
+            secure = scope.get("scheme") == "https"
+            yield self._cookie.header(choice, secure=secure, now=now)
+            if self._policy.cache is CacheMode.UNIFORM:
+                yield self._site.companion.header(choice, secure=secure, now=now)
 
     def _silence(self, gpc: bool, dnt: bool | None) -> Ruling:
         ruling = self._silent.get((gpc, dnt))
@@ -290,6 +304,8 @@ class EnforcingMiddleware:
             return self._endpoints, inner, send
         if (root := scope.get("root_path")) and root not in self._roots:
             self._check_place(scope)
+        if decides & request_fields.HAS_CHOICE and (cookies := [*self._renewed(ruling, scope)]):
+            send = set_with_private(send, cookies)
         response = self._respond(scope, headers, ruling, send)
         if seen & request_fields.FOR_CODE:
             response.is_for_code = True

@@ -44,6 +44,10 @@ SECTION_FIELDS = ("refused", "embeds", "unclassified", "csp_allow")
 """What may differ between sections of one host. All else is what a visitor was told, or is the same everywhere."""
 
 
+_NOTHING: frozenset[Category] = frozenset()
+_TARGETING = frozenset({Category.TARGETING})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """The policy of a part of the site: of other hosts, or of a section, which differs in `SECTION_FIELDS` alone.
@@ -106,10 +110,14 @@ class Policy:
     regime: Regime = Regime.OPT_IN
     jurisdiction: str = ""
     """Whose law the site follows, such as ``EU`` or ``US-CA``; empty: not stated. Kept in receipts."""
+    children: bool = False
+    """Whether the site is made for children: targeting is never possible then, whatever anybody says or said."""
+    opt_out_refuses: frozenset[Category] = frozenset({Category.TARGETING})
+    """What the control "Do not sell or share" refuses, which there is under ``OPT_OUT``."""
     gpc_refuses: frozenset[Category] = frozenset({Category.TARGETING})
     dnt_refuses: frozenset[Category] = frozenset({Category.PERFORMANCE, Category.TARGETING})
     choice_days: int = 180
-    """How many days a yes and a no alike are remembered, 1 to 400."""
+    """How many days a yes and a no alike count, 1 to 400. Then visitors are asked again; a no stands meanwhile."""
     refused: Refused = Refused.STRIP
     embeds: Embeds = Embeds.REPLACE
     unclassified: Unclassified = Unclassified.ALLOW
@@ -173,6 +181,11 @@ class Policy:
                 )
         object.__setattr__(self, "version", _version(self))
 
+    @property
+    def never(self) -> frozenset[Category]:
+        """The categories that nobody can allow."""
+        return _TARGETING if self.children else _NOTHING
+
     def has_section(self, other: Policy) -> bool:
         """Tell whether ``other`` differs from this one in `SECTION_FIELDS` alone, rules apart."""
         return all(
@@ -226,5 +239,7 @@ def _version(policy: Policy) -> str:
         ),
         "cookies": sorted([cookie.name, cookie.lifetime, cookie.category] for cookie in policy.own_cookies),
     }
+    if policy.children:
+        matter["children"] = True
     canonical = json.dumps(matter, sort_keys=True, separators=(",", ":"))
     return sha256(canonical.encode()).hexdigest()[:12]

@@ -23,6 +23,7 @@ MAX_POLICY_BYTES = 1 << 20
 _FIELDS: Mapping[Place, str] = {
     ("regime",): "regime",
     ("jurisdiction",): "jurisdiction",
+    ("children",): "children",
     ("declare_seen",): "declare_seen",
     ("site", "name"): "site",
     ("site", "controller"): "controller",
@@ -32,6 +33,7 @@ _FIELDS: Mapping[Place, str] = {
     ("site", "languages"): "languages",
     ("site", "language_paths"): "language_paths",
     ("site", "opt_out_links"): "opt_out_links",
+    ("signals", "opt_out_refuses"): "opt_out_refuses",
     ("signals", "gpc_refuses"): "gpc_refuses",
     ("signals", "dnt_refuses"): "dnt_refuses",
     ("choice", "days"): "choice_days",
@@ -71,6 +73,7 @@ _SECTIONS = ("site", "signals", "choice", "enforcement")
 _TOP = (
     "regime",
     "jurisdiction",
+    "children",
     "declare",
     "declare_seen",
     "lists",

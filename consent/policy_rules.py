@@ -430,6 +430,8 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "language_paths": _language_paths,
     "regime": _regime,
     "jurisdiction": _jurisdiction,
+    "children": a_flag,
+    "opt_out_refuses": _refusable,
     "gpc_refuses": _refusable,
     "dnt_refuses": _refusable,
     "choice_days": _days,

@@ -61,6 +61,8 @@ class CollectionMethod(StrEnum):
     PREFERENCES_FORM = "preferences-form"
     EMBED_FORM = "embed-form"
     """On what offers a refused embed in its place."""
+    OPT_OUT_FORM = "opt-out-form"
+    """With the control "Do not sell or share"."""
     API = "api"
 
 
@@ -302,7 +304,7 @@ def build_receipt(
         policy_version=policy.version,
         language=language,
         shown_hash=shown_hash,
-        outcome=outcome_of(choice, previous),
+        outcome=outcome_of(choice, previous, opts_out=collection_method is CollectionMethod.OPT_OUT_FORM),
         categories={category: category in choice.granted for category in OPTIONAL},
         vendors=choice.vendors,
         signals=RecordedSignals(gpc=signals.gpc, dnt=signals.dnt, told=choice.told),
@@ -314,9 +316,15 @@ def build_receipt(
     )
 
 
-def outcome_of(choice: Choice, previous: Choice | None) -> Outcome:
-    """Tell what ``choice`` was, given the stored one that it replaces."""
+def outcome_of(choice: Choice, previous: Choice | None, *, opts_out: bool = False) -> Outcome:
+    """Tell what ``choice`` was, given the stored one that it replaces.
+
+    Args:
+        opts_out: it takes something back, also where silence had allowed it.
+    """
     grants = _grants(choice)
+    if opts_out:
+        return Outcome.CHANGED if grants else Outcome.WITHDRAWN
     granted_before = previous is not None and _grants(previous)
     if not grants:
         return Outcome.WITHDRAWN if granted_before else Outcome.REFUSED

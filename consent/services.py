@@ -9,7 +9,8 @@ from markupsafe import Markup, escape
 
 from consent.catalog import Cookie, StorageKey, Vendor
 from consent.categories import OPTIONAL, Category
-from consent.policy import Policy
+from consent.choice import MAX_COOKIE_DAYS
+from consent.policy import CacheMode, Policy
 from consent.policy_rules import OWN_PREFIX
 from consent.sentences import Wording
 from consent.texts import Texts
@@ -118,12 +119,17 @@ def services(
 
 
 def _keeping_the_choice(policy: Policy, texts: Texts, cookies: Mapping[str, bool]) -> list[Kept]:
-    lifetime = texts.fill("choice_cookie_lifetime", days=policy.choice_days)
+    def kept(http_only: bool) -> str:
+        # The readable one dies with what counts, but where nobody else knows of a refusal.
+        lives_on = http_only or policy.cache is CacheMode.UNIFORM
+        days = MAX_COOKIE_DAYS if lives_on else policy.choice_days
+        return texts.fill("kept", lifetime=texts.fill("choice_cookie_lifetime", days=days))
+
     return [
         Kept(
             name=name,
             purpose=escape(texts["choice_cookie_purpose"]),
-            kept=texts.fill("kept", lifetime=lifetime),
+            kept=kept(http_only),
             party=texts["first_party"],
             http_only=http_only,
         )

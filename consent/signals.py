@@ -21,15 +21,20 @@ class ChoiceState(StrEnum):
     OUTDATED = "outdated"
     """Made under another version of the policy: its refusals stand, its grants do not."""
     EXPIRED = "expired"
+    """Too old, under whatever version: its refusals stand, its grants do not."""
     FORGED = "forged"
-    """The signature does not verify or the content is not ours; the same as no choice."""
+    """The signature does not verify or the content is not ours: what was said is not known."""
+
+
+STANDING = frozenset((ChoiceState.VALID, ChoiceState.OUTDATED, ChoiceState.EXPIRED))
+"""The states in which a choice was read: what it refuses is refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
     """Everything a decision is made from.
 
-    ``choice`` is set only where ``choice_state`` is ``VALID`` or ``OUTDATED``.
+    ``choice`` is set only where ``choice_state`` is one of `STANDING`.
     """
 
     choice: Choice | None = None

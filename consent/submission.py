@@ -18,7 +18,8 @@ MAX_FIELDS = 400
 MAX_RETURN_TO = 2048
 """Characters of path and query; a longer address leads back to the front page."""
 
-_ACTIONS = frozenset({"accept", "refuse", "save", "allow", "withdraw"})
+_ACTIONS = frozenset({"accept", "refuse", "save", "allow", "withdraw", "opt-out"})
+_FORMS = {"allow": CollectionMethod.EMBED_FORM, "opt-out": CollectionMethod.OPT_OUT_FORM}
 _ORIGIN = re.compile(rb"https?://([^/]*)")
 _LOCAL = re.compile(r"/(?![/\\])[^\x00-\x1f\x7f\\\ud800-\udfff]*")
 """JSON can name half of a surrogate pair, which no address can hold."""
@@ -29,7 +30,7 @@ class Submission:
     """What was pressed and switched on, every part of it checked."""
 
     action: str
-    """``accept``, ``refuse``, ``save``, ``allow`` or ``withdraw``."""
+    """``accept``, ``refuse``, ``save``, ``allow``, ``withdraw`` or ``opt-out``."""
     categories: frozenset[Category]
     """The optional categories switched on."""
     vendors: Mapping[str, bool]
@@ -180,13 +181,12 @@ def _submission(
     rest: Mapping[str, object],
 ) -> Submission:
     if not isinstance(action, str) or action not in _ACTIONS:
-        raise ValueError("action is accept, refuse, save, allow or withdraw")
+        raise ValueError("action is accept, refuse, save, allow, withdraw or opt-out")
     if action == "allow" and (categories or list(vendors.values()) != [True]):
         raise ValueError("allow is for one vendor, and nothing else")
-    if method is not CollectionMethod.API and (action == "allow") is not (
-        method is CollectionMethod.EMBED_FORM
-    ):
-        raise ValueError("allow is what placeholders send, and they send nothing else")
+    for one, form in _FORMS.items():
+        if method is not CollectionMethod.API and (action == one) is not (method is form):
+            raise ValueError(f"{one} is what one form sends, and that sends nothing else")
     if rest:
         raise ValueError(f"there is no field {min(rest)!r:.80}")
     for vendor in vendors:

@@ -6,7 +6,8 @@ can read no HttpOnly cookie, what the visitor chose.
 The value is ``tag.granted.told``, and ``.others`` where single vendors were excepted: ``3f08c1a95b27.pf.g``. The
 tag names the policy and the key that signs; granted are the first letters of categories, told those of signals
 that the visitor was told of; others are vendors whose answer differs from their category's, each with the first
-letter of its category before its id, joined by ``_``.
+letter of its category before its id, joined by ``_``. Where everybody gets the same page, a fifth part is the
+second since 1970 when the choice expires, and the cookie lives on as the signed one does: what is refused stays so.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from consent.categories import OPTIONAL
 from consent.choice import BrowserSignal, Choice
 from consent.choice_cookie import ChoiceCookie
 from consent.decision import Decision
-from consent.policy import Policy, Regime
+from consent.policy import CacheMode, Policy, Regime
 from consent.signals import ChoiceState
 
 KEY_HEADER = b"consent-variant"
@@ -30,7 +31,7 @@ class VariantCookie:
     """Writes the cookie, and the key under which a page may be kept. Immutable, safe to share between threads.
 
     Args:
-        cookie: The choice cookie. The companion has its name with ``_variant`` behind it, and lives as long.
+        cookie: The choice cookie. The companion has its name with ``_variant`` behind it.
         policy, catalog: The site's rules, and what is known about vendors.
     """
 
@@ -40,6 +41,8 @@ class VariantCookie:
         self.tag = sha256(policy.version.encode() + cookie.fingerprint).hexdigest()[:12]
         self._cookie = cookie
         self._policy_version = policy.version
+        self._never = policy.never
+        self._outlives = policy.cache is CacheMode.UNIFORM
         self._categories = {vendor.id: vendor.category for vendor in catalog.vendors.values()}
 
     @staticmethod
@@ -48,16 +51,19 @@ class VariantCookie:
         return f"{cookie.name}_variant"
 
     def value(self, choice: Choice) -> str:
-        """Return what the cookie says of ``choice``, made under the present policy."""
-        granted = "".join(category[0] for category in OPTIONAL if category in choice.granted)
+        """Return what the cookie says of ``choice``, but for when it expires."""
+        tag = self.tag if choice.policy_version == self._policy_version else "outdated"
+        yes = choice.granted - self._never
+        granted = "".join(category[0] for category in OPTIONAL if category in yes)
         told = "".join(signal[0] for signal in BrowserSignal if signal in choice.told)
         others = "_".join(
             category[0] + vendor
             for vendor, allowed in sorted(choice.vendors.items())
             if (category := self._categories.get(vendor)) in OPTIONAL
-            and allowed != (category in choice.granted)
+            and allowed != (category in yes)
+            and not (allowed and category in self._never)
         )
-        return f"{self.tag}.{granted}.{told}" + (f".{others}" if others else "")
+        return f"{tag}.{granted}.{told}" + (f".{others}" if others else "")
 
     def header(self, choice: Choice | None, *, secure: bool, now: int) -> bytes:
         """Return the value of the ``Set-Cookie`` field that stores it; without a choice, that deletes it.
@@ -67,8 +73,13 @@ class VariantCookie:
             secure: Whether the site is served over HTTPS.
             now: Seconds since 1970-01-01T00:00:00Z.
         """
-        value = self.value(choice) if choice else ""
-        max_age = self._cookie.seconds_left(choice, now=now) if choice else 0
+        value, max_age = "", 0
+        if choice and self._outlives:
+            value = self.value(choice)
+            value += "." * (4 - value.count(".")) + str(self._cookie.fresh_until(choice))
+            max_age = self._cookie.seconds_kept(choice, now=now)
+        elif choice:
+            value, max_age = self.value(choice), self._cookie.seconds_left(choice, now=now)
         header = f"{self.name}={value}; Max-Age={max_age}; Path=/; SameSite=Lax" + "; Secure" * secure
         return header.encode("ascii")
 
@@ -78,8 +89,12 @@ class VariantCookie:
             "uniform": self.tag,
             "g": "".join(category[0] for category in OPTIONAL if category in policy.gpc_refuses),
             "d": "".join(category[0] for category in OPTIONAL if category in policy.dnt_refuses),
-            # Anything: silence allows.
-            "silence": "" if policy.regime is Regime.OPT_IN else "1",
+            # What silence allows.
+            "silence": "".join(
+                category[0]
+                for category in OPTIONAL
+                if policy.regime is not Regime.OPT_IN and category not in policy.never
+            ),
         }
 
     def key(self, decision: Decision) -> str | None:

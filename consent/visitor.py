@@ -307,7 +307,7 @@ class VisitorEndpoints:
         if submission.action == "allow":
             choice = self._with_one_more(submission, signals, before)
         else:
-            choice = self._made(submission, signals)
+            choice = self._made(submission, signals, before)
         grants = bool(choice.granted) or any(choice.vendors.values())
         shown = self._shown(submission, banner)
         if shown is None and grants and not _needs_no_text(submission):
@@ -365,7 +365,7 @@ class VisitorEndpoints:
             outcome = {
                 "receipt_id": choice.receipt_id if recorded else None,
                 "recorded": recorded,
-                "outcome": outcome_of(choice, signals.choice),
+                "outcome": outcome_of(choice, signals.choice, opts_out=submission.action == "opt-out"),
                 "policy_version": self._policy.version,
                 "categories": {category: after.allows(category) for category in Category},
                 # What comes of the exceptions: a signal may overrule one.
@@ -394,7 +394,7 @@ class VisitorEndpoints:
         (vendor,) = submission.vendors
         return self._placeholders.shown_by_hash(submission.shown, vendor, banner.language)
 
-    def _made(self, submission: Submission, signals: Signals) -> Choice:
+    def _made(self, submission: Submission, signals: Signals, before: Decision) -> Choice:
         """Turn what was submitted into the choice it means."""
         vendors: dict[str, bool] = {}
         granted: frozenset[Category] = frozenset()
@@ -402,6 +402,15 @@ class VisitorEndpoints:
             granted = frozenset(OPTIONAL)
             if signals.gpc:
                 granted -= self._policy.gpc_refuses
+        elif submission.action == "opt-out":
+            granted = frozenset(filter(before.allows, OPTIONAL)) - self._policy.opt_out_refuses
+            vendors = self._differing(
+                {
+                    vendor: allowed and not self._opts_out_of(vendor)
+                    for vendor, allowed in before.vendors.items()
+                },
+                granted,
+            )
         elif submission.action == "save":
             granted = submission.categories
             vendors = self._exceptions(submission, signals, granted)
@@ -416,7 +425,7 @@ class VisitorEndpoints:
             subject=previous.subject if previous else self._random_bytes(16).hex(),
             made_at=int(self._clock()),
             policy_version=self._policy.version,
-            granted=granted,
+            granted=granted - self._policy.never,
             vendors=MappingProxyType(vendors),
             told=submission.told & present,
         )
@@ -427,9 +436,9 @@ class VisitorEndpoints:
         Where nothing was said, all else is refused, as the placeholder tells. That holds in opt-in only: where
         silence is a yes, it would take back what nobody spoke of.
         """
-        stands = signals.choice_state in (ChoiceState.VALID, ChoiceState.OUTDATED)
-        previous = signals.choice if stands else None
-        if previous is None and self._policy.regime is not Regime.OPT_IN:
+        previous = signals.choice
+        silent = previous is None and self._policy.regime is not Regime.OPT_IN
+        if silent or self._catalog.vendors[next(iter(submission.vendors))].category in self._policy.never:
             raise _Refused(400, "bad-request", "error_bad_request")
         valid = signals.choice_state is ChoiceState.VALID
         granted = (
@@ -437,7 +446,7 @@ class VisitorEndpoints:
         )
         answers = {**before.vendors, **submission.vendors}
         return replace(
-            self._made(submission, signals),
+            self._made(submission, signals, before),
             granted=granted,
             vendors=MappingProxyType(self._differing(answers, granted)),
             told=previous.told if previous and valid else frozenset(),
@@ -455,13 +464,18 @@ class VisitorEndpoints:
         answers.update(submission.vendors)
         return self._differing(answers, granted)
 
+    def _opts_out_of(self, vendor: str) -> bool:
+        known = self._catalog.vendors.get(vendor)
+        return known is not None and known.category in self._policy.opt_out_refuses
+
     def _differing(self, answers: Mapping[str, bool], granted: frozenset[Category]) -> dict[str, bool]:
-        """Return those of ``answers`` that differ from what is ``granted``."""
+        """Return those of ``answers`` that differ from what is ``granted``, and can."""
         return {
             vendor: allowed
             for vendor, allowed in sorted(answers.items())
             if vendor in self._catalog.vendors
-            and allowed is not (self._catalog.vendors[vendor].category in granted)
+            and allowed is not ((category := self._catalog.vendors[vendor].category) in granted)
+            and not (allowed and category in self._policy.never)
         }
 
     def _unrecorded(
@@ -535,6 +549,8 @@ def _asked(scope: Scope) -> Mapping[str, str]:
 
 def _needs_no_text(submission: Submission) -> bool:
     """A page's own script may ask in its own words: there is no text of ours, and the receipt says so."""
+    if submission.action == "opt-out":  # a no counts on whatever text
+        return True
     return submission.method is CollectionMethod.API and submission.shown is None
 
 

@@ -7,20 +7,21 @@
 /** @type {any} */
 const browser = navigator;
 const site = tag.dataset;
-const [version, granted = "", told = "", others = ""] = (
+const [version, granted = site.silence, told = "", others = "", ends] = (
   /\bconsent_variant=([^;]*)/.exec(document.cookie) || [0, ""]
 )[1].split(".");
-const valid = version == site.uniform;
+// What has expired counts no more, but what it refuses is refused.
+const valid = version == site.uniform && Date.now() < ends * 1e3;
 // Each is asked about the first letter of a category.
 /** @param {string} letter */
-const grants = (letter) => version ? granted.includes(letter) : site.silence;
+const grants = (letter) => granted.includes(letter);
 /** @param {string} letter */
 const overruled = (letter) =>
   [browser.globalPrivacyControl && "g", /^1/.test(browser.doNotTrack) && "d"].some(
-    (name) => name && site[name].includes(letter) && !(valid && granted.includes(letter) && told.includes(name)),
+    (name) => name && site[name].includes(letter) && !(valid && grants(letter) && told.includes(name)),
   );
 /** @param {string} letter */
-const counts = (letter) => !overruled(letter) && (valid || grants(letter) && site.silence);
+const counts = (letter) => !overruled(letter) && (valid || grants(letter) && site.silence.includes(letter));
 const letters = [..."pft"];
 state = [
   letters.filter((letter) => grants(letter) && counts(letter)),

@@ -313,7 +313,7 @@ def test_what_is_strictly_necessary_is_explained_and_cannot_be_switched() -> Non
     assert page.words("consent-always") == ["Always on"]
     assert [box.attributes["name"] for box in page.all("input", type="checkbox")] == list(OPTIONAL)
     text = " ".join(page.all("details")[0].text.split())
-    assert "consent Remembers your answer, so that you are not asked on every page. Kept: 180 days" in text
+    assert "consent Remembers your answer, so that you are not asked on every page. Kept: 400 days" in text
     assert "basket Your basket. Kept: 1 week" in text
 
 
@@ -327,7 +327,8 @@ def test_who_is_responsible_and_how_long_the_answer_is_kept() -> None:
     """The second layer names the controller, how to reach it, and the duration."""
     small = read(decided()).words("consent-small")
     assert small == [
-        "Your answer, yes or no, is remembered for 180 days in one cookie, named consent."
+        "Your answer, yes or no, is remembered for 180 days in one cookie, named consent. What you refused stays off "
+        "after that, too, until you decide otherwise."
         "Responsible: Harbour & Pine LtdContact: privacy@harbour.example"
     ]
 
@@ -371,7 +372,7 @@ def test_a_conflict_with_an_older_yes_is_told_without_a_banner() -> None:
         "You allowed performance and functional.",
     ]
     assert checked(page) == ["performance", "functional"]
-    assert page.words("consent-pill-note") == ["Opt-out honoured"] * 2
+    assert page.words("consent-pill-note") == ["Opt-out request honoured"] * 2
 
 
 def test_a_signal_the_visitor_overruled_is_not_said_to_be_honoured() -> None:

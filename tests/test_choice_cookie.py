@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import hmac
 import json
+from math import inf
 from typing import Any
 
 import pytest
@@ -42,9 +43,10 @@ CHOICE = Choice(
     vendors={"example-stats": False, "example-chat": True},
     told=frozenset({BrowserSignal.GPC}),
 )
+EVERYTHING = dataclasses.replace(CHOICE, granted=frozenset(OPTIONAL), vendors={"example-chat": True})
 FORGED = (None, ChoiceState.FORGED)
 ABSENT = (None, ChoiceState.ABSENT)
-EXPIRED = (None, ChoiceState.EXPIRED)
+EXPIRED = (CHOICE, ChoiceState.EXPIRED)
 
 
 def cookie(*secrets: bytes, **options: Any) -> ChoiceCookie:
@@ -97,12 +99,12 @@ CONTENT = {
 def test_the_set_cookie_field_has_exactly_these_attributes_over_https() -> None:
     header = cookie().header(CHOICE, secure=True, now=NOW)
     assert header == (
-        b"consent=" + signed(CONTENT) + b"; Max-Age=15552000; Path=/; HttpOnly; SameSite=Lax; Secure"
+        b"consent=" + signed(CONTENT) + b"; Max-Age=34560000; Path=/; HttpOnly; SameSite=Lax; Secure"
     )
 
 
 def test_secure_is_left_out_without_https() -> None:
-    header = cookie(max_age_days=365, name="my_choice").header(CHOICE, secure=False, now=NOW)
+    header = cookie(max_age_days=365, name="my_choice").header(EVERYTHING, secure=False, now=NOW)
     name, _, attributes = header.partition(b";")
     assert name.startswith(b"my_choice=")
     assert attributes == b" Max-Age=31536000; Path=/; HttpOnly; SameSite=Lax"
@@ -110,13 +112,30 @@ def test_secure_is_left_out_without_https() -> None:
 
 def test_signing_again_does_not_prolong_a_choice() -> None:
     """A key rotation may rewrite the cookie; the six months count from the choice."""
-    header = cookie().header(CHOICE, secure=True, now=NOW + 100 * DAY)
+    header = cookie().header(EVERYTHING, secure=True, now=NOW + 100 * DAY)
     assert b"; Max-Age=%d;" % (80 * DAY) in header
-    assert b"; Max-Age=0;" in cookie().header(CHOICE, secure=True, now=NOW + 500 * DAY)
+    assert b"; Max-Age=0;" in cookie().header(EVERYTHING, secure=True, now=NOW + 500 * DAY)
+
+
+@pytest.mark.parametrize(
+    "refusing",
+    [
+        dataclasses.replace(CHOICE, granted=frozenset(), vendors={}),
+        dataclasses.replace(CHOICE, granted=frozenset(OPTIONAL[1:]), vendors={"example-stats": True}),
+        dataclasses.replace(CHOICE, granted=frozenset(OPTIONAL), vendors={"example-stats": False}),
+    ],
+)
+def test_a_refusal_is_kept_as_long_as_browsers_keep_cookies(refusing: Choice) -> None:
+    """However old it is: set anew, it lives on. What was granted beside it expires all the same."""
+    for age in (0, 100, 200, 500):
+        assert b"; Max-Age=34560000;" in cookie().header(refusing, secure=True, now=NOW + age * DAY)
+    assert cookie().renewal_due(refusing) == NOW + 200 * DAY
+    assert cookie().renewal_due(EVERYTHING) == inf
+    assert cookie().fresh_until(refusing) == NOW + 180 * DAY
 
 
 def test_a_clock_that_is_behind_does_not_prolong_a_choice() -> None:
-    assert b"; Max-Age=15552000;" in cookie().header(CHOICE, secure=True, now=NOW - 60)
+    assert b"; Max-Age=15552000;" in cookie().header(EVERYTHING, secure=True, now=NOW - 60)
 
 
 def test_a_typical_cookie_is_under_400_bytes_with_its_attributes() -> None:
@@ -449,7 +468,7 @@ def test_no_bytes_at_all_make_reading_fail(line: bytes) -> None:
 # --- Age and policy -----------------------------------------------------------------------------------------
 
 
-def test_a_choice_expires_exactly_when_its_cookie_does() -> None:
+def test_a_choice_expires_to_the_second() -> None:
     line = b"consent=" + value()
     assert read(line, now=NOW + 180 * DAY - 1) == (CHOICE, ChoiceState.VALID)
     assert read(line, now=NOW + 180 * DAY) == EXPIRED
@@ -548,8 +567,8 @@ def test_a_genuine_cookie_is_found_beside_forged_and_expired_ones() -> None:
     expired = dataclasses.replace(CHOICE, made_at=NOW - 180 * DAY)
     lines = [b"consent=x", b"consent=" + value(expired), b"consent=" + value(), b"consent=" + value()[:-1]]
     assert read(*lines) == (CHOICE, ChoiceState.VALID)
-    assert read(*lines[:2]) == EXPIRED
-    assert read(*lines[1::-1]) == EXPIRED
+    assert read(*lines[:2]) == (expired, ChoiceState.EXPIRED)
+    assert read(*lines[1::-1]) == (expired, ChoiceState.EXPIRED)
     assert read(lines[0], lines[3]) == FORGED
 
 

@@ -95,13 +95,13 @@ opt-in   expired-accepted   -        -   - | expired    expired    expired   | a
 opt-in   expired-accepted   -        -   1 | dnt        expired    dnt       | asks  -
 opt-in   expired-accepted   -        1   - | expired    expired    gpc       | asks  -
 opt-in   expired-accepted   -        1   1 | dnt        expired    gpc       | asks  -
-opt-in   expired-refused    -        -   - | expired    expired    expired   | asks  -
-opt-in   expired-refused    -        -   1 | dnt        expired    dnt       | asks  -
-opt-in   expired-refused    -        1   - | expired    expired    gpc       | asks  -
-opt-in   expired-refused    -        1   1 | dnt        expired    gpc       | asks  -
-opt-in   expired-partial    -        -   - | expired    expired    expired   | asks  -
+opt-in   expired-refused    -        -   - | refused    refused    refused   | asks  -
+opt-in   expired-refused    -        -   1 | dnt        refused    dnt       | asks  -
+opt-in   expired-refused    -        1   - | refused    refused    gpc       | asks  -
+opt-in   expired-refused    -        1   1 | dnt        refused    gpc       | asks  -
+opt-in   expired-partial    -        -   - | refused    expired    expired   | asks  -
 opt-in   expired-partial    -        -   1 | dnt        expired    dnt       | asks  -
-opt-in   expired-partial    -        1   - | expired    expired    gpc       | asks  -
+opt-in   expired-partial    -        1   - | refused    expired    gpc       | asks  -
 opt-in   expired-partial    -        1   1 | dnt        expired    gpc       | asks  -
 opt-in   forged-accepted    -        -   - | forged     forged     forged    | asks  -
 opt-in   forged-accepted    -        -   1 | dnt        forged     dnt       | asks  -
@@ -177,26 +177,26 @@ opt-out  expired-accepted   -        -   - | regime     regime     regime    | -
 opt-out  expired-accepted   -        -   1 | dnt        regime     dnt       | -     -
 opt-out  expired-accepted   -        1   - | regime     regime     gpc       | -     -
 opt-out  expired-accepted   -        1   1 | dnt        regime     gpc       | -     -
-opt-out  expired-refused    -        -   - | regime     regime     regime    | -     -
-opt-out  expired-refused    -        -   1 | dnt        regime     dnt       | -     -
-opt-out  expired-refused    -        1   - | regime     regime     gpc       | -     -
-opt-out  expired-refused    -        1   1 | dnt        regime     gpc       | -     -
-opt-out  expired-partial    -        -   - | regime     regime     regime    | -     -
+opt-out  expired-refused    -        -   - | refused    refused    refused   | -     -
+opt-out  expired-refused    -        -   1 | dnt        refused    dnt       | -     -
+opt-out  expired-refused    -        1   - | refused    refused    gpc       | -     -
+opt-out  expired-refused    -        1   1 | dnt        refused    gpc       | -     -
+opt-out  expired-partial    -        -   - | refused    regime     regime    | -     -
 opt-out  expired-partial    -        -   1 | dnt        regime     dnt       | -     -
-opt-out  expired-partial    -        1   - | regime     regime     gpc       | -     -
+opt-out  expired-partial    -        1   - | refused    regime     gpc       | -     -
 opt-out  expired-partial    -        1   1 | dnt        regime     gpc       | -     -
-opt-out  forged-accepted    -        -   - | regime     regime     regime    | -     -
-opt-out  forged-accepted    -        -   1 | dnt        regime     dnt       | -     -
-opt-out  forged-accepted    -        1   - | regime     regime     gpc       | -     -
-opt-out  forged-accepted    -        1   1 | dnt        regime     gpc       | -     -
-opt-out  forged-refused     -        -   - | regime     regime     regime    | -     -
-opt-out  forged-refused     -        -   1 | dnt        regime     dnt       | -     -
-opt-out  forged-refused     -        1   - | regime     regime     gpc       | -     -
-opt-out  forged-refused     -        1   1 | dnt        regime     gpc       | -     -
-opt-out  forged-partial     -        -   - | regime     regime     regime    | -     -
-opt-out  forged-partial     -        -   1 | dnt        regime     dnt       | -     -
-opt-out  forged-partial     -        1   - | regime     regime     gpc       | -     -
-opt-out  forged-partial     -        1   1 | dnt        regime     gpc       | -     -
+opt-out  forged-accepted    -        -   - | forged     forged     forged    | -     -
+opt-out  forged-accepted    -        -   1 | dnt        forged     dnt       | -     -
+opt-out  forged-accepted    -        1   - | forged     forged     gpc       | -     -
+opt-out  forged-accepted    -        1   1 | dnt        forged     gpc       | -     -
+opt-out  forged-refused     -        -   - | forged     forged     forged    | -     -
+opt-out  forged-refused     -        -   1 | dnt        forged     dnt       | -     -
+opt-out  forged-refused     -        1   - | forged     forged     gpc       | -     -
+opt-out  forged-refused     -        1   1 | dnt        forged     gpc       | -     -
+opt-out  forged-partial     -        -   - | forged     forged     forged    | -     -
+opt-out  forged-partial     -        -   1 | dnt        forged     dnt       | -     -
+opt-out  forged-partial     -        1   - | forged     forged     gpc       | -     -
+opt-out  forged-partial     -        1   1 | dnt        forged     gpc       | -     -
 """
 
 STORED: Mapping[str, frozenset[Category]] = {
@@ -389,7 +389,7 @@ def test_changing_the_mapping_a_choice_was_made_with_does_not_change_the_decisio
 # --- Inconsistent signals: decide is total ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", [ChoiceState.ABSENT, ChoiceState.EXPIRED, ChoiceState.FORGED])
+@pytest.mark.parametrize("state", [ChoiceState.ABSENT, ChoiceState.FORGED])
 def test_a_choice_whose_state_forbids_it_is_ignored(state: ChoiceState) -> None:
     stored = choice(frozenset(OPTIONAL), vendors={"example-stats": True})
     signals = Signals(choice=stored, choice_state=state)
@@ -406,7 +406,7 @@ def test_a_choice_whose_state_forbids_it_is_ignored(state: ChoiceState) -> None:
         assert dict(decide(policy, refused).vendors) == {}
 
 
-@pytest.mark.parametrize("state", [ChoiceState.VALID, ChoiceState.OUTDATED])
+@pytest.mark.parametrize("state", [ChoiceState.VALID, ChoiceState.OUTDATED, ChoiceState.EXPIRED])
 def test_a_state_without_the_choice_it_is_about_is_no_choice(state: ChoiceState) -> None:
     decision = decide(Policy(), Signals(choice=None, choice_state=state))
     assert [decision.reason(category) for category in OPTIONAL] == [Reason.NO_CHOICE] * 3
@@ -442,14 +442,14 @@ def outcomes(decision: Decision) -> list[bool]:
 @given(
     policies,
     choices,
-    st.sampled_from([ChoiceState.VALID, ChoiceState.OUTDATED]),
+    st.sampled_from([ChoiceState.VALID, ChoiceState.OUTDATED, ChoiceState.EXPIRED]),
     st.booleans(),
     st.none() | st.booleans(),
 )
 def test_a_stored_no_never_becomes_a_yes(
     policy: Policy, stored: Choice, state: ChoiceState, gpc: bool, dnt: bool | None
 ) -> None:
-    """Whatever the regime, the signals and the policy's version: also an outdated refusal stays one."""
+    """Whatever the regime, the signals and the policy's version: also an old refusal stays one."""
     decision = decide(policy, Signals(choice=stored, choice_state=state, gpc=gpc, dnt=dnt))
     for category in OPTIONAL:
         if category not in stored.granted:

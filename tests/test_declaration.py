@@ -86,9 +86,9 @@ def test_it_says_of_each_vendor_cookie_and_key_all_that_is_known(banner: Banner)
     page = banner.declaration_page().decode()
     assert rows(page) == [
         ["consent", "Remembers your answer, so that you are not asked on every page.",
-         "Kept: 180 days|Cookie of this site||Scripts cannot read it"],
+         "Kept: 400 days|Cookie of this site||Scripts cannot read it"],
         ["consent_variant", "Remembers your answer, so that you are not asked on every page.",
-         "Kept: 180 days|Cookie of this site"],
+         "Kept: 400 days|Cookie of this site"],
         ["_es", "Tells you apart.", "Kept: 2 years|Cookie of this site||Scripts cannot read it"],
         ["es_t", "Everywhere.", "Kept: until the browser is closed|Cookie of another site"],
         ["es:*", "Waiting events.", "Kept in the browser until deleted||IndexedDB"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
@@ -11,7 +12,7 @@ from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
 from consent.choice_cookie import ChoiceCookie
 from consent.decision import decide
-from consent.policy import Policy, Regime
+from consent.policy import CacheMode, Policy, Regime
 from consent.signals import ChoiceState, Signals
 from consent.variant_cookie import VariantCookie
 from tests.exchange import CATALOG, COOKIE, NOW, POLICY
@@ -54,16 +55,34 @@ def test_it_says_what_was_chosen_in_letters(made: Choice, value: str) -> None:
     assert VARIANT.value(made) == value
 
 
-def test_it_is_readable_and_lives_as_long_as_the_choice() -> None:
-    """The same attributes, but for HttpOnly; an old choice is not prolonged."""
+def test_it_is_readable_and_lives_as_long_as_the_choice_counts() -> None:
+    """The attributes of the signed one, but for HttpOnly; an old choice is not prolonged."""
     made = choice([P])
-    signed = COOKIE.header(made, secure=True, now=NOW).decode().partition("; ")[2]
-    assert signed == f"Max-Age={180 * 86_400 - 100}; Path=/; HttpOnly; SameSite=Lax; Secure"
-    expected = f"consent_variant={TAG}.p.; {signed.replace('HttpOnly; ', '')}"
+    expected = f"consent_variant={TAG}.p.; Max-Age={180 * 86_400 - 100}; Path=/; SameSite=Lax; Secure"
     assert VARIANT.header(made, secure=True, now=NOW).decode() == expected
     assert VARIANT.header(made, secure=False, now=NOW).decode() == expected.removesuffix("; Secure")
     deletion = b"consent_variant=; Max-Age=0; Path=/; SameSite=Lax"
     assert VARIANT.header(None, secure=False, now=NOW) == deletion
+
+
+def test_where_all_get_one_page_it_says_when_the_choice_expires_and_lives_on() -> None:
+    """As long as the signed one: with a refusal in it, as long as browsers keep a cookie."""
+    policy = Policy(cache=CacheMode.UNIFORM)
+    uniform = VariantCookie(COOKIE, policy, CATALOG)
+    made = replace(choice([P], vendors={"tracker": True}), policy_version=policy.version)
+    ends = NOW - 100 + 180 * 86_400
+    expected = (
+        f"consent_variant={uniform.tag}.p..ttracker.{ends}; Max-Age={400 * 86_400}; Path=/; SameSite=Lax"
+    )
+    assert uniform.header(made, secure=False, now=NOW).decode() == expected
+    made = replace(choice(OPTIONAL), policy_version=policy.version)
+    expected = f"consent_variant={uniform.tag}.pft...{ends}; Max-Age={ends - NOW}; Path=/; SameSite=Lax"
+    assert uniform.header(made, secure=False, now=NOW).decode() == expected
+
+
+def test_a_choice_under_another_policy_does_not_get_the_tag_of_this_one() -> None:
+    """Its cookie is set anew, too, so that it is not forgotten, and counts no more for that."""
+    assert VARIANT.value(replace(choice([P]), policy_version="ba9876543210")) == "outdated.p."
 
 
 def test_another_policy_or_signing_key_is_another_tag() -> None:
@@ -137,4 +156,4 @@ def test_the_guard_is_told_what_silence_and_signals_mean() -> None:
     """As the policy has it."""
     assert VARIANT.guard_attributes(POLICY) == {"uniform": TAG, "g": "t", "d": "pt", "silence": ""}
     policy = Policy(regime=Regime.NOTICE, gpc_refuses=frozenset(OPTIONAL), dnt_refuses=frozenset())
-    assert VARIANT.guard_attributes(policy) == {"uniform": TAG, "g": "pft", "d": "", "silence": "1"}
+    assert VARIANT.guard_attributes(policy) == {"uniform": TAG, "g": "pft", "d": "", "silence": "pft"}

@@ -289,7 +289,7 @@ def test_accepting_records_then_stores_then_leads_back() -> None:
 def test_over_https_the_cookie_is_secure() -> None:
     """The flag follows the scheme."""
     (cookie,) = Site().choose("refuse", scheme="https").cookies
-    assert cookie.partition(";")[2] == " Max-Age=15552000; Path=/; HttpOnly; SameSite=Lax; Secure"
+    assert cookie.partition(";")[2] == " Max-Age=34560000; Path=/; HttpOnly; SameSite=Lax; Secure"
 
 
 def test_a_refusal_is_recorded_and_remembered_like_a_consent() -> None:

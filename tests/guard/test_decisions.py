@@ -13,7 +13,7 @@ from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
 from consent.decision import allowance, decide
 from consent.minify import minified_script
-from consent.policy import Policy, Regime
+from consent.policy import CacheMode, Policy, Regime
 from consent.signals import ChoiceState, Signals
 from consent.variant_cookie import VariantCookie
 from tests.browser.chromium import find_chromium
@@ -21,11 +21,16 @@ from tests.exchange import CATALOG, COOKIE, NOW
 
 T = TypeVar("T")
 POLICIES = [
-    Policy(regime=regime, gpc_refuses=frozenset(gpc), dnt_refuses=frozenset(dnt))
+    Policy(cache=CacheMode.UNIFORM, regime=regime, gpc_refuses=frozenset(gpc), dnt_refuses=frozenset(dnt))
     for regime in Regime
     for gpc, dnt in ([(Category.TARGETING,), (Category.PERFORMANCE, Category.TARGETING)], [OPTIONAL, ()])
 ]
-OTHER = Policy(controller="Another")
+POLICIES += [
+    Policy(cache=CacheMode.UNIFORM, regime=regime, children=True)
+    for regime in (Regime.OPT_IN, Regime.OPT_OUT)
+]
+OTHER = Policy(controller="Another", cache=CacheMode.UNIFORM)
+LONG_AGO = NOW - 1000 * 86_400
 # Runs the file in a page of nobody's, and returns what is allowed then, and what it takes away.
 HARNESS = """(cases) => {
   const run = new Function("tag", "document", "navigator", "top", "window",
@@ -45,13 +50,16 @@ def subsets(items: tuple[T, ...] | type[BrowserSignal]) -> Iterator[frozenset[An
 def choices(policy: Policy) -> Iterator[Choice | None]:
     yield None
     owners = {"counter": Category.PERFORMANCE, "tracker": Category.TARGETING}
-    for granted, told, named, made_under in product(
-        subsets(OPTIONAL), subsets(BrowserSignal), subsets(tuple(owners)), (policy, OTHER)
+    for granted, told, named, (made_under, made_at) in product(
+        subsets(OPTIONAL),
+        subsets(BrowserSignal),
+        subsets(tuple(owners)),
+        ((policy, NOW), (OTHER, NOW), (policy, LONG_AGO)),
     ):
         yield Choice(
             receipt_id="1f0c6e7e-3c58-4b6e-8f9f-0d3f5d7c2a10",
             subject="0" * 32,
-            made_at=NOW,
+            made_at=made_at,
             policy_version=made_under.version,
             granted=granted,
             vendors={vendor: owners[vendor] not in granted for vendor in named},
@@ -60,7 +68,7 @@ def choices(policy: Policy) -> Iterator[Choice | None]:
 
 
 def test_the_guard_decides_as_the_server_does(playwright: Playwright) -> None:
-    """Every choice, signal, exception and regime; the present policy's and another's."""
+    """Every choice, signal, exception and regime; the present policy's, another's, and what has expired."""
     cases: list[list[Any]] = []
     expected: list[tuple[str, bool, Policy]] = []
     for policy in POLICIES:
@@ -71,7 +79,10 @@ def test_the_guard_decides_as_the_server_does(playwright: Playwright) -> None:
             if choice:
                 present = choice.policy_version == policy.version
                 state = ChoiceState.VALID if present else ChoiceState.OUTDATED
-                cookie = f"a=1; consent_variant={(companion if present else other).value(choice)}; b=2"
+                if choice.made_at == LONG_AGO:
+                    state = ChoiceState.EXPIRED
+                written = (companion if present else other).header(choice, secure=False, now=NOW).decode()
+                cookie = f"a=1; {written.partition(';')[0]}; b=2"
             decision = decide(policy, Signals(choice=choice, choice_state=state, gpc=gpc, dnt=dnt))
             browser = {"globalPrivacyControl": gpc, "doNotTrack": {None: None, False: "0", True: "1"}[dnt]}
             cases.append([{**companion.guard_attributes(policy), "allowed": ""}, cookie, browser, False])
@@ -83,7 +94,7 @@ def test_the_guard_decides_as_the_server_does(playwright: Playwright) -> None:
     answers = page.evaluate(HARNESS, cases)
     framed = page.evaluate(HARNESS, [[*cases[0][:3], True]])
     chromium.close()
-    assert len(answers) == len(expected) > 7_000
+    assert len(answers) == len(expected) > 10_000
     asking = 0
     for case, (allowed, removed), (written, asks, policy) in zip(cases, answers, expected, strict=True):
         assert allowed == written, case

@@ -1,0 +1,255 @@
+"""A stored no is never turned into a yes: whatever happens to the site, its store, its keys, its clock, its policy."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from starlette.types import Message
+
+from consent.banner import Banner
+from consent.catalog import Catalog
+from consent.categories import OPTIONAL, Category
+from consent.choice import MAX_COOKIE_DAYS
+from consent.choice_cookie import RENEWAL_DAYS, ChoiceCookie
+from consent.errors import StoreFull
+from consent.middleware import EnforcingMiddleware
+from consent.policy import CacheMode, Policy, Regime
+from consent.visitor import VisitorEndpoints
+from tests.exchange import NOW, Answer, answering, ask, scope_for, vendor
+from tests.test_visitor import Recorder
+
+DAY = 86_400
+P, F, T = OPTIONAL
+CATALOG = Catalog([vendor(category, category, f"{category}.example") for category in OPTIONAL])
+PAGE = "".join(f'<script src="https://{category}.example/t.js"></script>' for category in OPTIONAL).encode()
+POLICIES = [
+    Policy(language="en", regime=regime, controller=controller)
+    for regime in Regime
+    for controller in ("One", "Two")
+]
+BANNERS = {policy.version: Banner(policy) for policy in POLICIES}
+CLOCK_SET_BACK = -2 * DAY
+
+
+class Browser:
+    """One browser's cookie jar, and the site as it is set up at the moment."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.store = Recorder()
+        self.policy = POLICIES[0]
+        self.keys = [b"0" * 32]
+        self.cookie: tuple[str, int] | None = None
+        self.apps: dict[Any, EnforcingMiddleware] = {}
+
+    @property
+    def app(self) -> EnforcingMiddleware:
+        key = self.policy.version, *self.keys
+        if key not in self.apps:
+            cookie = ChoiceCookie(self.keys, max_age_days=self.policy.choice_days)
+            banner = BANNERS[self.policy.version]
+            endpoints = VisitorEndpoints(
+                self.policy, CATALOG, banner, cookie, self.store, clock=lambda: self.now
+            )
+            self.apps[key] = EnforcingMiddleware(
+                answering(PAGE),
+                endpoints=endpoints,
+                policy=self.policy,
+                catalog=CATALOG,
+                cookie=cookie,
+                banner=banner,
+                clock=lambda: self.now,
+            )
+        return self.apps[key]
+
+    def headers(self, signals: Mapping[str, str]) -> dict[str, str]:
+        if self.cookie is not None and self.cookie[1] <= self.now:
+            self.cookie = None
+        return {**signals, **({"cookie": self.cookie[0]} if self.cookie else {})}
+
+    def take(self, answer: Answer) -> bool:
+        """Keep the cookie that an answer sets; tell whether there is one."""
+        for line in answer.all("set-cookie"):
+            found = re.match(r"(consent=[^;]+); Max-Age=(\d+)", line)
+            if found:
+                self.cookie = found[1], self.now + min(int(found[2]), MAX_COOKIE_DAYS * DAY)
+                return True
+        return False
+
+    def visit(self, **signals: str) -> frozenset[Category]:
+        """Return the categories whose tracker is in the page."""
+        answer = ask(self.app, headers=self.headers(signals))
+        self.take(answer)
+        return frozenset(category for category in OPTIONAL if f"{category}.example".encode() in answer.body)
+
+    def choose(self, content: Mapping[str, object], signals: Mapping[str, str]) -> tuple[bool, bool]:
+        """Send a choice; tell whether it was taken, and whether the answer stored anything."""
+        answer = Answer()
+        headers = {**signals, "sec-fetch-site": "same-origin", "content-type": "application/json"}
+        scope = scope_for("/_consent/choice", method="POST", headers=self.headers(headers))
+
+        async def receive() -> Message:
+            return {"type": "http.request", "body": json.dumps(content).encode()}
+
+        async def send(message: Message) -> None:
+            answer.messages.append(message)
+
+        asyncio.run(self._call(scope, receive, send))
+        assert answer.status in (200, 503)
+        return answer.status == 200, self.take(answer)
+
+    async def _call(self, *call: Any) -> None:
+        await self.app(*call)
+
+
+class Site(RuleBasedStateMachine):
+    """What can happen between a no and the next page, in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.browser = Browser()
+        self.refused: frozenset[Category] = frozenset()
+        """What the visitor has said no to, and nothing else since."""
+
+    @rule(
+        action=st.sampled_from(["accept", "refuse", "save", "withdraw"]),
+        on=st.frozensets(st.sampled_from(OPTIONAL)),
+        gpc=st.booleans(),
+        told=st.booleans(),
+    )
+    def choose(self, action: str, on: frozenset[Category], gpc: bool, told: bool) -> None:
+        content: dict[str, object] = {"action": action}
+        if action == "save":
+            content |= dict.fromkeys(on, True)
+        if told:
+            content["told"] = ["gpc"]
+        taken, stored = self.browser.choose(content, {"sec-gpc": "1"} if gpc else {})
+        granted = on if action == "save" else frozenset(OPTIONAL) if action == "accept" else frozenset()
+        if gpc and action == "accept":
+            granted -= self.browser.policy.gpc_refuses
+        if taken and stored:
+            self.refused -= granted
+        if stored:
+            self.refused |= frozenset(OPTIONAL) - granted
+
+    @rule(days=st.sampled_from([1, 90, 179, 180, 199]))
+    def time_passes(self, days: int) -> None:
+        """The visitor looks in at least every half year: what no browser was there to keep, nobody can know."""
+        self.browser.now += days * DAY
+        self.visit(gpc=False, dnt=False)
+
+    @rule()
+    def the_clock_is_set_back(self) -> None:
+        self.browser.now += CLOCK_SET_BACK
+
+    @rule(policy=st.sampled_from(POLICIES))
+    def another_policy(self, policy: Policy) -> None:
+        self.browser.policy = policy
+
+    @rule(down=st.booleans())
+    def an_outage(self, down: bool) -> None:
+        self.browser.store.failure = StoreFull("full") if down else None
+
+    @rule(lost=st.booleans())
+    def another_key(self, lost: bool) -> None:
+        keys = self.browser.keys
+        self.browser.keys = [bytes([keys[0][0] + 1]) * 32, *([] if lost else keys[:1])]
+
+    @rule(gpc=st.booleans(), dnt=st.booleans())
+    def visit(self, gpc: bool, dnt: bool) -> None:
+        signals = {"sec-gpc": "1"} if gpc else {}
+        got = self.browser.visit(**signals, **({"dnt": "1"} if dnt else {}))
+        assert not got & self.refused
+
+    @invariant()
+    def no_page_has_what_was_refused(self) -> None:
+        assert not self.browser.visit() & self.refused
+
+
+Site.TestCase.settings = settings(
+    max_examples=40,
+    stateful_step_count=25,
+    deadline=None,
+    # Each step takes a while: a failure that is not made shorter is told within the time that a test has.
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+TestAStoredNo = pytest.mark.timeout(60)(Site.TestCase)
+
+
+@pytest.mark.parametrize("regime", Regime)
+def test_a_refusal_outlives_what_is_granted_beside_it(regime: Regime) -> None:
+    """And browsers' limit for cookies: it is set anew after the 200th day. A grant is over after 180."""
+    browser = Browser()
+    browser.policy = POLICIES[list(Regime).index(regime) * 2]
+    assert browser.choose({"action": "save", "performance": True}, {}) == (True, True)
+    cookie = browser.cookie
+    assert browser.visit() == {P}
+    silence = frozenset() if regime is Regime.OPT_IN else {P}
+    for day, renewed in ((179, False), (180, False), (199, False), (200, True), (399, True), (598, True)):
+        browser.now = NOW + day * DAY
+        assert browser.visit() == ({P} if day < 180 else silence)
+        assert (browser.cookie != cookie) is renewed
+    browser.now += 400 * DAY
+    assert browser.visit() == (frozenset() if regime is Regime.OPT_IN else frozenset(OPTIONAL))
+
+
+def test_what_may_have_been_a_no_is_none_in_a_yes_site() -> None:
+    """An answer that cannot be read, after keys were lost, refuses everything where silence allows."""
+    browser = Browser()
+    browser.policy = POLICIES[2]
+    browser.choose({"action": "accept"}, {})
+    assert browser.visit() == frozenset(OPTIONAL)
+    browser.keys = [b"9" * 32]
+    assert browser.visit() == frozenset()
+    browser.choose({"action": "accept"}, {})
+    assert browser.visit() == frozenset(OPTIONAL)
+
+
+def test_a_cookie_is_set_anew_only_with_what_is_one_visitors() -> None:
+    """A file that everybody may keep sets none."""
+    browser = Browser()
+    browser.choose({"action": "refuse"}, {})
+    browser.now += (RENEWAL_DAYS + 1) * DAY
+    public = answering(b"x", headers=[(b"content-type", b"image/png"), (b"cache-control", b"public")])
+    app = replace_app(browser, public)
+    assert ask(app, headers=browser.headers({})).all("set-cookie") == []
+    private = answering(b"x", headers=[(b"content-type", b"image/png"), (b"cache-control", b"private")])
+    assert len(ask(replace_app(browser, private), headers=browser.headers({})).all("set-cookie")) == 1
+
+
+def test_where_all_get_one_page_nothing_is_set_with_it() -> None:
+    """With what is private both cookies are: the readable one says on, too, that it has expired."""
+    browser = Browser()
+    browser.choose({"action": "refuse"}, {})
+    browser.now += (RENEWAL_DAYS + 1) * DAY
+    policy = replace(browser.policy, cache=CacheMode.UNIFORM)
+    headers = browser.headers({})
+    assert ask(replace_app(browser, answering(PAGE), policy=policy), headers=headers).all("set-cookie") == []
+    private = answering(b"x", headers=[(b"content-type", b"image/png"), (b"cache-control", b"private")])
+    signed, readable = ask(replace_app(browser, private, policy=policy), headers=headers).all("set-cookie")
+    assert signed.partition(";")[0] == headers["cookie"]
+    assert readable.endswith(f"...{NOW + 180 * DAY}; Max-Age={400 * DAY}; Path=/; SameSite=Lax; Secure")
+
+
+def replace_app(browser: Browser, app: Any, policy: Policy | None = None) -> EnforcingMiddleware:
+    """Return the middleware as it is set up, around another app."""
+    policy = policy or browser.policy
+    return EnforcingMiddleware(
+        app,
+        endpoints=app,
+        policy=policy,
+        catalog=CATALOG,
+        cookie=ChoiceCookie(browser.keys),
+        banner=BANNERS[policy.version],
+        clock=lambda: browser.now,
+    )
