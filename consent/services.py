@@ -141,12 +141,14 @@ def _service(vendor: Vendor, texts: Texts, wording: Wording) -> Service:
     company = vendor.company
     if vendor.country:
         company = texts.fill("company_country", company=company, country=texts.country(vendor.country))
-    say = wording.listed if vendor.listed_by else wording
+    say, about = wording.__call__, wording(vendor.about)
+    if vendor.listed_by:
+        say, about = wording.listed, escape(texts.fill("listed_by", list=vendor.listed_by))
     return Service(
         id=vendor.id,
         name=vendor.name if vendor.listed_by in ("", vendor.name) else f"{vendor.name} ({vendor.listed_by})",
         company=company,
-        about=say(vendor.about),
+        about=about,
         kept=(
             *(_cookie(cookie, texts, say) for cookie in vendor.cookies),
             *(_storage_key(item, texts, say) for item in vendor.storage),

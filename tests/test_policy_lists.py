@@ -430,6 +430,10 @@ def test_the_declaration_says_of_a_list_what_it_says_and_no_more(tmp_path: Path)
     with TestClient(app) as browser:
         browser.get("/")
         text = browser.get("/_consent/cookies").text
+        german = browser.get("/_consent/cookies?language=de").text
+    # Who names it is said in the visitor's language; what the list itself says stays in English.
+    assert "<p>Steht auf einer öffentlichen Liste: Made Up.</p>" in german
+    assert '<bdi lang="en" dir="ltr">Counts visits.</bdi>' in german
     blocks = {
         match[1]: re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", match[2])).strip()
         for match in re.finditer(
