@@ -18,7 +18,7 @@ from markupsafe import escape
 
 from consent.assets import asset_dir
 from consent.catalog import Catalog, Vendor
-from consent.catalog.matching import STEM, UrlPattern
+from consent.catalog.matching import UrlPattern
 from consent.categories import OPTIONAL, Category
 from consent.decision import Decision, allowance
 from consent.errors import ConfigurationError
@@ -161,9 +161,7 @@ def _rules(vendor: Vendor) -> Iterator[_Rule]:
         yield _Rule(vendor, 0, host, "", (0, 0))
     for url in vendor.urls:
         pattern = UrlPattern(url)
-        yield _Rule(
-            vendor, 0, pattern.host, _url_expression(pattern, url.partition("?")[2]), _url_rank(pattern)
-        )
+        yield _Rule(vendor, 0, pattern.host, _url_expression(pattern, url.partition("?")[2]), pattern.rank)
     names = [(1, cookie.name) for cookie in vendor.cookies if cookie.party == "first"]
     # A vendor may keep the same key in several places.
     names += dict.fromkeys((2, item.key) for item in vendor.storage)
@@ -260,14 +258,3 @@ def _path_expression(path: str, query: str) -> str:
         name = _expression(pair, "[^&]*") + "?" * pair.endswith("=")
         expression += rf"(?=\?(.*&)?{name}(&|$))"
     return expression
-
-
-def _url_rank(pattern: UrlPattern) -> tuple[int, int]:
-    """Sort URL patterns as the catalog tries them: with parameters, whole paths, the longest, the loosest."""
-    if pattern.parameters:
-        return 0, -pattern.literals
-    if "*" not in pattern.path:
-        return 1, 0
-    if "*" not in pattern.path[:STEM]:
-        return 2, -len(pattern.path)
-    return 3, -pattern.literals

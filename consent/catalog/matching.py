@@ -72,6 +72,17 @@ class UrlPattern:
         self.parameters = tuple((name, Glob(value)) for name, _, value in pairs)
         self.literals = len(written) - written.count("*")
 
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Sorts the patterns of one host as they are tried: with parameters, whole paths, the longest, the loosest."""
+        if self.parameters:
+            return 0, -self.literals
+        if "*" not in self.path:
+            return 1, 0
+        if "*" not in self.path[:STEM]:
+            return 2, -len(self.path)
+        return 3, -len(self.path)
+
     def example(self) -> tuple[str, str]:
         """Return host, path and query of a URL that it is about, as for `Catalog.match_url`."""
         query = "&".join(f"{name}={value.pattern}" for name, value in self.parameters)

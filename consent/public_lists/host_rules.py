@@ -113,13 +113,27 @@ class _Exceptions:
             return True
         if "/" not in rule:
             return False
-        path, _, query = UrlPattern(rule).example()[1].partition("?")
+        asked = UrlPattern(rule)
+        path, _, query = asked.example()[1].partition("?")
         return any(
             written == rule
             or (glob.matches(path) and (not pattern.parameters or pattern.has_parameters(query)))
+            or _comes_before(asked, pattern)
             for parent in _with_parents(host)
             for glob, pattern, written in self.patterns.get(parent, ())
         )
+
+
+def _comes_before(rule: UrlPattern, exception: UrlPattern) -> bool:
+    """Tell whether a rule may be about something that is excepted, and would be tried first: it must not be taken."""
+    if rule.host == exception.host and rule.rank > exception.rank:
+        return False
+    one, other = rule.path.partition("*")[0], exception.path.partition("*")[0]
+    if "*" not in rule.path:
+        return Glob(exception.path).matches(rule.path)
+    if "*" not in exception.path:
+        return Glob(rule.path).matches(exception.path)
+    return one.startswith(other) or other.startswith(one)
 
 
 _MAX_PATTERNS = 100
@@ -222,20 +236,21 @@ def _take(
         if slash:
             paths.setdefault(host, []).append(slash + path)
     let_through = ListedVendor("", Category.STRICTLY_NECESSARY)
+    above = {parent for rule in taken for parent in _with_parents(rule.partition("/")[0])}
     for place, rules in excepting:
-        needed = tuple(each for rule in rules for each in _needed(rule, taken, paths))
+        needed = tuple(each for rule in rules for each in _needed(rule, taken, paths, above))
         if needed:
             draft.add(Entry(let_through, place, needed, is_exception=True))
         else:
             draft.without_effect += 1
 
 
-def _needed(rule: str, taken: set[str], paths: Mapping[str, Iterable[str]]) -> Iterator[str]:
+def _needed(rule: str, taken: set[str], paths: Mapping[str, Iterable[str]], above: set[str]) -> Iterator[str]:
     """Yield what an exception is in our terms, as far as it is about something that is refused otherwise."""
     host, slash, _ = rule.partition("/")
     parents = _with_parents(host)
     if slash:
-        if any(parent in taken or parent in paths for parent in parents):
+        if host in above or any(parent in taken or parent in paths for parent in parents):
             yield rule
         return
     if any(parent in taken for parent in parents[1:]):
@@ -313,7 +328,7 @@ def _rules(written: str) -> tuple[str, ...]:
     if rest.startswith(":"):
         raise _CannotSay(A_PORT)
     host = _host(start["host"])
-    if rest.rstrip("|*") in ("", "^", "/", "/^"):
+    if rest.rstrip("*") in ("", "^", "/"):
         return (host,)
     patterns = tuple(f"{host}{path}" for path in _paths(rest))
     for pattern in patterns:
