@@ -96,8 +96,11 @@ def _script_tokens(source: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_needless(texts: Sequence[str], at: int) -> bool:
-    """Tell whether a mark may be left out: a last separator, or the parentheses of a single parameter."""
+    """Tell whether a mark may be left out: a last separator, or parentheses without arguments or around a parameter."""
     mark, *after = texts[at : at + 4]
+    opening = at - (mark == ")")
+    if texts[max(opening - 2, 0)] == "new" and texts[opening : opening + 2] == ["(", ")"]:
+        return texts[opening + 2] in (",", ";", ")", "}")
     if mark == "(":
         return after[1:] == [")", "=>"] and _is_name(after[0])
     if mark == ")":

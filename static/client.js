@@ -16,7 +16,7 @@ const CATEGORIES = words("strictly-necessary performance functional targeting");
 /** @param {any} category @param {any} [vendor] */
 const answer = (category, vendor) => CATEGORIES.includes(category) && allows(category, vendor);
 /** @returns {any} */
-const preferences = () => document.querySelector("#consent-preferences");
+const preferences = () => document.querySelector(".consent-preferences");
 /** @param {string} name */
 const tell = (name) => document.dispatchEvent(new Event("consent:" + name));
 
@@ -59,19 +59,24 @@ const restore = async (places, all) => {
 };
 // What comes later waits for what came before.
 let restored = Promise.resolve();
+// However much changes: once for each picture that is drawn.
+let due = 0;
 const arrange = () => {
   if (needless) {
     for (const part of document.querySelectorAll(needless)) part.remove();
     for (const input of document.querySelectorAll(".consent-switch")) input.defaultChecked = allows(input.name);
   }
-  // Not before the page is there: what is in a template may not be.
-  if (document.readyState != "loading")
-    restored = restored.then(() => restore(document.querySelectorAll("template[data-consent],.consent-embed")));
+  due ||= requestAnimationFrame(() => {
+    due = 0;
+    // Not before the page is there: what is in a template may not be.
+    if (document.readyState != "loading")
+      restored = restored.then(() => restore(document.querySelectorAll("template[data-consent],.consent-embed")));
+  });
 };
 
 /**
  * Takes over what somebody allows from now on. What runs cannot be taken back, and what the server kept out is not here
- * to be put back: then the page is loaded anew.
+ * to be put back: then the page is loaded anew, and nothing is returned.
  * @param {string} allowed @param {unknown} [here] Whether the choice was made in this page.
  */
 const take = (allowed, here) => {
@@ -89,7 +94,7 @@ const take = (allowed, here) => {
   needless = ".consent-banner";
   ignore();
   arrange();
-  tell("change");
+  return tell("change");
 };
 // Other pages of the site that are open follow; what the browser kept to go back to, it drops then.
 const channel = new BroadcastChannel(endpoint);
@@ -107,19 +112,16 @@ const send = async (body, button) => {
     if (response.ok) outcome = await response.json();
   } catch {}
   if (outcome) {
-    take(outcome.allowed, 1);
     channel.postMessage(outcome.allowed);
-    /** @type {any} */
-    const panel = preferences();
+    const panel = take(outcome.allowed, 1) && preferences();
     if (panel) {
       panel.hidePopover?.();
       panel.querySelector("form").reset();
       /** @type {any} */
       const status = document.querySelector("[data-saved]");
       status.textContent = status.dataset.saved;
-      /** @type {any} */
-      const control = document.querySelector(".consent-pill");
-      if (button?.name == "action") control.focus();
+      // @ts-expect-error: it is a button.
+      if (button?.name == "action") document.querySelector(".consent-pill").focus();
     }
   }
   return outcome;

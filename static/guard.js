@@ -106,7 +106,7 @@ const ATTRIBUTES = /^(?:(src|href|data|poster|background)|(.*srcset|ping|attr.*c
 const judged = (element, name, value) => {
   const [known, one, several, inner] = ATTRIBUTES.exec(name.replace("xlink:", "")) || [];
   // Links lead where the visitor goes, and elements of a page's own make are judged by what they are made of.
-  if (!known || (one && /-|^a(rea)?$/.test(element.localName))) return value;
+  if (!known || one && /-|^a(rea)?$/.test(element.localName)) return value;
   value = plain(value);
   const text = String(value);
   const clean =
@@ -146,7 +146,7 @@ const scrub = (root) => {
   let changed = 0;
   for (const element of [root, ...root.querySelectorAll("*")]) {
     if (element.localName == "template") changed += scrub(element.content);
-    const slots = [...(element.attributes || [])];
+    const slots = [...element.attributes || []];
     if (judge(element)) slots.push(...element.childNodes);
     for (const slot of slots) {
       const clean = slot.data ? judge(element)(slot.data, element) : judged(element, slot.name, slot.value);
@@ -220,7 +220,7 @@ const hook = (realm, object, names, before) => {
     };
     /** @type {any} */
     const property = Object.getOwnPropertyDescriptor(object, name);
-    const slot = property.set ? (before.length > 1 ? "set" : "get") : "value";
+    const slot = property.set ? before.length > 1 ? "set" : "get" : "value";
     if (property[slot]) {
       property[slot] = new Proxy(property[slot], {
         apply: run,
