@@ -13,6 +13,9 @@ which the store writes besides.
     python benchmarks/receipts.py --postgresql=postgresql://user@host/empty_database
     python benchmarks/receipts.py --proofs 1000000     # how long a proof takes in a log of that many receipts
 
+Store and bare loop take turns, three times for each number of clients, and the medians count. What a receipt costs this
+process, the clients included, is told beside them: other work on the machine is in all the other figures.
+
 The figures depend on how long the disk takes to sync: give a folder on the disk that is meant (the default,
 the current folder, is not likely to be in memory).
 """
@@ -27,6 +30,7 @@ import os
 import platform
 import random
 import sqlite3
+import statistics
 import sys
 import tempfile
 import time
@@ -39,13 +43,14 @@ import asyncpg
 from consent.categories import OPTIONAL
 from consent.choice import Choice
 from consent.policy import Policy
+from consent.postgresql_log import PostgreSQLReceiptLog
 from consent.postgresql_schema import month_of, new_partition
 from consent.postgresql_store import PostgreSQLStore
 from consent.receipts import Artefact, CollectionMethod, Receipt, build_receipt
 from consent.sealed_receipt import SealedReceipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.signals import Signals
-from consent.sqlite_database import WAL_COMMITS, WAL_ROWS, LogDatabase
+from consent.sqlite_database import WAL_COMMITS, WAL_ROWS
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
 from consent.store import Store
@@ -90,10 +95,11 @@ def make_receipts(count: int) -> list[Receipt]:
 async def measure_store(
     store: Store, receipts: list[Receipt], clients: int, seconds: float
 ) -> dict[str, float]:
-    """Return receipts per second and how long their clients waited, in milliseconds."""
+    """Return receipts per second, how long their clients waited, and what this process spent for each."""
     await store.append(receipts[0], [SHOWN])
     waiting = iter(receipts[1:])
     waits: list[float] = []
+    spent = time.process_time()
     start = time.perf_counter()
 
     async def client() -> None:
@@ -106,10 +112,12 @@ async def measure_store(
 
     await asyncio.gather(*(client() for _ in range(clients)))
     elapsed = time.perf_counter() - start
+    spent = time.process_time() - spent
     await store.aclose()
     waits.sort()
     return {
         "per_second": len(waits) / elapsed,
+        "processor_us": spent / len(waits) * 1_000_000,
         "p50_ms": waits[len(waits) // 2] * 1_000,
         "p99_ms": waits[len(waits) * 99 // 100] * 1_000,
     }
@@ -185,22 +193,11 @@ async def measure_postgresql_ceiling(url: str, receipts: list[Receipt], batch: i
     return done / elapsed
 
 
-class Row:
-    """A receipt to be recorded, without a caller."""
-
-    shown = None
-    artefacts: tuple[Artefact, ...] = ()
-
-    def __init__(self, receipt: Receipt, sealer: Sealer) -> None:
-        self.receipt = SealedReceipt(receipt, sealer)
-
-
-def measure_proofs(path: Path, size: int) -> dict[str, float]:
-    """Fill a log, and return how long it takes to find a receipt with its proof, and to verify that: milliseconds."""
-    database = LogDatabase(path, KEYS, 10, time.time)
-    some: list[str] = []
+async def fill(store: Store, size: int) -> list[str]:
+    """Record receipts of as many visitors; return the ids of a thousandth of them, the first and the last included."""
     (pattern,) = make_receipts(1)
     source = random.Random(2)
+    some: list[str] = []
     for start in range(0, size, 1_000):
         batch = [
             replace(
@@ -211,37 +208,61 @@ def measure_proofs(path: Path, size: int) -> dict[str, float]:
             )
             for _ in range(min(1_000, size - start))
         ]
-        some.append(source.choice(batch).receipt_id)
-        database.record([Row(receipt, database.sealer) for receipt in batch])
-        database.move_wal_if_due()
-    database.sign()
-    database.close()
+        await asyncio.gather(*(store.append(receipt) for receipt in batch))
+        some.append(batch[0].receipt_id if start == 0 else source.choice(batch).receipt_id)
+    await store.aclose()
+    return [*some, batch[-1].receipt_id]
+
+
+def measure_proofs(log: SQLiteReceiptLog | PostgreSQLReceiptLog, ids: list[str]) -> dict[str, float]:
+    """Return how long it takes to find a receipt with its proof, and to verify that: milliseconds."""
     waits, checks = [], []
-    with SQLiteReceiptLog(path, KEYS) as log:
-        verifiers = log.verifiers()
-        for receipt_id in source.sample(some, min(500, len(some))):
-            start_time = time.perf_counter()
-            evidence = log.evidence(receipt_id)
-            waits.append(time.perf_counter() - start_time)
-            assert evidence is not None
-            start_time = time.perf_counter()
-            evidence.verify(verifiers)
-            checks.append(time.perf_counter() - start_time)
+    verifiers = log.verifiers()
+    sample = [ids[0], ids[-1], *random.Random(3).sample(ids, min(1_000, len(ids)))]
+    for receipt_id in sample:
+        start = time.perf_counter()
+        evidence = log.evidence(receipt_id)
+        waits.append(time.perf_counter() - start)
+        assert evidence is not None
+        start = time.perf_counter()
+        evidence.verify(verifiers)
+        checks.append(time.perf_counter() - start)
     waits.sort()
     checks.sort()
     return {
-        "leaves": size,
-        "bytes_per_receipt": path.stat().st_size / size,
-        "proof_p50_ms": waits[len(waits) // 2] * 1_000,
-        "proof_p99_ms": waits[len(waits) * 99 // 100] * 1_000,
-        "verification_p50_ms": checks[len(checks) // 2] * 1_000,
+        "proofs": len(waits),
+        "proof_p50_ms": round(waits[len(waits) // 2] * 1_000, 3),
+        "proof_p99_ms": round(waits[len(waits) * 99 // 100] * 1_000, 3),
+        "verification_p50_ms": round(checks[len(checks) // 2] * 1_000, 3),
     }
+
+
+def proofs(folder: Path, url: str | None, size: int) -> dict[str, float]:
+    """Fill a log, and measure proofs of what is in it."""
+    if url is None:
+        path = Path(folder, "log.sqlite3")
+        ids = asyncio.run(fill(SQLiteStore(path, KEYS), size))
+        with SQLiteReceiptLog(path, KEYS) as log:
+            measured = measure_proofs(log, ids)
+        return {"leaves": size, "bytes_per_receipt": round(path.stat().st_size / size), **measured}
+    PostgreSQLStore(url, KEYS).prepare()
+    ids = asyncio.run(fill(PostgreSQLStore(url, KEYS), size))
+    with PostgreSQLReceiptLog(url, KEYS) as replica:
+        return {"leaves": size, **measure_proofs(replica, ids)}
+
+
+def middle(values: list[float]) -> float:
+    """Return the median, two figures after the point."""
+    return round(statistics.median(values), 2)
 
 
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--seconds", type=float, default=3.0, help="per measurement (default: 3)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="measurements of each, in turns: the median counts (default: 3)"
+    )
     parser.add_argument("--folder", type=Path, default=Path(), help="on the disk to measure (default: here)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
@@ -251,37 +272,41 @@ def main() -> None:
         "--proofs", type=int, metavar="SIZE", help="measure proofs in a log of this size instead"
     )
     options = parser.parse_args()
-    if options.proofs:
-        with tempfile.TemporaryDirectory(dir=options.folder, prefix="receipts-benchmark-") as folder:
-            print(json.dumps(measure_proofs(Path(folder, "log.sqlite3"), options.proofs)))
-        return
-
-    receipts = make_receipts(int(40_000 * options.seconds))
-    results = []
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(
-            tempfile.TemporaryDirectory(dir=options.folder, prefix="receipts-benchmark-")
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(dir=options.folder, prefix="receipts-benchmark-"))
         )
         server = stack.enter_context(new_server(options.folder)) if options.postgresql == "" else None
+        if options.proofs:
+            url = server.new_database() if server else options.postgresql
+            print(json.dumps(proofs(folder, url, options.proofs)))
+            return
+        receipts = make_receipts(int(40_000 * options.seconds))
+        results = []
         for clients in CLIENTS:
-            if options.postgresql is None:
-                paths = [Path(folder, f"{clients}-{number}.sqlite3") for number in range(2)]
-                ceiling = measure_ceiling(paths[0], receipts, clients, options.seconds)
-                store: Store = SQLiteStore(paths[1], KEYS)
-            else:
-                urls = [server.new_database() if server else options.postgresql for _ in range(2)]
-                ceiling = asyncio.run(measure_postgresql_ceiling(urls[0], receipts, clients, options.seconds))
-                prepared = PostgreSQLStore(urls[1], KEYS)
-                prepared.prepare()
-                store = prepared
-            measured = asyncio.run(measure_store(store, receipts, clients, options.seconds))
+            rounds: list[dict[str, float]] = []
+            for number in range(options.rounds):
+                if options.postgresql is None:
+                    paths = [folder / f"{clients}-{number}-{kind}.sqlite3" for kind in ("bare", "store")]
+                    ceiling = measure_ceiling(paths[0], receipts, clients, options.seconds)
+                    store: Store = SQLiteStore(paths[1], KEYS)
+                else:
+                    urls = [server.new_database() if server else options.postgresql for _ in range(2)]
+                    ceiling = asyncio.run(
+                        measure_postgresql_ceiling(urls[0], receipts, clients, options.seconds)
+                    )
+                    PostgreSQLStore(urls[1], KEYS).prepare()
+                    store = PostgreSQLStore(urls[1], KEYS)
+                measured = asyncio.run(measure_store(store, receipts, clients, options.seconds))
+                rounds.append(
+                    {
+                        **measured,
+                        "ceiling_per_second": ceiling,
+                        "of_ceiling": measured["per_second"] / ceiling,
+                    }
+                )
             results.append(
-                {
-                    "clients": clients,
-                    **{name: round(value, 2) for name, value in measured.items()},
-                    "ceiling_per_second": round(ceiling, 2),
-                    "of_ceiling": round(measured["per_second"] / ceiling, 2),
-                }
+                {"clients": clients, **{name: middle([row[name] for row in rounds]) for name in rounds[0]}}
             )
     machine = {
         "python": platform.python_version(),
@@ -293,11 +318,11 @@ def main() -> None:
         print(json.dumps({**machine, "results": results}))
         return
     print(" · ".join(f"{name.replace('_', ' ')} {value}" for name, value in machine.items()))
-    print("clients  receipts/s   p50 ms   p99 ms  bare loop/s  of bare loop")
+    print("clients  receipts/s   p50 ms   p99 ms  bare loop/s  of bare loop  processor µs")
     for row in results:
         print(
             f"{row['clients']:7} {row['per_second']:11.0f} {row['p50_ms']:8.2f} {row['p99_ms']:8.2f} "
-            f"{row['ceiling_per_second']:12.0f} {row['of_ceiling']:13.2f}"
+            f"{row['ceiling_per_second']:12.0f} {row['of_ceiling']:13.2f} {row['processor_us']:13.1f}"
         )
 
 
