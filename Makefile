@@ -68,6 +68,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/rewrite.py $(PAGES)
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/receipts.py
+	$(BIN)/python benchmarks/choices.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build

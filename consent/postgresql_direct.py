@@ -2,7 +2,8 @@
 
 Receipts go through the inbox where several processes record. One that has the turn need not put them there and take
 them out again, which costs the server as much as the rest: it makes leaves of them in the transaction that records
-them. Rows are copied (``COPY``) instead of inserted, since there is nothing to be prepared, and a pooler would lose it.
+them, after what it finds in the inbox. Rows are copied (``COPY``) instead of inserted, since there is nothing to be
+prepared, and a pooler would lose it.
 """
 
 from __future__ import annotations
@@ -12,17 +13,17 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from struct import Struct
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 
 from consent.append_queue import Entry
-from consent.merkle import Tile
-from consent.postgresql_recording import Recorder
+from consent.merkle import Tile, leaf_hash
+from consent.postgresql_recording import Recorder, daily_key
 from consent.postgresql_schema import month_of
-from consent.postgresql_sequencer import ADD_CHOICES, REPLACE_TILE, Sequencer
+from consent.postgresql_sequencer import ADD_CHOICES, REPLACE_TILE, STEP_LEAVES, TAKE, Sequencer
 from consent.postgresql_session import BEGIN, Session, count_of
 from consent.sealed_receipt import DailyKey, SealedReceipt
 
@@ -86,7 +87,7 @@ class DirectRecorder:
                     pass  # something is there already, or it is the first receipt of a month
                 except (asyncpg.SerializationError, asyncpg.DeadlockDetectedError):
                     pass
-                except asyncpg.FeatureNotSupportedError:
+                except (asyncpg.FeatureNotSupportedError, asyncpg.PostgresSyntaxError):
                     self._possible = False  # an engine that speaks PostgreSQL's language, but not all of it
                 await connection.execute("ROLLBACK")
         return False
@@ -101,17 +102,48 @@ class DirectRecorder:
             await asyncio.sleep(_PAUSE_SECONDS)
         first, grown = edge.size, None
         try:
-            locked = await connection.execute(
-                f"SELECT 1 FROM consent_log WHERE id = 1 AND size = {first:d} FOR UPDATE SKIP LOCKED"  # noqa: S608
-            )
-            if count_of(locked) != 1:
+            before = await _take_before(connection, first)
+            if before is None:
                 return False
-            tiles = edge.extend([receipt.leaf_hash for receipt in receipts])
-            await connection.execute(_ending(first, receipts, tiles))
+            leaves = [
+                *before,
+                *[_Leaf(receipt.id_tag, receipt.commitment, receipt.daily) for receipt in receipts],
+            ]
+            tiles = edge.extend(
+                [
+                    *[leaf_hash(leaf.commitment) for leaf in before],
+                    *[receipt.leaf_hash for receipt in receipts],
+                ]
+            )
+            await connection.execute(_ending(first, leaves, tiles))
             grown = edge
             return True
         finally:
             self._sequencer.give_back(grown)
+
+
+class _Leaf(NamedTuple):
+    id_tag: bytes
+    commitment: bytes
+    daily: DailyKey
+
+
+async def _take_before(connection: asyncpg.Connection, size: int) -> Sequence[_Leaf] | None:
+    """Lock a log of this size, and take what waits in the inbox: it was recorded before, so its leaves come before.
+
+    ``None``: somebody else has the lock, the log has grown, or there is too much in the inbox.
+    """
+    log = f"SELECT 1 FROM consent_log WHERE id = 1 AND size = {size:d}"  # noqa: S608 - a number
+    nothing_waits = "NOT EXISTS (SELECT 1 FROM consent_inbox)"
+    if count_of(await connection.execute(f"{log} AND {nothing_waits} FOR UPDATE SKIP LOCKED")) == 1:
+        return ()
+    if count_of(await connection.execute(f"{log} FOR UPDATE SKIP LOCKED")) != 1:
+        return None
+    rows = await connection.fetch(TAKE, STEP_LEAVES)
+    if len(rows) == STEP_LEAVES:
+        return None
+    rows.sort(key=itemgetter("arrived"))
+    return [_Leaf(row["id_tag"], row["commitment"], daily_key(row["daily"])) for row in rows]
 
 
 async def _copy(connection: asyncpg.Connection, table: str, columns: Sequence[str], rows: bytes) -> None:
@@ -141,16 +173,16 @@ def _records(receipts: Sequence[SealedReceipt]) -> bytes:
     return b"".join(parts)
 
 
-def _ending(first: int, receipts: Sequence[SealedReceipt], tiles: Sequence[Tile]) -> str:
+def _ending(first: int, leaves: Sequence[_Leaf], tiles: Sequence[Tile]) -> str:
     """Return the statements that keep leaves, size, counts and tiles, and commit: one message, without values beside
     it, since each further one waits for the server, and then for the interpreter's lock."""
-    packed = _bytes(b"".join([part for receipt in receipts for part in (receipt.id_tag, receipt.commitment)]))
-    months = ",".join([str(month_of(receipt.daily.day)) for receipt in receipts])
-    counts = Counter([receipt.daily for receipt in receipts])
+    packed = _bytes(b"".join([part for leaf in leaves for part in (leaf.id_tag, leaf.commitment)]))
+    months = ",".join([str(month_of(leaf.daily.day)) for leaf in leaves])
+    counts = Counter([leaf.daily for leaf in leaves])
     choices = ", ".join([f"({_daily(kind)}, {times:d})" for kind, times in sorted(counts.items())])
     statements = [
-        _PLACE.format(first=first, last=len(receipts) - 1, packed=packed, months=months),
-        f"UPDATE consent_log SET size = {first + len(receipts):d} WHERE id = 1",  # noqa: S608 - numbers
+        _PLACE.format(first=first, last=len(leaves) - 1, packed=packed, months=months),
+        f"UPDATE consent_log SET size = {first + len(leaves):d} WHERE id = 1",  # noqa: S608 - numbers
         f"INSERT INTO consent_daily VALUES {choices} {ADD_CHOICES}",  # noqa: S608 - see _daily
     ]
     if tiles:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import asyncpg
 
 from consent.checkpoint import Checkpoint, Verifier
 from consent.enforcement_log import EnforcementCount, EnforcementKind
-from consent.errors import InvalidProofError, InvalidReceiptError, StoreUnavailable
+from consent.errors import InvalidProofError, StoreUnavailable
 from consent.evidence import Evidence
-from consent.log_rows import evidence_of, logged_receipt, open_row, uuid_bytes
+from consent.log_reader import LogReader
+from consent.log_rows import evidence_of, logged_receipt, open_row
 from consent.merkle import Tiles
 from consent.postgresql_sequencer import last_checkpoint, read_tile
 from consent.postgresql_session import Session, Transaction
@@ -25,12 +25,11 @@ from consent.signing import CheckpointSigner
 from consent.store import Leaf, LoggedReceipt
 
 
-class PostgreSQLReceiptLog:
+class PostgreSQLReceiptLog(LogReader):
     """Reads what :class:`consent.postgresql_store.PostgreSQLStore` recorded.
 
     Implements :class:`consent.store.ReceiptLog` and :class:`consent.store.Ledger`. Never writes, works while others
-    write, and holds nobody up. Safe to share between threads; not to be carried across a fork. Close it, or use it as
-    a context manager.
+    write, and holds nobody up. Safe to share between threads; not to be carried across a fork.
 
     Args:
         url: the database, or a replica of it that follows it.
@@ -53,14 +52,6 @@ class PostgreSQLReceiptLog:
             self._session.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __del__(self) -> None:
         # Whoever serves the log from it has it as long as he lives.
         if hasattr(self, "_session"):
@@ -73,11 +64,8 @@ class PostgreSQLReceiptLog:
 
     def get(self, receipt_id: str) -> Receipt | None:
         """Return the receipt with this id, or ``None``."""
-        try:
-            id_tag = self._sealer.id_tag(uuid_bytes(receipt_id))
-        except ValueError:
-            return None
-        rows = self._select("l.id_tag = $1", "", id_tag)
+        id_tag = self._id_tag(receipt_id)
+        rows = () if id_tag is None else self._select("l.id_tag = $1", "", id_tag)
         return rows[0].receipt if rows else None
 
     def list(
@@ -109,22 +97,8 @@ class PostgreSQLReceiptLog:
         values.append(limit)
         return self._select(" AND ".join(terms), f"ORDER BY l.number DESC LIMIT ${len(values)}", *values)
 
-    def artefact(self, hash: str) -> Artefact | None:
-        """Return the artefact whose content has this SHA-256, or ``None``."""
-        artefact = self.stored_artefact(hash)
-        if artefact is not None and artefact.hash != hash.lower():
-            raise InvalidReceiptError(
-                f"artefact {hash.lower()} was altered: its content has SHA-256 {artefact.hash}"
-            )
-        return artefact
-
-    def stored_artefact(self, hash: str) -> Artefact | None:
-        """Return what is kept under this name, altered or not."""
-        try:
-            key = bytes.fromhex(hash)
-        except ValueError:
-            return None
-        rows = self._fetch("SELECT content, media_type FROM consent_artefact WHERE hash = $1", key)
+    def _artefact(self, digest: bytes) -> Artefact | None:
+        rows = self._fetch("SELECT content, media_type FROM consent_artefact WHERE hash = $1", digest)
         return Artefact(content=rows[0]["content"], media_type=rows[0]["media_type"]) if rows else None
 
     def artefact_hashes(self) -> Sequence[str]:
@@ -199,9 +173,8 @@ class PostgreSQLReceiptLog:
 
     def evidence(self, receipt_id: str) -> Evidence | None:
         """Return a receipt with its proof. See :meth:`consent.store.Ledger.evidence`."""
-        try:
-            id_tag = self._sealer.id_tag(uuid_bytes(receipt_id))
-        except ValueError:
+        id_tag = self._id_tag(receipt_id)
+        if id_tag is None:
             return None
         with self.one_moment():
             rows = self._fetch(f"{_ROWS} WHERE l.id_tag = $1", id_tag)

@@ -35,7 +35,7 @@ STEP_LEAVES: Final = 5_000
 VACUUM_LEAVES: Final = 20_000
 """After so many, the places of what was taken from the inbox are freed."""
 
-_TAKE: Final = """
+TAKE: Final = """
 DELETE FROM consent_inbox WHERE arrived IN (SELECT arrived FROM consent_inbox ORDER BY arrived LIMIT $1)
 RETURNING arrived, id_tag, commitment, month, daily
 """
@@ -323,7 +323,7 @@ class Turn:
 
 
 def _make_leaves(turn: Turn) -> int:
-    rows = turn.transaction.fetch(_TAKE, STEP_LEAVES)
+    rows = turn.transaction.fetch(TAKE, STEP_LEAVES)
     if not rows:
         return 0
     rows.sort(key=lambda row: row["arrived"])

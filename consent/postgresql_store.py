@@ -1,9 +1,9 @@
 """Recording receipts in PostgreSQL: the store that many machines share.
 
-Each process records what has gathered while the last receipts were being committed, in one statement and without
-regard for the others; only then are their callers told. There is no timer, and nothing is acknowledged that is not
-on the server's disk. One process at a time makes leaves of what all of them recorded, a few times a second, and signs a
-checkpoint about a second after a receipt.
+Each process records what has gathered while the last receipts were being committed, in one transaction and without
+waiting for the others; only then are their callers told. There is no timer, and nothing is acknowledged that is not
+on the server's disk. One process at a time puts receipts in order: those that it records itself as it records them, and
+a few times a second what the others recorded. About a second after a receipt it signs a checkpoint.
 """
 
 from __future__ import annotations

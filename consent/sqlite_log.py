@@ -7,14 +7,13 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from consent.checkpoint import Checkpoint, Verifier
 from consent.enforcement_log import EnforcementCount, EnforcementKind
-from consent.errors import InvalidProofError, InvalidReceiptError, StoreUnavailable
+from consent.errors import InvalidProofError, StoreUnavailable
 from consent.evidence import Evidence
-from consent.log_rows import evidence_of, logged_receipt, open_row, uuid_bytes
+from consent.log_reader import LogReader
+from consent.log_rows import evidence_of, logged_receipt, open_row
 from consent.receipts import Artefact, Outcome, Receipt
 from consent.sealed_receipt import DailyCount, DailyKey
 from consent.sealing import LedgerKeys, Sealer
@@ -33,12 +32,12 @@ def check_log(path: str | Path) -> None:
     connect(Path(path).absolute()).close()
 
 
-class SQLiteReceiptLog:
+class SQLiteReceiptLog(LogReader):
     """Reads what :class:`consent.sqlite_store.SQLiteStore` recorded.
 
     Implements :class:`consent.store.ReceiptLog` and :class:`consent.store.Ledger`. Never writes, works while others
     write, and holds nobody up: each call is a read of its own. Safe to share between threads; not to be carried
-    across a fork. Close it, or use it as a context manager.
+    across a fork.
 
     Args:
         path: the database file.
@@ -55,14 +54,6 @@ class SQLiteReceiptLog:
         self._lock = threading.RLock()
         self._connection = connect(self._path)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def __del__(self) -> None:
         # Whoever serves the log from it has it as long as he lives.
         if hasattr(self, "_connection"):
@@ -75,11 +66,8 @@ class SQLiteReceiptLog:
 
     def get(self, receipt_id: str) -> Receipt | None:
         """Return the receipt with this id, or ``None``."""
-        try:
-            key = uuid_bytes(receipt_id)
-        except ValueError:
-            return None
-        rows = self._select("AND id_tag = ?", (self._sealer.id_tag(key),))
+        id_tag = self._id_tag(receipt_id)
+        rows = () if id_tag is None else self._select("AND id_tag = ?", (id_tag,))
         return rows[0].receipt if rows else None
 
     def list(
@@ -106,24 +94,11 @@ class SQLiteReceiptLog:
             terms["AND outcome = ?"] = str(outcome)
         return self._select(f"{' '.join(terms)} ORDER BY leaf DESC LIMIT ?", (*terms.values(), limit))
 
-    def artefact(self, hash: str) -> Artefact | None:
-        """Return the artefact whose content has this SHA-256, or ``None``."""
-        artefact = self.stored_artefact(hash)
-        if artefact is not None and artefact.hash != hash.lower():
-            raise InvalidReceiptError(
-                f"artefact {hash.lower()} was altered: its content has SHA-256 {artefact.hash}"
-            )
-        return artefact
-
-    def stored_artefact(self, hash: str) -> Artefact | None:
-        """Return what is kept under this name, altered or not."""
-        try:
-            key = bytes.fromhex(hash)
-        except ValueError:
-            return None
+    def _artefact(self, digest: bytes) -> Artefact | None:
         with self._reading():
             row = self._connection.execute(
-                "SELECT CAST(content AS BLOB), CAST(media_type AS TEXT) FROM artefact WHERE hash = ?", (key,)
+                "SELECT CAST(content AS BLOB), CAST(media_type AS TEXT) FROM artefact WHERE hash = ?",
+                (digest,),
             ).fetchone()
         return None if row is None else Artefact(content=row[0], media_type=row[1])
 
@@ -197,9 +172,8 @@ class SQLiteReceiptLog:
 
     def evidence(self, receipt_id: str) -> Evidence | None:
         """Return a receipt with its proof. See :meth:`consent.store.Ledger.evidence`."""
-        try:
-            id_tag = self._sealer.id_tag(uuid_bytes(receipt_id))
-        except ValueError:
+        id_tag = self._id_tag(receipt_id)
+        if id_tag is None:
             return None
         with self._reading(), self._one_moment():
             row = self._connection.execute(f"{_ROWS} WHERE id_tag = ?", (id_tag,)).fetchone()

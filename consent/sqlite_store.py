@@ -1,9 +1,9 @@
 """Recording receipts in SQLite: the store that needs nothing but a folder.
 
-One thread per process writes. It takes whatever receipts have gathered while the last ones were being synced,
-records them in one transaction, and only then are their callers told: a lone caller waits for one sync, a
-thousand share one. There is no timer, and nothing is acknowledged that is not on the disk. About a second after a
-receipt the same thread signs a checkpoint.
+One thread per process writes. It takes receipts that have gathered while the last ones were being synced, records
+them in one transaction, and only then are their callers told: a lone caller waits for one sync, hundreds share one.
+There is no timer, and nothing is acknowledged that is not on the disk. About a second after a receipt the same thread
+signs a checkpoint.
 """
 
 from __future__ import annotations
