@@ -252,7 +252,7 @@ def test_who_has_the_turn_records_and_orders_in_one_transaction(url: str) -> Non
 
 
 def test_nobody_waits_for_the_turn_of_another(url: str) -> None:
-    """While another connection has it, receipts are acknowledged; once it is let go, they are leaves before later ones."""
+    """While another connection has it, receipts are acknowledged; then they are leaves before later ones."""
 
     async def work(store: PostgreSQLStore) -> list[Any]:
         await _ordering(store, url)
