@@ -291,6 +291,23 @@ def inclusion_proof(index: int, size: int, subtree: Subtree) -> list[bytes]:
     return proof
 
 
+def tiles_of_proof(index: int, size: int) -> set[tuple[int, int]]:
+    """Return the tiles that the proof of a leaf is made of, each by level and index.
+
+    Raises:
+        InvalidProofError: there is no such leaf.
+    """
+    tiles: set[tuple[int, int]] = set()
+
+    def subtree(height: int, number: int) -> bytes:
+        level, inside = divmod(height, TILE_HEIGHT)
+        tiles.add((level, (number << inside) // TILE_WIDTH))
+        return b""
+
+    inclusion_proof(index, size, subtree)
+    return tiles
+
+
 def consistency_proof(old: int, new: int, subtree: Subtree) -> list[bytes]:
     """Prove that the tree of ``old`` leaves is the beginning of that of ``new``. (RFC 9162, section 2.1.4.1.)
 

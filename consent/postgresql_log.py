@@ -15,7 +15,7 @@ from consent.errors import InvalidProofError, StoreUnavailable
 from consent.evidence import Evidence
 from consent.log_reader import LogReader
 from consent.log_rows import evidence_of, logged_receipt, open_row
-from consent.merkle import Tiles
+from consent.merkle import Tiles, kept_tile, tiles_of_proof
 from consent.postgresql_sequencer import last_checkpoint, read_tile
 from consent.postgresql_session import Session, Transaction
 from consent.receipts import Artefact, Outcome, Receipt
@@ -178,11 +178,29 @@ class PostgreSQLReceiptLog(LogReader):
             return None
         with self.one_moment():
             rows = self._fetch(f"{_ROWS} WHERE l.id_tag = $1", id_tag)
-            note = self.checkpoint()
-            if not rows or note is None:
+            note = self.checkpoint() if rows else None
+            if note is None:
                 return None
-            tiles = Tiles(Checkpoint.of_note(note).size, self._tile)
-            return evidence_of(open_row(self._sealer, *rows[0]), note, tiles)
+            leaf, size = open_row(self._sealer, *rows[0]), Checkpoint.of_note(note).size
+            return evidence_of(leaf, note, self._tiles_for(leaf.number, size))
+
+    def _tiles_for(self, leaf: int, size: int) -> Tiles:
+        """Return the tree of ``size`` leaves; the tiles that a leaf's proof is made of are asked for together."""
+        wanted = sorted(tiles_of_proof(leaf, size)) if leaf < size else []
+        rows = self._fetch(
+            "SELECT level, number, hashes FROM consent_tile"
+            " JOIN unnest($1::integer[], $2::bigint[]) AS wanted (level, number) USING (level, number)",
+            [level for level, _ in wanted],
+            [index for _, index in wanted],
+        )
+        kept = {(row["level"], row["number"]): row["hashes"] for row in rows}
+
+        def read(level: int, index: int, width: int) -> bytes:
+            if (level, index) in kept:
+                return kept_tile(level, index, kept[level, index], width)
+            return self._tile(level, index, width)
+
+        return Tiles(size, read)
 
     def _select(self, clause: str, order: str, *values: object) -> Sequence[LoggedReceipt]:
         rows = self._fetch(f"{_ROWS} WHERE r.outcome IS NOT NULL AND {clause} {order}", *values)

@@ -12,6 +12,7 @@ from consent import merkle
 from consent.errors import InvalidProofError
 from consent.merkle import (
     EMPTY_ROOT,
+    HASH_BYTES,
     TILE_WIDTH,
     Edge,
     Tiles,
@@ -24,6 +25,7 @@ from consent.merkle import (
     perfect_root,
     tile_path,
     tile_width,
+    tiles_of_proof,
     tree_root,
     verify_consistency,
     verify_inclusion,
@@ -357,3 +359,17 @@ def test_a_proof_in_a_million_leaves_reads_a_handful_of_tiles() -> None:
     proof = merkle.inclusion_proof(654_321, 1_000_000, Tiles(1_000_000, read).subtree)
     assert len(proof) == 20
     assert len(asked) <= 6
+
+
+def test_the_tiles_of_a_proof_are_those_that_are_read() -> None:
+    """For leaves near and far from the edges of trees that have one level of tiles, two and three."""
+    for size in (1, 2, 255, 256, 257, 1_000, 70_000):
+        for index in {0, size // 3, size - 1}:
+            read: set[tuple[int, int]] = set()
+
+            def note(level: int, tile: int, width: int, read: set[tuple[int, int]] = read) -> bytes:
+                read.add((level, tile))
+                return bytes(HASH_BYTES * width)
+
+            inclusion_proof(index, size, Tiles(size, note).subtree)
+            assert tiles_of_proof(index, size) == read
