@@ -19,8 +19,8 @@ from consent.policy_file import load_policy
 from consent.scanner import Bounds, Phase, Recording, ScanError, judge
 from consent.scanner.crawl import Plan, crawl
 from consent.scanner.judging import Finding, Report
-from consent.scanner.proposals import propose
-from consent.scanner.rendering import PHASES, html_report, json_report, shown, verdict
+from consent.scanner.proposals import counted, propose
+from consent.scanner.rendering import PHASES, html_report, json_report, over_phases, shown, verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -197,7 +197,7 @@ def print_report(report: Report) -> None:
     pages = len(recording.phases[0].visits)
     console.print(Text(shown(recording.url, 200), style="bold"))
     phases = ", ".join(PHASES[phase] for phase in report.phases)
-    console.print(Text(f"{pages} {'page' if pages == 1 else 'pages'}: {phases}"))
+    console.print(Text(f"{counted(pages, 'page')}: {phases}"))
     for note in recording.notes:
         console.print(Text(shown(note, 300), style="yellow"))
     for record in recording.phases:
@@ -263,15 +263,16 @@ def _things(title: str, style: str, findings: tuple[Finding, ...]) -> Table:
     from rich.text import Text
 
     table = _table(title, "Whose", "What", "Page", "By", "When")
-    for finding in findings[:_MAX_LINES]:
+    rows = over_phases(findings)
+    for finding, phases in rows[:_MAX_LINES]:
         more = f" +{len(finding.pages) - 1}" if len(finding.pages) > 1 else ""
         table.add_row(
             Text(finding.vendor.name if finding.vendor else shown(finding.host, 60), style=style),
             Text(f"{shown(finding.kind, 40)} {shown(finding.subject, 100)}"),
             Text((shown(finding.pages[0], 60) if finding.pages else "") + more),
             Text(shown(finding.initiator, 80)),
-            Text(PHASES[finding.phase]),
+            Text(phases),
         )
-    if len(findings) > _MAX_LINES:
-        table.caption = f"{len(findings) - _MAX_LINES} more: see --html or --json"
+    if len(rows) > _MAX_LINES:
+        table.caption = f"{len(rows) - _MAX_LINES} more: see --html or --json"
     return table

@@ -108,6 +108,8 @@ class Report:
     recording: Recording
     site: str
     """The site's host."""
+    name: str
+    """What the policy calls the site, or its host."""
     findings: tuple[Finding, ...]
     """In the order of the phases."""
     fingerprinting: tuple[Fingerprinting, ...]
@@ -177,6 +179,7 @@ def judge(recording: Recording, catalog: Catalog, policy: Policy | None = None) 
     return Report(
         recording=recording,
         site=judging.host,
+        name=judging.name,
         findings=tuple(f for record in recording.phases for f in judging.findings(record)),
         fingerprinting=tuple(f for record in recording.phases for f in judging.fingerprinting(record)),
         with_policy=policy is not None,
@@ -197,6 +200,7 @@ class _Judging:
         )
         # What differs between the sections of a host is about what nobody has explained.
         here = self._part_at("/")
+        self.name = here.policy.site if here.policy.site != Policy().site else self.host
         self._catalog = here.catalog
         self._declared = {vendor.id for vendor in here.policy.vendors}
         self._choice_cookies = recording.choice_cookies

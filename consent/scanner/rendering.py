@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
 from consent.categories import OPTIONAL, Category
-from consent.scanner.judging import Finding, Report
+from consent.scanner.judging import Evidence, Finding, Report
 from consent.scanner.proposals import counted, lifetime, propose
 from consent.scanner.recording import Phase
 from consent.scanner.robots import PRODUCT
@@ -15,6 +16,7 @@ from consent.templates import Templates, template_in
 
 MAX_ROWS = 500
 """Rows of one table; the JSON has all."""
+_MAX_NAMED = 5
 PHASES: Mapping[Phase, str] = {
     Phase.BEFORE: "before a choice",
     Phase.REFUSED: "after a refusal",
@@ -59,12 +61,87 @@ def verdict(report: Report) -> str:
     return "No tracker acted before a choice"
 
 
+def over_phases(findings: Iterable[Finding]) -> list[tuple[Finding, str]]:
+    """Return each thing once, with all its pages, and with the phases in which it was alike, in words."""
+    found: dict[object, tuple[Finding, dict[Phase, None]]] = {}
+    for finding in findings:
+        key = (
+            finding.vendor and finding.vendor.id,
+            finding.host,
+            finding.kind,
+            finding.subject,
+            finding.leaks,
+        )
+        first, phases = found.get(key, (finding, {}))
+        phases[finding.phase] = None
+        pages = tuple(dict.fromkeys((*first.pages, *finding.pages)))
+        found[key] = replace(first, pages=pages), phases
+    return [(finding, when(phases)) for finding, phases in found.values()]
+
+
+def when(phases: Iterable[Phase]) -> str:
+    """Say in words in which phases something was."""
+    met = {*phases}
+    return (
+        "always" if len(met) == len(Phase) else " and ".join(PHASES[phase] for phase in Phase if phase in met)
+    )
+
+
+def summary(report: Report) -> list[str]:
+    """Say what was found, in sentences for people who read no further."""
+    count = len(report.recording.phases[0].visits)
+    phases = listed([PHASES[phase] for phase in report.phases])
+    opened = counted(count, "page of the site was", "pages of the site were")
+    found = [f"{opened} opened in a real browser: {phases}."]
+    leaking = [evidence for evidence in report.vendors if evidence.leaks]
+    found += [_without_consent(e, told=not report.with_policy or e.declared) for e in leaking[:_MAX_NAMED]]
+    if len(leaking) > _MAX_NAMED:
+        found.append(f"The same goes for {counted(len(leaking) - _MAX_NAMED, 'more tracker')}.")
+    waited = [evidence for evidence in report.trackers if not evidence.leaks]
+    if waited and Phase.ACCEPTED in report.phases:
+        found.append(f"{counted(len(waited), 'tracker')} waited for consent.")
+    if others := [e.vendor.name for e in waited if report.with_policy and not e.declared]:
+        found.append(
+            f'Visitors are not told of {listed(others)}: add to "declare" in the policy, or take out.'
+        )
+    if hosts := list(dict.fromkeys(shown(finding.host, 60) for finding in report.unclassified)):
+        found.append(
+            f"Nobody has explained {listed(hosts)}: find out who that is, and describe it in the policy."
+        )
+    else:
+        found.append("Every third party is known.")
+    if report.unknown_own:
+        own = counted(len(report.unknown_own), "cookie or key", "cookies and keys")
+        found.append(f"{own} of the site itself: no policy tells visitors what for.")
+    if scripts := list(dict.fromkeys(shown(f.script, 60) for f in report.fingerprinting if f.likely)):
+        found.append(f"Scripts that look like fingerprinting: {listed(scripts)}.")
+    return found
+
+
+def _without_consent(evidence: Evidence, *, told: bool) -> str:
+    leaks = [finding for finding in evidence.findings if finding.leaks]
+    pages = listed([shown(page, 60) for page in dict.fromkeys(page for leak in leaks for page in leak.pages)])
+    phases = when(leak.phase for leak in leaks)
+    return (
+        f"{evidence.vendor.name} was at work {phases}, on {pages}: take it out, or keep it back until visitors agree."
+        + ("" if told else " Nor are visitors told of it.")
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names one after the other, and no more of them than anybody reads."""
+    if len(names) > _MAX_NAMED:
+        names = [*names[: _MAX_NAMED - 1], f"{len(names) - _MAX_NAMED + 1} more"]
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 def html_report(report: Report) -> str:
     """Return the report as one file: no script, nothing loaded, everything from the site escaped and bounded."""
     environment = Templates(None).environment(
         {
             "shown": shown,
             "counted": counted,
+            "over_phases": over_phases,
             "lifetime": lifetime,
             "phase_names": PHASES,
             "category_names": CATEGORIES,
@@ -75,19 +152,22 @@ def html_report(report: Report) -> str:
             "version": version("asgi-consent"),
         }
     )
+    counts = {
+        phase: {
+            category: sum(e.vendor.category is category and e.seen_in(phase) for e in report.trackers)
+            for category in OPTIONAL
+        }
+        for phase in report.phases
+    }
     return template_in(environment, "scan_report.html").render(
         report=report,
         recording=report.recording,
         verdict=verdict(report),
+        summary=summary(report),
         proposals=propose(report),
         leaking={evidence.vendor.id for evidence in report.vendors if evidence.leaks},
-        counts={
-            phase: {
-                category: sum(e.vendor.category is category and e.seen_in(phase) for e in report.trackers)
-                for category in OPTIONAL
-            }
-            for phase in report.phases
-        },
+        counts=counts,
+        most_in_a_phase=max((count for of_one in counts.values() for count in of_one.values()), default=0),
     )
 
 

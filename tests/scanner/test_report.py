@@ -22,7 +22,7 @@ from consent.scanner.draft import drafted_policy, starting_policy
 from consent.scanner.judging import Report
 from consent.scanner.proposals import cookie_stub, lifetime, propose, vendor_stub
 from consent.scanner.recording import Call, PhaseRecord, Request, StoredCookie, StoredKey, Visit
-from consent.scanner.rendering import MAX_ROWS, html_report, json_report, verdict
+from consent.scanner.rendering import MAX_ROWS, html_report, json_report, over_phases, summary, verdict
 
 SITE = "https://www.fernwell.example"
 HOSTILE = '"]\n</pre><script src="//evil.example/x.js">\u202e'
@@ -286,6 +286,48 @@ def test_the_terminal_is_not_obeyed_by_the_site(hostile: Report, capsys: pytest.
     assert "\u202e" not in printed
     assert "\x1b" not in printed
     assert printed.endswith("1 tracker acts without consent.\n")
+
+
+def test_the_summary_says_it_in_sentences(tmp_path: Path) -> None:
+    """What leaks, where and when; what is not declared or not explained; and what was fine."""
+    leaking = request(
+        "https://bat.bing.com/bat.js", "script", "/", "/shop", *(f"/{number}" for number in range(9))
+    )
+    waiting = [request("https://static.hotjar.com/c/hotjar-1.js"), request("https://odd.example/a.js")]
+    policy = '[site]\nname = "Fernwell"'
+    records = [
+        PhaseRecord(Phase.BEFORE, requests=[leaking], cookies=[cookie("basket"), cookie("seen")]),
+        PhaseRecord(Phase.REFUSED, requests=[leaking]),
+        PhaseRecord(Phase.ACCEPTED, requests=[leaking, *waiting]),
+    ]
+    report = judged(*records, policy=policy, folder=tmp_path)
+    assert summary(report) == [
+        "1 page of the site was opened in a real browser: before a choice, after a refusal and after consent.",
+        "Microsoft Advertising was at work before a choice and after a refusal, on /, /shop, /0, /1 and 7 more: "
+        "take it out, or keep it back until visitors agree. Nor are visitors told of it.",
+        "1 tracker waited for consent.",
+        'Visitors are not told of Hotjar: add to "declare" in the policy, or take out.',
+        "Nobody has explained odd.example: find out who that is, and describe it in the policy.",
+        "2 cookies and keys of the site itself: no policy tells visitors what for.",
+    ]
+    page = html_report(report)
+    assert "<h1>Fernwell</h1>" in page
+    assert page.index("In short") < page.index("trackers that need consent")
+    assert summary(judged(PhaseRecord(Phase.BEFORE))) == [
+        "1 page of the site was opened in a real browser: before a choice.",
+        "Every third party is known.",
+    ]
+
+
+def test_what_is_alike_in_several_phases_is_told_once() -> None:
+    """With the phases in words; what leaks in some of them is apart."""
+    tag, benign = request("https://bat.bing.com/bat.js"), request("https://cdn.jsdelivr.net/npm/x.js")
+    report = judged(*(PhaseRecord(phase, requests=[tag, benign]) for phase in Phase))
+    assert [(finding.subject, phases) for finding, phases in over_phases(report.findings)] == [
+        ("bat.bing.com/bat.js", "before a choice and after a refusal"),
+        ("cdn.jsdelivr.net/npm/x.js", "always"),
+        ("bat.bing.com/bat.js", "after consent"),
+    ]
 
 
 def test_long_tables_end() -> None:

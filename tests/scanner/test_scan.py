@@ -91,6 +91,21 @@ def test_the_demo_holds_what_it_declares_and_a_tracker_that_nobody_declared_is_t
     assert "consent" not in cookies
     assert [[page["status"] for page in phase["pages"]] for phase in told["phases"]] == [[200] * 4] * 3
     assert "1 tracker acts without consent" in html.read_text()
+    assert _too_wide(html, chromium) == []
+
+
+def _too_wide(html: Path, chromium: str) -> list[str]:
+    """Return what does not fit into a page that is as narrow as a phone."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 800})
+        page.goto(html.as_uri())
+        found: list[str] = page.evaluate(
+            """() => [document.documentElement, ...document.querySelectorAll(".scroll, tbody td, tbody th")]
+                .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.outerHTML.slice(0, 200))"""
+        )
+        browser.close()
+    return found
 
 
 def test_a_site_may_have_no_robots_txt(chromium: str) -> None:
