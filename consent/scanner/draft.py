@@ -23,6 +23,9 @@ regime = "opt-in"
 # Whose law the site follows, such as "EU", "GB" or "US-CA". It is kept in receipts.
 # jurisdiction = "EU"
 
+# Whether the site is made for children: then nothing for targeting is ever allowed, by nobody.
+# children = true
+
 {declare}
 # The cookie declaration lists those, too, that were seen on the site without being declared.
 # declare_seen = true
@@ -43,6 +46,8 @@ name = "{site}"
 # Which categories a browser's signal refuses.
 gpc_refuses = ["targeting"]
 dnt_refuses = ["performance", "targeting"]
+# Where silence is consent ("opt-out"): what one button refuses.
+# opt_out_refuses = ["targeting"]
 
 [choice]
 days = 180                              # how long a yes and a no alike are remembered, 1 to 400
@@ -58,6 +63,10 @@ csp = "report"                          # or "enforce", "off": a Content-Securit
 _COOKIES = """
 # Cookies that the site itself sets, one table each: visitors read of them, and those of a category that is refused
 # are not set.
+"""
+_FILL_IN = """\
+# Fill in the empty quotation marks, and take the "# " away in front of the table.
+
 """
 _EXAMPLE_COOKIE = """\
 # [[cookie]]
@@ -124,8 +133,11 @@ def drafted_policy(report: Report) -> str:
     origin = f"# Drafted from a scan of {scanned}: {counted(pages, 'page')}.\n"
     if left := left_to_say(found):
         origin += "# Left for you:\n" + "".join(f"#   - {line}\n" for line in left)
-    cookies = "\n".join(map(cookie_stub, found.cookies)) or _EXAMPLE_COOKIE
-    vendors = "\n".join(map(vendor_stub, found.companies)) or _EXAMPLE_VENDOR
+    cookies, vendors = _EXAMPLE_COOKIE, _EXAMPLE_VENDOR
+    if found.cookies:
+        cookies = _FILL_IN + "\n".join(map(cookie_stub, found.cookies))
+    if found.companies:
+        vendors = _FILL_IN + "\n".join(map(vendor_stub, found.companies))
     return _whole(site_name(report), origin, _DECLARE + declare_lines(found.declare), cookies, vendors)
 
 

@@ -115,7 +115,7 @@ def vendor_stub(company: Company) -> str:
             'about = ""             # one sentence for visitors: what the site uses it for',
             f"hosts = [{hosts}]",
         ],
-        f"{seen.kind} {seen.subject[:120]}, on {_page(seen)}.",
+        f"Seen on {_page(seen)}: {seen.kind} {seen.subject[:120]}",
     )
 
 

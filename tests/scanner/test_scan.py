@@ -19,6 +19,7 @@ from consent.cli import main
 from consent.scanner import crawl, watching
 from demo_site.site import HERE, site
 from tests.browser.chromium import find_chromium
+from tests.live import served
 from tests.scanner.sites import HOSTILE, TRAPS, Endless, Seeded, on_loopback, other_banner
 
 QUICK = ("--pause", "0", "--wait", "0.1")
@@ -192,7 +193,7 @@ def test_a_site_that_means_no_good_is_looked_at_within_bounds(
 
 
 def test_init_declares_what_acts_after_a_consent_to_another_banner(tmp_path: Path, chromium: str) -> None:
-    """Its button is named by a selector; what the site keeps itself is left to describe."""
+    """Its button is named by a selector; what the site keeps itself is left to describe. The file starts the app."""
     output = tmp_path / "consent.toml"
     with on_loopback(other_banner) as (address, options):
         command = ["init", f"{address}/", "--output", str(output), "--accept", "#yes"]
@@ -202,6 +203,9 @@ def test_init_declares_what_acts_after_a_consent_to_another_banner(tmp_path: Pat
     policy, _ = load_policy(output, load_catalog())
     assert [vendor.id for vendor in policy.vendors] == ["microsoft-advertising"]
     assert '# name = "said"' in output.read_text()
+    with served(ConsentMiddleware(other_banner, policy=output, data=tmp_path / "data")) as address:
+        checked = CliRunner().invoke(main, ["check", "--policy", str(output), address])
+    assert (checked.exit_code, "1 tracker found, 1 withheld, 0 leaked" in checked.output) == (0, True)
 
 
 def test_what_cannot_be_scanned_exits_with_2(tmp_path: Path) -> None:
