@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import sys
 from hashlib import sha256
 from pathlib import Path
 
@@ -106,6 +107,19 @@ def test_scripts_get_the_same_as_json() -> None:
         "in_guard": True,
         "out": "ours.toml",
     }
+
+
+def test_a_terminal_shows_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A few times only, since that takes longer than the reading; where nobody watches there is nothing."""
+    Path("hosts.txt").write_text("".join(f"h{number}.example\n" for number in range(1_000)))
+    for is_terminal in (True, False):
+        monkeypatch.setattr(sys.stderr, "isatty", lambda is_terminal=is_terminal: is_terminal)
+        main(["catalog", "import", "hosts.txt", "--out", "hosts.toml"], standalone_mode=False)
+        shown = capsys.readouterr().err
+        assert ("100%" in shown) is is_terminal
+        assert shown.count("Reading") <= 103
 
 
 def test_a_long_list_is_not_for_the_guard() -> None:

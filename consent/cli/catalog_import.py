@@ -21,6 +21,9 @@ from consent.guard import MAX_LISTED_RULES
 from consent.public_lists.importing import FORMATS, HEAD_LINE, Import, import_list
 from consent.public_lists.reading import SourceFile, read_source
 
+_STEPS = 100
+"""How often the bar is drawn; drawing it takes longer than reading a line."""
+
 
 class _Failed(click.ClickException):
     exit_code = 2
@@ -95,7 +98,13 @@ def _today() -> date:
 @contextlib.contextmanager
 def _progress(total: int) -> Any:
     """Show on a terminal how far the reading is: on standard error, and nothing where nobody watches."""
-    bar = click.progressbar(length=total, label="Reading", file=sys.stderr, hidden=not sys.stderr.isatty())
+    bar = click.progressbar(
+        length=total,
+        label="Reading",
+        file=sys.stderr,
+        hidden=not sys.stderr.isatty(),
+        update_min_steps=max(1, total // _STEPS),
+    )
     with bar:
         yield bar.update
 
@@ -202,7 +211,7 @@ def _print(made: Import, sources: list[SourceFile], out: Path) -> None:
         for example in each.examples:
             click.echo(printable(f"                     {example}"))
     click.echo(printable(f"Written to {out}. Its path goes into the policy, from the policy's folder:"))
-    click.echo(f"  lists = [{json.dumps(printable(out.name))}]")
+    click.echo(f"  lists = [{json.dumps(printable(out.as_posix()))}]")
     if made.rules > MAX_LISTED_RULES:
         click.echo(
             f"The server refuses what the list names; the guard does not: more than {MAX_LISTED_RULES:,} rules "
