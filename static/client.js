@@ -64,6 +64,7 @@ let due = 0;
 const arrange = () => {
   if (needless) {
     for (const part of document.querySelectorAll(needless)) part.remove();
+    // @ts-expect-error: they are inputs.
     for (const input of document.querySelectorAll(".consent-switch")) input.defaultChecked = allows(input.name);
   }
   due ||= requestAnimationFrame(() => {
@@ -98,7 +99,7 @@ const take = (allowed, here) => {
 };
 // Other pages of the site that are open follow; what the browser kept to go back to, it drops then.
 const channel = new BroadcastChannel(endpoint);
-channel.onmessage = (event) => take(event.data);
+channel.onmessage = (/** @type {any} */ event) => take(event.data);
 
 /**
  * Sends a choice, and lets it take effect.

@@ -19,12 +19,13 @@ const page = window;
 const words = (/** @type {string} */ text) => text.split(" ");
 // The first letters of the categories that are allowed, then the vendors whose answer differs from their category's, and
 // behind a "+" those that the visitor lets through in this page alone.
+/** @type {any[]} */
 let state = words(tag.dataset.allowed);
 
-/** @param {string} category @param {string} [id] */
+/** @param {string} category @param {any} [id] */
 const allows = (category, id) =>
   category[0] == "s" || state[0].includes(category[0]) != state.includes(id, 1);
-/** @param {Vendor} [vendor] */
+/** @param {Vendor} [vendor] @returns {any} */
 const refuses = (vendor) => vendor && !state.includes("+" + vendor.slice(1)) && !allows(vendor, vendor.slice(1));
 
 // The table: by "=" cookies, by "#" keys, by "(" functions; by host what begins its URLs, by host and "." that the
@@ -98,7 +99,7 @@ const code = (value, script) =>
     (text, lead, quote, url) => lead || /map|rules|bundle/.test(script.type) ? lead + quote + inert(url) : text,
   );
 /** @param {any} node @returns {any} */
-const judge = (node) => ({ style: css, script: code })[node?.localName];
+const judge = (node) => /** @type {any} */ ({ style: css, script: code })[node?.localName];
 
 // Those that hold one URL, those that hold more, a page, and style.
 const ATTRIBUTES = /^(?:(src|href|data|poster|background)|(.*srcset|ping|attr.*c|to|values)|(srcdoc)|style)$/i;

@@ -11,6 +11,7 @@ const [version, granted = site.silence, told = "", others = "", ends] = (
   /\bconsent_variant=([^;]*)/.exec(document.cookie) || [0, ""]
 )[1].split(".");
 // What has expired counts no more, but what it refuses is refused.
+// @ts-expect-error: it is a number, written out.
 const valid = version == site.uniform && Date.now() < ends * 1e3;
 // Each is asked about the first letter of a category.
 /** @param {string} letter */

@@ -236,6 +236,26 @@ def test_a_browsers_signal_is_honoured(enter: Callable[..., Visitor]) -> None:
     assert not later.asked
 
 
+def test_a_script_chooses_and_bodies_are_exchanged(enter: Callable[..., Visitor]) -> None:
+    """With a receipt; and everybody's page, put in later, becomes this visitor's, too."""
+    visitor = enter()
+    visitor.open()
+    outcome = visitor.page.evaluate("consent.set({performance: true})")
+    assert (outcome["recorded"], outcome["allowed"]) == (True, "p")
+    assert visitor.contacts(PERFORMANCE)
+    visitor.standin.forget()
+    visitor.page.evaluate(
+        """async () => {
+            const next = new DOMParser().parseFromString(await (await fetch("/next")).text(), "text/html");
+            document.documentElement.replaceChild(next.body, document.body);
+            drawn.length = 0;
+        }"""
+    )
+    assert visitor.contacts(PERFORMANCE)
+    assert not visitor.asked
+    assert visitor.checked == [True, False, False]
+
+
 def test_nobody_is_asked_in_a_frame(enter: Callable[..., Visitor]) -> None:
     """The page around it asks."""
     visitor = enter()
