@@ -49,7 +49,7 @@ _QUANTIFIER = re.compile(r"(?P<possessive>[*+]\+)|(?P<optional>\?\??)|\{(?:\d*,)
 _COMMON = (
     "Array Date Error Function Image JSON Math Object Promise String URL addEventListener apply arguments async await"
     " body call catch class config const create createElement data delete document else event export extends false"
-    " fetch for from function get getElementsByTagName head host if image import in init innerHTML insertBefore"
+    " fetch for from function get getElementsByTagName google head host if image import in init innerHTML insertBefore"
     " instanceof let load location navigator new null object of onload open options page parentNode prototype push"
     " queue require return script self send set src start static super switch this throw top track true try type"
     " typeof undefined url user value var version void while window with write"
