@@ -141,9 +141,8 @@ def _service(vendor: Vendor, texts: Texts, wording: Wording) -> Service:
     company = vendor.company
     if vendor.country:
         company = texts.fill("company_country", company=company, country=texts.country(vendor.country))
-    say, about = wording.__call__, wording(vendor.about)
-    if vendor.listed_by:
-        say, about = wording.listed, escape(texts.fill("listed_by", list=vendor.listed_by))
+    say = wording.listed if vendor.listed_by else wording
+    about = escape(texts.fill("listed_by", list=vendor.listed_by)) if vendor.listed_by else say(vendor.about)
     return Service(
         id=vendor.id,
         name=vendor.name if vendor.listed_by in ("", vendor.name) else f"{vendor.name} ({vendor.listed_by})",
