@@ -146,7 +146,7 @@ def _read(path: Path) -> dict[tuple[str, str], str]:
                 not isinstance(sentence, str)
                 or not sentence.strip()
                 or len(sentence) > MAX_SENTENCE_LENGTH
-                or any(ord(character) < 32 for character in sentence)
+                or min(sentence) < " "  # a control character
             ):
                 raise file.error(
                     (group, key),
