@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -19,6 +19,7 @@ from consent.enforcement_log import EnforcementLog, EnforcementStore
 from consent.errors import ConfigurationError, StoreError
 from consent.guard import Guard
 from consent.inline_scripts import PickedPages
+from consent.jurisdictions import Treatment, treatments
 from consent.middleware import EnforcingMiddleware, OnError
 from consent.parts import is_section, name_of
 from consent.placeholder import Placeholders
@@ -29,6 +30,7 @@ from consent.settings import Settings
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
 from consent.store import Ledger, Store
 from consent.visitor import VisitorEndpoints
+from consent.whereabouts import ByJurisdiction, Locate, locating
 
 logger = logging.getLogger("consent")
 
@@ -107,6 +109,47 @@ class ConsentMiddleware:
 
     def _entrance(self, settings: Settings, part: str = "") -> ASGIApp:
         """Return the way into the app under a policy and its rules, on the hosts of one part of the site."""
+        policy = settings.policy
+        others = {
+            at: self._entrance(settings.under(rule), name_of(rule))
+            for at, rule in enumerate(policy.rules)
+            if not is_section(policy, settings.catalog, rule)
+        }
+        where = policy.jurisdictions
+        if where is None:
+            return self._governed(settings, part, others, lambda scope: policy.jurisdiction)
+        locate = locating(where)
+        policies = {treated: treated.of(policy) for treated in treatments(where)}
+        # Whoever asks is told the same.
+        honours_gpc = any(each.gpc_refuses for each in policies.values())
+        made: list[tuple[Policy, ASGIApp]] = []
+        ways: dict[Treatment, ASGIApp] = {}
+        for treated, each in policies.items():
+            same = [way for other, way in made if other == each]
+            ways[treated] = (
+                same[0]
+                if same
+                else self._governed(settings.treated(each), part, others, locate, honours_gpc=honours_gpc)
+            )
+            made.append((each, ways[treated]))
+        return ByJurisdiction(where, locate, ways, self._clock).enter
+
+    def _governed(
+        self,
+        settings: Settings,
+        part: str,
+        others: Mapping[int, ASGIApp],
+        locate: Locate,
+        *,
+        honours_gpc: bool | None = None,
+    ) -> ASGIApp:
+        """Return the way in under one regime.
+
+        Args:
+            others: the ways to what has a policy of its own, by the places of the rules.
+            locate: tells where a visitor is, for the receipts.
+            honours_gpc: whether the site does, if not as the policy says.
+        """
         policy, catalog, banner, cookie = settings.policy, settings.catalog, settings.banner, settings.cookie
         prefix, companion = settings.prefix, settings.companion
         uniform = companion is not None and policy.cache is CacheMode.UNIFORM
@@ -121,8 +164,7 @@ class ConsentMiddleware:
                 key="cache",
             )
         inventory = self._inventory.of(part)
-        inside = [is_section(policy, catalog, rule) for rule in policy.rules]
-        sections = [rule.policy for rule, yes in zip(policy.rules, inside, strict=True) if yes]
+        sections = [rule.policy for at, rule in enumerate(policy.rules) if at not in others]
         placeholders = None
         if any(each.embeds is Embeds.REPLACE for each in (policy, *sections)):
             is_final = policy.csp is CspMode.ENFORCE and not uniform
@@ -139,6 +181,8 @@ class ConsentMiddleware:
             reports=None if policy.csp is CspMode.OFF else Reports(inventory, catalog),
             ledger=self._ledger,
             seen=(lambda: inventory.seen_in_pages) if policy.declare_seen else tuple,
+            locate=locate,
+            honours_gpc=honours_gpc,
             clock=self._clock,
         )
         scripts = PickedPages(inventory, catalog)
@@ -170,8 +214,8 @@ class ConsentMiddleware:
             ).enter
 
         parts = [
-            (rule, enforcing(rule.policy) if yes else self._entrance(settings.under(rule), name_of(rule)))
-            for rule, yes in zip(policy.rules, inside, strict=True)
+            (rule, others[at] if at in others else enforcing(rule.policy))
+            for at, rule in enumerate(policy.rules)
         ]
         return Dispatch(parts, enforcing(policy)).enter if parts else enforcing(policy)
 

@@ -22,6 +22,7 @@ from consent.policy_rules import (
     Refused,
     Regime,
     Unclassified,
+    Whereabouts,
 )
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Regime",
     "Rule",
     "Unclassified",
+    "Whereabouts",
     "own_cookie_vendors",
 ]
 
@@ -110,6 +112,8 @@ class Policy:
     regime: Regime = Regime.OPT_IN
     jurisdiction: str = ""
     """Whose law the site follows, such as ``EU`` or ``US-CA``; empty: not stated. Kept in receipts."""
+    jurisdictions: Whereabouts | None = None
+    """Where visitors are, which decides the regime; ``None``: there is one for everybody."""
     children: bool = False
     """Whether the site is made for children: targeting is never possible then, whatever anybody says or said."""
     opt_out_refuses: frozenset[Category] = frozenset({Category.TARGETING})
@@ -160,6 +164,8 @@ class Policy:
             raise ConfigurationError(
                 'everybody is shown "language": remove it, or remove "languages"', key="languages"
             )
+        if self.jurisdictions is not None:
+            self._check_jurisdictions(self.jurisdictions)
         for position, part in enumerate(self.rules):
             if part.paths and not self.has_section(part.policy):
                 raise ConfigurationError(
@@ -180,6 +186,19 @@ class Policy:
                     key=f"rules[{position}]",
                 )
         object.__setattr__(self, "version", _version(self))
+
+    def _check_jurisdictions(self, jurisdictions: Whereabouts) -> None:
+        if self.regime is not Regime.OPT_IN or self.jurisdiction:
+            raise ConfigurationError(
+                'where the visitor is decides the regime: remove "regime" and "jurisdiction"',
+                key="jurisdictions",
+            )
+        if jurisdictions.database and self.cache is not CacheMode.PER_VISITOR:
+            raise ConfigurationError(
+                'a cache cannot tell apart who is where by their address: use a "country_header", or the cache mode '
+                f'"{CacheMode.PER_VISITOR}"',
+                key="jurisdictions",
+            )
 
     @property
     def never(self) -> frozenset[Category]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -188,4 +188,10 @@ def _written(value: object) -> str:
         return ", ".join(map(_written, value)) or "nothing"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} = {_written(each)}" for key, each in value.items()) or "nothing"
-    return str(value)
+    if is_dataclass(value):
+        return ", ".join(
+            f"{each.name} {_written(getattr(value, each.name))}"
+            for each in fields(value)
+            if getattr(value, each.name)
+        )
+    return "nothing" if value is None else str(value)

@@ -23,6 +23,7 @@ MAX_POLICY_BYTES = 1 << 20
 _FIELDS: Mapping[Place, str] = {
     ("regime",): "regime",
     ("jurisdiction",): "jurisdiction",
+    ("jurisdictions",): "jurisdictions",
     ("children",): "children",
     ("declare_seen",): "declare_seen",
     ("site", "name"): "site",
@@ -73,6 +74,7 @@ _SECTIONS = ("site", "signals", "choice", "enforcement")
 _TOP = (
     "regime",
     "jurisdiction",
+    "jurisdictions",
     "children",
     "declare",
     "declare_seen",
@@ -111,6 +113,9 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         found = document.find(where)
         if found is not None:
             values[name] = document.checked(where, found, rules.RULES[name])
+    if (place := values.get("jurisdictions")) is not None and place.database:
+        database = str(Path(document.source).parent / place.database)
+        values["jurisdictions"] = replace(place, database=database)
     texts = document.table(("texts",))
     for key, found in texts.items():
         if isinstance(found, dict):

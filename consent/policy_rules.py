@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, cast
@@ -114,6 +114,22 @@ OPT_OUT_LINKS: Mapping[str, OptOutLink] = {
 """The advertising industry's own, by the names that a policy gives them."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whereabouts:
+    """How it is known where a visitor is: by exactly one of header, database, and word of the site."""
+
+    country_header: str = ""
+    """The request field in which a trusted proxy says the country (ISO 3166-1), or country and part (ISO 3166-2)."""
+    region_header: str = ""
+    """... and the one with the part alone, where that is another one."""
+    database: str = ""
+    """Path of a MaxMind database, asked for the address that the server says is the visitor's."""
+    everybody: str = ""
+    """The place that everybody is taken to be in."""
+    regimes: Mapping[str, Regime] = field(default_factory=lambda: MappingProxyType({}), hash=False)
+    """What silence means in places, by code, where the site wants it otherwise than the rules it comes with."""
+
+
 class Wrong(Exception):
     """A value breaks its rule. ``index`` is the offending item where the value is a list."""
 
@@ -124,6 +140,7 @@ class Wrong(Exception):
 
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 _JURISDICTION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+_FIELD_NAME = re.compile(r"[A-Za-z0-9-]{1,100}")
 _RULED_HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*")
 _LOCAL_PATH = re.compile(r"/(?![/\\])[!-~]*")
 _WEB_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?#][!-~]*)?")
@@ -200,6 +217,37 @@ def _jurisdiction(value: object) -> str:
     if code and _JURISDICTION.fullmatch(code) is None:
         raise Wrong('must be a code such as "EU", "GB" or "US-CA", or be left out')
     return code
+
+
+def _whereabouts(value: object) -> Whereabouts | None:
+    if value is None:
+        return None
+    if isinstance(value, Whereabouts):
+        value = {each.name: getattr(value, each.name) for each in fields(value)}
+    if not isinstance(value, Mapping):
+        raise Wrong(f"must be a table, not {kind_of(value)}")
+    known = [each.name for each in fields(Whereabouts)]
+    for key in value:
+        if key not in known:
+            raise Wrong(f'there is no key "{key}": {suggestion(str(key), known)}')
+    found = {key: a_line(value.get(key, "")) for key in known if key != "regimes"}
+    if sum(map(bool, (found["country_header"], found["database"], found["everybody"]))) != 1:
+        raise Wrong('must have exactly one of "country_header", "database" and "everybody"')
+    for key in ("country_header", "region_header"):
+        if found[key] and _FIELD_NAME.fullmatch(found[key]) is None:
+            raise Wrong(f'"{key}" must be the name of a request field, such as "CF-IPCountry"')
+    if found["region_header"] and not found["country_header"]:
+        raise Wrong('"region_header" says a part of a country: name the "country_header", too')
+    if found["region_header"].lower() == found["country_header"].lower() != "":
+        raise Wrong('"region_header" is the same field as "country_header": leave it out')
+    _jurisdiction(found["everybody"])
+    regimes = value.get("regimes", {})
+    if not isinstance(regimes, Mapping):
+        raise Wrong(f'"regimes" must be a table such as {{ US = "opt-out" }}, not {kind_of(regimes)}')
+    if len(regimes) > _MAX_PLACES:
+        raise Wrong(f'there are {len(regimes)} "regimes"; at most {_MAX_PLACES} can be told apart')
+    own = {_jurisdiction(a_filled_line(place)): _regime(regime) for place, regime in regimes.items()}
+    return Whereabouts(**found, regimes=MappingProxyType(own))
 
 
 def _regime(value: object) -> Regime:
@@ -430,6 +478,7 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "language_paths": _language_paths,
     "regime": _regime,
     "jurisdiction": _jurisdiction,
+    "jurisdictions": _whereabouts,
     "children": a_flag,
     "opt_out_refuses": _refusable,
     "gpc_refuses": _refusable,

@@ -277,6 +277,7 @@ def build_receipt(
     collection_method: CollectionMethod,
     user_agent: str,
     now_ms: int,
+    jurisdiction: str | None = None,
 ) -> Receipt:
     """Make the receipt of ``choice``.
 
@@ -289,6 +290,7 @@ def build_receipt(
         collection_method: How the choice was made.
         user_agent: The ``User-Agent`` field as it came; only a family and a class are taken from it.
         now_ms: Milliseconds since 1970-01-01T00:00:00Z.
+        jurisdiction: Where the visitor is taken to be, empty if not known; ``None``: as the policy says.
 
     Raises:
         InvalidReceiptError: a value does not fit into a receipt.
@@ -300,7 +302,7 @@ def build_receipt(
         time=format_moment(now_ms),
         site=policy.site,
         regime=policy.regime,
-        jurisdiction=policy.jurisdiction,
+        jurisdiction=policy.jurisdiction if jurisdiction is None else jurisdiction,
         policy_version=policy.version,
         language=language,
         shown_hash=shown_hash,

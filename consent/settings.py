@@ -75,6 +75,14 @@ class Settings:
             in_force_since=in_force_since,
         )
 
+    def treated(self, policy: Policy) -> Settings:
+        """Return the same for those visitors for whom ``policy`` is that of this one."""
+        other = copy(self)
+        other.policy = policy
+        # The folder knows this of one policy.
+        other._prepare(in_force_since=None)
+        return other
+
     def under(self, rule: Rule) -> Settings:
         """Return what is the same for another policy of the site, and that policy's own.
 

@@ -88,6 +88,8 @@ class VisitorEndpoints:
         reports: Takes what browsers report of our Content-Security-Policy; ``None``: nobody does.
         ledger: Opens the log for its public part, and for visitors' own receipts; ``None``: they are not shown.
         seen: Returns the ids of vendors to be told of besides those declared, another object when there is a new one.
+        locate: Returns where the visitor is who made a request; left out, that is the policy's jurisdiction.
+        honours_gpc: Whether the site makes something of Global Privacy Control; left out, the policy says.
         clock: Returns seconds since 1970-01-01T00:00:00Z.
         random_bytes: The source of receipt ids and pseudonyms.
     """
@@ -106,6 +108,8 @@ class VisitorEndpoints:
         reports: Reports | None = None,
         ledger: Callable[[], Ledger] | None = None,
         seen: Callable[[], Sequence[str]] = tuple,
+        locate: Callable[[Scope], str] | None = None,
+        honours_gpc: bool | None = None,
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
@@ -118,12 +122,14 @@ class VisitorEndpoints:
         self._companion = companion
         self._reports = reports
         self._declarations = DeclarationPages(catalog, seen)
+        self._locate = locate or (lambda scope: policy.jurisdiction)
         self._clock = clock
         self._random_bytes = random_bytes
         self._prefix = banner.prefix
         self._ledger = LedgerEndpoints(self._prefix, ledger, self._receipt_of) if ledger else None
         self._static = {file.name: _kept_forever(file) for file in (*banner.static.values(), *static)}
-        support = {"gpc": bool(policy.gpc_refuses), "lastUpdate": GPC_SUPPORT_SINCE.isoformat()}
+        honours = bool(policy.gpc_refuses) if honours_gpc is None else honours_gpc
+        support = {"gpc": honours, "lastUpdate": GPC_SUPPORT_SINCE.isoformat()}
         self._gpc = Answer(
             200,
             ((b"content-type", b"application/json"), (b"cache-control", b"public, max-age=3600")),
@@ -330,6 +336,7 @@ class VisitorEndpoints:
         try:
             receipt = build_receipt(
                 policy=self._policy,
+                jurisdiction=self._locate(scope),
                 signals=signals,
                 choice=choice,
                 language=banner.language,
