@@ -315,7 +315,7 @@ class Banner:
             signals.choice_state,
             signals.gpc,
             signals.dnt is True,
-            choice and (choice.granted, choice.told),
+            choice and (choice.granted, choice.told, choice.taken_back),
             tuple(sorted(decision.vendors.items())),
         )
         found = self._memo.get(key)

@@ -49,3 +49,5 @@ class Choice:
     vendors: Mapping[str, bool] = field(default_factory=lambda: MappingProxyType({}), hash=False)
     """Vendor ids that differ from their category's answer."""
     told: frozenset[BrowserSignal] = frozenset()
+    taken_back: frozenset[BrowserSignal] = frozenset()
+    """The signals that took back something that was granted before, without a word of the visitor's."""

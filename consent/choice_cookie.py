@@ -228,6 +228,7 @@ def _encode(choice: Choice) -> bytes:
         raise UnwritableChoiceError(f"made_at must be whole seconds since 1970, not {made_at!r}")
     if not choice.granted <= frozenset(OPTIONAL):
         raise UnwritableChoiceError("granted must name optional categories only: the others are always on")
+    taken = "".join(letter for letter, name in _SIGNAL_LETTERS.items() if name in choice.taken_back)
     content = {
         "allow": " ".join(sorted(vendor for vendor, allowed in choice.vendors.items() if allowed)),
         "at": made_at,
@@ -237,6 +238,7 @@ def _encode(choice: Choice) -> bytes:
         "receipt": choice.receipt_id,
         "subject": choice.subject,
         "told": "".join(letter for letter, name in _SIGNAL_LETTERS.items() if name in choice.told),
+        **({"taken": taken} if taken else {}),
     }
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
@@ -261,6 +263,7 @@ def _decode(payload: bytes) -> Choice | None:
             granted=frozenset(_CATEGORY_LETTERS[letter] for letter in content["grant"]),
             vendors=MappingProxyType(vendors),
             told=frozenset(_SIGNAL_LETTERS[letter] for letter in content["told"]),
+            taken_back=frozenset(_SIGNAL_LETTERS[letter] for letter in content.get("taken", "")),
         )
         # Writing it again checks every field's form, and that there is nothing else and no second spelling.
         canonical = _encode(choice)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from hashlib import sha256
 from types import MappingProxyType
@@ -65,8 +65,9 @@ _NO_EXCEPTIONS: Mapping[str, bool] = MappingProxyType({})
 _NO_CONFLICTS: frozenset[BrowserSignal] = frozenset()
 _CATEGORIES: Mapping[str, Category] = {category.value: category for category in Category}
 _BY_SIGNAL = {BrowserSignal.GPC: Reason.GPC, BrowserSignal.DNT: Reason.DNT}
+_SIGNAL_REASONS = frozenset(_BY_SIGNAL.values())
 # Against these nothing helps that was said of a single vendor.
-_FINAL = frozenset((*_BY_SIGNAL.values(), Reason.CHILDREN))
+_FINAL = _SIGNAL_REASONS | {Reason.CHILDREN}
 _UNANSWERED = {
     ChoiceState.OUTDATED: Reason.OUTDATED,
     ChoiceState.EXPIRED: Reason.EXPIRED,
@@ -92,7 +93,7 @@ class Decision:
     asks: bool
     """Whether the banner is to be shown: there is something to decide, and nobody has."""
     conflicts: frozenset[BrowserSignal]
-    """The browser signals that overrule a stored grant: the visitor is to be told of them."""
+    """The browser signals that overrule a grant, or took one back: the visitor is to be told of them."""
 
     def allows(self, category: str | Category, vendor: str | None = None) -> bool:
         """Tell whether ``category``, or in it the one ``vendor`` (an id of the catalog), is allowed.
@@ -170,6 +171,34 @@ def allowance(decision: Decision, catalog: Catalog) -> str:
     return " ".join((letters, *exceptions))
 
 
+def taken_back(decision: Decision, catalog: Catalog) -> Choice | None:
+    """Return the stored choice without what browser signals overrule in it; ``None`` where they overrule nothing.
+
+    Once it is stored, what a signal took away does not come back by the signal's being gone.
+    """
+    choice = decision.signals.choice
+    if choice is None or decision.signals.choice_state is not ChoiceState.VALID:
+        return None
+    overruled = frozenset(c for c in OPTIONAL if decision.reason(c) in _SIGNAL_REASONS)
+    granted = choice.granted - overruled
+    vendors = {
+        vendor: allowed
+        for vendor, allowed in choice.vendors.items()
+        if not (allowed and (known := catalog.vendors.get(vendor)) and known.category in overruled)
+    }
+    if granted == choice.granted and len(vendors) == len(choice.vendors):
+        return None
+    signals = frozenset(
+        signal for signal, reason in _BY_SIGNAL.items() if reason in map(decision.reason, overruled)
+    )
+    return replace(
+        choice,
+        granted=granted,
+        vendors=MappingProxyType(vendors),
+        taken_back=choice.taken_back | decision.conflicts | signals,
+    )
+
+
 def decide(policy: Policy, signals: Signals) -> Decision:
     """Decide what one request may carry. Pure, and defined for every input.
 
@@ -203,8 +232,8 @@ def decide(policy: Policy, signals: Signals) -> Decision:
         refusing = _refusing_signals(policy, signals, category, told)
         if refusing:
             verdicts[category] = _NO[_BY_SIGNAL[refusing[0]]]
-            if valid and granted:
-                conflicts = conflicts.union(refusing)
+            if valid and choice is not None:
+                conflicts = conflicts.union(refusing if granted else choice.taken_back.intersection(refusing))
             continue
         answered = False
         if choice is not None and not granted:

@@ -25,7 +25,7 @@ from consent.catalog import Catalog
 from consent.categories import OPTIONAL
 from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie
 from consent.csp import ClosedWorld
-from consent.decision import Decision, decide
+from consent.decision import Decision, decide, taken_back
 from consent.enforcement_log import EnforcementLog
 from consent.entrance import Known, entrance
 from consent.failures import Failures, OnError
@@ -35,11 +35,12 @@ from consent.inventory import Inventory
 from consent.parts import Part
 from consent.placeholder import Placeholders
 from consent.policy import CacheMode, Policy, Refused, Unclassified
-from consent.private_cookies import set_with_private
+from consent.private_fields import add_to_private
 from consent.request import FRAMED
 from consent.response import GovernedResponse
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
 from consent.site import EditionShelf, Ruling, Site
+from consent.tracking_status import tracking_status
 from consent.variant_cookie import VariantCookie
 
 __all__ = ["EnforcingMiddleware", "OnError"]
@@ -66,6 +67,13 @@ def _path_may_be_html(path: str) -> bool:
     return not dot or not name or _may_be_html(extension[:16].lower())
 
 
+def _is_visit(scope: Scope) -> bool:
+    """Tell whether somebody goes to a page themselves: not what a page loads, nor what nobody may ever see."""
+    headers = scope["headers"]
+    goes = scope["method"] == "GET" and fields.first(headers, b"sec-fetch-dest") in (None, b"document")
+    return goes and b"prefetch" not in (fields.first(headers, b"sec-purpose") or b"")
+
+
 class EnforcingMiddleware:
     """Keeps what the visitor did not allow out of what ``app`` answers.
 
@@ -84,6 +92,8 @@ class EnforcingMiddleware:
         scripts: note the inline scripts in some pages; ``None``: nobody does.
         enforcement: counts what was done about trackers.
         placeholders: make what offers refused embeds; ``None``: these are as all else that is refused.
+        keep: records what browser signals take back of an earlier choice, and returns the ``Set-Cookie`` values that
+            store it; ``None``: nobody does.
         clock: returns seconds since 1970.
         prefix: where ``endpoints`` live: a path as browsers see it, so that in a sub-application mounted at
             ``/shop`` it begins with ``/shop/``.
@@ -106,6 +116,7 @@ class EnforcingMiddleware:
         scripts: PickedPages | None = None,
         enforcement: EnforcementLog | None = None,
         placeholders: Placeholders | None = None,
+        keep: Callable[[Scope, Decision], Awaitable[list[bytes]]] | None = None,
         clock: Callable[[], float],
         prefix: str = "/_consent",
         explain: bool = False,
@@ -130,6 +141,7 @@ class EnforcingMiddleware:
             explain=explain,
         )
         self._endpoints = endpoints
+        self._keep = keep
         self._policy = policy
         self._policy_version = policy.version
         self._cookie = cookie
@@ -204,6 +216,28 @@ class EnforcingMiddleware:
         choice = ruling.own.signals.choice
         return inf if choice is None else self._cookie.renewal_due(choice)
 
+    def _telling(self, scope: Scope, ruling: Ruling, send: Send) -> Send:
+        """Return what sends, with a page that is the visitor's own, what follows from signals and choice besides."""
+        signals = ruling.own.signals
+        renews = [(b"set-cookie", line) for line in self._renewed(ruling, scope)]
+        keeps = (
+            self._keep is not None and self._policy.cache is CacheMode.PER_VISITOR and ruling.is_taken_back
+        )
+        answers = signals.dnt is not None and self._policy.cache is CacheMode.PER_VISITOR
+        if not (renews or keeps or answers):
+            return send
+
+        async def added(headers: fields.Headers) -> fields.Headers:
+            more = list(renews)
+            is_page = fields.media_type(headers) == b"text/html"
+            if answers and is_page and fields.first(headers, b"tk") is None:
+                more.append((b"tk", tracking_status(self._policy, ruling.own).encode()))
+            if keeps and is_page and self._keep and _is_visit(scope):
+                more += [(b"set-cookie", line) for line in await self._keep(scope, ruling.own)]
+            return more
+
+        return add_to_private(send, added)
+
     def _renewed(self, ruling: Ruling, scope: Scope) -> Iterator[bytes]:
         """Yield the ``Set-Cookie`` values with which the browser keeps a refusal on, where it is time for that."""
         choice, now = ruling.own.signals.choice, int(self._site.clock())
@@ -236,7 +270,14 @@ class EnforcingMiddleware:
         # The same answer from others makes the same pages.
         key = variant, signals.choice_state, signals.choice and signals.choice.granted
         is_open = self._policy.unclassified is not Unclassified.STRIP
-        return Ruling(decision, variant, own=own, editions=self._shelf.editions(key), is_open=is_open)
+        return Ruling(
+            decision,
+            variant,
+            own=own,
+            editions=self._shelf.editions(key),
+            is_open=is_open,
+            is_taken_back=taken_back(own, self._site.catalog) is not None,
+        )
 
     def _variant(self, decision: Decision) -> str:
         """Name the variant of pages that visitors with this decision get."""
@@ -304,8 +345,8 @@ class EnforcingMiddleware:
             return self._endpoints, inner, send
         if (root := scope.get("root_path")) and root not in self._roots:
             self._check_place(scope)
-        if decides & request_fields.HAS_CHOICE and (cookies := [*self._renewed(ruling, scope)]):
-            send = set_with_private(send, cookies)
+        if decides and scope["method"] in ("GET", "HEAD"):
+            send = self._telling(scope, ruling, send)
         response = self._respond(scope, headers, ruling, send)
         if seen & request_fields.FOR_CODE:
             response.is_for_code = True

@@ -29,6 +29,7 @@ from consent.reports import Reports
 from consent.settings import Settings
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
 from consent.store import Ledger, Store
+from consent.transitions import Transitions
 from consent.visitor import VisitorEndpoints
 from consent.whereabouts import ByJurisdiction, Locate, locating
 
@@ -187,6 +188,16 @@ class ConsentMiddleware:
         )
         scripts = PickedPages(inventory, catalog)
         self._inventory.first(scripts.read)
+        transitions = Transitions(
+            policy,
+            catalog,
+            cookie,
+            self._store,
+            language=banner.language,
+            companion=companion,
+            locate=locate,
+            clock=self._clock,
+        )
         enforcement = EnforcementLog(policy.site, policy.version)
         self._logs.append(enforcement)
 
@@ -206,6 +217,7 @@ class ConsentMiddleware:
                 inventory=inventory,
                 scripts=scripts,
                 enforcement=enforcement,
+                keep=transitions.keep,
                 placeholders=placeholders if policy.embeds is Embeds.REPLACE else None,
                 clock=self._clock,
                 prefix=prefix,

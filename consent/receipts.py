@@ -63,6 +63,8 @@ class CollectionMethod(StrEnum):
     """On what offers a refused embed in its place."""
     OPT_OUT_FORM = "opt-out-form"
     """With the control "Do not sell or share"."""
+    SIGNAL = "signal"
+    """By the browser itself: a signal took back what was granted before."""
     API = "api"
 
 
@@ -306,7 +308,7 @@ def build_receipt(
         policy_version=policy.version,
         language=language,
         shown_hash=shown_hash,
-        outcome=outcome_of(choice, previous, opts_out=collection_method is CollectionMethod.OPT_OUT_FORM),
+        outcome=outcome_of(choice, previous, opts_out=collection_method in _OPTING_OUT),
         categories={category: category in choice.granted for category in OPTIONAL},
         vendors=choice.vendors,
         signals=RecordedSignals(gpc=signals.gpc, dnt=signals.dnt, told=choice.told),
@@ -316,6 +318,9 @@ def build_receipt(
         device=device,
         previous=None if previous is None else previous.receipt_id,
     )
+
+
+_OPTING_OUT = (CollectionMethod.OPT_OUT_FORM, CollectionMethod.SIGNAL)
 
 
 def outcome_of(choice: Choice, previous: Choice | None, *, opts_out: bool = False) -> Outcome:

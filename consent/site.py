@@ -177,16 +177,25 @@ class Ruling:
         own: decides about what is for the visitor alone. Another one where everybody gets the same page.
         editions: are shared by all rulings whose pages are the same.
         is_open: whether a page may have whatever the decision allows.
+        is_taken_back: whether a browser signal overrules something that the visitor allowed.
     """
 
-    __slots__ = ("allows_everything", "decision", "editions", "own", "targeting", "variant")
+    __slots__ = ("allows_everything", "decision", "editions", "is_taken_back", "own", "targeting", "variant")
 
     def __init__(
-        self, decision: Decision, variant: str, *, own: Decision, editions: Editions, is_open: bool = True
+        self,
+        decision: Decision,
+        variant: str,
+        *,
+        own: Decision,
+        editions: Editions,
+        is_open: bool = True,
+        is_taken_back: bool = False,
     ) -> None:
         self.decision = decision
         self.own = own
         self.variant = variant
         self.editions = editions
+        self.is_taken_back = is_taken_back
         self.targeting = decision.allows(Category.TARGETING)
         self.allows_everything = is_open and decision.allows_everything

@@ -27,7 +27,7 @@ from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
 from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError
 from consent.cookie_expiry import expire_refused_cookies
-from consent.decision import Decision, Reason, allowance, decide
+from consent.decision import Decision, allowance, decide
 from consent.declaration_pages import DeclarationPages
 from consent.ledger_endpoints import LedgerEndpoints
 from consent.placeholder import Placeholders
@@ -38,13 +38,14 @@ from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
 from consent.static_files import StaticFile
 from consent.store import Ledger, Store
 from consent.submission import MAX_RETURN_TO, Submission, local_address, read_form, read_json, same_origin
+from consent.tracking_status import UPDATED, tracking_status
 from consent.variant_cookie import VariantCookie
 
 logger = logging.getLogger("consent")
 
 MAX_BODY_BYTES = 16 * 1024
 RETRY_AFTER_SECONDS = 10
-GPC_SUPPORT_SINCE = date(2026, 11, 23)
+GPC_SUPPORT_SINCE = date(2026, 11, 26)
 """``lastUpdate`` of ``/.well-known/gpc.json``: when what this package makes of the signal last changed."""
 
 _VARY = (b"vary", b", ".join(fields.DECIDING_FIELDS))
@@ -261,16 +262,7 @@ class VisitorEndpoints:
     def _tracking_status(self, scope: Scope, headers: Headers) -> Answer:
         """Answer for this very visitor. (W3C Tracking Preference Expression, sections 6.2 and 6.5.)"""
         decision = decide(self._policy, self._signals(headers))
-        allowed = [category for category in OPTIONAL if decision.allows(category)]
-        if not allowed and not any(decision.vendors.values()):
-            tracking = "N"
-        elif all(decision.reason(category) is Reason.GRANTED for category in allowed):
-            tracking = "C"
-        elif decision.signals.dnt and not self._policy.dnt_refuses:
-            tracking = "D"
-        else:
-            tracking = "T"
-        status = {"tracking": tracking, "config": f"{self._prefix}/choices"}
+        status = {"tracking": tracking_status(self._policy, decision), "config": f"{self._prefix}/choices"}
         if self._policy.privacy_url:
             status["policy"] = self._policy.privacy_url
         return Answer(
@@ -366,8 +358,7 @@ class VisitorEndpoints:
         if refused is not None:
             refused.headers = (*refused.headers, *cookies)
             raise refused
-        # Tk: U, "updated": only ever on the answer to a request that changes the state (TPE, section 6.2.9).
-        cookies.append((b"tk", b"U"))
+        cookies.append((b"tk", UPDATED.encode()))
         if _wants_json(headers):
             outcome = {
                 "receipt_id": choice.receipt_id if recorded else None,

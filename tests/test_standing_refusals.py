@@ -23,6 +23,7 @@ from consent.choice_cookie import RENEWAL_DAYS, ChoiceCookie
 from consent.errors import StoreFull
 from consent.middleware import EnforcingMiddleware
 from consent.policy import CacheMode, Policy, Regime
+from consent.transitions import Transitions
 from consent.visitor import VisitorEndpoints
 from tests.exchange import NOW, Answer, answering, ask, scope_for, vendor
 from tests.test_visitor import Recorder
@@ -67,6 +68,9 @@ class Browser:
                 catalog=CATALOG,
                 cookie=cookie,
                 banner=banner,
+                keep=Transitions(
+                    self.policy, CATALOG, cookie, self.store, language="en", clock=lambda: self.now
+                ).keep,
                 clock=lambda: self.now,
             )
         return self.apps[key]

@@ -1041,7 +1041,7 @@ def test_gpc_support_is_declared() -> None:
     answer = Site().get("/.well-known/gpc.json", {"sec-gpc": "1"})
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "public, max-age=3600"
-    assert answer.body == b'{"gpc": true, "lastUpdate": "2026-11-23"}'
+    assert answer.body == b'{"gpc": true, "lastUpdate": "2026-11-26"}'
 
 
 def test_a_policy_that_does_not_heed_gpc_does_not_claim_to() -> None:
