@@ -100,10 +100,14 @@ def summary(report: Report) -> list[str]:
     waited = [evidence for evidence in report.trackers if not evidence.leaks]
     if waited and Phase.ACCEPTED in report.phases:
         found.append(f"{counted(len(waited), 'tracker')} waited for consent.")
-    if others := [e.vendor.name for e in waited if report.with_policy and not e.declared]:
-        found.append(
-            f'Visitors are not told of {listed(others)}: add to "declare" in the policy, or take out.'
-        )
+    others = [e.vendor for e in waited if report.with_policy and not e.declared]
+    for vendors, remedy in (
+        ([each for each in others if not each.listed_by], 'add to "declare" in the policy'),
+        ([each for each in others if each.listed_by], "describe it in a [[vendor]] table of the policy"),
+    ):
+        if vendors:
+            names = listed([each.name for each in vendors])
+            found.append(f"Visitors are not told of {names}: {remedy}, or take out.")
     if hosts := list(dict.fromkeys(shown(finding.host, 60) for finding in report.unclassified)):
         found.append(
             f"Nobody has explained {listed(hosts)}: find out who that is, and describe it in the policy."

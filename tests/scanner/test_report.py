@@ -407,13 +407,16 @@ def test_what_a_list_names_is_proposed_as_a_company(tmp_path: Path) -> None:
         "[list]\nname = 'Made Up'\nlicence = 'of its own'\n[[vendor]]\nid = 'list-made-up'\nname = 'Made Up'\n"
         "category = 'targeting'\nhosts = ['stats.example']\n"
     )
-    found = propose(
-        judged(
-            PhaseRecord(Phase.BEFORE, requests=[request("https://a.stats.example/x.js")]),
-            policy='lists = ["list.toml"]\n',
-            folder=tmp_path,
-        )
+    report = judged(
+        PhaseRecord(Phase.ACCEPTED, requests=[request("https://a.stats.example/x.js")]),
+        policy='lists = ["list.toml"]\n',
+        folder=tmp_path,
     )
+    assert (
+        "Visitors are not told of Made Up: describe it in a [[vendor]] table of the policy, or take out."
+        in summary(report)
+    )
+    found = propose(report)
     assert found.declare == ()
     assert [(company.domain, company.hosts) for company in found.companies] == [
         ("stats.example", ("a.stats.example",))
