@@ -72,7 +72,7 @@ TRAPS = {
         <script>setInterval(() => { location = "/restless?" + Math.random(); }, 10)</script>""",
     "busy": "<script>setInterval(() => fetch('/asked?' + Math.random()), 10)</script>",
     "huge": """<script>
-        for (let n = 0; n < 100000; n++)
+        for (let n = 0; n < 30000; n++)
             document.body.append(Object.assign(document.createElement("a"), {href: "/n/" + n}));
         </script>""",
     "jar": """<script>for (let n = 0; n < 10000; n++) document.cookie = "c" + n + "=" + n;
