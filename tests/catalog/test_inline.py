@@ -290,9 +290,9 @@ def test_hostile_scripts_take_linear_time(piece: str) -> None:
         code = (piece * (length // len(piece) + 1))[:length]
         best = float("inf")
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.process_time()
             catalog.match_inline(code)
-            best = min(best, time.perf_counter() - start)
+            best = min(best, time.process_time() - start)
         return best
 
     short, long = seconds(25_000), seconds(200_000)
