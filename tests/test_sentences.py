@@ -20,7 +20,7 @@ from consent.policy_diff import policy_changes
 from consent.policy_file import locate_in_policy
 from consent.sentences import GROUPS, Wording, load_sentences
 from consent.signals import Signals
-from consent.texts import load_texts
+from consent.texts import languages, load_texts
 from consent.toml_file import TomlFile
 
 FILES = asset_dir("templates") / "catalog"
@@ -55,6 +55,10 @@ def test_the_catalog_says_what_is_in_the_file_and_all_of_it() -> None:
             listed
         )
     assert not set(english["about"].values()) & set(english["purpose"].values())
+
+
+def test_it_is_said_in_every_language_that_visitors_are_spoken_to_in() -> None:
+    assert [*TRANSLATED, "en"] == sorted(languages(), key="en".__eq__)
 
 
 @pytest.mark.parametrize("language", TRANSLATED)

@@ -24,6 +24,7 @@ def test_the_declaration_fits_every_width(open_browser: OpenBrowser, tmp_path: P
         page.wait_for_url("**/_consent/cookies?language=ar")
         table = page.get_by_role("table", name="Hotjar")
         assert table.get_by_role("columnheader").all_inner_texts() == ["الاسم", "الغرض", "الحفظ"]
+        assert page.locator("bdi[lang]").count() == 0  # nothing is left in another language
         row = table.get_by_role("row").nth(1)
         parts = [row.get_by_role("rowheader"), row.get_by_role("cell").first, row.get_by_role("cell").last]
         for width, stacked in ((1280, False), (390, True)):
