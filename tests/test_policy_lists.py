@@ -17,6 +17,7 @@ from starlette.testclient import TestClient
 from consent import ConfigurationError, ConsentMiddleware, load_catalog, load_policy
 from consent.catalog import Catalog, CatalogList, read_list
 from consent.catalog.lists import ListFile
+from consent.categories import Category
 from consent.csp import ClosedWorld
 from consent.decision import Decision, decide
 from consent.guard import MAX_LISTED_RULES, guard_table
@@ -165,6 +166,28 @@ def test_of_two_lists_the_first_has_what_both_name(tmp_path: Path) -> None:
             f"list-{first}",
             f"list-{second}",
         ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "host", "target"),
+    [
+        ("own.example/*?id=*", "own.example", "/pixel/1?id=1"),
+        ("www.own.example/pi*", "www.own.example", "/pixel/1"),
+        ("own.example/pixel/one/*", "own.example", "/pixel/one/1"),
+    ],
+)
+def test_a_list_lets_nothing_through_that_the_catalog_refuses(rule: str, host: str, target: str) -> None:
+    """Not by a URL pattern that is tried before the catalog's: by parameters, by a nearer host, or by its length."""
+    own = replace(vendor("own"), urls=("own.example/pixel/*",))
+    listed = replace(
+        vendor("list-a"),
+        category=Category.STRICTLY_NECESSARY,
+        listed_by="A",
+        urls=(rule, "own.example/other*"),
+    )
+    catalog = Catalog([own]).with_lists([listed])
+    found = [catalog.match_url(host, each) for each in (target, "/other")]
+    assert [match and match.vendor.id for match in found] == ["own", "list-a"]
 
 
 def test_visitors_are_not_asked_again_for_a_list(tmp_path: Path) -> None:

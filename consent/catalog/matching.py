@@ -403,20 +403,38 @@ class Catalog:
     def unknown_of(self, vendor: Vendor) -> Vendor:
         """Return ``vendor`` with only those of its hosts, URL patterns and cookies that have no answer here.
 
-        A host of which single paths have one is known, too: who wrote them had looked at the others.
+        A host of which single paths have one is known, too: who wrote them had looked at the others. And a URL
+        pattern is, where it would be tried before another one that may be about the same.
         """
         return replace(
             vendor,
             hosts=tuple(
                 host for host in vendor.hosts if host not in self._urls and self.match_url(host, "/") is None
             ),
-            urls=tuple(url for url in vendor.urls if self.match_url(*UrlPattern(url).example()) is None),
+            urls=tuple(
+                url
+                for url in vendor.urls
+                if self.match_url(*UrlPattern(url).example()) is None
+                and not self._would_hide(UrlPattern(url))
+            ),
             cookies=tuple(
                 cookie
                 for cookie in vendor.cookies
                 if self.match_cookie(cookie.name.replace("*", _ANYTHING)) is None
             ),
         )
+
+    def _would_hide(self, pattern: UrlPattern) -> bool:
+        """Tell whether ``pattern`` would be tried before one that is here and may be about the same URLs."""
+        begin = pattern.path.partition("*")[0]
+        for rules in self._walk(pattern.host)[0]:
+            for _, _, match in rules:
+                other = UrlPattern(match.rule)
+                its_begin = other.path.partition("*")[0]
+                overlaps = begin.startswith(its_begin) or its_begin.startswith(begin)
+                if overlaps and (pattern.host != other.host or pattern.rank < other.rank):
+                    return True
+        return False
 
 
 def _owned(kind: str, rules: Iterable[tuple[str, Vendor]]) -> dict[str, Match]:
