@@ -71,7 +71,9 @@ const arrange = () => {
     due = 0;
     // Not before the page is there: what is in a template may not be.
     if (document.readyState != "loading")
-      restored = restored.then(() => restore(document.querySelectorAll("template[data-consent],.consent-embed")));
+      restored = restored.then(() =>
+        restore(document.querySelectorAll("template[data-consent],.consent-embed[data-consent]")),
+      );
   });
 };
 

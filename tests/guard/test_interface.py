@@ -124,7 +124,8 @@ def test_the_preferences_are_opened(visit: Visit, site: Site) -> None:
 
 
 def test_what_comes_later_waits_and_comes_in_its_turn(visit: Visit) -> None:
-    """Templates of the site's own that a script adds: at once where allowed, and one after another."""
+    """Templates of the site's own that a script adds: at once where allowed, and one after another. What merely has
+    the class of a placeholder is in nobody's way."""
     visit.open(BANNER + f"<template data-consent='performance'><script>{LOG}('parsed')</script></template>",
                decision=deciding(Category.PERFORMANCE))  # fmt: skip
     visit.until("window.order")
@@ -133,7 +134,8 @@ def test_what_comes_later_waits_and_comes_in_its_turn(visit: Visit) -> None:
             const held = (spec, content) => `<template data-consent="${spec}">${content}</template>`;
             const say = text => `<script>order.push("${text}")</script>`;
             const route = document.createElement("main");
-            route.innerHTML = held("performance", '<script src="/slow.js"></script>') + held("targeting", say("no"))
+            route.innerHTML = '<p class="consent-embed">own</p>'
+                + held("performance", '<script src="/slow.js"></script>') + held("targeting", say("no"))
                 + held("social", say("no"));
             document.body.append(route);
             setTimeout(() => route.insertAdjacentHTML("beforeend", held("performance", say("later"))));
