@@ -7,6 +7,7 @@ signal is gone: its absence is no consent.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Callable
@@ -23,6 +24,9 @@ from consent.policy import CacheMode, Policy
 from consent.receipts import CollectionMethod, build_receipt
 from consent.store import Store
 from consent.variant_cookie import VariantCookie
+
+RECORDING_SECONDS = 1.0
+"""A page waits no longer for its receipt: where the store hangs, the site does not."""
 
 logger = logging.getLogger("consent")
 
@@ -62,8 +66,8 @@ class Transitions:
     async def keep(self, scope: Scope, decision: Decision) -> list[bytes]:
         """Record what signals take back of the choice in ``decision``; return the ``Set-Cookie`` values that store it.
 
-        There are none where nothing is taken back, and none where it could not be recorded: the signal is honoured all
-        the same, and the next page tries again.
+        There are none where nothing is taken back, and none where it could not be recorded in time: the signal is
+        honoured all the same, and the next page tries again.
         """
         kept = taken_back(decision, self._catalog)
         if kept is None:
@@ -82,7 +86,8 @@ class Transitions:
                 user_agent=(fields.first(scope["headers"], b"user-agent") or b"").decode("latin-1"),
                 now_ms=int(now * 1000),
             )
-            await self._store.append(receipt, [])
+            async with asyncio.timeout(RECORDING_SECONDS):
+                await self._store.append(receipt, [])
         except Exception:
             logger.exception("a browser signal could not be recorded: it is honoured all the same")
             return []

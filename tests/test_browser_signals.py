@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +19,7 @@ from consent.decision import Reason, decide, taken_back
 from consent.errors import StoreFull
 from consent.middleware import EnforcingMiddleware
 from consent.policy import CacheMode, Policy, Regime
-from consent.receipts import CollectionMethod, Outcome
+from consent.receipts import Artefact, CollectionMethod, Outcome, Receipt
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
 from consent.tracking_status import tracking_status
 from consent.transitions import Transitions
@@ -309,6 +311,22 @@ def test_what_cannot_be_recorded_is_honoured_and_tried_again() -> None:
     site.store.failure = None
     assert len(site.get(sec_gpc="1").all("set-cookie")) == 1
     assert len(site.store.receipts) == 2
+
+
+def test_a_page_does_not_wait_for_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes without a receipt then, and without the tracker, as where the store fails."""
+    monkeypatch.setattr("consent.transitions.RECORDING_SECONDS", 0.01)
+    site = Site()
+    site.choose({"action": "accept"})
+
+    async def hang(receipt: Receipt, artefacts: Sequence[Artefact] = ()) -> None:
+        await asyncio.sleep(5)
+
+    site.store.append = hang  # type: ignore[method-assign]
+    began = time.monotonic()
+    answer = site.get(sec_gpc="1")
+    assert time.monotonic() - began < 4
+    assert (TRACKER in answer.body, answer.all("set-cookie")) == (False, [])
 
 
 def test_nothing_is_set_with_what_others_may_be_given() -> None:
