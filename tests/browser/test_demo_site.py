@@ -287,6 +287,47 @@ def test_before_a_choice_no_tracker_is_contacted(demo: Demo, open_browser: OpenB
     assert demo.receipts() == []
 
 
+def test_only_a_button_of_the_banner_answers_it(demo: Demo, open_browser: OpenBrowser) -> None:
+    """They are alike in size and colour, at both widths; to scroll, look, close and go on is no yes, and is free."""
+    visitor = open_browser(demo)
+    visitor.go("/")
+    page = visitor.page
+    looks = """button => {
+        const {backgroundColor, color, fontSize, fontWeight, borderTopWidth, opacity} = getComputedStyle(button)
+        const {width, height} = button.getBoundingClientRect()
+        const size = [Math.round(width), Math.round(height)]
+        return [backgroundColor, color, fontSize, fontWeight, borderTopWidth, opacity, ...size]
+    }"""
+    for width in (390, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        buttons = page.locator(".consent-banner").get_by_role("button")
+        assert buttons.all_inner_texts() == ["Accept all", "Refuse all", "Choose"]
+        seen = [button.evaluate(looks) for button in buttons.all()]
+        assert seen == [seen[0]] * 3
+
+    page.mouse.wheel(0, 20_000)
+    page.locator("footer a").first.hover()
+    page.keyboard.press("Escape")
+    for close in ("Escape", "Close", "beside"):
+        visitor.press("Choose", settled=False)
+        page.get_by_label("Performance").check()
+        if close == "Escape":
+            page.keyboard.press("Escape")
+        elif close == "Close":
+            page.get_by_role("button", name="Close").click()
+        else:
+            page.mouse.click(5, 5)
+        assert not page.locator("#consent-preferences").is_visible()
+    page.get_by_role("link", name="Journal").first.click()
+    page.wait_for_url("**/journal/**")
+    visitor.settle()
+
+    assert page.locator(".consent-banner").is_visible()
+    assert visitor.contacted() <= frozenset(BENIGN)
+    assert visitor.own_cookies() == set()
+    assert demo.receipts() == []
+
+
 def test_after_refusing_no_tracker_is_contacted(demo: Demo, open_browser: OpenBrowser) -> None:
     """A refusal is one press, is recorded, and is not asked about again."""
     visitor = open_browser(demo)
