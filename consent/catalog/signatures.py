@@ -275,7 +275,7 @@ class SnippetFinder:
                 found = self._match_url(*address(joined.host, joined.target))
                 if found is not None and _begins_in_code(code, joined.start, read):
                     yield found
-        by_name = LoadedByName(code, LOADED_NAME) if places else None
+        by_name = LoadedByName(code, LOADED_NAME)
         for begin, end in parts_around(code, raw, places):
             piece = code[begin:end]
             for loader, pattern in loaders.LITERAL.items():
@@ -286,14 +286,13 @@ class SnippetFinder:
                     found = self._match_url(*address(loading["host"], loading["target"]))
                     if found is not None and _begins_in_code(code, loading.start(), read):
                         yield found
-            for named, sites in by_name.find(begin, end) if by_name else ():
+            for named in by_name.declared(begin, end):
                 found = self._match_url(*address(named["host"], named["target"]))
-                text = read(code) if found else None
                 if (
-                    found
-                    and text
-                    and text.is_code(named.start())
-                    and any(text.is_code(at) for at, _ in sites)
+                    found is not None
+                    and (sites := by_name.sites(named["name"]))
+                    and read(code).is_code(named.start())
+                    and any(read(code).is_code(at) for at, _ in sites)
                 ):
                     yield found
 

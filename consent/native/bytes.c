@@ -2,7 +2,7 @@
 #include "native.h"
 
 uint16_t byte_class[256];
-unsigned char lower[256];
+unsigned char lower[256], word_byte[256];
 
 void prepare_bytes(void)
 {
@@ -11,6 +11,7 @@ void prepare_bytes(void)
         int space = c == '\t' || c == '\n' || c == '\f' || c == '\r' || c == ' ';
         int name = space || c == '/' || c == '>';
         lower[c] = (unsigned char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+        word_byte[c] = (unsigned char)(letter || digit || c == '_' || c == '$' ? c : ' ');
         byte_class[c] = (uint16_t)(
             (letter ? LETTER : 0) | (digit ? DIGIT : 0) | (letter || digit || c == '_' || c == '$' ? WORD : 0) |
             (letter || digit || c == '.' || c == '-' ? HOST : 0) | (space ? SPACE : 0) | (name ? ENDS_NAME : 0) |

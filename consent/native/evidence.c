@@ -1,8 +1,9 @@
 /* Evidence: the words of vendors' snippets and the hosts of their URLs, found in scripts in one pass each. */
 #include "native.h"
 
-/* A word is found by three bytes of it that begin at an even place; this says which three bytes may be some. */
-#define TRIGRAM_BITS 19
+/* A word is found by the bytes at an even place where it begins, or goes on with its second: by the one before, that one
+ * and the next two. This says which four may be some; all that is in no word counts as a blank. */
+#define FOURS_BITS 19
 
 typedef struct {
     int are_known; /* or anything may follow */
@@ -15,35 +16,36 @@ struct Evidence {
     Table hosts;
     Table by_word;   /* to the index in the tuple */
     Followers *followers;
-    uint64_t trigrams[(1 << TRIGRAM_BITS) / 64];
+    uint64_t fours[(1 << FOURS_BITS) / 64];
 };
 
-static uint32_t trigram_of(unsigned char a, unsigned char b, unsigned char c)
+/* The bytes before a place, at it and behind it; "from": before it there is nothing. */
+static uint32_t four_at(Bytes from, Bytes place)
 {
-    uint32_t joined = a | (uint32_t)b << 8 | (uint32_t)c << 16;
-    return joined * 0x9E3779B1u >> (32 - TRIGRAM_BITS);
+    return (place > from ? word_byte[place[-1]] : ' ') | (uint32_t)word_byte[place[0]] << 8 |
+           (uint32_t)word_byte[place[1]] << 16 | (uint32_t)word_byte[place[2]] << 24;
 }
 
-static void mark(Evidence *self, unsigned char a, unsigned char b, unsigned char c)
+static uint32_t number_of_four(uint32_t four)
 {
-    uint32_t trigram = trigram_of(a, b, c);
-    self->trigrams[trigram / 64] |= (uint64_t)1 << trigram % 64;
+    return four * 0x9E3779B1u >> (32 - FOURS_BITS);
 }
 
-/* Mark the three bytes a word is found by, where it begins at an even place and where at an odd one. */
+static void mark(Evidence *self, Bytes four)
+{
+    uint32_t number = number_of_four(four_at(four, four + 1));
+    self->fours[number / 64] |= (uint64_t)1 << number % 64;
+}
+
 static void mark_word(Evidence *self, Bytes word, size_t length)
 {
-    if (length > 2)
-        mark(self, word[0], word[1], word[2]);
-    if (length > 3)
-        mark(self, word[1], word[2], word[3]);
-    for (int c = 0; length < 4 && c < 256; c++) {
-        if (is_a(WORD, (unsigned char)c))
-            continue;
-        mark(self, (unsigned char)c, word[0], word[1]);
-        if (length == 2)
-            mark(self, word[0], word[1], (unsigned char)c);
+    unsigned char around[5] = {' ', word[0], word[1], length > 2 ? word[2] : ' ', length > 3 ? word[3] : ' '};
+    mark(self, around);
+    for (int c = 0; length == 2 && c < 256; c++) {
+        around[4] = (unsigned char)c;
+        mark(self, around + 1);
     }
+    mark(self, around + 1);
 }
 
 static int fill(Evidence *self, PyObject *hosts)
@@ -187,11 +189,15 @@ static const Slot *next_word(const Evidence *self, Bytes text, Bytes *at, Bytes 
     Bytes from = *at, place = *at;
     const Slot *slot;
     while (end - place > 3) {
-        uint32_t trigram = trigram_of(place[0], place[1], place[2]);
-        if (!(self->trigrams[trigram / 64] >> trigram % 64 & 1)) {
+        uint32_t four = four_at(from, place), number;
+        while (number = number_of_four(four), !(self->fours[number / 64] >> number % 64 & 1)) {
             place += 2;
-            continue;
+            if (end - place <= 3)
+                break;
+            four = four >> 16 | (uint32_t)word_byte[place[1]] << 16 | (uint32_t)word_byte[place[2]] << 24;
         }
+        if (end - place <= 3)
+            break;
         place = from = word_at(self, text, from, place, end, &slot);
         if (slot != NULL) {
             *at = place;
@@ -218,12 +224,16 @@ static Bytes before_blanks(Bytes start, Bytes at)
     return at;
 }
 
+typedef struct { const char *text; size_t length; } Ending;
+#define ENDING(text) {text, sizeof text - 1}
+
 /* The length of the first of the words that the text from start to end ends with; 0: with none of them. */
-static size_t ends_with_one(Bytes start, Bytes end, const char *const *words)
+static size_t ends_with_one(Bytes start, Bytes end, const Ending *words)
 {
-    for (; *words != NULL; words++) {
-        size_t length = strlen(*words);
-        if ((size_t)(end - start) >= length && memcmp(end - length, *words, length) == 0)
+    for (; start < end && words->text != NULL; words++) {
+        size_t length = words->length;
+        if (end[-1] == (unsigned char)words->text[length - 1] && (size_t)(end - start) >= length &&
+            memcmp(end - length, words->text, length) == 0)
             return length;
     }
     return 0;
@@ -247,9 +257,10 @@ static Bytes before_gap(Bytes start, Bytes at)
 }
 
 /* What loads the URL that it is called with. */
-static const char *const loading_calls[] = {"fetch", "sendBeacon", "importScripts", "import", "EventSource",
-                                            "WebSocket", "getScript", "getJSON", "axios.get", "axios.post", NULL};
-static const char *const loading_assigned[] = {"src", NULL};
+static const Ending loading_calls[] = {ENDING("fetch"), ENDING("sendBeacon"), ENDING("importScripts"), ENDING("import"),
+                                       ENDING("EventSource"), ENDING("WebSocket"), ENDING("getScript"),
+                                       ENDING("getJSON"), ENDING("axios.get"), ENDING("axios.post"), {NULL, 0}};
+static const Ending loading_assigned[] = {ENDING("src"), {NULL, 0}};
 
 /* Whether the script loads by a name: import(url), s.src = url. */
 static int loads_named(Bytes text, Bytes end)
@@ -283,9 +294,10 @@ enum { NOT_LOADED, LOADED, NAMED };
 /* Whether the string whose quotation mark is at "quote" is where scripts name what they load, or is given a name. */
 static int is_loaded(Bytes text, Bytes quote)
 {
-    static const char *const arguments[] = {"document", "window", NULL};
-    static const char *const before[] = {"src", "script", "GET", "POST", "get", "post", NULL};
-    static const char *const bare[] = {"import", "from", NULL};
+    static const Ending arguments[] = {ENDING("document"), ENDING("window"), {NULL, 0}};
+    static const Ending before[] = {ENDING("src"),  ENDING("script"), ENDING("GET"), ENDING("POST"),
+                                    ENDING("get"), ENDING("post"),   {NULL, 0}};
+    static const Ending bare[] = {ENDING("import"), ENDING("from"), {NULL, 0}};
     Bytes at = quote;
     if (at > text && at[-1] == '\\')
         at--;
@@ -315,7 +327,7 @@ static int is_loaded(Bytes text, Bytes quote)
 /* Whether the "//" whose first slash is at "slash" is that of a URL of a known host that the script loads, or NAMED. */
 static int loads_known(const Evidence *self, Bytes text, Bytes slash, Bytes host, Bytes end)
 {
-    static const char *const schemes[] = {"https", "http", "wss", "ws", NULL};
+    static const Ending schemes[] = {ENDING("https"), ENDING("http"), ENDING("wss"), ENDING("ws"), {NULL, 0}};
     Bytes at = slash;
     if (at > text && at[-1] == '\\')
         at--;

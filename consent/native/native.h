@@ -34,6 +34,7 @@ enum {
 
 extern uint16_t byte_class[256];
 extern unsigned char lower[256];
+extern unsigned char word_byte[256]; /* itself, or a blank for what is no part of an identifier in a script */
 void prepare_bytes(void);
 
 static inline int is_a(int class, unsigned char byte)
