@@ -26,6 +26,7 @@ _MOST_PLACES = 32
 _LONGEST_URL = 800
 _LONGEST_CALL = 1100
 _LONG_BLANKS = re.compile(r"\s{48,}+", re.ASCII)
+_FOUR_BLANKS = re.compile(r"\s{4}", re.ASCII)
 _MOST_BLANKS = 4096
 
 
@@ -71,9 +72,10 @@ _LITERAL = _literal(URL, 800)
 _USUAL = re.compile(r"(?:(?:http|ws)s?:)?\\?/\\?/[A-Za-z0-9.-]+(?:\\?[/?#]|:[0-9]|$)(?![^/?#]*@)", re.ASCII)
 _ANY_LITERAL = _literal("", 800)
 # Nothing but a URL with a host begins so, or what is written in escapes; most imports are relative or bare names.
-_MAY_LEAD_AWAY = re.compile(
-    rf"(?:import|from|importScripts)\s*+(?:\({GAP}|{GAP})[\"'`]\s*+(?:[hHwW\\]|/[/\\])", re.ASCII
-)
+_MAY_LEAD_AWAY = {
+    word: re.compile(rf"{word}\s*+(?:\({GAP}|{GAP})[\"'`]\s*+(?:[hHwW\\]|/[/\\])", re.ASCII)
+    for word in ("import", "from", "importScripts")
+}
 _ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{0*([0-9a-fA-F]{1,6})\}|([\s\S]))")
 _NAMED_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0"}
 _ABSOLUTE = re.compile(
@@ -159,7 +161,7 @@ def unusual_address(literal: str) -> tuple[str, str] | None:
 
 def unusual_imports(code: str) -> Iterator[Import]:
     """Yield what a script imports from URLs with a host that are not written in the usual way."""
-    if not _MAY_LEAD_AWAY.search(code):
+    if not any(word in code and pattern.search(code) for word, pattern in _MAY_LEAD_AWAY.items()):
         return
     text: ScriptText | None = None
     for match in _ANY_LITERAL.finditer(code):
@@ -179,7 +181,7 @@ def parts_around(code: str, raw: bytes, places: list[int]) -> list[tuple[int, in
     at = characters = 0
     is_ascii = raw.isascii()
     for place in places:
-        characters += place - at if is_ascii else len(raw[at:place].decode())
+        characters += place - at if is_ascii else len(raw[at:place].decode("utf-8", "surrogatepass"))
         at = place
         begin, end = _call_begin(code, characters), characters + _LONGEST_URL
         if parts and begin < parts[-1][1]:
@@ -194,8 +196,10 @@ def _call_begin(code: str, place: int) -> int:
 
     Long runs of blanks within the call do not count for its length.
     """
+    begin = max(0, place - _LONGEST_CALL)
+    if not _FOUR_BLANKS.search(code[begin:place:12]):  # four in a row of every twelfth are in any long run
+        return begin
     blanks, found = -1, 0
-    begin = place
     while blanks != found and found < _MOST_BLANKS:
         blanks = found
         begin = max(0, place - _LONGEST_CALL - blanks)

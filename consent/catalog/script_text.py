@@ -32,11 +32,15 @@ class ScriptText:
 
     Where the text cannot be read as JavaScript (a string that is never closed), everything counts as code: a
     tracker must not hide behind a stray quote.
+
+    Args:
+        code: the script.
+        raw: the same in UTF-8, lone surrogates too, where that is there already.
     """
 
     __slots__ = ("_code", "_ends", "_reached", "_starts")
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, raw: bytes | None = None) -> None:
         # In C the places are those in UTF-8, which are the same as far as all is ASCII.
         self._code = "" if compiled is None or code.isascii() else code
         self._reached = 0, 0
@@ -45,7 +49,7 @@ class ScriptText:
         if compiled is None:
             self._starts, self._ends = _Scan(code).literals()
         else:
-            starts, ends = compiled.literals(code.encode("utf-8", "surrogatepass"))
+            starts, ends = compiled.literals(code.encode("utf-8", "surrogatepass") if raw is None else raw)
             self._starts, self._ends = memoryview(starts).cast("I"), memoryview(ends).cast("I")
 
     def is_code(self, position: int) -> bool:

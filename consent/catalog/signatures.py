@@ -246,7 +246,7 @@ class SnippetFinder:
         Args:
             depth: in how many other scripts the script is.
         """
-        raw = code.encode("utf-8", "replace")
+        raw = code.encode("utf-8", "surrogatepass")
         words, places = self.evidence.find(raw)
         if not words and not places:
             return
@@ -255,7 +255,7 @@ class SnippetFinder:
         def read(code: str) -> ScriptText:
             nonlocal text
             if text is None:  # at most once for this script, and most scripts never need it
-                text = ScriptText(code)
+                text = ScriptText(code, raw)
             return text
 
         for word in words:
