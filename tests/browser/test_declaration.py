@@ -5,17 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
 
 from consent import ConsentMiddleware, load_catalog
-from consent.policy import Policy
+from consent.policy import Policy, Regime
 from tests.browser.conftest import Demo, OpenBrowser, serve
 
 
 def test_the_declaration_fits_every_width(open_browser: OpenBrowser, tmp_path: Path) -> None:
-    """In a row on a screen, one below the other on a phone, a table to a screen reader on both; nothing sticks out."""
+    """In a row on a screen, one below the other on a phone, a table to a screen reader on both; nothing sticks out.
+
+    Nor do the small controls of a page, where their words are long.
+    """
     catalog = load_catalog()
-    policy = Policy(vendors=tuple(catalog.vendors[name] for name in ("hotjar", "google-ads", "youtube")))
-    app = ConsentMiddleware(Starlette(), policy=policy, data=tmp_path / "data")
+    vendors = tuple(catalog.vendors[name] for name in ("hotjar", "google-ads", "youtube"))
+    policy = Policy(vendors=vendors, regime=Regime.OPT_OUT)
+    site = Starlette(routes=[Route("/", lambda request: HTMLResponse("<p>Page</p>"))])
+    app = ConsentMiddleware(site, policy=policy, data=tmp_path / "data")
     with serve(app) as port:
         demo = Demo(f"http://127.0.0.1:{port}", port, None)
         page = open_browser(demo, javascript=False, locale="ar").page
@@ -49,3 +56,13 @@ def test_the_declaration_fits_every_width(open_browser: OpenBrowser, tmp_path: P
         assert page.locator(":focus").get_attribute("href") == "/_consent/choices?language=ar"
         page.emulate_media(media="print")
         assert not page.locator("summary").is_visible()
+        page.emulate_media(media="screen")
+        page.set_viewport_size({"width": 300, "height": 800})
+        page.goto(demo.address + "/")
+        controls = page.locator(".consent-pill:visible")
+        assert controls.count() == 2
+        for control in controls.all():
+            box = control.bounding_box()
+            assert box
+            assert box["x"] >= 12
+            assert box["x"] + box["width"] == 288
