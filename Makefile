@@ -69,6 +69,8 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/receipts.py
 	$(BIN)/python benchmarks/choices.py
+	$(BIN)/python -m tests.browser.chromium --install
+	$(BIN)/python benchmarks/banner.py $(PAGES)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
