@@ -1,7 +1,8 @@
 """What tells an inline script from others, whatever data a page writes into it.
 
 Scripts of one make differ from page to page, and from visitor to visitor, in strings and numbers alone. Their shape is
-the rest: names and marks in their order. Nothing of the data gets into what is told of a script.
+the rest: names and marks in their order. No string and no number gets into what is told of a script;
+what a page writes as a name, as in ``users.jane``, does.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@
 /** @type {any} */
 const browser = navigator;
 const site = tag.dataset;
-const [version, granted = site.silence, told = "", others = "", ends] = (
-  /\bconsent_variant=([^;]*)/.exec(document.cookie) || [0, ""]
-)[1].split(".");
+// Without one, what silence allows; what cannot be read may have been a no.
+const [version, granted = "", told = "", others = "", ends] = (
+  /(^|\s)consent_variant=([^;]*)/.exec(document.cookie)?.[2] ?? "." + site.silence
+).split(".");
 // What has expired counts no more, but what it refuses is refused.
 // @ts-expect-error: it is a number, written out.
 const valid = version == site.uniform && Date.now() < ends * 1e3;

@@ -68,7 +68,7 @@ def choices(policy: Policy) -> Iterator[Choice | None]:
 
 
 def test_the_guard_decides_as_the_server_does(playwright: Playwright) -> None:
-    """Every choice, signal, exception and regime; the present policy's, another's, and what has expired."""
+    """Every choice, signal, exception and regime; the present policy's, another's, what has expired or is garbled."""
     cases: list[list[Any]] = []
     expected: list[tuple[str, bool, Policy]] = []
     for policy in POLICIES:
@@ -82,11 +82,19 @@ def test_the_guard_decides_as_the_server_does(playwright: Playwright) -> None:
                 if choice.made_at == LONG_AGO:
                     state = ChoiceState.EXPIRED
                 written = (companion if present else other).header(choice, secure=False, now=NOW).decode()
-                cookie = f"a=1; {written.partition(';')[0]}; b=2"
+                cookie = (
+                    f"x-consent_variant={companion.tag}.pft...{NOW * 9}; {written.partition(';')[0]}; b=2"
+                )
             decision = decide(policy, Signals(choice=choice, choice_state=state, gpc=gpc, dnt=dnt))
             browser = {"globalPrivacyControl": gpc, "doNotTrack": {None: None, False: "0", True: "1"}[dnt]}
             cases.append([{**companion.guard_attributes(policy), "allowed": ""}, cookie, browser, False])
             expected.append((allowance(decision, CATALOG), decision.asks, policy))
+        # What cannot be read may have been a no.
+        forged = decide(policy, Signals(choice_state=ChoiceState.FORGED))
+        cases.append(
+            [{**companion.guard_attributes(policy), "allowed": ""}, "consent_variant=garbled", {}, False]
+        )
+        expected.append((allowance(forged, CATALOG), forged.asks, policy))
     source = minified_script((asset_dir("static") / "uniform.js").read_text())
     chromium = playwright.chromium.launch(executable_path=find_chromium(playwright)[0], args=["--no-sandbox"])
     page = chromium.new_page()
