@@ -59,6 +59,11 @@ unclassified = "allow"                  # or "hold", "strip": what becomes of th
 cache = "per-visitor"                   # or "variant", "uniform": who may be given a page made for somebody else
 csp = "report"                          # or "enforce", "off": a Content-Security-Policy beside the site's own
 # csp_allow = ["img.example.com"]       # what that allows besides
+
+# Who says where a visitor is, so that each is asked as their place requires; without it, everybody as said above.
+# [jurisdictions]
+# country_header = "CF-IPCountry"         # set by your own proxy, never passed on from outside
+# region_header = "CF-Region-Code"
 """
 _COOKIES = """
 # Cookies that the site itself sets, one table each: visitors read of them, and those of a category that is refused
