@@ -116,7 +116,7 @@ class Server:
 @contextlib.contextmanager
 def new_server(parent: Path | None = None) -> Iterator[Server]:
     """Start a server of one's own, for tests that kill it, in a new folder in ``parent`` or among temporary files."""
-    folder = Path(tempfile.mkdtemp(prefix="consent-postgresql-", dir=parent))
+    folder = Path(tempfile.mkdtemp(prefix="consent-postgresql-", dir=parent)).resolve()
     server = None
     try:
         server = Server(folder)
