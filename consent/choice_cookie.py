@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import inf
 from types import MappingProxyType
 
@@ -38,6 +39,8 @@ _MAX_VERIFIED = 8  # candidates per request that are worth an HMAC; a browser se
 _MIN_SECRET_BYTES = 16
 RENEWAL_DAYS = 200
 """How long after a refusal its cookie is set anew with each page."""
+_LAST_RENEWAL_DAYS = MAX_COOKIE_DAYS - 30
+"""... at the latest, also where something that was granted beside it would count longer."""
 _DAY = 86_400
 _DIGEST = hashlib.sha256
 
@@ -173,8 +176,14 @@ class ChoiceCookie:
         return choice.made_at + self._max_age
 
     def renewal_due(self, choice: Choice) -> float:
-        """Return when the cookie of ``choice`` is to be set anew, so that browsers do not forget it; perhaps never."""
-        return choice.made_at + RENEWAL_DAYS * _DAY if _refuses(choice) else inf
+        """Return when the refusals of ``choice`` are to be stored anew, so that browsers keep them; perhaps never.
+
+        What is granted beside them is not stored again, so it has to be over.
+        """
+        if not _refuses(choice):
+            return inf
+        over = min(self._max_age, _LAST_RENEWAL_DAYS * _DAY) if _grants(choice) else 0
+        return choice.made_at + max(RENEWAL_DAYS * _DAY, over)
 
     @property
     def fingerprint(self) -> bytes:
@@ -204,6 +213,16 @@ class ChoiceCookie:
 
 def _refuses(choice: Choice) -> bool:
     return not (choice.granted.issuperset(OPTIONAL) and all(choice.vendors.values()))
+
+
+def _grants(choice: Choice) -> bool:
+    return bool(choice.granted) or any(choice.vendors.values())
+
+
+def refusals_of(choice: Choice) -> Choice:
+    """Return ``choice`` without what it grants: nothing that is stored of it can bring back what was withdrawn."""
+    refused = {vendor: False for vendor, allowed in choice.vendors.items() if not allowed}
+    return replace(choice, granted=frozenset(), vendors=MappingProxyType(refused), told=frozenset())
 
 
 def _rank(choice: Choice) -> tuple[int, int, int, bytes]:

@@ -23,7 +23,7 @@ from consent.body_kind import PAGE_TYPES, PLAIN_TYPES
 from consent.caching import RESPONSES, uniform_decision
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL
-from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie
+from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie, refusals_of
 from consent.csp import ClosedWorld
 from consent.decision import Decision, decide, taken_back
 from consent.enforcement_log import EnforcementLog
@@ -242,6 +242,8 @@ class EnforcingMiddleware:
         """Yield the ``Set-Cookie`` values with which the browser keeps a refusal on, where it is time for that."""
         choice, now = ruling.own.signals.choice, int(self._site.clock())
         if choice is not None and self._renewal_due(ruling) <= now:
+            # The page may arrive after the answer to a withdrawal: what comes with it takes away, and gives nothing.
+            choice = refusals_of(choice)
             secure = scope.get("scheme") == "https"
             yield self._cookie.header(choice, secure=secure, now=now)
             if self._policy.cache is CacheMode.UNIFORM:

@@ -130,6 +130,9 @@ def test_a_refusal_is_kept_as_long_as_browsers_keep_cookies(refusing: Choice) ->
     for age in (0, 100, 200, 500):
         assert b"; Max-Age=34560000;" in cookie().header(refusing, secure=True, now=NOW + age * DAY)
     assert cookie().renewal_due(refusing) == NOW + 200 * DAY
+    grants = bool(refusing.granted)
+    assert cookie(max_age_days=300).renewal_due(refusing) == NOW + (300 if grants else 200) * DAY
+    assert cookie(max_age_days=400).renewal_due(refusing) == NOW + (370 if grants else 200) * DAY
     assert cookie().renewal_due(EVERYTHING) == inf
     assert cookie().fresh_until(refusing) == NOW + 180 * DAY
 

@@ -192,7 +192,7 @@ TestAStoredNo = pytest.mark.timeout(60)(Site.TestCase)
 
 @pytest.mark.parametrize("regime", Regime)
 def test_a_refusal_outlives_what_is_granted_beside_it(regime: Regime) -> None:
-    """And browsers' limit for cookies: it is set anew after the 200th day. A grant is over after 180."""
+    """And browsers' limit for cookies: it is set anew after the 200th day, alone. A grant is over after 180."""
     browser = Browser()
     browser.policy = POLICIES[list(Regime).index(regime) * 2]
     assert browser.choose({"action": "save", "performance": True}, {}) == (True, True)
@@ -203,8 +203,22 @@ def test_a_refusal_outlives_what_is_granted_beside_it(regime: Regime) -> None:
         browser.now = NOW + day * DAY
         assert browser.visit() == ({P} if day < 180 else silence)
         assert (browser.cookie != cookie) is renewed
+        silence = frozenset() if renewed else silence
     browser.now += 400 * DAY
     assert browser.visit() == (frozenset() if regime is Regime.OPT_IN else frozenset(OPTIONAL))
+
+
+@pytest.mark.parametrize("regime", Regime)
+def test_a_page_that_arrives_after_a_withdrawal_gives_nothing_back(regime: Regime) -> None:
+    """It was asked for before, with the older choice, which its cookie is to keep in the browser."""
+    browser = Browser()
+    browser.policy = POLICIES[list(Regime).index(regime) * 2]
+    browser.choose({"action": "save", "performance": True}, {})
+    browser.now += RENEWAL_DAYS * DAY
+    late = ask(browser.app, headers=browser.headers({}))
+    assert browser.choose({"action": "withdraw"}, {}) == (True, True)
+    assert browser.take(late)
+    assert browser.visit() == frozenset()
 
 
 def test_what_may_have_been_a_no_is_none_in_a_yes_site() -> None:
