@@ -441,6 +441,9 @@ class Rewriter:
             return self._take_out(data, tag, content, reading, replaceable=replaceable, final=final)
         for edit in edits:
             self._out.replace_within_tag(data, *edit)
+        if reading is Reading.FOREIGN and name in TEXT_AHEAD and tag.self_closing:
+            # ... nor that a tag may close itself, and would take for text what follows. This is the same to all.
+            self._out.replace_within_tag(data, tag.end - 2, tag.end, b"></" + name + b">")
         after = tag.end
         if content is not None and ahead and reading is Reading.FOREIGN and ahead.close < content.close:
             after = self._content_beyond(data, tag, content, ahead.after)

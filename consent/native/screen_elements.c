@@ -94,6 +94,8 @@ static int shapes_clear(Pass *pass, Bytes name, size_t length, Bytes *position, 
         int outcome = tag_clears(pass, tag, &at, end, &told);
         if (outcome <= LOOK)
             return outcome;
+        if (told.self_closing && tag->flags & DRAWN_TEXT)
+            return LOOK; /* what looks ahead in a browser does not know that it is closed */
         if (told.self_closing)
             continue;
         if (depth == MOST_DRAWN)

@@ -141,10 +141,11 @@ def test_an_element_that_tracks_is_removed_and_nothing_else(element: str) -> Non
             "<svg><style></style></svg>",
         ),
         ("<style>@import '\\\\tracker.example/t';</style>", "<style>@import 'about:invalid';</style>"),
-        # What is in both readings harmless stays.
+        # What is in both readings harmless stays; a tag that closes itself has another do it, the same to all.
         (
             "<svg><title/><style/><script/></svg><p>x<style>p{}</style><script>a()</script><svg><title>x</title></svg>",
-            "<svg><title/><style/><script/></svg><p>x<style>p{}</style><script>a()</script><svg><title>x</title></svg>",
+            "<svg><title></title><style></style><script></script></svg>"
+            "<p>x<style>p{}</style><script>a()</script><svg><title>x</title></svg>",
         ),
         ("<svg><style>.a{}</svg><p>x<title>y</title><p>z", "<svg><style>.a{}</svg><p>x<title>y</title><p>z"),
         ("<svg><style><!-- a > b {} --></style></svg>", "<svg><style><!-- a > b {} --></style></svg>"),
@@ -340,6 +341,18 @@ def test_removing_joins_nothing(page: str, expected: str) -> None:
             f'<math><noembed><p title="</noembed><img src={T}>"></noembed>',
             "<math><noembed></noembed></noembed>",
         ),
+        # ... and begins with a tag that closes itself, whatever holds the end tag then.
+        (
+            f"<svg><script/></svg><noembed><p></script><img src={T}>",
+            f"<svg><script></script></svg><noembed><p></script><img src={T}>",
+        ),
+        (
+            f'<math><STYLE a=b /></math><p title="</style><img src={T}>">',
+            f'<math><STYLE a=b ></style></math><p title="</style><img src={T}>">',
+        ),
+        ("<svg><title/><desc/><path/></svg>", "<svg><title></title><desc/><path/></svg>"),
+        ("<svg><script a=b/></svg>", "<svg><script a=b/></svg>"),
+        ("<style/></style><script/></script>", "<style/></style><script/></script>"),
         # Without the tag, what follows would be read as MathML by one who takes this for markup.
         (f"<math><svg></p><title><img src={T}></title><a>", "<math><svg></p><title><img ></title><a>"),
         (f"<svg></div><![CDATA[ > <img src={T}> ]]>", "<svg></div><![CDATA[ > <img > ]]>"),
