@@ -13,7 +13,6 @@ from consent.errors import ConfigurationError
 from consent.public_lists.reading import (
     MAX_LINE,
     MAX_PATTERN,
-    MAX_VENDORS,
     Draft,
     Entry,
     ListedVendor,
@@ -65,8 +64,6 @@ def read_disconnect(file: SourceFile, progress: Progress, *, content: bool = Fal
     if not isinstance(categories, dict):
         raise ConfigurationError(_FORM, source=file.name)
     ranks = {name: rank for rank, name in enumerate(CATEGORIES)}
-    seen: set[str] = set()
-    vendors: set[str] = set()
     for name, entries in sorted(categories.items(), key=lambda item: ranks.get(item[0], len(ranks))):
         if not isinstance(entries, list):
             raise ConfigurationError(_FORM, source=file.name)
@@ -76,9 +73,6 @@ def read_disconnect(file: SourceFile, progress: Progress, *, content: bool = Fal
             place = Place(
                 file.name, None, f"{one_line(name, 40)}: {one_line(vendor, 60)}: {one_line(domain, 100)}"
             )
-            vendors.add(vendor)
-            if len(vendors) > MAX_VENDORS:
-                raise ConfigurationError(f"more than {MAX_VENDORS:,} vendors can be taken", source=file.name)
             category = CATEGORIES.get(name)
             if category is None:
                 draft.skip(UNKNOWN_CATEGORY, place)
@@ -86,10 +80,7 @@ def read_disconnect(file: SourceFile, progress: Progress, *, content: bool = Fal
                 draft.skip(NOT_CONTENT, place)
             elif (rule := _rule(domain)) is None or not one_line(vendor, 80):
                 draft.skip(NOT_A_HOST, place)
-            elif rule in seen:
-                draft.repeated += 1
             else:
-                seen.add(rule)
                 draft.add(Entry(ListedVendor(one_line(vendor, 80), category), place, (rule,)))
     return draft
 

@@ -164,7 +164,7 @@ def import_list(
         read=draft.read,
         taken=len(taken) - let_through,
         known=known_count,
-        repeated=draft.repeated + repeated,
+        repeated=repeated,
         excepted=draft.excepted,
         let_through=let_through,
         without_effect=draft.without_effect,
@@ -185,6 +185,7 @@ def _new(draft: Draft, known: Catalog) -> tuple[list[Entry], int, int]:
         if not names:
             repeated += 1
             continue
+        seen.update(names)
         probe = known.unknown_of(
             Vendor(
                 id="",
@@ -202,7 +203,6 @@ def _new(draft: Draft, known: Catalog) -> tuple[list[Entry], int, int]:
         if not (probe.hosts or probe.urls or probe.cookies):
             known_count += 1
             continue
-        seen.update(names)
         crowds = [url.partition("/")[0] for url in probe.urls] or [
             "*" for each in probe.cookies if "*" in each.name
         ]

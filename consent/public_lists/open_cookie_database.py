@@ -13,7 +13,6 @@ from consent.categories import Category
 from consent.errors import ConfigurationError
 from consent.public_lists.reading import (
     MAX_LINE,
-    MAX_VENDORS,
     Draft,
     Entry,
     ListedVendor,
@@ -53,8 +52,6 @@ def read_open_cookie_database(file: SourceFile, progress: Progress) -> Draft:
         ConfigurationError: it is no such file.
     """
     draft = Draft("Open Cookie Database", LICENCE)
-    seen: set[str] = set()
-    vendors: set[str] = set()
     for line, row in _rows(file):
         progress(1)
         draft.read += 1
@@ -72,13 +69,7 @@ def read_open_cookie_database(file: SourceFile, progress: Progress) -> Draft:
             draft.skip(OF_OTHERS, place)
         elif reason := _wrong(name):
             draft.skip(reason, place)
-        elif name in seen:
-            draft.repeated += 1
         else:
-            seen.add(name)
-            vendors.add(platform)
-            if len(vendors) > MAX_VENDORS:
-                raise ConfigurationError(f"more than {MAX_VENDORS:,} vendors can be taken", source=file.name)
             draft.add(Entry(_vendor(row, platform, category), place, cookie=_cookie(row, name)))
     return draft
 

@@ -148,8 +148,6 @@ class Draft:
     version: str = ""
     read: int = 0
     entries: list[Entry] = field(default_factory=list)
-    repeated: int = 0
-    """Rules that were there before."""
     excepted: int = 0
     """Rules that the list itself takes back."""
     without_effect: int = 0
@@ -157,6 +155,7 @@ class Draft:
     skipped: dict[str, Skipped] = field(default_factory=dict)
     """By reason."""
     _rules: int = 0
+    _vendors: set[str] = field(default_factory=set)
 
     def add(self, entry: Entry) -> None:
         """Take an entry.
@@ -168,6 +167,11 @@ class Draft:
         if self._rules > MAX_RULES:
             raise ConfigurationError(
                 f"more than {MAX_RULES:,} rules can be taken: import a shorter list", source=entry.place.file
+            )
+        self._vendors.add(entry.vendor.name)
+        if len(self._vendors) > MAX_VENDORS:
+            raise ConfigurationError(
+                f"more than {MAX_VENDORS:,} vendors can be taken", source=entry.place.file
             )
         self.entries.append(entry)
 
