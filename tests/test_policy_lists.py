@@ -190,6 +190,15 @@ def test_a_list_lets_nothing_through_that_the_catalog_refuses(rule: str, host: s
     assert [match and match.vendor.id for match in found] == ["own", "list-a"]
 
 
+def test_a_list_says_what_is_beside_what_the_catalog_knows() -> None:
+    """A whole path that begins as the catalog's, and is none of them, hides nothing."""
+    own = replace(vendor("own"), urls=("own.example/pixel/*",))
+    listed = replace(vendor("list-a"), listed_by="A", urls=("www.own.example/pix",))
+    catalog = Catalog([own]).with_lists([listed])
+    found = [catalog.match_url("www.own.example", each) for each in ("/pix", "/pixel/1")]
+    assert [match and match.vendor.id for match in found] == ["list-a", "own"]
+
+
 def test_visitors_are_not_asked_again_for_a_list(tmp_path: Path) -> None:
     """What a list names is not what they were told: the version stays, and the difference is told."""
     one = write(tmp_path / "one.toml", "||a.example^\n", name="Made Up")

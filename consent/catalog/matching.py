@@ -83,6 +83,15 @@ class UrlPattern:
             return 2, -len(self.path)
         return 3, -len(self.path)
 
+    def overlaps(self, other: UrlPattern) -> bool:
+        """Whether there may be a path that both match, whatever their hosts and parameters; for certain if not."""
+        if "*" not in self.path:
+            return Glob(other.path).matches(self.path)
+        if "*" not in other.path:
+            return Glob(self.path).matches(other.path)
+        one, another = self.path.partition("*")[0], other.path.partition("*")[0]
+        return one.startswith(another) or another.startswith(one)
+
     def example(self) -> tuple[str, str]:
         """Return host, path and query of a URL that it is about, as for `Catalog.match_url`."""
         query = "&".join(f"{name}={value.pattern}" for name, value in self.parameters)
@@ -426,15 +435,11 @@ class Catalog:
 
     def _would_hide(self, pattern: UrlPattern) -> bool:
         """Tell whether ``pattern`` would be tried before one that is here and may be about the same URLs."""
-        begin = pattern.path.partition("*")[0]
-        for rules in self._walk(pattern.host)[0]:
-            for _, _, match in rules:
-                other = UrlPattern(match.rule)
-                its_begin = other.path.partition("*")[0]
-                overlaps = begin.startswith(its_begin) or its_begin.startswith(begin)
-                if overlaps and (pattern.host != other.host or pattern.rank < other.rank):
-                    return True
-        return False
+        others = (UrlPattern(match.rule) for rules in self._walk(pattern.host)[0] for _, _, match in rules)
+        return any(
+            (pattern.host != other.host or pattern.rank < other.rank) and pattern.overlaps(other)
+            for other in others
+        )
 
 
 def _owned(kind: str, rules: Iterable[tuple[str, Vendor]]) -> dict[str, Match]:

@@ -126,14 +126,7 @@ class _Exceptions:
 
 def _comes_before(rule: UrlPattern, exception: UrlPattern) -> bool:
     """Tell whether a rule may be about something that is excepted, and would be tried first: it must not be taken."""
-    if rule.host == exception.host and rule.rank > exception.rank:
-        return False
-    one, other = rule.path.partition("*")[0], exception.path.partition("*")[0]
-    if "*" not in rule.path:
-        return Glob(exception.path).matches(rule.path)
-    if "*" not in exception.path:
-        return Glob(rule.path).matches(exception.path)
-    return one.startswith(other) or other.startswith(one)
+    return (rule.host != exception.host or rule.rank <= exception.rank) and rule.overlaps(exception)
 
 
 _MAX_PATTERNS = 100
