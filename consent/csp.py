@@ -16,7 +16,7 @@ from itertools import zip_longest
 from typing import NamedTuple
 
 from consent.catalog import Catalog, Vendor
-from consent.catalog.matching import UrlPattern
+from consent.catalog.matching import UrlPattern, with_parents
 from consent.categories import Category
 from consent.decision import Decision
 from consent.policy import CspMode, Policy, Unclassified
@@ -263,7 +263,7 @@ class ClosedWorld:
     ) -> Iterator[tuple[str, ...]]:
         for place in places:
             # A host stands for all hosts under it.
-            parents = _with_parents(place.host)
+            parents = with_parents(place.host)
             if not covered.isdisjoint(parents if place.path != "/" else parents[1:]):
                 continue
             paths = [place.path]
@@ -287,7 +287,7 @@ class ClosedWorld:
 
     def _inside(self, place: Source) -> list[_Place]:
         """Return the places of vendors that lie within ``place``."""
-        hosts = _with_parents(place.host)
+        hosts = with_parents(place.host)
         if place.wild:
             hosts += [host for host in self._by_host if host.endswith("." + place.host)]
         return [
@@ -328,8 +328,3 @@ def _places_of(vendor: Vendor) -> Iterator[_Place]:
         # No source can say "the front page": "/" is all of a host.
         exact = stem != "/" and (stem.endswith("/") and not rest if star else not stem.endswith("/"))
         yield _Place(vendor, pattern.host, stem, exact)
-
-
-def _with_parents(host: str) -> list[str]:
-    labels = host.split(".")
-    return [".".join(labels[first:]) for first in range(len(labels))]

@@ -18,7 +18,7 @@ from markupsafe import escape
 
 from consent.assets import asset_dir
 from consent.catalog import Catalog, Vendor
-from consent.catalog.matching import UrlPattern
+from consent.catalog.matching import UrlPattern, with_parents
 from consent.categories import OPTIONAL, Category
 from consent.decision import Decision, allowance
 from consent.errors import ConfigurationError
@@ -219,16 +219,10 @@ def _near_optional_hosts(rules: Sequence[_Rule]) -> frozenset[str]:
     """
     hosts = {rule.place for rule in rules if rule.kind == 0}
     optional = {rule.place for rule in rules if rule.kind == 0 and rule.vendor.category in OPTIONAL}
-    above = {parent for host in optional for parent in _with_parents(host)}
+    above = {parent for host in optional for parent in with_parents(host)}
     return frozenset(
-        host for host in hosts if not host or host in above or not optional.isdisjoint(_with_parents(host))
+        host for host in hosts if not host or host in above or not optional.isdisjoint(with_parents(host))
     )
-
-
-def _with_parents(host: str) -> Iterator[str]:
-    while host:
-        yield host
-        host = host.partition(".")[2]
 
 
 def _expression(written: str, anything: str) -> str:

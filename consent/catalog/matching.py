@@ -22,6 +22,12 @@ STEM = 3
 """How many literal characters a name with a wildcard begins with. Names and paths are bucketed by them."""
 
 
+def with_parents(host: str) -> list[str]:
+    """Return a host and all domains above it, nearest first."""
+    labels = host.split(".")
+    return [".".join(labels[first:]) for first in range(len(labels))]
+
+
 class Glob:
     """Text with ``*`` for any number of characters, matched without backtracking: in linear time."""
 

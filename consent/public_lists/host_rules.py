@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from consent.catalog.lists import wrong_listed_pattern
 from consent.catalog.loading import wrong_host
-from consent.catalog.matching import Glob, UrlPattern
+from consent.catalog.matching import Glob, UrlPattern, with_parents
 from consent.categories import Category
 from consent.public_lists.reading import (
     MAX_PATTERN,
@@ -109,7 +109,7 @@ class _Exceptions:
 
     def covers(self, rule: str) -> bool:
         host = rule.partition("/")[0]
-        if any(parent in self.hosts for parent in _with_parents(host)):
+        if any(parent in self.hosts for parent in with_parents(host)):
             return True
         if "/" not in rule:
             return False
@@ -119,7 +119,7 @@ class _Exceptions:
             written == rule
             or (glob.matches(path) and (not pattern.parameters or pattern.has_parameters(query)))
             or _comes_before(asked, pattern)
-            for parent in _with_parents(host)
+            for parent in with_parents(host)
             for glob, pattern, written in self.patterns.get(parent, ())
         )
 
@@ -229,7 +229,7 @@ def _take(
         if slash:
             paths.setdefault(host, []).append(slash + path)
     let_through = ListedVendor("", Category.STRICTLY_NECESSARY)
-    above = {parent for rule in taken for parent in _with_parents(rule.partition("/")[0])}
+    above = {parent for rule in taken for parent in with_parents(rule.partition("/")[0])}
     for place, rules in excepting:
         needed = tuple(each for rule in rules for each in _needed(rule, taken, paths, above))
         if needed:
@@ -241,7 +241,7 @@ def _take(
 def _needed(rule: str, taken: set[str], paths: Mapping[str, Iterable[str]], above: set[str]) -> Iterator[str]:
     """Yield what an exception is in our terms, as far as it is about something that is refused otherwise."""
     host, slash, _ = rule.partition("/")
-    parents = _with_parents(host)
+    parents = with_parents(host)
     if slash:
         if host in above or any(parent in taken or parent in paths for parent in parents):
             yield rule
@@ -252,11 +252,6 @@ def _needed(rule: str, taken: set[str], paths: Mapping[str, Iterable[str]], abov
     for parent in parents[1:]:
         for path in sorted(paths.get(parent, ())):
             yield host + path
-
-
-def _with_parents(host: str) -> list[str]:
-    labels = host.split(".")[-20:]
-    return [".".join(labels[first:]) for first in range(len(labels))]
 
 
 def _excepted(written: str) -> tuple[str, ...]:
