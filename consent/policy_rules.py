@@ -139,7 +139,7 @@ class Wrong(Exception):
 
 
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
-_JURISDICTION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+JURISDICTION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
 _FIELD_NAME = re.compile(r"[A-Za-z0-9-]{1,100}")
 _RULED_HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*")
 _LOCAL_PATH = re.compile(r"/(?![/\\])[!-~]*")
@@ -214,7 +214,7 @@ def _language_paths(value: object) -> Mapping[str, str]:
 
 def _jurisdiction(value: object) -> str:
     code = a_line(value)
-    if code and _JURISDICTION.fullmatch(code) is None:
+    if code and JURISDICTION.fullmatch(code) is None:
         raise Wrong('must be a code such as "EU", "GB" or "US-CA", or be left out')
     return code
 

@@ -15,6 +15,7 @@ import click
 
 from consent.catalog import load_catalog
 from consent.categories import Category
+from consent.cli.failed import Failed
 from consent.cli.receipts import printable
 from consent.errors import ConfigurationError
 from consent.guard import MAX_LISTED_RULES
@@ -23,10 +24,6 @@ from consent.public_lists.reading import SourceFile, read_source
 
 _STEPS = 100
 """How often the bar is drawn; drawing it takes longer than reading a line."""
-
-
-class _Failed(click.ClickException):
-    exit_code = 2
 
 
 @click.command("import")
@@ -82,9 +79,9 @@ def import_(
             )
         _write(out, made.toml)
     except ConfigurationError as error:
-        raise _Failed(printable(str(error))) from None
+        raise Failed(printable(str(error))) from None
     except OSError as error:
-        raise _Failed(printable(f"{out} cannot be written: {error.strerror or error}")) from None
+        raise Failed(printable(f"{out} cannot be written: {error.strerror or error}")) from None
     if as_json:
         click.echo(json.dumps(_members(made, out)))
     else:

@@ -15,16 +15,11 @@ from consent.catalog.lists import LIST_PREFIX
 from consent.check import CheckError, Item, PageCheck, check_pages
 from consent.check_files import FileCheck, PlacedItem, check_file, files_in
 from consent.cli.catalog import place
+from consent.cli.failed import Failed
 from consent.cli.policy_option import policy_option
 from consent.errors import ConfigurationError
 from consent.policy import Policy
 from consent.policy_file import load_policy
-
-
-class _Failed(click.ClickException):
-    """Something could not be looked at: neither clean nor leaking."""
-
-    exit_code = 2
 
 
 @click.command()
@@ -85,7 +80,7 @@ def check(
                 else:
                     _print_file(result)
     except (CheckError, ConfigurationError) as error:
-        raise _Failed(_printable(str(error))) from None
+        raise Failed(_printable(str(error))) from None
     if seen and not as_json:
         _print_sum(seen)
     if failed:

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from consent.catalog import load_catalog
-from consent.cli.scan import ScanFailed, run_scan, scan_options
+from consent.cli.failed import Failed
+from consent.cli.scan import run_scan, scan_options
 from consent.errors import ConsentError
 from consent.scanner import judge
 from consent.scanner.draft import drafted_policy, left_to_say, starting_policy
@@ -37,7 +38,7 @@ def init(url: str | None, output: Path, force: bool, **how: Any) -> None:
     Exits with 2 if the file exists, or the site cannot be scanned.
     """
     if output.exists() and not force:
-        raise ScanFailed(f"{output} exists: name another file with --output, or overwrite it with --force")
+        raise Failed(f"{output} exists: name another file with --output, or overwrite it with --force")
     try:
         if url is None:
             text, left = starting_policy(), ["all of it, line by line"]
@@ -48,7 +49,7 @@ def init(url: str | None, output: Path, force: bool, **how: Any) -> None:
         with output.open("w" if force else "x", encoding="utf-8") as file:
             file.write(text)
     except (ConsentError, OSError) as error:
-        raise ScanFailed(shown(error, 1_000)) from None
+        raise Failed(shown(error, 1_000)) from None
     click.echo(f"Wrote {output}. Left for you:")
     for line in left:
         click.echo(f"  - {line}")

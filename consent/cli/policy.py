@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -13,21 +12,16 @@ from typing import Any
 import click
 
 from consent.catalog import load_catalog
+from consent.cli.failed import Failed
 from consent.cli.receipts import printable
 from consent.errors import ConfigurationError
 from consent.jurisdictions import place_rules, rule_in_force, treatment
 from consent.policy import Policy, Regime, Whereabouts
 from consent.policy_diff import Change, policy_changes
 from consent.policy_file import load_policy
+from consent.policy_rules import JURISDICTION
 
 _LONGEST = 120
-_PLACE = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
-
-
-class _Failed(click.ClickException):
-    exit_code = 2
-
-
 _file = click.Path(path_type=Path)
 
 
@@ -83,8 +77,8 @@ def regimes(on: datetime | None, file: Path | None, as_json: bool, places: tuple
     where = (_load(file).jurisdictions if file else None) or Whereabouts(everybody="EU")
     known = dict.fromkeys(place for rule in place_rules() for place in rule.places)
     for place in places or known:
-        if _PLACE.fullmatch(place) is None:
-            raise _Failed(f"{printable(place)!r} is no place: write FR, US-CA or the like")
+        if JURISDICTION.fullmatch(place) is None:
+            raise Failed(f"{printable(place)!r} is no place: write FR, US-CA or the like")
         told = _told_of(place, day, where)
         click.echo(json.dumps(told) if as_json else _sentences(told))
 
@@ -125,7 +119,7 @@ def _load(file: Path) -> Policy:
     try:
         return load_policy(file, load_catalog())[0]
     except ConfigurationError as error:
-        raise _Failed(printable(str(error))) from None
+        raise Failed(printable(str(error))) from None
 
 
 def _print(old: Policy, new: Policy, changes: list[Change]) -> None:

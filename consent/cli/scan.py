@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consent.catalog import Catalog, load_catalog
+from consent.cli.failed import Failed
 from consent.cli.policy_option import policy_option
 from consent.errors import ConsentError
 from consent.policy import Policy
@@ -28,13 +29,6 @@ if TYPE_CHECKING:
 
 _MAX_LINES = 60
 _WIDTH_OF_LOGS = 120
-
-
-class ScanFailed(click.ClickException):
-    """The site was not scanned: neither clean nor leaking."""
-
-    exit_code = 2
-
 
 _BOUNDS: tuple[tuple[str, str, click.ParamType[Any], str], ...] = (
     ("pages", "--pages", click.IntRange(1, 1_000), "Pages to open in each phase, at most."),
@@ -121,7 +115,7 @@ def scan(url: str, policy_file: Path | None, html_file: Path | None, as_json: bo
         if html_file is not None:
             html_file.write_text(html_report(report), encoding="utf-8")
     except (ConsentError, OSError) as error:
-        raise ScanFailed(shown(error, 1_000)) from None
+        raise Failed(shown(error, 1_000)) from None
     if as_json:
         click.echo(json.dumps(json_report(report)))
     else:
