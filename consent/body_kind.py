@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from consent import headers as fields
-from consent.codings import Coded, Stream, charset
+from consent.codings import Coded
+from consent.encodings import charset
 from consent.own_files import file_kind
+from consent.streams import Stream
 
 PLAIN_TYPES: set[bytes] = set()
 """The values of ``Content-Type`` met so far of what is not looked at, up to a bound."""

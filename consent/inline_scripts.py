@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 from consent.allowance import Allowance
 from consent.catalog import Catalog
-from consent.codings import Stream
 from consent.html import Rewriter
 from consent.html.judge import Skip
 from consent.inventory import Inventory, Source
 from consent.script_shape import MAX_CODE, shape_of
+from consent.streams import Stream
 
 logger = logging.getLogger("consent")
 

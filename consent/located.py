@@ -8,7 +8,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from consent.catalog import Vendor
 from consent.catalog.evidence import Evidence
-from consent.codings import Sniffed
+from consent.encodings import Sniffed
 from consent.enforcement import Finding, PageEnforcement
 from consent.headers import REWRITTEN_TYPES, XML_TYPES, Headers, first, governed, media_type, media_type_of
 from consent.html.elements import JAVASCRIPT_TYPES

@@ -13,12 +13,14 @@ from typing import Any
 
 from consent.catalog.evidence import Evidence
 from consent.catalog.imports import imported_code, imports
-from consent.codings import Coded, Sniffed, Stream
+from consent.codings import Coded
+from consent.encodings import Sniffed
 from consent.enforcement import PageEnforcement
 from consent.headers import media_type_of
 from consent.html.elements import JAVASCRIPT_TYPES
 from consent.html.refusals import Refusals
 from consent.html.speculation import OWN_LINKS, stays_here
+from consent.streams import Stream
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
 """How long a file may be, as it comes and decoded: longer ones pass."""

@@ -12,14 +12,13 @@ from markupsafe import escape
 
 from consent import headers as fields
 from consent.categories import OPTIONAL
-from consent.codings import Stream
 from consent.enforcement import Action, PageEnforcement
 from consent.html import Rewriter, Withholding, XMLRewriter
 from consent.insertion import BodyEndInsertion
 from consent.placeholder import PagePlaceholders
 from consent.policy import Refused
 from consent.request import Request
-from consent.streams import PASSED
+from consent.streams import PASSED, Stream
 
 _AUTHORITY = re.compile(rb"[A-Za-z0-9.:\[\]-]{1,255}")
 _LOCAL_URL = re.compile(rb'(?<=\s)(href|action|formaction|src)="/(?![/\\])')

@@ -12,16 +12,17 @@ from starlette.types import Message, Scope, Send
 from consent import codings
 from consent import headers as fields
 from consent.body_kind import UNSURE_TYPES, Beginning, file_type, is_page, is_unread, is_utf8
-from consent.codings import Coded, Sniffed, Stream
+from consent.codings import Coded
 from consent.csp import FIELDS as CSP_FIELDS
 from consent.decision import Decision
+from consent.encodings import Sniffed
 from consent.enforcement import PageEnforcement
 from consent.inventory import Source, seen_in
 from consent.own_files import MAX_FILE_BYTES, FileTooLong, OwnFile
 from consent.page_body import PageBody
 from consent.request import Request
 from consent.site import Ruling, Site
-from consent.streams import PASSED, Guarded, Swallowed
+from consent.streams import PASSED, Guarded, Stream, Swallowed
 
 _HANDSHAKE_ANSWERS = ("websocket.accept", "websocket.http.response.start")
 _BODILESS = frozenset((204, 205, 304))

@@ -1,10 +1,19 @@
-"""Bodies that are not read, and what becomes of one whose reading fails."""
+"""What bodies go through: those that are not read, and what becomes of one whose reading fails."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
-from consent.codings import Stream
+
+class Stream(Protocol):
+    """Bytes in, bytes out, ended once."""
+
+    def write(self, chunk: bytes) -> bytes:
+        """Take the next bytes; return what is ready."""
+
+    def end(self) -> bytes:
+        """Return the rest."""
 
 
 class Swallowed:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consent.codings import BrokenCoding, Coded, Sniffed, Stream, acceptable, charset, listed, readable
+from consent.codings import BrokenCoding, Coded, acceptable, listed, readable
+from consent.encodings import Sniffed, charset
+from consent.streams import Stream
 
 brotli = importlib.import_module("brotli")
 zstd = importlib.import_module("backports.zstd")
