@@ -8,7 +8,7 @@ import pytest
 
 from consent import ConsentMiddleware, inline_scripts
 from consent.data_folder import DataFolder
-from consent.inline_scripts import BURST, MAX_PAGE_BYTES, SECONDS_BETWEEN, PickedPages
+from consent.inline_scripts import BURST, MAX_PAGE_BYTES, MAX_SCRIPTS, SECONDS_BETWEEN, PickedPages
 from consent.inventory import Inventory, Sighting, Source, Tally
 from consent.policy import Policy, Rule
 from consent.script_shape import ScriptShape, shape_of
@@ -104,6 +104,18 @@ def test_a_script_that_was_met_before_is_not_read_again(monkeypatch: pytest.Monk
         scripts.read()
     assert len(read) == 3
     assert {tuple(tally.pages) for tally in inventory.take().values()} == {("/a", "/b")}
+
+
+def test_of_a_page_with_very_many_scripts_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of many pages with ever others no more are remembered than there is room for."""
+    monkeypatch.setattr(inline_scripts, "_MAX_KNOWN", 20)
+    code = "".join(f"<script>say{number}()</script>" for number in range(MAX_SCRIPTS + 1))
+    inventory = Inventory()
+    scripts = PickedPages(inventory, CATALOG)
+    ask(around(answering(f"<!doctype html>{code}".encode()), scripts=scripts), "/")
+    scripts.read()
+    assert len(inventory.take()) == MAX_SCRIPTS
+    assert len(scripts._known) <= 20
 
 
 def test_each_part_of_a_site_has_an_inventory_of_its_own(tmp_path: Path) -> None:

@@ -63,6 +63,30 @@ def test_reports_cannot_push_out_what_pages_have_nor_what_is_seen_often(
     assert old not in kept
 
 
+def test_each_part_of_a_site_has_room_of_its_own(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is seen on one host pushes out nothing that was seen on another."""
+    monkeypatch.setattr(sqlite_inventory, "MAX_SIGHTINGS", 3)
+    store = SQLiteInventory(path)
+    store.merge({IMG: Tally(1, 1, 1)})
+    flood = [IMG._replace(subject=f"h{n}.example", part="partner.example") for n in range(10)]
+    store.merge(dict.fromkeys(flood, Tally(2, 2, 5)))
+    assert [sighting.part for sighting in store.sightings()] == ["", *["partner.example"] * 3]
+
+
+def test_what_could_not_be_written_waits_in_its_own_part(path: Path) -> None:
+    """It is written once, and a vendor that was seen on one host is seen on no other."""
+    partner = SCRIPT._replace(subject="p.example", vendor="partner", part="partner.example")
+    SQLiteInventory(path).merge({SCRIPT: Tally(1, 1, 1), partner: Tally(1, 1, 1)})
+    writer = InventoryWriter(SQLiteInventory(path), interval_seconds=600)
+    inventories = [writer.inventory, writer.of("partner.example")]
+    assert [list(each.seen) for each in inventories] == [["tracker"], ["partner"]]
+    failing = {SCRIPT: Tally(2, 2, 1), partner: Tally(2, 2, 1)}
+    for each in inventories:
+        each.give_back(failing)
+    assert [each.take() for each in inventories] == [{SCRIPT: Tally(2, 2, 1)}, {partner: Tally(2, 2, 1)}]
+    writer.close()
+
+
 def test_a_file_that_is_something_else_is_left_alone(path: Path) -> None:
     """No database, another program's, or one of a later version."""
     store = SQLiteInventory(path)

@@ -162,6 +162,14 @@ def test_what_nobody_has_explained_fails_if_it_is_asked_to(tmp_path: Path) -> No
         assert_no_trackers(response, url="https://www.shop.example/", strict=True)
 
 
+def test_what_the_policy_names_is_explained() -> None:
+    """Also where nothing may be there that nobody has explained."""
+    page = HTMLResponse('<img src="https://pictures.example/a.png">')
+    assert_no_trackers(page, policy=Policy(csp_allow=("pictures.example",)), strict=True)
+    with pytest.raises(AssertionError, match=r"pictures\.example"):
+        assert_no_trackers(page, policy=Policy(csp_allow=("others.example",)), strict=True)
+
+
 def test_a_tracker_behind_too_many_others_does_not_pass() -> None:
     """Of more than are kept nobody can say that they are fine."""
     many = "".join(f'<img src="https://pictures{number}.example/">' for number in range(1000))
