@@ -36,6 +36,12 @@ KNOWN = {
         "/js/plausible.js", "/js/plausible.hash.js", "/js/plausible.manual.js", "/js/plausible.outbound-links.js",
         "/js/plausible.tagged-events.js",
     ],
+    "posthog": [
+        "/ingest/static/array.js?v=1", "/ingest/array/phc_Ab1/config.js",
+        "/ingest/i/v0/e/?ip=0&_=1764000000000&ver=1.297.0&compression=gzip-js",
+        "/ingest/flags/?v=2&config=true&ip=0&_=1764000000000&ver=1.297.0&compression=base64",
+        "/ingest/decide/?v=3&ip=1&_=1700000000000&ver=1.96.1", "/ingest/s/?_=1&ver=1.2.3",
+    ],
     "umami": ["/u/umami.js"],
     "vercel-analytics": [
         "/_vercel/insights/script.js", "/_vercel/insights/view", "/_vercel/speed-insights/script.js",
@@ -72,7 +78,9 @@ OWN = [
     "/analytics.min.js", "/analytics.js", "/js/analytics.min.js", "/v1/analytics.min.js", "/rudder.js",
     "/countly.min.js",
     "/tag.js", "/metrika/tag.json", "/events.js", "/pixel/events.js", "/fbevents.js", "/en_US/events.js",
-    "/ingest/e/", "/ingest/decide", "/static/array.js", "/", "", "?id=G-1", "/a.js",
+    "/ingest/e/", "/ingest/decide", "/ingest", "/ingest/decide/?v=3", "/ingest/jobs?_=1", "/ingest/jobs?ver=1.0",
+    "/ingest/array/1", "/ingest/static/app.js", "/static/array.js", "/x/ingest/e/?_=1&ver=1.2", "/ingest/e/?_=1&ver=2",
+    "/", "", "?id=G-1", "/a.js",
 ]  # fmt: skip
 
 
