@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from consent import headers as fields
+from consent.banner import Banner
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -21,6 +23,56 @@ LOCKED_DOWN: Headers = (
     (b"x-robots-tag", b"noindex"),
 )
 """What every page of our own has: no script, nothing of anybody else, in nobody's frame."""
+DECIDING = (b"vary", b", ".join(fields.DECIDING_FIELDS))
+"""What an answer depends on that a decision goes into."""
+PAGE_HEADERS: Headers = (
+    (b"content-type", b"text/html; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    DECIDING,
+    *LOCKED_DOWN,
+)
+"""What a page has that was made for one visitor."""
+JSON_HEADERS: Headers = (
+    (b"content-type", b"application/json"),
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+class Refused(Exception):
+    """A request that is answered with an error: the code of the JSON shape, the key of the visitor's text."""
+
+    def __init__(self, status: int, code: str, text: str, headers: Headers = ()) -> None:
+        super().__init__(code)
+        self.status = status
+        self.code = code
+        self.text = text
+        self.headers = headers
+        self.banner: Banner | None = None
+        """Speaks the visitor's language, where the request told more of it than its header fields do."""
+
+
+def allow(method: str, *methods: str) -> None:
+    """Refuse another method than ``methods``.
+
+    Raises:
+        Refused: it is another one.
+    """
+    if method not in methods:
+        allowed = (b"allow", ", ".join(methods).encode())
+        raise Refused(405, "method-not-allowed", "error_method", (allowed,))
+
+
+def wants_json(headers: Headers) -> bool:
+    """Tell whether a request is to be answered with JSON: it is JSON itself, or asks for it and for no page."""
+    media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
+    accept = b",".join(fields.lines(headers, b"accept")).lower()
+    return media_type == b"application/json" or (b"application/json" in accept and b"text/html" not in accept)
+
+
+def json_bytes(value: object) -> bytes:
+    """Write JSON as short as it goes."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)

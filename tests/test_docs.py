@@ -631,8 +631,8 @@ def test_paths_in_the_text_exist() -> None:
 
 def test_every_error_is_documented() -> None:
     """Status and code, both ways."""
-    code = (ROOT / "consent" / "visitor.py").read_text()
-    raised = set(re.findall(r'_Refused\((\d{3}), "([a-z-]+)"', code))
+    code = "".join(path.read_text() for path in (ROOT / "consent").glob("*.py"))
+    raised = set(re.findall(r'Refused\((\d{3}), "([a-z-]+)"', code))
     ledger = (ROOT / "consent" / "ledger_endpoints.py").read_text()
     raised |= set(re.findall(r'_error\(\s*(\d{3}), "([a-z-]+)"', ledger))
     rows = tables("docs/http-api.md", "status")

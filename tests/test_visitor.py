@@ -21,6 +21,7 @@ from consent.catalog import Catalog, Cookie, Vendor, load_catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
 from consent.choice_cookie import ChoiceCookie
+from consent.choosing import RETRY_AFTER_SECONDS
 from consent.cookie_expiry import MAX_EXPIRY_BYTES
 from consent.decision import decide
 from consent.errors import StoreError, StoreFull, StoreUnavailable
@@ -29,7 +30,8 @@ from consent.receipts import Artefact, CollectionMethod, Outcome, Receipt
 from consent.signals import ChoiceState, Signals
 from consent.submission import MAX_RETURN_TO
 from consent.variant_cookie import VariantCookie
-from consent.visitor import MAX_BODY_BYTES, RETRY_AFTER_SECONDS, VisitorEndpoints
+from consent.visitor import VisitorEndpoints
+from consent.visitor_requests import MAX_BODY_BYTES
 
 NOW = 1_800_000_000
 P, F, T = OPTIONAL

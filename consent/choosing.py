@@ -1,0 +1,348 @@
+"""The life of a choice: same origin? small enough? understood? then a receipt is recorded.
+
+Only then the signed cookie is set and the answer sent. A refusal is honoured even if it cannot be recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from time import time
+from types import MappingProxyType
+from urllib.parse import quote
+from uuid import UUID
+
+from starlette.types import Receive, Scope
+
+from consent import headers as fields
+from consent.answers import JSON_HEADERS, PAGE_HEADERS, Answer, Headers, Refused, json_bytes, wants_json
+from consent.banner import Banner, Shown
+from consent.catalog import Catalog
+from consent.categories import OPTIONAL, Category
+from consent.choice import BrowserSignal, Choice
+from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError
+from consent.cookie_expiry import expire_refused_cookies
+from consent.decision import Decision, allowance, decide
+from consent.placeholder import Placeholders
+from consent.policy import Policy, Regime
+from consent.receipts import Artefact, CollectionMethod, build_receipt, outcome_of
+from consent.signals import ChoiceState, Signals
+from consent.store import Store
+from consent.submission import Submission, read_form, read_json, same_origin
+from consent.tracking_status import UPDATED
+from consent.variant_cookie import VariantCookie
+from consent.visitor_requests import VisitorRequests, read_body
+
+logger = logging.getLogger("consent")
+
+RETRY_AFTER_SECONDS = 10
+
+
+class Choosing:
+    """Answers the POST of a choice. Safe to share between tasks.
+
+    Args:
+        policy, catalog, cookie, store, placeholders, companion, locate, clock, random_bytes: as for
+            :class:`consent.visitor.VisitorEndpoints`.
+        requests: reads who asks.
+        prefix: where the visitor endpoints are.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        catalog: Catalog,
+        cookie: ChoiceCookie,
+        store: Store,
+        requests: VisitorRequests,
+        *,
+        prefix: str,
+        placeholders: Placeholders | None = None,
+        companion: VariantCookie | None = None,
+        locate: Callable[[Scope], str] | None = None,
+        clock: Callable[[], float] = time,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._policy = policy
+        self._catalog = catalog
+        self._cookie = cookie
+        self._store = store
+        self._requests = requests
+        self._prefix = prefix
+        self._placeholders = placeholders
+        self._companion = companion
+        self._locate = locate or (lambda scope: policy.jurisdiction)
+        self._clock = clock
+        self._random_bytes = random_bytes
+
+    async def answer(self, scope: Scope, headers: Headers, receive: Receive) -> Answer | None:
+        """Take what was submitted; ``None`` if the browser went away.
+
+        Raises:
+            Refused: it does not count.
+        """
+        if not same_origin(headers):
+            raise Refused(403, "cross-origin", "error_cross_origin")
+        media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
+        if media_type not in (b"application/x-www-form-urlencoded", b"application/json"):
+            raise Refused(415, "unsupported-media-type", "error_media_type")
+        body = await read_body(headers, receive)
+        if body is None:
+            return None
+        try:
+            read = read_json if media_type == b"application/json" else read_form
+            submission = read(body, self._catalog, prefix=self._prefix)
+        except (ValueError, RecursionError) as error:
+            raise Refused(400, "bad-request", "error_bad_request") from error
+        banner = self._requests.speaking(headers, submission.return_to, submission.language)
+        try:
+            return await self._take(submission, banner, scope, headers)
+        except Refused as refused:
+            refused.banner = banner
+            raise
+
+    async def _take(self, submission: Submission, banner: Banner, scope: Scope, headers: Headers) -> Answer:
+        """Make the choice, record it and store it; answer in the language that it was made in."""
+        signals = self._requests.signals(headers)
+        before = decide(self._policy, signals)
+        if submission.action == "allow":
+            choice = self._with_one_more(submission, signals, before)
+        else:
+            choice = self._made(submission, signals, before)
+        grants = bool(choice.granted) or any(choice.vendors.values())
+        shown = self._shown(submission, banner)
+        if shown is None and grants and not _needs_no_text(submission):
+            # A yes counts for the text it was given on. That text is not known here: it is of another policy.
+            if wants_json(headers):
+                raise Refused(409, "text-changed", "look_again")
+            page = banner.choices_page(before, return_to=submission.return_to, message="look_again")
+            return Answer(409, PAGE_HEADERS, page)
+
+        secure = scope.get("scheme") == "https"
+        now = int(self._clock())
+        try:
+            stored = self._cookie.header(choice, secure=secure, now=now)
+        except UnwritableChoiceError as error:
+            logger.warning("a choice was turned away: %s", error)
+            raise Refused(400, "bad-request", "error_bad_request") from error
+        effective: Choice | None = choice
+        refused: Refused | None = None
+        recorded = True
+        try:
+            receipt = build_receipt(
+                policy=self._policy,
+                jurisdiction=self._locate(scope),
+                signals=signals,
+                choice=choice,
+                language=banner.language,
+                shown_hash=shown.hash if shown else None,
+                collection_method=submission.method,
+                user_agent=(fields.only(headers, b"user-agent") or b"").decode("latin-1"),
+                now_ms=int(self._clock() * 1000),
+            )
+            artefacts = [Artefact(content=shown.content, media_type=shown.media_type)] if shown else []
+            await self._store.append(receipt, artefacts)
+        except Exception:
+            # Whatever is wrong with the store, it must not turn a no into anything else, nor count a yes.
+            logger.exception("a choice could not be recorded: its refusals are honoured, its grants are not")
+            recorded = False
+            effective, refused = self._unrecorded(choice, signals, before)
+            if effective is not None:
+                stored = self._cookie.header(effective, secure=secure, now=now)
+        cookies: list[tuple[bytes, bytes]] = []
+        after = before
+        if effective is not None:
+            after = decide(self._policy, self._under(effective, signals))
+            expiries = expire_refused_cookies(
+                headers, self._refuses_cookie(after), return_to=submission.return_to, secure=secure
+            )
+            told = [self._companion.header(effective, secure=secure, now=now)] if self._companion else []
+            cookies = [(b"set-cookie", line) for line in (stored, *told, *expiries)]
+        if refused is not None:
+            refused.headers = (*refused.headers, *cookies)
+            raise refused
+        cookies.append((b"tk", UPDATED.encode()))
+        if wants_json(headers):
+            outcome = {
+                "receipt_id": choice.receipt_id if recorded else None,
+                "recorded": recorded,
+                "outcome": outcome_of(choice, signals.choice, opts_out=submission.action == "opt-out"),
+                "policy_version": self._policy.version,
+                "categories": {category: after.allows(category) for category in Category},
+                # What comes of the exceptions: a signal may overrule one.
+                "vendors": {
+                    vendor: after.allows(known.category, vendor)
+                    for vendor in choice.vendors
+                    if (known := self._catalog.vendors.get(vendor)) is not None
+                },
+                "allowed": allowance(after, self._catalog),
+            }
+            return Answer(200, (*JSON_HEADERS, *cookies), json_bytes(outcome))
+        target = submission.return_to
+        if submission.stay:
+            target = f"{self._prefix}/choices?saved=1&language={banner.language}&return_to={quote(target, safe='/')}"
+        location = (b"location", quote(target, safe="/?&=#%:;,+@!$'()*~[]").encode("ascii"))
+        return Answer(303, (location, (b"cache-control", b"no-store"), *cookies))
+
+    def _shown(self, submission: Submission, banner: Banner) -> Shown | None:
+        """Return the text that the visitor chose on, by the form's own account, if it is one of ours."""
+        if submission.shown is None:
+            return None
+        if submission.action != "allow":
+            return banner.shown_by_hash(submission.shown)
+        if self._placeholders is None:
+            return None
+        (vendor,) = submission.vendors
+        return self._placeholders.shown_by_hash(submission.shown, vendor, banner.language)
+
+    def _made(self, submission: Submission, signals: Signals, before: Decision) -> Choice:
+        """Turn what was submitted into the choice it means."""
+        vendors: dict[str, bool] = {}
+        granted: frozenset[Category] = frozenset()
+        if submission.action == "accept":
+            granted = frozenset(OPTIONAL)
+            if signals.gpc:
+                granted -= self._policy.gpc_refuses
+        elif submission.action == "opt-out":
+            granted = frozenset(filter(before.allows, OPTIONAL)) - self._policy.opt_out_refuses
+            vendors = self._differing(
+                {
+                    vendor: allowed and not self._opts_out_of(vendor)
+                    for vendor, allowed in before.vendors.items()
+                },
+                granted,
+            )
+        elif submission.action == "save":
+            granted = submission.categories
+            vendors = self._exceptions(submission, signals, granted)
+        previous = signals.choice
+        present = {
+            signal
+            for signal, sent in ((BrowserSignal.GPC, signals.gpc), (BrowserSignal.DNT, signals.dnt is True))
+            if sent
+        }
+        return Choice(
+            receipt_id=str(UUID(bytes=self._random_bytes(16), version=4)),
+            subject=previous.subject if previous else self._random_bytes(16).hex(),
+            made_at=int(self._clock()),
+            policy_version=self._policy.version,
+            granted=granted - self._policy.never,
+            vendors=MappingProxyType(vendors),
+            told=submission.told & present,
+        )
+
+    def _with_one_more(self, submission: Submission, signals: Signals, before: Decision) -> Choice:
+        """Turn the yes to one vendor into a choice in which all else that was said stands.
+
+        Where nothing was said, all else is refused, as the placeholder tells. That holds in opt-in only: where
+        silence is a yes, it would take back what nobody spoke of.
+        """
+        previous = signals.choice
+        silent = previous is None and self._policy.regime is not Regime.OPT_IN
+        if silent or self._catalog.vendors[next(iter(submission.vendors))].category in self._policy.never:
+            raise Refused(400, "bad-request", "error_bad_request")
+        valid = signals.choice_state is ChoiceState.VALID
+        granted = (
+            frozenset(c for c in previous.granted if valid or before.allows(c)) if previous else frozenset()
+        )
+        answers = {**before.vendors, **submission.vendors}
+        return replace(
+            self._made(submission, signals, before),
+            granted=granted,
+            vendors=MappingProxyType(self._differing(answers, granted)),
+            told=previous.told if previous and valid else frozenset(),
+        )
+
+    def _exceptions(
+        self, submission: Submission, signals: Signals, granted: frozenset[Category]
+    ) -> dict[str, bool]:
+        """Return the vendors whose answer differs from their category's.
+
+        A vendor refused earlier stays refused until it is itself named again.
+        """
+        earlier = signals.choice.vendors if signals.choice else {}
+        answers = {vendor: False for vendor, allowed in earlier.items() if not allowed}
+        answers.update(submission.vendors)
+        return self._differing(answers, granted)
+
+    def _opts_out_of(self, vendor: str) -> bool:
+        known = self._catalog.vendors.get(vendor)
+        return known is not None and known.category in self._policy.opt_out_refuses
+
+    def _differing(self, answers: Mapping[str, bool], granted: frozenset[Category]) -> dict[str, bool]:
+        """Return those of ``answers`` that differ from what is ``granted``, and can."""
+        return {
+            vendor: allowed
+            for vendor, allowed in sorted(answers.items())
+            if vendor in self._catalog.vendors
+            and allowed is not ((category := self._catalog.vendors[vendor].category) in granted)
+            and not (allowed and category in self._policy.never)
+        }
+
+    def _unrecorded(
+        self, choice: Choice, signals: Signals, before: Decision
+    ) -> tuple[Choice | None, Refused | None]:
+        """Return what of ``choice`` is to be stored although there is no receipt of it, and the error.
+
+        Refusals hold. Of the grants only those that an earlier receipt proves: they keep its id and date.
+        There is nothing to store where nothing was taken back, and no error where nothing is missing.
+        """
+        proven = signals.choice if signals.choice_state is ChoiceState.VALID else None
+        kept = replace(
+            choice,
+            granted=choice.granted & proven.granted if proven else frozenset(),
+            told=proven.told if proven else frozenset(),
+            vendors=MappingProxyType(
+                {
+                    vendor: allowed
+                    for vendor, allowed in choice.vendors.items()
+                    if not allowed
+                    or (proven and before.allows(self._catalog.vendors[vendor].category, vendor))
+                }
+            ),
+        )
+        if proven and (kept.granted or any(kept.vendors.values())):
+            kept = replace(kept, receipt_id=proven.receipt_id, made_at=proven.made_at)
+        wanted = decide(self._policy, self._under(choice, signals))
+        holds = decide(self._policy, self._under(kept, signals))
+        if wanted.key == holds.key:
+            return kept, None
+        retry = ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),)
+        loses = any(before.allows(category) and not holds.allows(category) for category in OPTIONAL)
+        if loses or self._takes_back(choice, signals.choice):
+            return kept, Refused(503, "not-recorded", "error_not_recorded_partly", retry)
+        return None, Refused(503, "not-recorded", "error_not_recorded", retry)
+
+    def _takes_back(self, choice: Choice, previous: Choice | None) -> bool:
+        """Tell whether ``choice`` refuses what ``previous`` did not, even if a signal hides that now."""
+        if previous is None:
+            return False
+        vendors = {*choice.vendors, *previous.vendors} & self._catalog.vendors.keys()
+        return bool(previous.granted - choice.granted) or any(
+            self._grants_vendor(previous, vendor) and not self._grants_vendor(choice, vendor)
+            for vendor in vendors
+        )
+
+    def _grants_vendor(self, choice: Choice, vendor: str) -> bool:
+        return choice.vendors.get(vendor, self._catalog.vendors[vendor].category in choice.granted)
+
+    def _under(self, choice: Choice, signals: Signals) -> Signals:
+        return replace(signals, choice=choice, choice_state=ChoiceState.VALID)
+
+    def _refuses_cookie(self, decision: Decision) -> Callable[[str], bool]:
+        def refuses(name: str) -> bool:
+            if name == self._cookie.name:
+                return False
+            match = self._catalog.match_cookie(name)
+            return match is not None and not decision.allows(match.vendor.category, match.vendor.id)
+
+        return refuses
+
+
+def _needs_no_text(submission: Submission) -> bool:
+    """A page's own script may ask in its own words: there is no text of ours, and the receipt says so."""
+    if submission.action == "opt-out":  # a no counts on whatever text
+        return True
+    return submission.method is CollectionMethod.API and submission.shown is None

@@ -1,0 +1,81 @@
+"""What a request to the visitor endpoints says, within bounds: its body, its query, who asks, in which language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl, unquote
+
+from starlette.types import Receive, Scope
+
+from consent import headers as fields
+from consent.answers import Headers, Refused
+from consent.banner import Banner
+from consent.choice_cookie import ChoiceCookie
+from consent.policy import Policy
+from consent.signals import Signals, read_dnt, read_gpc
+from consent.submission import MAX_RETURN_TO
+
+MAX_BODY_BYTES = 16 * 1024
+
+
+class VisitorRequests:
+    """Reads who asks. Immutable, and safe to share between threads.
+
+    Args:
+        policy, banner, cookie, clock: as for :class:`consent.visitor.VisitorEndpoints`.
+    """
+
+    def __init__(
+        self, policy: Policy, banner: Banner, cookie: ChoiceCookie, clock: Callable[[], float]
+    ) -> None:
+        self._policy = policy
+        self._banner = banner
+        self._cookie = cookie
+        self._clock = clock
+
+    def signals(self, headers: Headers) -> Signals:
+        """Return what a request says."""
+        choice, state = self._cookie.read(
+            headers, now=int(self._clock()), policy_version=self._policy.version
+        )
+        return Signals(choice=choice, choice_state=state, gpc=read_gpc(headers), dnt=read_dnt(headers))
+
+    def speaking(self, headers: Headers, address: str, language: str = "") -> Banner:
+        """Return what speaks the visitor's language.
+
+        Args:
+            address: Path and query of the page that it is about.
+            language: What the request says that the visitor was spoken to in, if that is one of the site's.
+        """
+        languages = self._banner.languages
+        if language not in languages.offered:
+            asked = b", ".join(fields.lines(headers, b"accept-language"))
+            language = languages.choose(unquote(address.partition("?")[0]), asked)
+        return self._banner.in_language(language)
+
+
+def query_of(scope: Scope) -> Mapping[str, str]:
+    """Return the parameters of a page's query; none where there are too many."""
+    query = scope.get("query_string", b"")[: 2 * MAX_RETURN_TO].decode("latin-1")
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=20))
+    except ValueError:
+        return {}
+
+
+async def read_body(headers: Headers, receive: Receive, *, max_bytes: int = MAX_BODY_BYTES) -> bytes | None:
+    """Return the request's body; ``None`` if the browser went away."""
+    too_large = Refused(413, "too-large", "error_too_large", ((b"connection", b"close"),))
+    declared = fields.only(headers, b"content-length")
+    if declared is not None and declared.isdigit() and (len(declared) > 9 or int(declared) > max_bytes):
+        raise too_large
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body += message.get("body", b"")
+        if len(body) > max_bytes:
+            raise too_large
+        if not message.get("more_body", False):
+            return bytes(body)
