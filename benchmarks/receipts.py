@@ -55,6 +55,7 @@ from consent.sqlite_database import WAL_COMMITS, WAL_ROWS
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
 from consent.store import Store
+from consent.terms import terms_artefacts
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 from tests.postgresql import new_server
@@ -62,13 +63,16 @@ from tests.postgresql import new_server
 KEYS = LedgerKeys.generate()
 CLIENTS = (1, 10, 100, 1_000)
 SHOWN = Artefact(content=b"<form>May we count visits?</form>" * 200, media_type="text/html; charset=utf-8")
+POLICY = Policy(site="Example shop", controller="Example Ltd", jurisdiction="EU")
+TERMS = terms_artefacts(POLICY)
+ARTEFACTS = [TERMS.policy, TERMS.vendor_list, SHOWN]
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 
 
 def make_receipts(count: int) -> list[Receipt]:
     """Return receipts of as many visitors, the same on every run."""
     source = random.Random(1)
-    policy = Policy(site="Example shop", controller="Example Ltd", jurisdiction="EU")
+    policy = POLICY
     receipts = []
     for number in range(count):
         choice = Choice(
@@ -85,6 +89,8 @@ def make_receipts(count: int) -> list[Receipt]:
                 choice=choice,
                 language="en",
                 shown_hash=SHOWN.hash,
+                policy_hash=TERMS.policy.hash,
+                vendor_list_hash=TERMS.vendor_list.hash,
                 collection_method=CollectionMethod.BANNER_FORM,
                 user_agent=BROWSER,
                 now_ms=choice.made_at * 1_000,
@@ -97,7 +103,7 @@ async def measure_store(
     store: Store, receipts: list[Receipt], clients: int, seconds: float
 ) -> dict[str, float]:
     """Return receipts per second, how long their clients waited, and what this process spent for each."""
-    await store.append(receipts[0], [SHOWN])
+    await store.append(receipts[0], ARTEFACTS)
     waiting = iter(receipts[1:])
     waits: list[float] = []
     spent = time.process_time()
@@ -108,7 +114,7 @@ async def measure_store(
             asked = time.perf_counter()
             if asked - start > seconds:
                 return
-            await store.append(receipt, [SHOWN])
+            await store.append(receipt, ARTEFACTS)
             waits.append(time.perf_counter() - asked)
 
     await asyncio.gather(*(client() for _ in range(clients)))

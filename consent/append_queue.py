@@ -22,7 +22,7 @@ MAX_WAITING_BYTES = 64 * 1024 * 1024
 class Entry:
     """One receipt that waits to be recorded, and the caller who waits for it."""
 
-    __slots__ = ("artefacts", "done", "loop", "receipt", "shown")
+    __slots__ = ("artefacts", "done", "loop", "named", "receipt")
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class Entry:
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.receipt = SealedReceipt(receipt, sealer)
-        self.shown = receipt.shown_hash
+        self.named = receipt.artefact_hashes
         self.artefacts = artefacts
         self.loop = loop
         self.done: asyncio.Future[None] = loop.create_future()
@@ -79,6 +79,19 @@ class AppendQueue:
         batch = [waiting.popleft() for _ in range(self._taken)]
         self._bytes -= sum([len(entry.receipt.record) for entry in batch])
         return batch
+
+
+def other_receipt() -> StoreError:
+    """Return why a receipt is turned down whose id another one has."""
+    return StoreError("another receipt is recorded under this id: make a new id")
+
+
+def missing_artefact() -> StoreError:
+    """Return why a receipt is turned down that refers to something unknown."""
+    return StoreError(
+        "the text shown, the policy or the vendor list that the receipt names is not in the store and not with the "
+        "receipt: pass it as an artefact"
+    )
 
 
 def deliver(batch: Sequence[Entry], errors: Sequence[StoreError | None]) -> None:

@@ -31,6 +31,7 @@ from consent.receipts import Artefact, CollectionMethod, build_receipt, outcome_
 from consent.signals import ChoiceState, Signals
 from consent.store import Store
 from consent.submission import Submission, read_form, read_json, same_origin
+from consent.terms import terms_artefacts
 from consent.tracking_status import UPDATED
 from consent.variant_cookie import VariantCookie
 from consent.visitor_requests import VisitorRequests, read_body
@@ -76,6 +77,7 @@ class Choosing:
         self._locate = locate or (lambda scope: policy.jurisdiction)
         self._clock = clock
         self._random_bytes = random_bytes
+        self._terms = terms_artefacts(policy)
 
     async def answer(self, scope: Scope, headers: Headers, receive: Receive) -> Answer | None:
         """Take what was submitted; ``None`` if the browser went away.
@@ -138,11 +140,14 @@ class Choosing:
                 choice=choice,
                 language=banner.language,
                 shown_hash=shown.hash if shown else None,
+                policy_hash=self._terms.policy.hash,
+                vendor_list_hash=self._terms.vendor_list.hash,
                 collection_method=submission.method,
                 user_agent=(fields.only(headers, b"user-agent") or b"").decode("latin-1"),
                 now_ms=int(self._clock() * 1000),
             )
             artefacts = [Artefact(content=shown.content, media_type=shown.media_type)] if shown else []
+            artefacts += (self._terms.policy, self._terms.vendor_list)
             await self._store.append(receipt, artefacts)
         except Exception:
             # Whatever is wrong with the store, it must not turn a no into anything else, nor count a yes.

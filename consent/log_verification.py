@@ -42,7 +42,7 @@ class LogVerification:
         self._tiles: dict[tuple[int, int], bytes] = {}
         self._erased: set[int] = set()
         self._named: set[int] = set()
-        self._shown: set[str] = set()
+        self._referred: set[str] = set()
         self._artefacts: set[str] = set()
 
     @property
@@ -122,7 +122,7 @@ class LogVerification:
             self._problem(f"leaf {number}: its record is missing, and no erasure says so")
         for number in sorted(self._named - self._erased):
             self._problem(f"leaf {number}: its record is there although it was erased")
-        for name in sorted(self._shown - self._artefacts):
+        for name in sorted(self._referred - self._artefacts):
             self._problem(f"artefact {name}: a receipt refers to it, and it is missing")
 
     def _extend(self, leaf_hash: bytes) -> None:
@@ -147,8 +147,7 @@ class LogVerification:
                 self.erasures += 1
             else:
                 receipt = Receipt.from_bytes(record)
-                if receipt.shown_hash is not None:
-                    self._shown.add(receipt.shown_hash)
+                self._referred.update(receipt.artefact_hashes)
                 self.receipts += 1
         except InvalidReceiptError as error:
             self._problem(f"leaf {number}: {error}")

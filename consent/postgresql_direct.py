@@ -52,7 +52,7 @@ class DirectRecorder:
     Args:
         session: the connections.
         sequencer: that of this process.
-        recorder: knows which texts are in the database.
+        recorder: knows which artefacts are in the database.
     """
 
     def __init__(self, session: Session, sequencer: Sequencer, recorder: Recorder) -> None:
@@ -70,7 +70,7 @@ class DirectRecorder:
         Raises:
             StoreUnavailable: the database cannot be written; nothing of the batch is acknowledged.
         """
-        if not (self._possible and self._sequencer.will_be_free() and self._recorder.knows_texts(batch)):
+        if not (self._possible and self._sequencer.will_be_free() and self._recorder.knows_artefacts(batch)):
             return False
         # In one order, so that no two batches wait for each other.
         receipts = sorted([entry.receipt for entry in batch], key=attrgetter("id_tag"))

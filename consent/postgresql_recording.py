@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 
-from consent.append_queue import Entry
+from consent.append_queue import Entry, missing_artefact, other_receipt
 from consent.errors import SealBrokenError, StoreError, StoreUnavailable
 from consent.postgresql_schema import month_of, new_partition
 from consent.postgresql_session import BEGIN, Session, count_of
@@ -82,29 +82,29 @@ class Recorder:
                     raise
         raise AssertionError("unreachable")
 
-    def knows_texts(self, batch: Sequence[Entry]) -> bool:
-        """Tell whether all texts shown, and all that come along, are surely in the database."""
-        texts = {entry.shown for entry in batch if entry.shown is not None}
-        texts.update([artefact.hash for entry in batch for artefact in entry.artefacts])
-        return texts <= self._known
+    def knows_artefacts(self, batch: Sequence[Entry]) -> bool:
+        """Tell whether all artefacts named, and all that come along, are surely in the database."""
+        artefacts = {name for entry in batch for name in entry.named}
+        artefacts.update([artefact.hash for entry in batch for artefact in entry.artefacts])
+        return artefacts <= self._known
 
     async def _attempt(self, batch: Sequence[Entry]) -> Sequence[StoreError | None]:
         errors: list[StoreError | None] = [None] * len(batch)
         async with self._session.connection() as connection:
             await connection.execute(BEGIN)
-            shown = await self._keep_artefacts(connection, batch, errors)
+            there = await self._keep_artefacts(connection, batch, errors)
             fresh: dict[bytes, SealedReceipt] = {}
             for index, entry in enumerate(batch):
                 if errors[index] is None:
                     receipt = entry.receipt
                     if fresh.setdefault(receipt.id_tag, receipt).record != receipt.record:
-                        errors[index] = _other_receipt()
+                        errors[index] = other_receipt()
             # In one order, so that no two batches wait for each other.
             receipts = [fresh[id_tag] for id_tag in sorted(fresh)]
             if receipts and await _insert(connection, receipts) != len(receipts):
                 await self._compare(connection, batch, errors)
             await connection.execute("COMMIT")
-        self._known |= shown
+        self._known |= there
         return errors
 
     async def _compare(
@@ -126,10 +126,10 @@ class Recorder:
                 key = self._sealer.unwrap(row["wrapped_key"], row["tag"])
                 salt, _ = self._sealer.open(key, row["body"], receipt.id_tag)
             except SealBrokenError:
-                errors[index] = _other_receipt()
+                errors[index] = other_receipt()
                 continue
             if commitment(salt, receipt.record) != (row["commitment"] or row["waiting"]):
-                errors[index] = _other_receipt()
+                errors[index] = other_receipt()
 
     async def _keep_artefacts(
         self, connection: asyncpg.Connection, batch: Sequence[Entry], errors: list[StoreError | None]
@@ -148,16 +148,15 @@ class Recorder:
                         artefact.content,
                     )
                     there.add(artefact.hash)
-            shown = entry.shown
-            if shown is not None and shown not in self._known and shown not in there:
+            for name in entry.named:
+                if name in self._known or name in there:
+                    continue
                 if await connection.fetch(
-                    "SELECT 1 FROM consent_artefact WHERE hash = $1", bytes.fromhex(shown)
+                    "SELECT 1 FROM consent_artefact WHERE hash = $1", bytes.fromhex(name)
                 ):
-                    there.add(shown)
+                    there.add(name)
                 else:
-                    errors[index] = StoreError(
-                        "the text shown is not in the store and not with the receipt: pass it as an artefact"
-                    )
+                    errors[index] = missing_artefact()
         return there
 
     async def _make_partitions(self, months: set[int]) -> None:
@@ -185,10 +184,6 @@ async def _insert(connection: asyncpg.Connection, receipts: Sequence[SealedRecei
         [receipt.sealed for receipt in receipts],
     )
     return count_of(status)
-
-
-def _other_receipt() -> StoreError:
-    return StoreError("another receipt is recorded under this id: make a new id")
 
 
 @lru_cache(maxsize=1_024)

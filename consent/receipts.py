@@ -7,7 +7,7 @@ a device class instead of a user agent.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -24,8 +24,8 @@ from consent.moments import format_moment, parse_moment
 from consent.policy import Policy, Regime
 from consent.signals import Signals
 
-SCHEMA_VERSION = 1
-"""Version of the members below; another set of members gets another number."""
+SCHEMA_VERSION = 2
+"""Version of the members below; another set of members gets another number. Those of version 1 are read, too."""
 MAX_RECEIPT_BYTES = 128 * 1024
 """Upper bound of a receipt's canonical bytes."""
 MAX_ARTEFACT_BYTES = 4 * 1024 * 1024
@@ -87,7 +87,6 @@ class Receipt:
         InvalidReceiptError: a field does not have the form described here.
     """
 
-    schema_version: int = SCHEMA_VERSION
     receipt_id: str
     """UUID4 in lower case."""
     time: str
@@ -98,6 +97,10 @@ class Receipt:
     """Empty: not stated."""
     policy_version: str
     """12 lower-case hexadecimal digits."""
+    policy_hash: str | None
+    """SHA-256 of the artefact that holds the policy (:mod:`consent.terms`); ``None`` in schema version 1 alone."""
+    vendor_list_hash: str | None
+    """SHA-256 of the artefact that holds the vendors declared; ``None`` together with the policy's."""
     language: str
     """Language tag of the text shown (BCP 47)."""
     shown_hash: str | None
@@ -119,19 +122,17 @@ class Receipt:
     """Receipt id of the choice that this one replaces."""
 
     def __post_init__(self) -> None:
-        if type(self.schema_version) is not int or self.schema_version != SCHEMA_VERSION:
-            raise InvalidReceiptError(
-                f"schema_version {self.schema_version!r} is not known to this version of asgi-consent, which "
-                f"reads {SCHEMA_VERSION}: update it"
-            )
         _match("receipt_id", self.receipt_id, RECEIPT_ID, "a UUID4 in lower case")
         parse_moment(self.time)
         _match("site", self.site, _TEXT, f"text without control characters, at most {_MAX_TEXT} characters")
         for name in ("jurisdiction", "language"):
             _match(name, getattr(self, name), _TOKEN, "at most 64 characters of printable ASCII", longest=64)
         _match("policy_version", self.policy_version, POLICY_VERSION, "12 lower-case hexadecimal digits")
-        if self.shown_hash is not None:
-            _match("shown_hash", self.shown_hash, _SHA256, "64 lower-case hexadecimal digits")
+        for name in ("shown_hash", "policy_hash", "vendor_list_hash"):
+            if (digest := getattr(self, name)) is not None:
+                _match(name, digest, _SHA256, "64 lower-case hexadecimal digits")
+        if (self.policy_hash is None) is not (self.vendor_list_hash is None):
+            raise InvalidReceiptError("policy_hash and vendor_list_hash are named together")
         _match("subject", self.subject, SUBJECT, "32 lower-case hexadecimal digits")
         _match("browser", self.browser, _TEXT, "text without control characters, at most 64", longest=64)
         if self.previous is not None:
@@ -156,6 +157,17 @@ class Receipt:
         object.__setattr__(self, "vendors", MappingProxyType(dict(self.vendors)))
 
     @property
+    def schema_version(self) -> int:
+        """1 where neither policy nor vendor list is named, as in receipts of before there was version 2."""
+        return 1 if self.policy_hash is None else SCHEMA_VERSION
+
+    @property
+    def artefact_hashes(self) -> tuple[str, ...]:
+        """What it refers to: the text shown, the policy, the vendor list, as far as it does."""
+        named = (self.shown_hash, self.policy_hash, self.vendor_list_hash)
+        return tuple([digest for digest in named if digest is not None])
+
+    @property
     def granted(self) -> tuple[Category, ...]:
         """The optional categories said yes to, in reading order."""
         return tuple(category for category in OPTIONAL if self.categories[category])
@@ -167,7 +179,9 @@ class Receipt:
 
     def to_json(self) -> dict[str, object]:
         """Return the members as plain JSON values, freshly made."""
+        named = {"policy_hash": self.policy_hash, "vendor_list_hash": self.vendor_list_hash}
         return {
+            **(named if self.policy_hash is not None else {}),
             "browser": self.browser,
             "categories": {str(category): answer for category, answer in self.categories.items()},
             "collection_method": str(self.collection_method),
@@ -205,19 +219,23 @@ class Receipt:
         if signals.told:
             told = ",".join([f'"{signal!s}"' for signal in sorted(signals.told)])
         shown = "null" if self.shown_hash is None else f'"{self.shown_hash}"'
+        policy = listed = ""
+        if self.policy_hash is not None:
+            policy = f'"policy_hash":"{self.policy_hash}",'
+            listed = f'"vendor_list_hash":"{self.vendor_list_hash}",'
         return (
             f'{{"browser":{_quoted(self.browser)}'
             f',"categories":{{"functional":{_JSON[answers[_FUNCTIONAL]]}'
             f',"performance":{_JSON[answers[_PERFORMANCE]]},"targeting":{_JSON[answers[_TARGETING]]}}}'
             f',"collection_method":"{self.collection_method!s}","device":"{self.device!s}"'
             f',"jurisdiction":{_quoted(self.jurisdiction)},"language":{_quoted(self.language)}'
-            f',"outcome":"{self.outcome!s}","policy_version":"{self.policy_version}"'
+            f',"outcome":"{self.outcome!s}",{policy}"policy_version":"{self.policy_version}"'
             f',"previous":{"null" if self.previous is None else _quoted(self.previous)}'
             f',"receipt_id":"{self.receipt_id}","regime":"{self.regime!s}"'
             f',"schema_version":{self.schema_version},"shown_hash":{shown}'
             f',"signals":{{"dnt":{_JSON[signals.dnt]},"gpc":{_JSON[signals.gpc]},"told":[{told}]}}'
             f',"site":{_quoted(self.site)},"subject":"{self.subject}","time":"{self.time}"'
-            f',"vendors":{{{vendors}}}}}'
+            f',{listed}"vendors":{{{vendors}}}}}'
         ).encode()
 
     @classmethod
@@ -249,7 +267,7 @@ _KINDS: dict[str, type[object]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artefact:
-    """Something a receipt refers to by the SHA-256 of its content, such as the exact text shown.
+    """Something a receipt refers to by the SHA-256 of its content: the exact text shown, the policy, the vendor list.
 
     Raises:
         InvalidReceiptError: the content is too long or the media type is not one.
@@ -276,6 +294,8 @@ def build_receipt(
     choice: Choice,
     language: str,
     shown_hash: str | None,
+    policy_hash: str | None,
+    vendor_list_hash: str | None,
     collection_method: CollectionMethod,
     user_agent: str,
     now_ms: int,
@@ -289,6 +309,7 @@ def build_receipt(
         choice: The new choice, with the receipt's id and the subject.
         language: Language tag of the text shown.
         shown_hash: SHA-256 of the artefact with the exact text shown; ``None`` where none was.
+        policy_hash, vendor_list_hash: SHA-256 of the artefacts with the terms of ``policy``.
         collection_method: How the choice was made.
         user_agent: The ``User-Agent`` field as it came; only a family and a class are taken from it.
         now_ms: Milliseconds since 1970-01-01T00:00:00Z.
@@ -306,6 +327,8 @@ def build_receipt(
         regime=policy.regime,
         jurisdiction=policy.jurisdiction if jurisdiction is None else jurisdiction,
         policy_version=policy.version,
+        policy_hash=policy_hash,
+        vendor_list_hash=vendor_list_hash,
         language=language,
         shown_hash=shown_hash,
         outcome=outcome_of(choice, previous, opts_out=collection_method in _OPTING_OUT),
@@ -357,14 +380,28 @@ def _require_bool(answer: object) -> None:
         raise InvalidReceiptError(f"an answer must be true or false, not {answer!r:.80}")
 
 
-_MEMBERS = frozenset(Receipt.__dataclass_fields__)
+_MEMBERS = {
+    1: {*Receipt.__dataclass_fields__, "schema_version"} - {"policy_hash", "vendor_list_hash"},
+    2: {*Receipt.__dataclass_fields__, "schema_version"},
+}
 _SIGNAL_MEMBERS = frozenset(RecordedSignals.__dataclass_fields__)
 _E = TypeVar("_E", bound=StrEnum)
 
 
 def _from_json(content: object) -> Receipt:
     """Make a receipt of parsed JSON: the shape is checked here, the values by Receipt itself."""
-    members = _object("the receipt", content, _MEMBERS)
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if type(version) is not int or version not in _MEMBERS:
+        raise InvalidReceiptError(
+            f"schema_version {version!r:.80} is not known to this version of asgi-consent, which reads "
+            f"{' and '.join(map(str, _MEMBERS))}: update it"
+        )
+    members = {
+        "policy_hash": None,
+        "vendor_list_hash": None,
+        **_object("the receipt", content, _MEMBERS[version]),
+    }
+    del members["schema_version"]
     signals = _object("signals", members["signals"], _SIGNAL_MEMBERS)
     answers = members["categories"]
     if not isinstance(signals["told"], list) or not isinstance(answers, dict):
@@ -386,7 +423,7 @@ def _from_json(content: object) -> Receipt:
     )
 
 
-def _object(name: str, value: object, members: frozenset[str]) -> dict[str, Any]:
+def _object(name: str, value: object, members: Set[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidReceiptError(f"{name} must be a JSON object")
     if value.keys() != members:

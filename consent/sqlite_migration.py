@@ -71,9 +71,9 @@ def _move_some(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> bo
 
 
 class _Moved:
-    """A receipt whose text shown is in the database already."""
+    """A receipt whose artefacts are in the database already."""
 
-    shown = None
+    named = ()
 
     def __init__(self, receipt: SealedReceipt) -> None:
         self.receipt = receipt

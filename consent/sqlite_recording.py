@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Protocol
 
+from consent.append_queue import missing_artefact, other_receipt
 from consent.errors import SealBrokenError, StoreError
 from consent.merkle import Edge, Tile
 from consent.receipts import Artefact
@@ -34,8 +35,8 @@ class Entry(Protocol):
     @property
     def receipt(self) -> SealedReceipt: ...
     @property
-    def shown(self) -> str | None:
-        """The SHA-256 of the text shown, in hexadecimal digits."""
+    def named(self) -> Sequence[str]:
+        """The SHA-256 of all artefacts that it refers to, in hexadecimal digits."""
 
     @property
     def artefacts(self) -> Sequence[Artefact]: ...
@@ -69,16 +70,16 @@ class Recorder:
         self._known |= self._new
 
     def record_new(self, connection: sqlite3.Connection, batch: Sequence[Entry]) -> bool:
-        """Record ``batch`` and commit, by one statement, if all of it is new and all texts shown are known.
+        """Record ``batch`` and commit, by one statement, if all of it is new and all artefacts are known.
 
         Return whether it was; if not, nothing was changed.
 
         Raises:
             InvalidProofError: the tree that is kept was altered.
         """
-        texts = {entry.shown for entry in batch if entry.shown is not None}
-        texts.update([artefact.hash for entry in batch for artefact in entry.artefacts])
-        if not texts <= self._known:
+        artefacts = {name for entry in batch for name in entry.named}
+        artefacts.update([artefact.hash for entry in batch for artefact in entry.artefacts])
+        if not artefacts <= self._known:
             return False
         self._new = set()
         receipts = [entry.receipt for entry in batch]
@@ -209,7 +210,7 @@ class Recorder:
                 del rest[receipt.id_tag]
                 same = same_there
             if not same:
-                errors[index] = StoreError("another receipt is recorded under this id: make a new id")
+                errors[index] = other_receipt()
         return list(rest.values())
 
     def _is_there(self, connection: sqlite3.Connection, receipt: SealedReceipt) -> bool | None:
@@ -242,18 +243,16 @@ class Recorder:
                         (bytes.fromhex(artefact.hash), artefact.media_type, artefact.content),
                     )
                     self._new.add(artefact.hash)
-            if not self._has_artefact(connection, entry.shown):
-                errors[index] = StoreError(
-                    "the text shown is not in the store and not with the receipt: pass it as an artefact"
-                )
+            if not all(self._has_artefact(connection, name) for name in entry.named):
+                errors[index] = missing_artefact()
 
-    def _has_artefact(self, connection: sqlite3.Connection, shown: str | None) -> bool:
-        if shown is None or shown in self._known or shown in self._new:
+    def _has_artefact(self, connection: sqlite3.Connection, name: str) -> bool:
+        if name in self._known or name in self._new:
             return True
-        asked = (bytes.fromhex(shown),)
+        asked = (bytes.fromhex(name),)
         if connection.execute("SELECT 1 FROM artefact WHERE hash = ?", asked).fetchone() is None:
             return False
-        self._new.add(shown)
+        self._new.add(name)
         return True
 
 

@@ -1,7 +1,7 @@
 """Receipts in the forms of others: the Kantara consent receipt 1.1, and the structure of ISO/IEC TS 27560:2023.
 
-Both want to know more than a receipt says, such as who the controller is: that comes from the policy that the choice
-was made under. What neither can say, such as the signals, stays out of them; the receipt itself is the proof.
+Both want to know more than a receipt says, such as who the controller is: that comes from the terms that the receipt
+names. What neither can say, such as the signals, stays out of them; the receipt itself is the proof.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from consent.catalog import Catalog, Vendor
 from consent.categories import OPTIONAL, Category
 from consent.errors import InvalidReceiptError
 from consent.moments import parse_moment
-from consent.policy import Policy
 from consent.receipts import Outcome, Receipt
+from consent.terms import Terms
 
 _PURPOSES = {
     Category.PERFORMANCE: "Counting visits and measuring how the site is used",
@@ -69,18 +69,19 @@ _CONTEXT: dict[str, object] = {
 }
 
 
-def kantara_receipt(receipt: Receipt, policy: Policy, catalog: Catalog) -> dict[str, object]:
+def kantara_receipt(receipt: Receipt, terms: Terms, catalog: Catalog) -> dict[str, object]:
     """Return a consent in the form of the Kantara Initiative's Consent Receipt Specification 1.1.
 
     Args:
         receipt: a yes to something: the form has no word for anything else.
-        policy, catalog: those that the choice was made under, the site's own vendors included.
+        terms: those that the choice was made under.
+        catalog: knows vendors that the visitor named, and the policy did not declare.
 
     Raises:
-        InvalidReceiptError: it is not a yes, or the policy is another one.
+        InvalidReceiptError: it is not a yes, or the terms are those of another policy.
     """
-    _require_policy(receipt, policy)
-    granted = {category: _vendors(receipt, policy, catalog, category) for category in OPTIONAL}
+    _require_version(receipt, terms)
+    granted = {category: _vendors(receipt, terms, catalog, category) for category in OPTIONAL}
     purposes = [
         {
             "purpose": _PURPOSES[category],
@@ -88,7 +89,7 @@ def kantara_receipt(receipt: Receipt, policy: Policy, catalog: Catalog) -> dict[
             "consentType": "EXPLICIT",
             "piiCategory": list(_PII),
             "primaryPurpose": False,
-            "termination": f"When it is withdrawn, at the latest after {policy.choice_days} days",
+            "termination": f"When it is withdrawn, at the latest after {terms.choice_days} days",
             "thirdPartyDisclosure": bool(vendors),
             "thirdPartyName": ", ".join(sorted({vendor.company or vendor.name for vendor in vendors})),
         }
@@ -109,32 +110,33 @@ def kantara_receipt(receipt: Receipt, policy: Policy, catalog: Catalog) -> dict[
         "piiPrincipalId": receipt.subject,
         "piiControllers": [
             {
-                "piiController": policy.controller or receipt.site,
-                "contact": policy.contact,
+                "piiController": terms.controller or receipt.site,
+                "contact": terms.contact,
                 "address": "",
-                "email": policy.contact if "@" in policy.contact else "",
+                "email": terms.contact if "@" in terms.contact else "",
                 "phone": "",
             }
         ],
-        "policyUrl": policy.privacy_url,
+        "policyUrl": terms.privacy_url,
         "services": [{"service": receipt.site, "purposes": purposes}],
         "sensitive": False,
         "spiCat": [],
     }
 
 
-def iso_27560_record(receipt: Receipt, policy: Policy, catalog: Catalog) -> dict[str, object]:
+def iso_27560_record(receipt: Receipt, terms: Terms, catalog: Catalog) -> dict[str, object]:
     """Return a choice in the structure of ISO/IEC TS 27560:2023, as JSON-LD with the terms of the DPV.
 
     Args:
         receipt: any choice.
-        policy, catalog: those that it was made under, the site's own vendors included.
+        terms: those that it was made under.
+        catalog: knows vendors that the visitor named, and the policy did not declare.
 
     Raises:
-        InvalidReceiptError: the policy is another one.
+        InvalidReceiptError: the terms are those of another policy.
     """
-    _require_policy(receipt, policy)
-    vendors = {category: _vendors(receipt, policy, catalog, category) for category in OPTIONAL}
+    _require_version(receipt, terms)
+    vendors = {category: _vendors(receipt, terms, catalog, category) for category in OPTIONAL}
     return {
         "@context": _CONTEXT,
         "id": f"urn:uuid:{receipt.receipt_id}",
@@ -145,7 +147,7 @@ def iso_27560_record(receipt: Receipt, policy: Policy, catalog: Catalog) -> dict
             "pii_principal_id": receipt.subject,
         },
         "processing": {
-            "privacy_notice": policy.privacy_url,
+            "privacy_notice": terms.privacy_url,
             "language": receipt.language,
             "purposes": [
                 {
@@ -157,11 +159,11 @@ def iso_27560_record(receipt: Receipt, policy: Policy, catalog: Catalog) -> dict
                 for category in OPTIONAL
             ],
             "pii_information": list(_PII),
-            "pii_controllers": [policy.controller or receipt.site],
+            "pii_controllers": [terms.controller or receipt.site],
             "storage_locations": sorted(
                 {vendor.country for some in vendors.values() for vendor in some if vendor.country}
             ),
-            "retention_period": f"P{policy.choice_days}D",
+            "retention_period": f"P{terms.choice_days}D",
             "jurisdiction": receipt.jurisdiction,
             "recipient_third_parties": sorted(
                 {v.company or v.name for some in vendors.values() for v in some}
@@ -170,12 +172,12 @@ def iso_27560_record(receipt: Receipt, policy: Policy, catalog: Catalog) -> dict
             "lawful_basis": "dpv:Consent",
             "collection_method": str(receipt.collection_method),
             "service": receipt.site,
-            "privacy_rights": policy.privacy_url,
+            "privacy_rights": terms.privacy_url,
         },
         "events": [
             {
                 "event_time": receipt.time,
-                "validity_duration": f"P{policy.choice_days}D",
+                "validity_duration": f"P{terms.choice_days}D",
                 "entity_id": receipt.subject,
                 "event_type": "dpv:ExplicitlyExpressedConsent",
                 "event_state": _state(receipt, category),
@@ -192,21 +194,20 @@ def _state(receipt: Receipt, category: Category) -> str:
     return "dpv:ConsentWithdrawn" if receipt.outcome is Outcome.WITHDRAWN else "dpv:ConsentRefused"
 
 
-def _vendors(receipt: Receipt, policy: Policy, catalog: Catalog, category: Category) -> list[Vendor]:
+def _vendors(receipt: Receipt, terms: Terms, catalog: Catalog, category: Category) -> list[Vendor]:
     """Return the vendors that the policy declares and the visitor allowed, and those that he named himself."""
-    declared = {vendor.id for vendor in policy.vendors} | set(receipt.vendors)
+    declared = {vendor.id: vendor for vendor in terms.vendors}
+    named = {name: catalog.vendors[name] for name in receipt.vendors if name in catalog.vendors}
     return [
         vendor
-        for vendor_id in sorted(declared)
-        if (vendor := catalog.vendors.get(vendor_id)) is not None
-        and vendor.category is category
-        and receipt.vendors.get(vendor_id, receipt.categories[category])
+        for vendor_id, vendor in sorted({**named, **declared}.items())
+        if vendor.category is category and receipt.vendors.get(vendor_id, receipt.categories[category])
     ]
 
 
-def _require_policy(receipt: Receipt, policy: Policy) -> None:
-    if receipt.policy_version != policy.version:
+def _require_version(receipt: Receipt, terms: Terms) -> None:
+    if receipt.policy_version != terms.version:
         raise InvalidReceiptError(
-            f"the choice was made under policy {receipt.policy_version}, and the one given is {policy.version}: "
+            f"the choice was made under policy {receipt.policy_version}, and the one given is {terms.version}: "
             "give the file as it was then"
         )

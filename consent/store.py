@@ -30,7 +30,7 @@ class Store(Protocol):
 
         Repeating a receipt is safe: the same id with the same content is recorded once, is one leaf for ever, and
         is acknowledged each time, also after it was erased. Artefacts are kept once per content, together with the
-        first receipt that brings them; the one that ``shown_hash`` names must come along or be there already. A
+        first receipt that brings them; those that the receipt names must come along or be there already. A
         caller that is cancelled while waiting loses nothing: the receipt is recorded, once, or not at all, and it
         may be appended again. Receipts of concurrent callers are recorded in any order.
 
@@ -41,7 +41,7 @@ class Store(Protocol):
         Raises:
             StoreFull: too many receipts wait; nothing was recorded. Try again shortly.
             StoreUnavailable: it could not be made durable. Not acknowledged; appending it again is safe.
-            StoreError: another receipt has this id, or the text shown is missing; nothing was recorded.
+            StoreError: another receipt has this id, or an artefact that it names is missing; nothing was recorded.
         """
 
     async def aclose(self) -> None:

@@ -23,6 +23,7 @@ from consent.decision import Decision, taken_back
 from consent.policy import CacheMode, Policy
 from consent.receipts import CollectionMethod, build_receipt
 from consent.store import Store
+from consent.terms import terms_artefacts
 from consent.variant_cookie import VariantCookie
 
 RECORDING_SECONDS = 1.0
@@ -62,6 +63,7 @@ class Transitions:
         self._locate = locate
         self._clock = clock
         self._random_bytes = random_bytes
+        self._terms = terms_artefacts(policy)
 
     async def keep(self, scope: Scope, decision: Decision) -> list[bytes]:
         """Record what signals take back of the choice in ``decision``; return the ``Set-Cookie`` values that store it.
@@ -82,12 +84,14 @@ class Transitions:
                 choice=kept,
                 language=self._language,
                 shown_hash=None,
+                policy_hash=self._terms.policy.hash,
+                vendor_list_hash=self._terms.vendor_list.hash,
                 collection_method=CollectionMethod.SIGNAL,
                 user_agent=(fields.first(scope["headers"], b"user-agent") or b"").decode("latin-1"),
                 now_ms=int(now * 1000),
             )
             async with asyncio.timeout(RECORDING_SECONDS):
-                await self._store.append(receipt, [])
+                await self._store.append(receipt, [self._terms.policy, self._terms.vendor_list])
         except Exception:
             logger.exception("a browser signal could not be recorded: it is honoured all the same")
             return []

@@ -234,6 +234,8 @@ def test_a_signal_turned_on_after_a_yes_is_recorded_once() -> None:
     assert (receipt.outcome, receipt.collection_method) == (Outcome.CHANGED, CollectionMethod.SIGNAL)
     assert dict(receipt.categories) == {P: True, F: True, T: False}
     assert (receipt.signals.gpc, receipt.signals.told, receipt.shown_hash) == (True, frozenset(), None)
+    assert (receipt.policy_hash, receipt.vendor_list_hash) == (first.policy_hash, first.vendor_list_hash)
+    assert receipt.schema_version == 2
     assert (receipt.previous, receipt.subject) == (first.receipt_id, first.subject)
     assert site.choice.receipt_id == receipt.receipt_id
     assert site.choice.taken_back == {GPC}

@@ -14,12 +14,17 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from consent.catalog import load_catalog
+from consent.categories import OPTIONAL
 from consent.checkpoint import Verifier
 from consent.cli import main
 from consent.data_folder import DataFolder
 from consent.erasure import Erasure
 from consent.evidence import Evidence
+from consent.policy import Policy
+from consent.receipts import Outcome
 from consent.sqlite_log import SQLiteReceiptLog
+from consent.terms import terms_artefacts
 from tests.postgresql import execute, query, shared_server
 from tests.test_cli_receipts import record
 from tests.test_receipts import SHOWN, make_receipt, receipt_id
@@ -189,6 +194,32 @@ def test_a_receipt_is_converted(folder: Path) -> None:
     assert result.exit_code == 1
     assert "is no consent" in result.stderr
     assert invoke(folder, "receipts", "convert", receipt_id(99), "--form", "kantara").exit_code == 1
+
+
+def test_a_receipt_is_converted_by_the_policy_that_it_names(tmp_path: Path) -> None:
+    """No file of that time is needed: who asked, and for whom, was kept; another one that is given is not looked at."""
+    vendor = load_catalog().vendors["matomo"]
+    policy = Policy(site="Example shop", controller="Example Trading Ltd", choice_days=90, vendors=(vendor,))
+    terms = terms_artefacts(policy)
+    given = make_receipt(
+        1,
+        policy_version=policy.version,
+        policy_hash=terms.policy.hash,
+        vendor_list_hash=terms.vendor_list.hash,
+        outcome=Outcome.GIVEN,
+        categories=dict.fromkeys(OPTIONAL, True),
+        vendors={"youtube": False},
+    )
+    record(tmp_path, given, artefacts=(terms.policy, terms.vendor_list))
+    other = tmp_path / "other.toml"
+    other.write_text('site.controller = "Another Ltd"')
+    for more in ((), ("--policy", str(other))):
+        arguments = ("receipts", "convert", receipt_id(1), "--form", "kantara", *more)
+        converted = json.loads(output(tmp_path, *arguments))
+        assert converted["piiControllers"][0]["piiController"] == "Example Trading Ltd"
+        purpose = converted["services"][0]["purposes"][0]
+        assert purpose["thirdPartyName"] == vendor.company
+        assert purpose["termination"] == "When it is withdrawn, at the latest after 90 days"
 
 
 def test_a_backup_is_whole_and_its_owners_only(folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,19 +19,19 @@ from consent.choice import BrowserSignal
 from consent.cli.receipts import receipts as command
 from consent.data_folder import DataFolder
 from consent.policy import Policy
-from consent.receipts import Outcome, Receipt, RecordedSignals
+from consent.receipts import Artefact, Outcome, Receipt, RecordedSignals
 from consent.sqlite_store import SQLiteStore
-from tests.test_receipts import SHOWN, make_receipt, receipt_id
+from tests.test_receipts import ARTEFACTS, NAMING_TERMS, SHOWN, TERMS, make_receipt, receipt_id
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def record(folder: Path, *receipts: Receipt) -> None:
+def record(folder: Path, *receipts: Receipt, artefacts: Sequence[Artefact] = ARTEFACTS) -> None:
     async def run() -> None:
         data = DataFolder(folder)
         store = SQLiteStore(data.receipts_path, data.ledger_keys())
         for receipt in receipts:
-            await store.append(receipt, [SHOWN])
+            await store.append(receipt, artefacts)
         await store.aclose()
 
     asyncio.run(run())
@@ -145,6 +146,8 @@ Collected by          banner-form
 Language              en
 Regime                opt-in, EU
 Policy                {Policy().version}
+Policy SHA-256        none
+Vendors SHA-256       none
 Text shown            38 bytes of text/html; charset=utf-8 (--text prints it)
 Text SHA-256          {SHOWN.hash}
 Visitor               00000000000000000000000000000002
@@ -167,6 +170,18 @@ def test_show_text_is_the_exact_text_shown(folder: Path) -> None:
     assert invoke(folder, "show", receipt_id(2), "--text").stdout_bytes == SHOWN.content
     result = invoke(folder, "show", receipt_id(1), "--text")
     assert (result.exit_code, result.stderr) == (1, "Error: no text was shown with this choice\n")
+
+
+def test_show_policy_and_vendors_are_what_was_kept(tmp_path: Path) -> None:
+    """To the byte: their SHA-256 is what the receipt names. One of the first schema version names none."""
+    record(tmp_path, make_receipt(1, **NAMING_TERMS), make_receipt(2))
+    for option, artefact in (("--policy", TERMS.policy), ("--vendors", TERMS.vendor_list)):
+        result = invoke(tmp_path, "show", receipt_id(1), option)
+        assert (result.exit_code, result.stdout_bytes) == (0, artefact.content + b"\n")
+        assert f" {artefact.hash}\n" in invoke(tmp_path, "show", receipt_id(1)).stdout
+        result = invoke(tmp_path, "show", receipt_id(2), option)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "the receipt names no policy: it is of schema version 1" in result.stderr
 
 
 def test_an_unknown_receipt_exits_with_1(folder: Path) -> None:
@@ -207,7 +222,10 @@ def test_a_file_that_is_no_database_exits_with_1(tmp_path: Path) -> None:
         (("--outcome", "maybe"), "'maybe' is not one of 'given', 'refused', 'changed', 'withdrawn'"),
         (("--subject", "jane"), "a pseudonym is 32 hexadecimal digits, as 'show' prints it"),
         (("show",), "Missing argument 'ID'"),
-        (("show", "x", "--json", "--text"), "--json and --text are two different outputs: choose one"),
+        (
+            ("show", "x", "--json", "--text"),
+            "--json, --text, --policy and --vendors are different outputs: choose one",
+        ),
         (("remove",), "No such command 'remove'"),
         (("--data", __file__), "is a file"),
     ],

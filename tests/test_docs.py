@@ -243,9 +243,11 @@ def test_the_receipt_shown_is_a_receipt() -> None:
     """It is read as one, its SHA-256 and its fields are those of the output of ``show`` beside it."""
     (parameter,) = snippets("json receipt")
     receipt = Receipt.from_bytes(canonical_json(json.loads(parameter.values[0].text)))
-    assert f"SHA-256       {receipt.content_hash}\n" in TEXT["docs/receipt.md"]
-    assert f"Receipt       {receipt.receipt_id}\n" in TEXT["docs/receipt.md"]
-    assert f"Text SHA-256  {receipt.shown_hash}\n" in TEXT["docs/receipt.md"]
+    assert f"\nSHA-256          {receipt.content_hash}\n" in TEXT["docs/receipt.md"]
+    assert f"Receipt          {receipt.receipt_id}\n" in TEXT["docs/receipt.md"]
+    assert f"Text SHA-256     {receipt.shown_hash}\n" in TEXT["docs/receipt.md"]
+    assert f"Policy SHA-256   {receipt.policy_hash}\n" in TEXT["docs/receipt.md"]
+    assert f"Vendors SHA-256  {receipt.vendor_list_hash}\n" in TEXT["docs/receipt.md"]
 
 
 def test_the_answers_shown_have_the_shape_of_the_real_ones(site: Starlette) -> None:

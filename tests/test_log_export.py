@@ -19,7 +19,7 @@ from consent.evidence import Evidence
 from consent.log_export import export_lines, verify_export, verify_log
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
-from tests.test_receipts import KEYS, SHOWN, make_receipt, receipt_id
+from tests.test_receipts import ARTEFACTS, KEYS, NAMING_TERMS, SHOWN, TERMS, make_receipt, receipt_id
 from tests.test_sqlite_store import append_all
 
 COUNT = 600
@@ -35,10 +35,16 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     async def run() -> None:
         store = SQLiteStore(path, KEYS)
         receipts = [
-            make_receipt(number, subject=f"{number % 50:032x}", shown_hash=SHOWN.hash)
+            # Those of the first schema version name no policy.
+            make_receipt(
+                number,
+                subject=f"{number % 50:032x}",
+                shown_hash=SHOWN.hash,
+                **(NAMING_TERMS if number > 99 else {}),
+            )
             for number in range(COUNT - 1)
         ]
-        await asyncio.gather(*(store.append(receipt, [SHOWN]) for receipt in receipts))
+        await asyncio.gather(*(store.append(receipt, ARTEFACTS) for receipt in receipts))
         await store.erase(receipts[7].subject)
         await store.aclose()
 
@@ -128,14 +134,23 @@ def test_a_log_that_nobody_touched_is_found_whole(full: Path) -> None:
             ],
         ),
         (
-            "UPDATE artefact SET content = x'00'",
-            [],
+            "UPDATE artefact SET content = x'00' WHERE hash = ?",
+            [bytes.fromhex(SHOWN.hash)],
             [f"artefact {SHOWN.hash}: its content has another SHA-256"],
         ),
-        ("DELETE FROM artefact", [], [f"artefact {SHOWN.hash}: a receipt refers to it, and it is missing"]),
+        (
+            "DELETE FROM artefact WHERE hash = ?",
+            [bytes.fromhex(SHOWN.hash)],
+            [f"artefact {SHOWN.hash}: a receipt refers to it, and it is missing"],
+        ),
+        (
+            "DELETE FROM artefact WHERE hash = ?",
+            [bytes.fromhex(TERMS.vendor_list.hash)],
+            [f"artefact {TERMS.vendor_list.hash}: a receipt refers to it, and it is missing"],
+        ),
         ("DELETE FROM tile WHERE level = 1", [], ["tile/1/000: it has 0 bytes, not 64"]),
     ],
-    ids=["commitment", "body", "missing record", "erasure", "artefact", "missing artefact", "missing tile"],
+    ids=["commitment", "body", "missing record", "erasure", "artefact", "text", "vendor list", "missing tile"],
 )  # fmt: skip
 def test_what_was_altered_is_named(
     path: Path, statement: str, values: list[object], found: list[str]
@@ -302,9 +317,11 @@ def test_evidence_is_checked_from_its_file_alone(full: Path) -> None:
             Evidence.parse(wrong)
 
 
-def test_an_export_has_the_texts_that_were_shown(full: Path) -> None:
-    """Whole, once each."""
+def test_an_export_has_what_receipts_name(full: Path) -> None:
+    """Texts, policies and vendor lists: whole, once each."""
     lines, _ = export_of(full)
-    (artefact,) = (json.loads(line) for line in lines if line.startswith(b'{"artefact"'))
-    assert artefact["artefact"] == SHOWN.hash
-    assert base64.b64decode(artefact["content"]) == SHOWN.content
+    found = [json.loads(line) for line in lines if line.startswith(b'{"artefact"')]
+    assert {each["artefact"]: base64.b64decode(each["content"]) for each in found} == {
+        artefact.hash: artefact.content for artefact in ARTEFACTS
+    }
+    assert len(found) == 3

@@ -216,7 +216,7 @@ def test_a_yes_to_one_vendor_is_recorded_with_the_placeholder_s_text(element: by
     site = Embedding()
     answer = site.allow(element)
     assert (answer.status, answer.headers["location"]) == (303, "/film")
-    (receipt,), (artefact,) = site.store.receipts, site.store.artefacts
+    (receipt,), (artefact, *_) = site.store.receipts, site.store.artefacts
     assert receipt.collection_method is CollectionMethod.EMBED_FORM
     assert receipt.outcome is Outcome.GIVEN
     assert receipt.shown_hash == shown_in(placeholder(element))

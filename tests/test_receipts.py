@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from hashlib import sha256
 from typing import Any
 
@@ -30,6 +31,7 @@ from consent.receipts import (
 )
 from consent.sealing import LedgerKeys
 from consent.signals import ChoiceState, Signals
+from consent.terms import terms_artefacts
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 IPHONE = (
@@ -39,6 +41,9 @@ IPHONE = (
 IPAD = IPHONE.replace("iPhone; CPU iPhone OS", "iPad; CPU OS")
 HEADLESS = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/140.0.0.0"
 SHOWN = Artefact(content=b"<form>May we count your visits?</form>", media_type="text/html; charset=utf-8")
+TERMS = terms_artefacts(Policy(site="Example shop"))
+NAMING_TERMS = {"policy_hash": TERMS.policy.hash, "vendor_list_hash": TERMS.vendor_list.hash}
+ARTEFACTS = (SHOWN, TERMS.policy, TERMS.vendor_list)
 KEYS = LedgerKeys(signing=(b"s" * 32,), wrapping=(b"w" * 32,), index=b"i" * 32)
 
 
@@ -73,6 +78,8 @@ def make_receipt(number: int = 1, *, shown_hash: str | None = None, **changes: A
         choice=make_choice(number),
         language="en",
         shown_hash=shown_hash,
+        policy_hash=None,
+        vendor_list_hash=None,
         collection_method=CollectionMethod.BANNER_FORM,
         user_agent=FIREFOX,
         now_ms=(1_767_225_600 + number) * 1_000,
@@ -94,6 +101,8 @@ def test_canonical_bytes_are_pinned() -> None:
         ),
         language="de-AT",
         shown_hash=SHOWN.hash,
+        policy_hash="ab" * 32,
+        vendor_list_hash="cd" * 32,
         collection_method=CollectionMethod.PREFERENCES_FORM,
         user_agent=IPHONE,
         now_ms=1_767_225_608_042,
@@ -102,15 +111,25 @@ def test_canonical_bytes_are_pinned() -> None:
     expected = (
         '{"browser":"Mobile Safari","categories":{"functional":false,"performance":true,"targeting":false},'
         '"collection_method":"preferences-form","device":"mobile","jurisdiction":"EU","language":"de-AT",'
-        f'"outcome":"changed","policy_version":"{version}",'
+        f'"outcome":"changed","policy_hash":"{"ab" * 32}","policy_version":"{version}",'
         '"previous":"00000007-0000-4000-8000-000000000007",'
-        '"receipt_id":"00000008-0000-4000-8000-000000000008","regime":"opt-in","schema_version":1,'
+        '"receipt_id":"00000008-0000-4000-8000-000000000008","regime":"opt-in","schema_version":2,'
         f'"shown_hash":"{sha256(SHOWN.content).hexdigest()}",'
         '"signals":{"dnt":false,"gpc":true,"told":["dnt","gpc"]},"site":"Ex\u00e4mple \\"shop\\"",'
         '"subject":"00000000000000000000000000000008","time":"2026-01-01T00:00:08.042Z",'
-        '"vendors":{"example-chat":false,"example-video":true}}'
+        f'"vendor_list_hash":"{"cd" * 32}","vendors":{{"example-chat":false,"example-video":true}}}}'
     ).encode()
     assert receipt.canonical_bytes() == expected
+    # Version 1 names neither, and stays what it was.
+    first = dataclasses.replace(receipt, policy_hash=None, vendor_list_hash=None)
+    earlier = re.sub(rb'"(policy|vendor_list)_hash":"[^"]*",', b"", expected).replace(
+        b'version":2', b'version":1'
+    )
+    assert first.canonical_bytes() == earlier
+    assert Receipt.from_bytes(earlier) == first
+    assert (first.schema_version, receipt.schema_version) == (1, 2)
+    assert receipt.artefact_hashes == (SHOWN.hash, "ab" * 32, "cd" * 32)
+    assert first.artefact_hashes == (SHOWN.hash,)
     assert receipt.content_hash == sha256(expected).hexdigest()
     assert Receipt.from_bytes(expected) == receipt
     assert receipt.granted == (Category.PERFORMANCE,)
@@ -176,14 +195,19 @@ def test_canonical_json_refuses_what_has_no_canonical_form_here(value: object) -
     vendors=st.dictionaries(
         st.from_regex(r"[a-z0-9][a-z0-9-]{0,20}", fullmatch=True), st.booleans(), max_size=5
     ),
+    named=st.none() | st.just("ab" * 32),
 )
 def test_every_receipt_survives_its_bytes(
-    site: str, answers: tuple[bool, ...], vendors: dict[str, bool]
+    site: str, answers: tuple[bool, ...], vendors: dict[str, bool], named: str | None
 ) -> None:
     """Whatever can be made can be read back, and is the same."""
     try:
         receipt = make_receipt(
-            site=site, categories=dict(zip(OPTIONAL, answers, strict=True)), vendors=vendors
+            site=site,
+            categories=dict(zip(OPTIONAL, answers, strict=True)),
+            vendors=vendors,
+            policy_hash=named,
+            vendor_list_hash=named,
         )
     except InvalidReceiptError:
         assert any(ord(c) < 32 or 0x7F <= ord(c) < 0xA0 or c in "\u2028\u2029" for c in site)
@@ -200,6 +224,7 @@ def test_arbitrary_bytes_never_raise_anything_else(data: bytes) -> None:
 
 
 GOOD = make_receipt().canonical_bytes()
+NAMING = make_receipt(policy_hash="ab" * 32, vendor_list_hash="cd" * 32).canonical_bytes()
 
 
 @pytest.mark.parametrize(
@@ -217,6 +242,12 @@ GOOD = make_receipt().canonical_bytes()
         GOOD.replace(b'"vendors":{}', b'"vendors":{},"zzz":1'),
         GOOD.replace(b',"vendors":{}', b""),
         GOOD.replace(b'"schema_version":1', b'"schema_version":2'),
+        GOOD.replace(b'"schema_version":1', b'"schema_version":3'),
+        NAMING.replace(b'"schema_version":2', b'"schema_version":1'),
+        NAMING.replace(b'"policy_hash":"' + b"ab" * 32 + b'",', b""),
+        NAMING.replace(b'"' + b"ab" * 32 + b'"', b"null"),
+        NAMING.replace(b'"' + b"ab" * 32 + b'"', b"null").replace(b'"' + b"cd" * 32 + b'"', b"null"),
+        NAMING.replace(b"ab" * 32, b"AB" * 32),
         GOOD.replace(b'"schema_version":1', b'"schema_version":1.0'),
         GOOD.replace(b'"schema_version":1', b'"schema_version":true'),
         GOOD.replace(b'"schema_version":1', b'"schema_version":NaN'),
@@ -251,7 +282,7 @@ GOOD = make_receipt().canonical_bytes()
 )
 def test_anything_but_the_canonical_bytes_is_refused(data: bytes) -> None:
     """No unknown, missing or repeated member, no other spelling, no wrong type, no trailing bytes."""
-    assert data != GOOD, "the case must differ from the good one"
+    assert data not in (GOOD, NAMING), "the case must differ from the good ones"
     with pytest.raises(InvalidReceiptError):
         Receipt.from_bytes(data)
 
@@ -270,16 +301,20 @@ def test_anything_but_the_canonical_bytes_is_refused(data: bytes) -> None:
         ({"signals": None}, "signals must be a RecordedSignals"),
         ({"categories": {Category.TARGETING: True}}, "categories must be exactly"),
         ({"vendors": {f"v{n}": True for n in range(MAX_VENDORS + 1)}}, "at most 1000 fit"),
-        (
-            {"schema_version": 2},
-            "schema_version 2 is not known to this version of asgi-consent, which reads 1",
-        ),
+        ({"policy_hash": "ab" * 32}, "policy_hash and vendor_list_hash are named together"),
+        ({"policy_hash": "ab", "vendor_list_hash": "ab" * 32}, "policy_hash must be 64 lower-case"),
     ],
 )
 def test_no_invalid_receipt_exists(changes: dict[str, Any], message: str) -> None:
     """A value that the bytes could not carry is refused when the receipt is made, by name."""
     with pytest.raises(InvalidReceiptError, match=message.replace("(", r"\(")):
         make_receipt(**changes)
+
+
+def test_a_receipt_of_a_later_version_asks_for_an_update() -> None:
+    """Not for a repair of something that is whole."""
+    with pytest.raises(InvalidReceiptError, match="of asgi-consent, which reads 1 and 2: update it"):
+        Receipt.from_bytes(GOOD.replace(b'"schema_version":1', b'"schema_version":3'))
 
 
 def test_a_receipt_does_not_change_with_what_it_was_made_of() -> None:
@@ -381,6 +416,8 @@ def test_a_time_that_no_calendar_has_is_refused(now_ms: int) -> None:
             choice=make_choice(),
             language="en",
             shown_hash=None,
+            policy_hash=None,
+            vendor_list_hash=None,
             collection_method=CollectionMethod.API,
             user_agent="",
             now_ms=now_ms,

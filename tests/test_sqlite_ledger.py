@@ -96,7 +96,7 @@ def test_nothing_of_a_receipt_is_on_the_disk_in_plain_text(path: Path) -> None:
 class _Row:
     """A receipt to be recorded, without a caller."""
 
-    shown = None
+    named = ()
 
     def __init__(self, receipt: Receipt, sealer: Sealer) -> None:
         self.receipt = SealedReceipt(receipt, sealer)

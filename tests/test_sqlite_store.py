@@ -341,7 +341,7 @@ def test_the_text_shown_is_stored_once_and_must_be_there(path: Path) -> None:
 
     async def run() -> None:
         store = SQLiteStore(path, KEYS)
-        with pytest.raises(StoreError, match="the text shown is not in the store and not with the receipt"):
+        with pytest.raises(StoreError, match="is not in the store and not with the receipt"):
             await store.append(make_receipt(1, shown_hash=SHOWN.hash))
         await store.append(make_receipt(2, shown_hash=SHOWN.hash), [SHOWN])
         await store.append(make_receipt(3, shown_hash=SHOWN.hash), [SHOWN])

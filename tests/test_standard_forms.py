@@ -12,6 +12,7 @@ from consent.errors import InvalidReceiptError
 from consent.policy import Policy
 from consent.receipts import Outcome, Receipt
 from consent.standard_forms import iso_27560_record, kantara_receipt
+from consent.terms import read_terms, terms_artefacts
 from tests.test_receipts import make_receipt, receipt_id
 
 
@@ -39,7 +40,8 @@ POLICY = Policy(
     choice_days=90,
     vendors=(COUNTER, ADS, CHAT),
 )
-CATALOG = Catalog([]).with_vendors(POLICY.vendors)
+TERMS = read_terms(terms_artefacts(POLICY))
+CATALOG = Catalog([])
 
 
 def given(**fields: Any) -> Receipt:
@@ -77,7 +79,7 @@ def purpose(name: str, category: str, company: str) -> dict[str, object]:
 def test_a_consent_as_kantara_has_it() -> None:
     """Every member of the specification's version 1.1, and no other."""
     receipt = given()
-    assert kantara_receipt(receipt, POLICY, CATALOG) == {
+    assert kantara_receipt(receipt, TERMS, CATALOG) == {
         "version": "KI-CR-v1.1.0",
         "jurisdiction": "EU",
         "consentTimestamp": 1_772_366_400,
@@ -123,13 +125,13 @@ def test_kantara_has_no_word_for_a_refusal() -> None:
     with pytest.raises(
         InvalidReceiptError, match="is no consent, and Kantara's form has no word for a refusal"
     ):
-        kantara_receipt(refusal, POLICY, CATALOG)
+        kantara_receipt(refusal, TERMS, CATALOG)
 
 
 def test_a_choice_as_iso_27560_has_it() -> None:
     """Header, processing and one event for each purpose, with a context that names the terms."""
     receipt = given()
-    record = iso_27560_record(receipt, POLICY, CATALOG)
+    record = iso_27560_record(receipt, TERMS, CATALOG)
     context = record.pop("@context")
     assert isinstance(context, dict)
     assert record == {
@@ -203,7 +205,7 @@ def test_a_withdrawal_is_one_in_iso_27560() -> None:
     withdrawn = given(
         outcome=Outcome.WITHDRAWN, categories=dict.fromkeys(given().categories, False), vendors={}
     )
-    events = iso_27560_record(withdrawn, POLICY, CATALOG)["events"]
+    events = iso_27560_record(withdrawn, TERMS, CATALOG)["events"]
     assert isinstance(events, list)
     assert {event["event_state"] for event in events} == {"dpv:ConsentWithdrawn"}
 
@@ -213,4 +215,4 @@ def test_another_policy_than_the_choices_is_refused() -> None:
     receipt = given(policy_version="0" * 12)
     for write in (kantara_receipt, iso_27560_record):
         with pytest.raises(InvalidReceiptError, match="the choice was made under policy 000000000000, and"):
-            write(receipt, POLICY, CATALOG)
+            write(receipt, TERMS, CATALOG)

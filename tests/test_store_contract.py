@@ -23,8 +23,9 @@ from consent.receipts import Artefact, Outcome, Receipt
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
 from consent.store import CHECKPOINT_SECONDS, Erasing, Leaf, Ledger, ReceiptLog, Store
+from consent.terms import read_terms, terms_of
 from tests.postgresql import shared_server
-from tests.test_receipts import KEYS, SHOWN, make_receipt, receipt_id
+from tests.test_receipts import KEYS, NAMING_TERMS, SHOWN, TERMS, make_receipt, receipt_id
 
 T = TypeVar("T")
 
@@ -174,7 +175,7 @@ def test_a_receipt_needs_the_text_that_it_names(backend: Backend) -> None:
     """With it or before it; once it is there, it serves any number of receipts."""
 
     async def work(store: WholeStore) -> None:
-        with pytest.raises(StoreError, match="the text shown is not in the store and not with the receipt"):
+        with pytest.raises(StoreError, match="is not in the store and not with the receipt"):
             await store.append(make_receipt(1, shown_hash=SHOWN.hash))
         await store.append(make_receipt(2, shown_hash=SHOWN.hash), [SHOWN])
         await store.append(make_receipt(3, shown_hash=SHOWN.hash))
@@ -189,6 +190,33 @@ def test_a_receipt_needs_the_text_that_it_names(backend: Backend) -> None:
         receipt_id(2),
     ]
     assert log.artefact(SHOWN.hash) == SHOWN  # the first media type stays: the content is what counts
+
+
+def test_a_receipt_needs_the_policy_and_the_vendor_list_that_it_names(backend: Backend) -> None:
+    """Each of them; they are kept once, and the receipt of an earlier version that names none stays as it is."""
+
+    async def work(store: WholeStore) -> None:
+        without_policy = {**NAMING_TERMS, "policy_hash": "ab" * 32}
+        for names, artefacts in (
+            (NAMING_TERMS, []),
+            (NAMING_TERMS, [TERMS.policy]),
+            (without_policy, [TERMS.vendor_list]),
+        ):
+            with pytest.raises(StoreError, match="is not in the store and not with the receipt"):
+                await store.append(make_receipt(1, **names), artefacts)
+        await store.append(make_receipt(2, **NAMING_TERMS), [TERMS.policy, TERMS.vendor_list])
+        await store.append(make_receipt(3, **NAMING_TERMS))
+        await store.append(make_receipt(4))
+
+    using(backend, work)
+    log = backend.log()
+    assert {entry.receipt for entry in log.list(limit=9)} == {
+        make_receipt(2, **NAMING_TERMS),
+        make_receipt(3, **NAMING_TERMS),
+        make_receipt(4),
+    }
+    assert terms_of(make_receipt(3, **NAMING_TERMS), log.artefact) == read_terms(TERMS)
+    assert terms_of(make_receipt(4), log.artefact) is None
 
 
 def test_a_cancelled_caller_neither_loses_nor_doubles(backend: Backend) -> None:

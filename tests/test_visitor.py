@@ -29,6 +29,7 @@ from consent.policy import OwnCookie, Policy, Regime, own_cookie_vendors
 from consent.receipts import Artefact, CollectionMethod, Outcome, Receipt
 from consent.signals import ChoiceState, Signals
 from consent.submission import MAX_RETURN_TO
+from consent.terms import TermsArtefacts, read_terms
 from consent.variant_cookie import VariantCookie
 from consent.visitor import VisitorEndpoints
 from consent.visitor_requests import MAX_BODY_BYTES
@@ -274,8 +275,9 @@ def test_accepting_records_then_stores_then_leads_back() -> None:
     assert receipt.time == "2027-01-15T08:00:00.250Z"
     assert receipt.receipt_id == "abababab-abab-4bab-abab-abababababab"
     assert (receipt.subject, receipt.previous, receipt.language) == ("ac" * 16, None, "en")
-    (artefact,) = site.store.artefacts
-    assert artefact.hash == receipt.shown_hash
+    artefact, *kept = site.store.artefacts
+    assert (artefact.hash, *(each.hash for each in kept)) == receipt.artefact_hashes
+    assert read_terms(TermsArtefacts(*kept)).site == "Example"
     assert b"May Example use optional cookies?" in artefact.content
     assert site.choice == Choice(
         receipt_id=receipt.receipt_id,

@@ -20,9 +20,11 @@ from consent.policy_file import load_policy
 from consent.receipts import Outcome, Receipt
 from consent.standard_forms import iso_27560_record, kantara_receipt
 from consent.store import LoggedReceipt, ReceiptLog
+from consent.terms import read_terms, terms_artefacts, terms_of
 
 _PAGE = 500  # receipts in memory at a time
 _NEWEST = 20
+_WITHOUT_TERMS = "the receipt names no policy: it is of schema version 1"
 
 
 class _ListByDefault(click.Group):
@@ -84,25 +86,31 @@ def list_(folder: Path, limit: int, subject: str | None, outcome: str | None, as
 @data_option
 @click.option("--json", "as_json", is_flag=True, help="The canonical bytes: their SHA-256 is the receipt's.")
 @click.option("--text", is_flag=True, help="The exact text that the visitor was shown, and nothing else.")
+@click.option("--policy", is_flag=True, help="The policy that the visitor chose under, as it was kept: JSON.")
+@click.option(
+    "--vendors", is_flag=True, help="The vendors and cookies that it declared, as they were kept: JSON."
+)
 @click.argument("receipt_id", metavar="ID")
-def show(folder: Path, as_json: bool, text: bool, receipt_id: str) -> None:
+def show(folder: Path, as_json: bool, text: bool, policy: bool, vendors: bool, receipt_id: str) -> None:
     """Show everything that one receipt says.
 
     Exits with 1 if there is no such receipt.
     """
-    if as_json and text:
-        raise click.UsageError("--json and --text are two different outputs: choose one")
+    if as_json + text + policy + vendors > 1:
+        raise click.UsageError("--json, --text, --policy and --vendors are different outputs: choose one")
     with open_log(folder) as log:
-        receipt = log.get(receipt_id.lower())
-        if receipt is None:
-            raise click.ClickException(
-                f"no receipt {receipt_id!r} in {folder}: 'consent receipts --limit 0' lists all ids"
-            )
+        receipt = _receipt(log, receipt_id, folder)
         shown = None if receipt.shown_hash is None else log.artefact(receipt.shown_hash)
+        named = receipt.policy_hash if policy else receipt.vendor_list_hash
+        kept = None if named is None else log.artefact(named)
     if text:
         if shown is None:
             raise click.ClickException("no text was shown with this choice")
         click.echo(shown.content, nl=False)
+    elif policy or vendors:
+        if kept is None:
+            raise click.ClickException(_WITHOUT_TERMS)
+        click.echo(kept.content)
     elif as_json:
         click.echo(receipt.canonical_bytes())
     else:
@@ -113,25 +121,26 @@ def show(folder: Path, as_json: bool, text: bool, receipt_id: str) -> None:
 
 @receipts.command()
 @data_option
-@policy_option("The consent.toml that the choice was made under. Default: none, as without one.")
+@policy_option(
+    "The consent.toml that the choice was made under, for receipts that do not say. It knows vendors, too, that the "
+    "visitor named and nobody declared."
+)
 @click.option("--form", type=click.Choice(["kantara", "iso-27560"]), required=True, help="Which one.")
 @click.argument("receipt_id", metavar="ID")
 def convert(folder: Path, policy_file: Path | None, form: str, receipt_id: str) -> None:
     """Print a receipt in a form of others.
 
-    The Kantara consent receipt 1.1, or the structure of ISO/IEC TS 27560:2023 as JSON-LD.
+    The Kantara consent receipt 1.1, or the structure of ISO/IEC TS 27560:2023 as JSON-LD. Controller and vendors are
+    those of the policy that the receipt names; one of schema version 1 names none.
     """
     with open_log(folder) as log:
-        receipt = log.get(receipt_id.lower())
-        if receipt is None:
-            raise click.ClickException(
-                f"no receipt {receipt_id!r} in {folder}: 'consent receipts --limit 0' lists all ids"
-            )
+        receipt = _receipt(log, receipt_id, folder)
         policy, catalog = Policy(), load_catalog()
         if policy_file is not None:
             policy, catalog = load_policy(policy_file, catalog)
+        terms = terms_of(receipt, log.artefact) or read_terms(terms_artefacts(policy))
         write = kantara_receipt if form == "kantara" else iso_27560_record
-        click.echo(json.dumps(write(receipt, policy, catalog), ensure_ascii=False, indent=2))
+        click.echo(json.dumps(write(receipt, terms, catalog), ensure_ascii=False, indent=2))
 
 
 @receipts.command()
@@ -211,6 +220,15 @@ def hold(folder: Path, reason: str | None, release: bool, subject: str) -> None:
     click.echo("released" if release else "held")
 
 
+def _receipt(log: ReceiptLog, receipt_id: str, folder: Path) -> Receipt:
+    receipt = log.get(receipt_id.lower())
+    if receipt is None:
+        raise click.ClickException(
+            f"no receipt {receipt_id!r} in {folder}: 'consent receipts --limit 0' lists all ids"
+        )
+    return receipt
+
+
 def _newest(
     log: ReceiptLog, limit: int, subject: str | None, outcome: Outcome | None
 ) -> Iterator[LoggedReceipt]:
@@ -254,7 +272,10 @@ def _print_receipt(receipt: Receipt, shown: str | None) -> None:
         "Collected by": str(receipt.collection_method),
         "Language": receipt.language,
         "Regime": receipt.regime + (f", {receipt.jurisdiction}" if receipt.jurisdiction else ""),
-        "Policy": receipt.policy_version,
+        "Policy": receipt.policy_version
+        + (" (--policy and --vendors print it)" if receipt.policy_hash else ""),
+        "Policy SHA-256": receipt.policy_hash or "none",
+        "Vendors SHA-256": receipt.vendor_list_hash or "none",
         "Text shown": "none" if shown is None else f"{shown} (--text prints it)",
         "Text SHA-256": receipt.shown_hash or "none",
         "Visitor": receipt.subject,
