@@ -10,6 +10,7 @@ from consent.cli.catalog_import import import_
 from consent.cli.check import check
 from consent.cli.db import db
 from consent.cli.enforcement import enforcement
+from consent.cli.gpp import gpp
 from consent.cli.init import init
 from consent.cli.inventory import inventory
 from consent.cli.ledger import ledger
@@ -48,6 +49,7 @@ main.add_command(init)
 main.add_command(catalog)
 main.add_command(check)
 main.add_command(policy)
+main.add_command(gpp)
 main.add_command(scan)
 main.add_command(inventory)
 main.add_command(enforcement)
