@@ -14,7 +14,7 @@ from pathlib import Path
 
 from consent.categories import Category
 from consent.choice import BrowserSignal
-from consent.policy import Policy, Regime, Whereabouts
+from consent.policy import Gpp, GppMspa, Policy, Regime, Whereabouts
 
 _DATA = Path(__file__).with_name("jurisdictions.toml")
 
@@ -38,6 +38,9 @@ class Treatment:
         under = replace(
             policy,
             jurisdictions=None,
+            # Whoever sends visitors here tells where exactly they are.
+            gpp=Gpp.OFF,
+            gpp_mspa=GppMspa.NO,
             rules=(),
             regime=self.regime,
             opt_out_refuses=covered,

@@ -29,6 +29,7 @@ from consent.decision import Decision, decide, taken_back
 from consent.enforcement_log import EnforcementLog
 from consent.entrance import Known, entrance
 from consent.failures import Failures, OnError
+from consent.gpp import GppScript
 from consent.guard import Guard
 from consent.inline_scripts import PickedPages
 from consent.inventory import Inventory
@@ -87,6 +88,7 @@ class EnforcingMiddleware:
         cookie: reads the stored choice; made for the policy's ``choice_days``.
         banner: renders what visitors see.
         guard: keeps in the browser what the server cannot see; ``None``: nothing does, and pages get no script.
+        gpp: answers ``__gpp`` in pages; ``None``: nothing does. Where it does, every page is read.
         csp: writes the policy that pages get besides their own; ``None``: they get none.
         inventory: takes note of the third-party content in pages.
         scripts: note the inline scripts in some pages; ``None``: nobody does.
@@ -111,6 +113,7 @@ class EnforcingMiddleware:
         cookie: ChoiceCookie,
         banner: Banner,
         guard: Guard | None = None,
+        gpp: GppScript | None = None,
         csp: ClosedWorld | None = None,
         inventory: Inventory | None = None,
         scripts: PickedPages | None = None,
@@ -127,6 +130,7 @@ class EnforcingMiddleware:
             catalog=catalog,
             banner=banner,
             guard=guard,
+            gpp=gpp,
             failures=Failures(on_error),
             # What is given back to some has to be in everybody's page.
             refused=Refused.HOLD if policy.cache is CacheMode.UNIFORM else policy.refused,
@@ -271,7 +275,8 @@ class EnforcingMiddleware:
         signals = decision.signals
         # The same answer from others makes the same pages.
         key = variant, signals.choice_state, signals.choice and signals.choice.granted
-        is_open = self._policy.unclassified is not Unclassified.STRIP
+        # What goes first into the head needs a page that is read.
+        is_open = self._policy.unclassified is not Unclassified.STRIP and self._site.gpp is None
         return Ruling(
             decision,
             variant,
@@ -297,6 +302,7 @@ class EnforcingMiddleware:
             self._site.banner.version,
             self._site.banner.stylesheet_url,
             self._site.guard and self._site.guard.url,
+            self._site.gpp and self._site.gpp.markup(decision, nonce=None),
             self._site.csp and self._site.csp.mode,
             self._site.explain,
             self._site.refused,

@@ -17,6 +17,7 @@ from consent.csp import ClosedWorld
 from consent.dispatch import Dispatch
 from consent.enforcement_log import EnforcementLog, EnforcementStore
 from consent.errors import ConfigurationError, StoreError
+from consent.gpp import GppScript, gpp_scripts, section_at, sections_of
 from consent.guard import Guard
 from consent.inline_scripts import PickedPages
 from consent.jurisdictions import Treatment, treatments
@@ -118,22 +119,24 @@ class ConsentMiddleware:
         }
         where = policy.jurisdictions
         if where is None:
-            return self._governed(settings, part, others, lambda scope: policy.jurisdiction)
+            section = section_at(policy.gpp, policy.jurisdiction)
+            gpp = gpp_scripts(policy, policy, (section,), prefix=settings.prefix)
+            return self._governed(settings, part, others, lambda scope: policy.jurisdiction, gpp)[section]
         locate = locating(where)
         policies = {treated: treated.of(policy) for treated in treatments(where)}
         # Whoever asks is told the same.
         honours_gpc = any(each.gpc_refuses for each in policies.values())
-        made: list[tuple[Policy, ASGIApp]] = []
-        ways: dict[Treatment, ASGIApp] = {}
+        made: list[tuple[Policy, Mapping[str, ASGIApp]]] = []
+        ways: dict[Treatment, Mapping[str, ASGIApp]] = {}
         for treated, each in policies.items():
-            same = [way for other, way in made if other == each]
-            ways[treated] = (
-                same[0]
-                if same
-                else self._governed(settings.treated(each), part, others, locate, honours_gpc=honours_gpc)
-            )
-            made.append((each, ways[treated]))
-        return ByJurisdiction(where, locate, ways, self._clock).enter
+            same = [found for other, found in made if other == each]
+            if not same:
+                gpp = gpp_scripts(policy, each, sections_of(policy.gpp), prefix=settings.prefix)
+                own = settings.treated(each)
+                same = [self._governed(own, part, others, locate, gpp, honours_gpc=honours_gpc)]
+                made.append((each, same[0]))
+            ways[treated] = same[0]
+        return ByJurisdiction(where, locate, ways, partial(section_at, policy.gpp), self._clock).enter
 
     def _governed(
         self,
@@ -141,14 +144,16 @@ class ConsentMiddleware:
         part: str,
         others: Mapping[int, ASGIApp],
         locate: Locate,
+        gpp: Mapping[str, GppScript | None],
         *,
         honours_gpc: bool | None = None,
-    ) -> ASGIApp:
-        """Return the way in under one regime.
+    ) -> Mapping[str, ASGIApp]:
+        """Return the ways in under one regime: one for each section of the IAB's platform.
 
         Args:
             others: the ways to what has a policy of its own, by the places of the rules.
             locate: tells where a visitor is, for the receipts.
+            gpp: by section what answers ``__gpp``; ``None``: nothing does.
             honours_gpc: whether the site does, if not as the policy says.
         """
         policy, catalog, banner, cookie = settings.policy, settings.catalog, settings.banner, settings.cookie
@@ -176,7 +181,7 @@ class ConsentMiddleware:
             banner,
             cookie,
             self._store,
-            static=[guarding.file] if guarding else [],
+            static=[each.file for each in (guarding, *gpp.values()) if each],
             placeholders=placeholders,
             companion=companion,
             reports=None if policy.csp is CspMode.OFF else Reports(inventory, catalog),
@@ -201,10 +206,7 @@ class ConsentMiddleware:
         enforcement = EnforcementLog(policy.site, policy.version)
         self._logs.append(enforcement)
 
-        def enforcing(policy: Policy) -> ASGIApp:
-            csp = None
-            if policy.csp is not CspMode.OFF:
-                csp = ClosedWorld(catalog, policy, prefix=prefix, for_all=uniform)
+        def enforcing(policy: Policy, csp: ClosedWorld | None, script: GppScript | None) -> ASGIApp:
             return EnforcingMiddleware(
                 self.app,
                 endpoints=endpoints,
@@ -213,6 +215,7 @@ class ConsentMiddleware:
                 cookie=cookie,
                 banner=banner,
                 guard=guarding,
+                gpp=script,
                 csp=csp,
                 inventory=inventory,
                 scripts=scripts,
@@ -225,11 +228,20 @@ class ConsentMiddleware:
                 on_error=self._on_error,
             ).enter
 
-        parts = [
-            (rule, others[at] if at in others else enforcing(rule.policy))
-            for at, rule in enumerate(policy.rules)
+        policies = (policy, *(rule.policy for rule in policy.rules))
+        closed = [
+            None if each.csp is CspMode.OFF else ClosedWorld(catalog, each, prefix=prefix, for_all=uniform)
+            for each in policies
         ]
-        return Dispatch(parts, enforcing(policy)).enter if parts else enforcing(policy)
+
+        def way(script: GppScript | None) -> ASGIApp:
+            rest, *parts = (
+                others[at - 1] if at and at - 1 in others else enforcing(each, closed[at], script)
+                for at, each in enumerate(policies)
+            )
+            return Dispatch(zip(policy.rules, parts, strict=True), rest).enter if parts else rest
+
+        return {section: way(script) for section, script in gpp.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

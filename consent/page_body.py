@@ -73,12 +73,19 @@ class PageBody:
         return Rewriter(
             page,
             withholding=Withholding(page, hold=site.refused is Refused.HOLD, placeholder=self._placeholders),
-            at_head_start=self._guard_tag,
+            at_head_start=self._head,
             at_body_end=None
             if framed
             else lambda: _anchored(request.host, self._insertion(page), page.leads_away),
             fragment=fragment,
         )
+
+    def _head(self) -> bytes:
+        """Return what comes before everything else: the guard, and behind it what goes by its answers."""
+        gpp = self.request.site.gpp
+        if gpp is None:
+            return self._guard_tag()
+        return self._guard_tag() + gpp.markup(self.request.ruling.decision, nonce=self.nonce)
 
     def _guard_tag(self) -> bytes:
         guard = self.request.site.guard

@@ -17,6 +17,8 @@ from consent.policy_rules import (
     CacheMode,
     CspMode,
     Embeds,
+    Gpp,
+    GppMspa,
     OptOutLink,
     OwnCookie,
     Refused,
@@ -30,6 +32,8 @@ __all__ = [
     "CacheMode",
     "CspMode",
     "Embeds",
+    "Gpp",
+    "GppMspa",
     "OptOutLink",
     "OwnCookie",
     "Policy",
@@ -130,6 +134,10 @@ class Policy:
     csp_allow: tuple[str, ...] = ()
     """What our Content-Security-Policy allows besides, and what counts as classified: hosts as its sources write them,
     ``*.`` and path included."""
+    gpp: Gpp = Gpp.OFF
+    """Of which sections of the IAB's Global Privacy Platform scripts are told, by ``__gpp``."""
+    gpp_mspa: GppMspa = GppMspa.NO
+    """What they are told of the site and the IAB's Multi-State Privacy Agreement."""
     vendors: tuple[Vendor, ...] = ()
     """The vendors that the site declares: listed to visitors."""
     own_cookies: tuple[OwnCookie, ...] = ()
@@ -166,6 +174,7 @@ class Policy:
             )
         if self.jurisdictions is not None:
             self._check_jurisdictions(self.jurisdictions)
+        self._check_gpp()
         for position, part in enumerate(self.rules):
             if part.paths and not self.has_section(part.policy):
                 raise ConfigurationError(
@@ -198,6 +207,23 @@ class Policy:
                 'a cache cannot tell apart who is where by their address: use a "country_header", or the cache mode '
                 f'"{CacheMode.PER_VISITOR}"',
                 key="jurisdictions",
+            )
+
+    def _check_gpp(self) -> None:
+        if self.gpp is Gpp.OFF:
+            if self.gpp_mspa is not GppMspa.NO:
+                raise ConfigurationError(
+                    f'nobody is told of it: set "gpp" to "{Gpp.BY_STATE}" or "{Gpp.NATIONAL}", too',
+                    key="gpp_mspa",
+                )
+            return
+        where = self.jurisdictions
+        everybody = self.jurisdiction if where is None else where.everybody
+        if (where is None or everybody) and everybody.partition("-")[0] != "US":
+            raise ConfigurationError(
+                "its sections are about the United States, where nobody is by this policy: "
+                'set "jurisdiction" to "US" or a state such as "US-CA", or say in "jurisdictions" where visitors are',
+                key="gpp",
             )
 
     @property

@@ -44,6 +44,8 @@ _FIELDS: Mapping[Place, str] = {
     ("enforcement", "cache"): "cache",
     ("enforcement", "csp"): "csp",
     ("enforcement", "csp_allow"): "csp_allow",
+    ("interfaces", "gpp"): "gpp",
+    ("interfaces", "gpp_mspa"): "gpp_mspa",
 }
 _COOKIE_RULES: Mapping[str, Callable[[object], object]] = {
     "name": rules.a_cookie_name,
@@ -70,7 +72,7 @@ _RULE_RULES: Mapping[str, Callable[[object], Any]] = {
     **{name: rules.RULES[name] for name in SECTION_FIELDS},
 }
 _MAX_RULES = 100
-_SECTIONS = ("site", "signals", "choice", "enforcement")
+_SECTIONS = ("site", "signals", "choice", "enforcement", "interfaces")
 _TOP = (
     "regime",
     "jurisdiction",
@@ -136,14 +138,16 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
     except ConfigurationError as error:
         raise document.located(error) from None
     catalog = _with_overrides(document, catalog)
-    policy = Policy(
-        **values,
-        vendors=_declared(document, catalog, additions),
-        own_cookies=_read_cookies(document, catalog),
-        lists=_read_lists(document),
-        texts=texts,
-        sentences=sentences,
-    )
+    parts: dict[str, Any] = {
+        "vendors": _declared(document, catalog, additions),
+        "own_cookies": _read_cookies(document, catalog),
+        "lists": _read_lists(document),
+    }
+    try:
+        policy = Policy(**values, **parts, texts=texts, sentences=sentences)
+    except ConfigurationError as error:
+        # What does not go together.
+        raise document.located(error) from None
     catalog = catalog.with_vendors(own_cookie_vendors(policy)).with_lists(
         vendor for each in policy.lists for vendor in each.vendors
     )

@@ -85,6 +85,28 @@ class CspMode(StrEnum):
     """Browsers stop it, and report."""
 
 
+class Gpp(StrEnum):
+    """Of which sections of the IAB's Global Privacy Platform scripts are told."""
+
+    OFF = "off"
+    """Of none: pages have no ``__gpp``."""
+    BY_STATE = "by-state"
+    """Of that of the visitor's state, and where there is none of that about the whole of the US."""
+    NATIONAL = "national"
+    """Of that about the whole of the US, wherever in it the visitor is."""
+
+
+class GppMspa(StrEnum):
+    """What the site says of itself and the IAB's Multi-State Privacy Agreement."""
+
+    NO = "no"
+    """What it does is not covered by it."""
+    OPT_OUT_OPTION = "opt-out-option"
+    """It is covered, in the agreement's Opt-Out Option Mode."""
+    SERVICE_PROVIDER = "service-provider"
+    """It is covered, in the agreement's Service Provider Mode."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnCookie(Cookie):
     """A cookie that the site itself sets, with the category it is sorted into."""
@@ -490,6 +512,8 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "cache": _one_of(CacheMode),
     "csp": _one_of(CspMode),
     "csp_allow": _places,
+    "gpp": _one_of(Gpp),
+    "gpp_mspa": _one_of(GppMspa),
     "opt_out_links": _opt_out_links,
     "declare_seen": a_flag,
     "vendors": _vendors,

@@ -16,6 +16,7 @@ from consent.decision import Decision
 from consent.enforcement import UnclassifiedRule
 from consent.enforcement_log import EnforcementLog
 from consent.failures import Failures
+from consent.gpp import GppScript
 from consent.guard import Guard
 from consent.inline_scripts import PickedPages
 from consent.inventory import Inventory
@@ -38,6 +39,8 @@ class Site:
     catalog: Catalog
     banner: Banner
     guard: Guard | None
+    gpp: GppScript | None
+    """Answers ``__gpp`` in pages; ``None``: nothing does."""
     failures: Failures
     refused: Refused
     placeholders: Placeholders | None

@@ -111,7 +111,8 @@ class ByJurisdiction:
 
     Args:
         whereabouts, locate: where visitors are.
-        ways: the way for each treatment that there can be.
+        ways: the way for each treatment that there can be, and for each section.
+        section: tells of which section of the IAB's platform scripts are told in a place.
         clock: returns seconds since 1970. What is in force changes with the day, in UTC.
     """
 
@@ -119,12 +120,14 @@ class ByJurisdiction:
         self,
         whereabouts: Whereabouts,
         locate: Locate,
-        ways: Mapping[Treatment, ASGIApp],
+        ways: Mapping[Treatment, Mapping[str, ASGIApp]],
+        section: Callable[[str], str],
         clock: Callable[[], float],
     ) -> None:
         self._whereabouts = whereabouts
         self._locate = locate
         self._ways = ways
+        self._section = section
         self._clock = clock
         self._day = -1
         self._by_place: dict[str, ASGIApp] = {}
@@ -144,7 +147,7 @@ class ByJurisdiction:
         found = self._by_place.get(place)
         if found is None:
             on = datetime.fromtimestamp(day * _DAY, UTC).date()
-            found = self._ways[treatment(place, on, self._whereabouts)]
+            found = self._ways[treatment(place, on, self._whereabouts)][self._section(place)]
             if len(self._by_place) < _MAX_REMEMBERED:
                 self._by_place[place] = found
         return found

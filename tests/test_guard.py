@@ -16,9 +16,11 @@ from consent.categories import OPTIONAL, Category
 from consent.choice import Choice
 from consent.decision import Decision, decide
 from consent.errors import ConfigurationError
+from consent.gpp import GppScript
+from consent.gpp import script as gpp_script
 from consent.guard import UNIFORM_SOURCES, Guard, guard_table, script
 from consent.minify import minified_script, minified_stylesheet
-from consent.policy import Policy
+from consent.policy import Gpp, Policy, Regime
 from consent.signals import ChoiceState, Signals
 from tests.conftest import Tell
 
@@ -27,6 +29,9 @@ BUDGET = 6 * 1024
 TABLE_BUDGET_PER_RULE = 7.5
 UNIFORM_BUDGET = 280
 """... and more of it where everybody gets the same page."""
+GPP_BUDGET = 1_860
+"""... and of what answers ``__gpp``, with all that it can answer."""
+CALIFORNIA = Policy(regime=Regime.OPT_OUT, jurisdiction="US-CA", gpp=Gpp.BY_STATE)
 
 
 def deciding(*granted: Category, vendors: dict[str, bool] | None = None, gpc: bool = False) -> Decision:
@@ -89,12 +94,15 @@ def test_the_code_visitors_load_is_within_the_budget(tell: Tell) -> None:
         "the script in the cache mode uniform": zipped(script("", UNIFORM_SOURCES).encode()),
         "the table of the catalog": zipped(table),
         "the script as served": zipped(Guard(load_catalog()).file.content),
+        "__gpp, the script, where it is on": zipped(gpp_script("").encode()),
+        "__gpp, as served in California": zipped(GppScript(CALIFORNIA, CALIFORNIA, "usca").file.content),
     }
     tell("what visitors load", [f"{size:6} bytes gzip  {name}" for name, size in sizes.items()])
     rules = sum(len(line.split("\t")) - 1 for line in table.decode().split("\n"))
     assert rules > 4_000
     assert sizes["the table of the catalog"] / rules <= TABLE_BUDGET_PER_RULE
     assert sizes["consent.css"] + sizes["the script"] <= BUDGET
+    assert sizes["__gpp, as served in California"] <= GPP_BUDGET
 
 
 def test_one_page_for_everybody_costs_little_more() -> None:

@@ -60,6 +60,11 @@ cache = "per-visitor"                   # or "variant", "uniform": who may be gi
 csp = "report"                          # or "enforce", "off": a Content-Security-Policy beside the site's own
 # csp_allow = ["img.example.com"]       # what that allows besides
 
+# What scripts of the advertising industry are told, where visitors are in the United States.
+# [interfaces]
+# gpp = "by-state"                        # or "national": sections of the IAB's Global Privacy Platform
+# gpp_mspa = "opt-out-option"             # or "service-provider": for those who signed the IAB's agreement
+
 # Who says where a visitor is, so that each is asked as their place requires; without it, everybody as said above.
 # [jurisdictions]
 # country_header = "CF-IPCountry"         # set by your own proxy, never passed on from outside
