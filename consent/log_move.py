@@ -82,11 +82,14 @@ def _copy(connection: sqlite3.Connection, turn: Turn, origin: str) -> None:
         turn.transaction.execute("INSERT INTO consent_artefact VALUES ($1, $2, $3)", *row)
     for rows in _pages(connection):
         _copy_leaves(turn, rows)
-    for table in ("daily", "enforcement"):
+    for table in ("kind", "daily", "enforcement"):
         for row in connection.execute(f"SELECT * FROM {table}"):  # noqa: S608 - ours
-            values = [*row[:5], *map(bool, row[5:9]), *row[9:]] if table == "daily" else row
             places = ", ".join(f"${number}" for number in range(1, len(row) + 1))
-            turn.transaction.execute(f"INSERT INTO consent_{table} VALUES ({places})", *values)  # noqa: S608 - ours
+            turn.transaction.execute(f"INSERT INTO consent_{table} VALUES ({places})", *row)  # noqa: S608 - ours
+    turn.transaction.fetch(
+        "SELECT setval(pg_get_serial_sequence('consent_kind', 'number'), coalesce(max(number), 0) + 1, false)"
+        " FROM consent_kind"
+    )
     for tag, reason in connection.execute("SELECT tag, held FROM subject WHERE held IS NOT NULL"):
         turn.transaction.execute("INSERT INTO consent_hold VALUES ($1, $2)", tag, reason)
     for day, size, note in connection.execute("SELECT day, size, note FROM checkpoint"):
@@ -96,7 +99,9 @@ def _copy(connection: sqlite3.Connection, turn: Turn, origin: str) -> None:
 def _pages(connection: sqlite3.Connection) -> Iterator[Sequence[Any]]:
     first = 0
     while rows := connection.execute(
-        "SELECT leaf, id_tag, commitment, subject.tag, subject.wrapped_key, outcome, site, time_ms, body FROM record"
+        "SELECT leaf, id_tag, commitment, subject.tag, subject.wrapped_key, outcome, site, time_ms, body, kind,"
+        " (SELECT json_group_object(vendor, json(iif(said, 'true', 'false'))) FROM answer"
+        " WHERE answer.leaf = record.leaf HAVING count(*)) FROM record"
         " LEFT JOIN subject ON subject.number = record.subject WHERE leaf >= ? ORDER BY leaf LIMIT ?",
         (first, STEP_LEAVES),
     ).fetchall():
@@ -108,7 +113,7 @@ def _copy_leaves(turn: Turn, rows: Sequence[Any]) -> None:
     """Copy leaves, and the receipts of those that have one, sealed as they are."""
     leaves: list[tuple[bytes, bytes, int | None, bytes | None]] = []
     receipts = []
-    for leaf, id_tag, commitment, tag, wrapped_key, outcome, site, time_ms, body in rows:
+    for leaf, id_tag, commitment, tag, wrapped_key, outcome, site, time_ms, body, kind, vendors in rows:
         if outcome is None:
             # An erasure, or what was erased: nobody's.
             leaves.append((id_tag, commitment, None, body))
@@ -119,7 +124,7 @@ def _copy_leaves(turn: Turn, rows: Sequence[Any]) -> None:
             )
         month = month_of(datetime.fromtimestamp(time_ms / 1_000, UTC).isoformat())
         leaves.append((id_tag, commitment, month, None))
-        receipts.append((month, id_tag, tag, wrapped_key, outcome, site, time_ms, body))
+        receipts.append((month, id_tag, tag, wrapped_key, outcome, site, time_ms, body, kind, vendors))
     if turn.append(leaves) != rows[0][0] or rows[-1][0] != rows[0][0] + len(rows) - 1:
         raise StoreUnavailable("a leaf is missing: consent ledger verify says which")
     for month in {receipt[0] for receipt in receipts}:
@@ -144,7 +149,9 @@ def _check(connection: sqlite3.Connection, turn: Turn, signer: CheckpointSigner)
 
 
 _RECORDS: Final = """
-INSERT INTO consent_record (month, id_tag, tag, wrapped_key, outcome, site, time_ms, body)
-SELECT * FROM unnest($1::integer[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::bigint[],
-    $8::bytea[])
+INSERT INTO consent_record (month, id_tag, tag, wrapped_key, outcome, site, time_ms, body, kind, vendors)
+SELECT month, id_tag, tag, wrapped_key, outcome, site, time_ms, body, kind, vendors::jsonb
+FROM unnest($1::integer[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::bigint[], $8::bytea[],
+    $9::integer[], $10::text[])
+    AS a (month, id_tag, tag, wrapped_key, outcome, site, time_ms, body, kind, vendors)
 """

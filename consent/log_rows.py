@@ -65,6 +65,21 @@ def logged_receipt(sealer: Sealer, leaf: Leaf, id_tag: bytes) -> LoggedReceipt:
     return LoggedReceipt(leaf.number, receipt)
 
 
+def proven_record(leaf: Leaf) -> bytes | None:
+    """Return a leaf's record as it is; ``None``: it was erased.
+
+    Raises:
+        SealBrokenError: it does not open.
+        InvalidReceiptError: it is not the one that the log commits to.
+    """
+    _require_open(leaf)
+    if not leaf.proves_record:
+        raise InvalidReceiptError(
+            f"the receipt at leaf {leaf.number} was altered: it is not the one that was recorded"
+        )
+    return leaf.record
+
+
 def evidence_of(leaf: Leaf, note: str, tiles: Tiles) -> Evidence | None:
     """Return what proves a leaf's record; ``None``: it was erased, or the checkpoint does not cover it.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import lru_cache
 from operator import attrgetter, itemgetter
 from struct import Struct
@@ -20,12 +20,13 @@ from typing import Final, NamedTuple
 import asyncpg
 
 from consent.append_queue import Entry
+from consent.choice_kind import ChoiceKind
 from consent.merkle import Tile, leaf_hash
-from consent.postgresql_recording import Recorder, daily_key
+from consent.postgresql_recording import Recorder, vendors_text
 from consent.postgresql_schema import month_of
 from consent.postgresql_sequencer import ADD_CHOICES, REPLACE_TILE, STEP_LEAVES, TAKE, Sequencer
 from consent.postgresql_session import BEGIN, Session, count_of
-from consent.sealed_receipt import DailyKey, SealedReceipt
+from consent.sealed_receipt import SealedReceipt
 
 TURN_SECONDS: Final = 0.5
 """How long to wait for the turn while another thread of this process has it."""
@@ -37,7 +38,11 @@ _END: Final = b"\xff\xff"
 _RECORD: Final = Struct(">hiii16si16si64si")
 _RECORD_SITE: Final = Struct(">i")
 _RECORD_TIME: Final = Struct(">iqi")
-_RECORD_COLUMNS: Final = ("month", "id_tag", "tag", "wrapped_key", "outcome", "site", "time_ms", "body")
+_RECORD_KIND: Final = Struct(">ii")
+_NO_VALUE: Final = (-1).to_bytes(4, signed=True)
+_RECORD_COLUMNS: Final = (
+    "month", "id_tag", "tag", "wrapped_key", "outcome", "site", "time_ms", "body", "kind", "vendors"
+)  # fmt: skip
 _PLACE: Final = """
 INSERT INTO consent_leaf (number, id_tag, commitment, month)
 SELECT {first:d}::bigint + place, substring(packed FROM 48 * place + 1 FOR 16),
@@ -52,7 +57,7 @@ class DirectRecorder:
     Args:
         session: the connections.
         sequencer: that of this process.
-        recorder: knows which artefacts are in the database.
+        recorder: knows which artefacts and kinds of choices are in the database.
     """
 
     def __init__(self, session: Session, sequencer: Sequencer, recorder: Recorder) -> None:
@@ -70,7 +75,10 @@ class DirectRecorder:
         Raises:
             StoreUnavailable: the database cannot be written; nothing of the batch is acknowledged.
         """
-        if not (self._possible and self._sequencer.will_be_free() and self._recorder.knows_artefacts(batch)):
+        if not (self._possible and self._sequencer.will_be_free()):
+            return False
+        kinds = self._recorder.known_kinds(batch)
+        if kinds is None:
             return False
         # In one order, so that no two batches wait for each other.
         receipts = sorted([entry.receipt for entry in batch], key=attrgetter("id_tag"))
@@ -78,10 +86,10 @@ class DirectRecorder:
             async with self._session.connection() as connection:
                 try:
                     await connection.execute(BEGIN)
-                    await _copy(connection, "consent_record", _RECORD_COLUMNS, _records(receipts))
+                    await _copy(connection, "consent_record", _RECORD_COLUMNS, _records(receipts, kinds))
                     # The next batch is copied while this one is committed.
                     async with self._order:
-                        if await self._place(connection, receipts):
+                        if await self._place(connection, receipts, kinds):
                             return True
                 except (asyncpg.UniqueViolationError, asyncpg.CheckViolationError):
                     pass  # something is there already, or it is the first receipt of a month
@@ -92,7 +100,12 @@ class DirectRecorder:
                 await connection.execute("ROLLBACK")
         return False
 
-    async def _place(self, connection: asyncpg.Connection, receipts: Sequence[SealedReceipt]) -> bool:
+    async def _place(
+        self,
+        connection: asyncpg.Connection,
+        receipts: Sequence[SealedReceipt],
+        kinds: Mapping[ChoiceKind, int],
+    ) -> bool:
         """Make leaves of what was copied, and commit; tell whether it was this process's turn."""
         deadline = time.monotonic() + TURN_SECONDS
         while (edge := self._sequencer.take_edge()) is None:
@@ -107,7 +120,10 @@ class DirectRecorder:
                 return False
             leaves = [
                 *before,
-                *[_Leaf(receipt.id_tag, receipt.commitment, receipt.daily) for receipt in receipts],
+                *[
+                    _Leaf(receipt.id_tag, receipt.commitment, receipt.day, kinds[receipt.kind])
+                    for receipt in receipts
+                ],
             ]
             tiles = edge.extend(
                 [
@@ -125,7 +141,8 @@ class DirectRecorder:
 class _Leaf(NamedTuple):
     id_tag: bytes
     commitment: bytes
-    daily: DailyKey
+    day: str
+    kind: int
 
 
 async def _take_before(connection: asyncpg.Connection, size: int) -> Sequence[_Leaf] | None:
@@ -143,7 +160,7 @@ async def _take_before(connection: asyncpg.Connection, size: int) -> Sequence[_L
     if len(rows) == STEP_LEAVES:
         return None
     rows.sort(key=itemgetter("arrived"))
-    return [_Leaf(row["id_tag"], row["commitment"], daily_key(row["daily"])) for row in rows]
+    return [_Leaf(row["id_tag"], row["commitment"], row["day"], row["kind"]) for row in rows]
 
 
 async def _copy(connection: asyncpg.Connection, table: str, columns: Sequence[str], rows: bytes) -> None:
@@ -153,14 +170,14 @@ async def _copy(connection: asyncpg.Connection, table: str, columns: Sequence[st
     await connection.copy_to_table(table, source=source(), columns=columns, format="binary")
 
 
-def _records(receipts: Sequence[SealedReceipt]) -> bytes:
+def _records(receipts: Sequence[SealedReceipt], kinds: Mapping[ChoiceKind, int]) -> bytes:
     """Return rows of ``consent_record`` in PostgreSQL's binary form."""
     parts = [_HEADING]
     for receipt in receipts:
-        outcome, site = receipt.outcome.encode(), receipt.site.encode()
+        outcome, site, vendors = receipt.outcome.encode(), receipt.site.encode(), vendors_text(receipt)
         parts += (
             _RECORD.pack(
-                8, 4, month_of(receipt.daily.day), 16, receipt.id_tag, 16, receipt.tag, 64, receipt.wrapped_key,
+                10, 4, month_of(receipt.day), 16, receipt.id_tag, 16, receipt.tag, 64, receipt.wrapped_key,
                 len(outcome),
             ),
             outcome,
@@ -168,22 +185,31 @@ def _records(receipts: Sequence[SealedReceipt]) -> bytes:
             site,
             _RECORD_TIME.pack(8, receipt.time_ms, len(receipt.sealed)),
             receipt.sealed,
+            _RECORD_KIND.pack(4, kinds[receipt.kind]),
+            _NO_VALUE if vendors is None else _jsonb(vendors),
         )  # fmt: skip
     parts.append(_END)
     return b"".join(parts)
+
+
+def _jsonb(text: str) -> bytes:
+    value = b"\x01" + text.encode()  # the version of that form
+    return len(value).to_bytes(4) + value
 
 
 def _ending(first: int, leaves: Sequence[_Leaf], tiles: Sequence[Tile]) -> str:
     """Return the statements that keep leaves, size, counts and tiles, and commit: one message, without values beside
     it, since each further one waits for the server, and then for the interpreter's lock."""
     packed = _bytes(b"".join([part for leaf in leaves for part in (leaf.id_tag, leaf.commitment)]))
-    months = ",".join([str(month_of(leaf.daily.day)) for leaf in leaves])
-    counts = Counter([leaf.daily for leaf in leaves])
-    choices = ", ".join([f"({_daily(kind)}, {times:d})" for kind, times in sorted(counts.items())])
+    months = ",".join([str(month_of(leaf.day)) for leaf in leaves])
+    counts = Counter([(leaf.day, leaf.kind) for leaf in leaves])
+    choices = ", ".join(
+        [f"({_text(day)}, {kind:d}, {times:d})" for (day, kind), times in sorted(counts.items())]
+    )
     statements = [
         _PLACE.format(first=first, last=len(leaves) - 1, packed=packed, months=months),
         f"UPDATE consent_log SET size = {first + len(leaves):d} WHERE id = 1",  # noqa: S608 - numbers
-        f"INSERT INTO consent_daily VALUES {choices} {ADD_CHOICES}",  # noqa: S608 - see _daily
+        f"INSERT INTO consent_daily VALUES {choices} {ADD_CHOICES}",  # noqa: S608 - see _text
     ]
     if tiles:
         values = ", ".join([f"({tile.level:d}, {tile.index:d}, {_bytes(tile.hashes)})" for tile in tiles])
@@ -191,17 +217,10 @@ def _ending(first: int, leaves: Sequence[_Leaf], tiles: Sequence[Tile]) -> str:
     return "; ".join((*statements, "COMMIT"))
 
 
-@lru_cache(maxsize=1_024)
-def _daily(kind: DailyKey) -> str:
+@lru_cache(maxsize=64)
+def _text(value: str) -> str:
     # In hexadecimal digits, so that no text needs quoting, whatever the server takes for an escape.
-    return ", ".join(
-        [
-            f"convert_from({_bytes(value.encode())}, 'UTF8')"
-            if isinstance(value, str)
-            else str(value).lower()
-            for value in kind
-        ]
-    )
+    return f"convert_from({_bytes(value.encode())}, 'UTF8')"
 
 
 def _bytes(value: bytes) -> str:

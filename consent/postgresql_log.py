@@ -4,32 +4,35 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import asyncpg
 
+from consent import postgresql_finding
 from consent.checkpoint import Checkpoint, Verifier
+from consent.choice_kind import ChoiceKind, DailyCount
 from consent.enforcement_log import EnforcementCount, EnforcementKind
 from consent.errors import InvalidProofError, StoreUnavailable
 from consent.evidence import Evidence
 from consent.log_reader import LogReader
-from consent.log_rows import evidence_of, logged_receipt, open_row
-from consent.merkle import Tiles, kept_tile, tiles_of_proof
+from consent.log_rows import evidence_of, logged_receipt, open_row, proven_record
+from consent.merkle import MAX_SIZE, Tiles, kept_tile, tiles_of_proof
 from consent.postgresql_sequencer import last_checkpoint, read_tile
 from consent.postgresql_session import Session, Transaction
-from consent.receipts import Artefact, Outcome, Receipt
-from consent.sealed_receipt import DailyCount, DailyKey
+from consent.receipt_search import Found, KindQuery, Position, ReceiptFinder
+from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.signing import CheckpointSigner
 from consent.store import Leaf, LoggedReceipt
 
 
-class PostgreSQLReceiptLog(LogReader):
+class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
     """Reads what :class:`consent.postgresql_store.PostgreSQLStore` recorded.
 
-    Implements :class:`consent.store.ReceiptLog` and :class:`consent.store.Ledger`. Never writes, works while others
-    write, and holds nobody up. Safe to share between threads; not to be carried across a fork.
+    Implements :class:`consent.store.ReceiptLog`, :class:`consent.store.Ledger` and
+    :class:`consent.receipt_search.ReceiptSearch`. Never writes, works while others write, and holds nobody up. Safe to
+    share between threads; not to be carried across a fork.
 
     Args:
         url: the database, or a replica of it that follows it.
@@ -45,6 +48,7 @@ class PostgreSQLReceiptLog(LogReader):
         self._sealer = Sealer(keys)
         self._lock = threading.RLock()
         self._moment: Transaction | None = None
+        self._known_kinds: dict[int, ChoiceKind] = {}
         self._session = Session(url, timeout_seconds)
         try:
             self.verifiers()
@@ -68,34 +72,12 @@ class PostgreSQLReceiptLog(LogReader):
         rows = () if id_tag is None else self._select("l.id_tag = $1", "", id_tag)
         return rows[0].receipt if rows else None
 
-    def list(
-        self,
-        *,
-        limit: int,
-        before: int | None = None,
-        subject: str | None = None,
-        outcome: Outcome | None = None,
-    ) -> Sequence[LoggedReceipt]:
+    def list(self, *, limit: int, before: int | None = None) -> Sequence[LoggedReceipt]:
         """Return up to ``limit`` receipts, newest first. See :meth:`consent.store.ReceiptLog.list`."""
         if limit < 1:
             raise ValueError("limit must be 1 or more")
-        terms, values = ["true"], list[object]()
-
-        def term(text: str, value: object) -> None:
-            values.append(value)
-            terms.append(f"{text} ${len(values)}")
-
-        if before is not None:
-            term("l.number <", before)
-        if subject is not None:
-            try:
-                term("r.tag =", self._sealer.tag(bytes.fromhex(subject)))
-            except ValueError:
-                return []
-        if outcome is not None:
-            term("r.outcome =", str(outcome))
-        values.append(limit)
-        return self._select(" AND ".join(terms), f"ORDER BY l.number DESC LIMIT ${len(values)}", *values)
+        end = MAX_SIZE if before is None else before
+        return self._select("l.number < $1", "ORDER BY l.number DESC LIMIT $2", end, limit)
 
     def _artefact(self, digest: bytes) -> Artefact | None:
         rows = self._fetch("SELECT content, media_type FROM consent_artefact WHERE hash = $1", digest)
@@ -106,14 +88,15 @@ class PostgreSQLReceiptLog(LogReader):
         return [row["hash"].hex() for row in self._fetch("SELECT hash FROM consent_artefact ORDER BY hash")]
 
     def daily(self, first_day: str, last_day: str) -> Sequence[DailyCount]:
-        """Return how many choices of which kind there were on the days from first to last, in order.
-
-        Args:
-            first_day: UTC, ``2026-03-01``.
-            last_day: the same, included.
-        """
-        rows = self._fetch("SELECT * FROM consent_daily WHERE day >= $1 AND day <= $2", first_day, last_day)
-        return sorted(DailyCount(DailyKey(*tuple(row)[:-1]), row["choices"]) for row in rows)
+        """Return the choices of each kind by day. See :meth:`consent.receipt_search.ReceiptSearch.daily`."""
+        with self.one_moment():
+            rows = self._fetch(
+                "SELECT day, kind, choices FROM consent_daily WHERE day >= $1 AND day <= $2 ORDER BY day, kind",
+                first_day,
+                last_day,
+            )
+            kinds = self._kinds()
+        return [DailyCount(row["day"], kinds[row["kind"]], row["choices"]) for row in rows]
 
     def enforcement(self, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
         """Return what was done about trackers on the days from first to last, in order. See :meth:`daily`."""
@@ -121,6 +104,59 @@ class PostgreSQLReceiptLog(LogReader):
             "SELECT * FROM consent_enforcement WHERE day >= $1 AND day <= $2", first_day, last_day
         )
         return sorted(EnforcementCount(EnforcementKind(*tuple(row)[:-1]), row["times"]) for row in rows)
+
+    # ---- finding
+
+    def records(self, found: Sequence[Found]) -> Sequence[bytes]:
+        """Return the bytes of receipts. See :meth:`consent.receipt_search.ReceiptSearch.records`."""
+        rows = self._rows_of([each.position.leaf for each in found])
+        return [
+            record
+            for each in found
+            if (row := rows.get(each.position.leaf)) is not None
+            and (record := proven_record(open_row(self._sealer, *row))) is not None
+        ]
+
+    def _opened(self, leaves: Sequence[int]) -> Mapping[int, LoggedReceipt]:
+        return {
+            leaf: logged_receipt(self._sealer, open_row(self._sealer, *row), row["id_tag"])
+            for leaf, row in self._rows_of(leaves).items()
+        }
+
+    def _rows_of(self, leaves: Sequence[int]) -> Mapping[int, Any]:
+        rows = self._fetch(
+            f"{_ROWS} WHERE r.outcome IS NOT NULL AND l.number = ANY($1::bigint[])", list(leaves)
+        )
+        return {row["number"]: row for row in rows}
+
+    def _kinds(self) -> Mapping[int, ChoiceKind]:
+        # A number may be given before those below it are committed: whatever is not known is asked for.
+        with self._lock:
+            known = self._known_kinds
+            ((count,),) = self._fetch("SELECT count(*) FROM consent_kind")
+            if count != len(known):
+                for row in self._fetch("SELECT number, key FROM consent_kind"):
+                    known[row["number"]] = ChoiceKind.parse(row["key"])
+            return known
+
+    def _tag(self, subject: str) -> bytes | None:
+        try:
+            return self._sealer.tag(bytes.fromhex(subject))
+        except ValueError:
+            return None
+
+    def _newest(
+        self, query: KindQuery, before: Position | None, count: int
+    ) -> Sequence[tuple[Position, int | None]]:
+        return postgresql_finding.newest(self._fetch, query, before, count)
+
+    def _oldest(
+        self, query: KindQuery, after: Position | None, count: int
+    ) -> Sequence[tuple[Position, int | None]]:
+        return postgresql_finding.oldest(self._fetch, query, after, count)
+
+    def _standing(self, leaves: Sequence[int], until_ms: int | None) -> Collection[int]:
+        return postgresql_finding.standing(self._fetch, leaves, until_ms)
 
     # ---- the tree
 

@@ -23,10 +23,10 @@ import asyncpg
 
 from consent.errors import InvalidProofError, LogForkedError, StoreUnavailable
 from consent.merkle import TILE_WIDTH, Edge, Tile, Tiles, kept_tile, leaf_hash
-from consent.postgresql_recording import daily_key
+from consent.postgresql_migration import migrate
 from consent.postgresql_schema import SCHEMA_VERSION, TABLES
 from consent.postgresql_session import Session, Transaction
-from consent.sealing import LedgerKeys
+from consent.sealing import LedgerKeys, Sealer
 from consent.signed_mark import SignedMark
 from consent.signing import CheckpointSigner
 
@@ -37,20 +37,18 @@ VACUUM_LEAVES: Final = 20_000
 
 TAKE: Final = """
 DELETE FROM consent_inbox WHERE arrived IN (SELECT arrived FROM consent_inbox ORDER BY arrived LIMIT $1)
-RETURNING arrived, id_tag, commitment, month, daily
+RETURNING arrived, id_tag, commitment, month, day, kind
 """
 _PLACE: Final = """
 INSERT INTO consent_leaf (number, id_tag, commitment, month, body)
 SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::integer[], $5::bytea[])
 """
 ADD_CHOICES: Final = """
-ON CONFLICT (day, site, jurisdiction, policy_version, outcome, performance, functional, targeting, gpc,
-    collection_method) DO UPDATE SET choices = consent_daily.choices + excluded.choices
+ON CONFLICT (day, kind) DO UPDATE SET choices = consent_daily.choices + excluded.choices
 """
 REPLACE_TILE: Final = "ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes"
 _COUNT: Final = f"""
-INSERT INTO consent_daily SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[],
-    $6::boolean[], $7::boolean[], $8::boolean[], $9::boolean[], $10::text[], $11::bigint[])
+INSERT INTO consent_daily SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[])
 {ADD_CHOICES}"""  # noqa: S608 - ours
 _REPEATED: Final = """
 WITH repeated AS (
@@ -120,6 +118,9 @@ class Sequencer:
                 SCHEMA_VERSION,
             )
             ((version,),) = transaction.fetch("SELECT schema_version FROM consent_log")
+        if version == 1:
+            migrate(self.session, Sealer(self._keys))
+            version = SCHEMA_VERSION
         if version != SCHEMA_VERSION:
             raise StoreUnavailable(
                 f"{self.session.place} has schema {version}, and this version of asgi-consent knows {SCHEMA_VERSION}: "
@@ -328,8 +329,8 @@ def _make_leaves(turn: Turn) -> int:
         return 0
     rows.sort(key=lambda row: row["arrived"])
     turn.append([(row["id_tag"], row["commitment"], row["month"], None) for row in rows])
-    counts = Counter([row["daily"] for row in rows])
-    columns = zip(*((*daily_key(text), times) for text, times in sorted(counts.items())), strict=True)
+    counts = Counter([(row["day"], row["kind"]) for row in rows])
+    columns = zip(*((*counted, times) for counted, times in sorted(counts.items())), strict=True)
     turn.transaction.execute(_COUNT, *columns)
     return len(rows)
 

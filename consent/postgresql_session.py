@@ -54,6 +54,8 @@ class Session:
         self._url = url
         self._timeout = timeout
         self._idle: list[asyncpg.Connection] = []
+        self.lost = 0
+        """How many connections were lost: another database may be behind the next one."""
         self.loop = asyncio.new_event_loop()
         self._pid = os.getpid()
         self._thread = threading.Thread(target=self.loop.run_forever, name="consent-postgresql", daemon=True)
@@ -90,12 +92,15 @@ class Session:
         """
         connection = None
         while self._idle and (connection is None or connection.is_closed()):
+            self.lost += connection is not None
             connection = self._idle.pop()  # those that the server closed meanwhile are left out
         if connection is None or connection.is_closed():
+            self.lost += connection is not None
             connection = await self._connect()
         try:
             yield connection
         except BaseException:
+            self.lost += 1
             connection.terminate()
             raise
         if connection.is_closed() or len(self._idle) >= 8:

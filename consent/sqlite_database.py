@@ -189,7 +189,8 @@ class LogDatabase:
         with self.writing() as connection:
             # As an index grows, entries are moved from page to page, and traces of them stay behind that no deletion
             # overwrites. The other tables and indexes that have secrets in them grow at their end only.
-            connection.execute("REINDEX subject_by_tag")
+            for index in ("subject_by_tag", "record_by_kind", "answer_by_vendor"):
+                connection.execute(f"REINDEX {index}")
             (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
 
@@ -301,6 +302,10 @@ def set_up(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
     connection.execute("PRAGMA trusted_schema = OFF")
+    if version == 2:
+        # Before there are triggers, which would have to agree with tables under way.
+        migrate(connection, path, sealer, version)
+        version = SCHEMA_VERSION
     prepare_recording(connection)
     if version == SCHEMA_VERSION:
         return
@@ -315,4 +320,4 @@ def set_up(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> None:
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     connection.execute("COMMIT")
     if version == 1:
-        migrate(connection, path, sealer)
+        migrate(connection, path, sealer, version)

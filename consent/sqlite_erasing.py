@@ -123,9 +123,11 @@ def _erase_leaves(
 ) -> Sequence[Erasure]:
     """Erase the records of ``leaves``, and append what says so, in the transaction under way."""
     connection.executemany(
-        "UPDATE record SET subject = NULL, outcome = NULL, site = NULL, time_ms = NULL, body = NULL WHERE leaf = ?",
+        "UPDATE record SET subject = NULL, outcome = NULL, site = NULL, time_ms = NULL, body = NULL, kind = NULL"
+        " WHERE leaf = ?",
         [(leaf,) for leaf in leaves],
     )
+    connection.executemany("DELETE FROM answer WHERE leaf = ?", [(leaf,) for leaf in leaves])
     erasures = [
         Erasure(
             erasure_id=str(UUID(bytes=database.sealer.random_bytes(16), version=4)),

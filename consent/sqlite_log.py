@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from consent import sqlite_finding
 from consent.checkpoint import Checkpoint, Verifier
+from consent.choice_kind import ChoiceKind, DailyCount
 from consent.enforcement_log import EnforcementCount, EnforcementKind
 from consent.errors import InvalidProofError, StoreUnavailable
 from consent.evidence import Evidence
 from consent.log_reader import LogReader
-from consent.log_rows import evidence_of, logged_receipt, open_row
-from consent.receipts import Artefact, Outcome, Receipt
-from consent.sealed_receipt import DailyCount, DailyKey
+from consent.log_rows import evidence_of, logged_receipt, open_row, proven_record
+from consent.receipt_search import Found, KindQuery, Position, ReceiptFinder
+from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.signing import CheckpointSigner
 from consent.sqlite_schema import BUSY_SECONDS, SCHEMA_VERSION, schema_of
@@ -32,11 +36,12 @@ def check_log(path: str | Path) -> None:
     connect(Path(path).absolute()).close()
 
 
-class SQLiteReceiptLog(LogReader):
+class SQLiteReceiptLog(LogReader, ReceiptFinder):
     """Reads what :class:`consent.sqlite_store.SQLiteStore` recorded.
 
-    Implements :class:`consent.store.ReceiptLog` and :class:`consent.store.Ledger`. Never writes, works while others
-    write, and holds nobody up: each call is a read of its own. Safe to share between threads; not to be carried
+    Implements :class:`consent.store.ReceiptLog`, :class:`consent.store.Ledger` and
+    :class:`consent.receipt_search.ReceiptSearch`. Never writes, works while others write, and holds nobody up: each
+    call is a read of its own. Safe to share between threads; not to be carried
     across a fork.
 
     Args:
@@ -52,6 +57,7 @@ class SQLiteReceiptLog(LogReader):
         self._keys = keys
         self._sealer = Sealer(keys)
         self._lock = threading.RLock()
+        self._known_kinds: dict[int, ChoiceKind] = {}
         self._connection = connect(self._path)
 
     def __del__(self) -> None:
@@ -70,29 +76,13 @@ class SQLiteReceiptLog(LogReader):
         rows = () if id_tag is None else self._select("AND id_tag = ?", (id_tag,))
         return rows[0].receipt if rows else None
 
-    def list(
-        self,
-        *,
-        limit: int,
-        before: int | None = None,
-        subject: str | None = None,
-        outcome: Outcome | None = None,
-    ) -> Sequence[LoggedReceipt]:
+    def list(self, *, limit: int, before: int | None = None) -> Sequence[LoggedReceipt]:
         """Return up to ``limit`` receipts, newest first. See :meth:`consent.store.ReceiptLog.list`."""
         if limit < 1:
             raise ValueError("limit must be 1 or more")
-        terms: dict[str, object] = {}
-        if before is not None:
-            terms["AND leaf < ?"] = before
-        if subject is not None:
-            try:
-                tag = self._sealer.tag(bytes.fromhex(subject))
-            except ValueError:
-                return []
-            terms["AND subject = (SELECT number FROM subject WHERE tag = ?)"] = tag
-        if outcome is not None:
-            terms["AND outcome = ?"] = str(outcome)
-        return self._select(f"{' '.join(terms)} ORDER BY leaf DESC LIMIT ?", (*terms.values(), limit))
+        if before is None:
+            return self._select("ORDER BY leaf DESC LIMIT ?", (limit,))
+        return self._select("AND leaf < ? ORDER BY leaf DESC LIMIT ?", (before, limit))
 
     def _artefact(self, digest: bytes) -> Artefact | None:
         with self._reading():
@@ -103,18 +93,14 @@ class SQLiteReceiptLog(LogReader):
         return None if row is None else Artefact(content=row[0], media_type=row[1])
 
     def daily(self, first_day: str, last_day: str) -> Sequence[DailyCount]:
-        """Return how many choices of which kind there were on the days from first to last, in order.
-
-        Args:
-            first_day: UTC, ``2026-03-01``.
-            last_day: the same, included.
-        """
+        """Return the choices of each kind by day. See :meth:`consent.receipt_search.ReceiptSearch.daily`."""
         with self._reading():
             rows = self._connection.execute(
-                "SELECT * FROM daily WHERE day >= ? AND day <= ? ORDER BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10",
+                "SELECT day, kind, choices FROM daily WHERE day >= ? AND day <= ? ORDER BY day, kind",
                 (first_day, last_day),
             ).fetchall()
-        return [DailyCount(DailyKey._make([*row[:5], *map(bool, row[5:9]), row[9]]), row[10]) for row in rows]
+            kinds = self._kinds()
+        return [DailyCount(day, kinds[number], choices) for day, number, choices in rows]
 
     def enforcement(self, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
         """Return what was done about trackers on the days from first to last, in order. See :meth:`daily`."""
@@ -124,6 +110,65 @@ class SQLiteReceiptLog(LogReader):
                 (first_day, last_day),
             ).fetchall()
         return [EnforcementCount(EnforcementKind._make(row[:8]), row[8]) for row in rows]
+
+    # ---- finding
+
+    def records(self, found: Sequence[Found]) -> Sequence[bytes]:
+        """Return the bytes of receipts. See :meth:`consent.receipt_search.ReceiptSearch.records`."""
+        rows = self._rows_of([each.position.leaf for each in found])
+        return [
+            record
+            for each in found
+            if (row := rows.get(each.position.leaf)) is not None
+            and (record := proven_record(open_row(self._sealer, *row))) is not None
+        ]
+
+    def _opened(self, leaves: Sequence[int]) -> Mapping[int, LoggedReceipt]:
+        rows = self._rows_of(leaves)
+        return {
+            leaf: logged_receipt(self._sealer, open_row(self._sealer, *row), row[1])
+            for leaf, row in rows.items()
+        }
+
+    def _rows_of(self, leaves: Sequence[int]) -> Mapping[int, tuple[Any, ...]]:
+        with self._reading():
+            rows = self._connection.execute(
+                f"{_ROWS} WHERE leaf IN (SELECT value FROM json_each(?)) AND outcome IS NOT NULL",  # noqa: S608 - ours
+                (json.dumps(leaves),),
+            )
+            return {row[0]: row for row in rows}
+
+    def _kinds(self) -> Mapping[int, ChoiceKind]:
+        with self._reading():
+            known = self._known_kinds
+            last = max(known, default=0)
+            for number, key in self._connection.execute(
+                "SELECT number, key FROM kind WHERE number > ?", (last,)
+            ):
+                known[number] = ChoiceKind.parse(key)
+            return known
+
+    def _tag(self, subject: str) -> bytes | None:
+        try:
+            return self._sealer.tag(bytes.fromhex(subject))
+        except ValueError:
+            return None
+
+    def _newest(
+        self, query: KindQuery, before: Position | None, count: int
+    ) -> Sequence[tuple[Position, int | None]]:
+        with self._reading():
+            return sqlite_finding.newest(self._connection, query, before, count)
+
+    def _oldest(
+        self, query: KindQuery, after: Position | None, count: int
+    ) -> Sequence[tuple[Position, int | None]]:
+        with self._reading():
+            return sqlite_finding.oldest(self._connection, query, after, count)
+
+    def _standing(self, leaves: Sequence[int], until_ms: int | None) -> Collection[int]:
+        with self._reading():
+            return sqlite_finding.standing(self._connection, leaves, until_ms)
 
     # ---- the tree
 

@@ -1,37 +1,52 @@
 """Bringing a database of an earlier release to the present tables, in steps that may be interrupted.
 
-Schema 1 (0.1) had the receipts in plain text in ``receipt``, in the order of recording. They become the first leaves
-of the log, in that order, sealed; the plain text is overwritten and goes.
+Schema 1 had the receipts in plain text in ``receipt``, in the order of recording. They become the first leaves of the
+log, in that order, sealed; the plain text is overwritten and goes. Schema 2 had nothing beside a sealed receipt that it
+could be found by but its outcome, and counted by fewer members: every receipt is opened once, and its kind noted.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sqlite3
+from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from consent.errors import InvalidReceiptError, StoreUnavailable
+from consent.choice_kind import ChoiceKind, kind_of
+from consent.errors import InvalidReceiptError, SealBrokenError, StoreUnavailable
+from consent.log_rows import logged_receipt, open_row
 from consent.receipts import Artefact, Receipt
 from consent.sealed_receipt import SealedReceipt
 from consent.sealing import Sealer
-from consent.sqlite_recording import Recorder
-from consent.sqlite_schema import SCHEMA_VERSION
+from consent.sqlite_recording import Recorder, keep_kinds
+from consent.sqlite_schema import FOUND_BY, KINDS, SCHEMA_VERSION
 
 STEP_ROWS: Final = 1_000
 """How many receipts one transaction moves."""
+STEPS_IN_WAL: Final = 20
+"""After so many, the write-ahead log is moved."""
 
 logger = logging.getLogger("consent")
 
 
-def migrate(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> None:
-    """Move all receipts of schema 1 to the present tables, which are there. Goes on where it was interrupted.
+def migrate(connection: sqlite3.Connection, path: Path, sealer: Sealer, version: int) -> None:
+    """Bring a database of schema 1 or 2 to the present one. Goes on where it was interrupted.
 
     Raises:
-        StoreUnavailable: a receipt is not what was recorded: it is named, and all stays as it is.
+        StoreUnavailable: a receipt of schema 1 is not what was recorded: it is named, and all stays as it is.
     """
+    if version == 1:
+        _seal_all(connection, path, sealer)
+    else:
+        _find_kinds(connection, path, sealer)
+
+
+def _seal_all(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> None:
+    """Move all receipts of schema 1 to the present tables, which are there."""
     (count,) = connection.execute("SELECT count(*) FROM receipt").fetchone()
     logger.warning("%s: bringing %d receipts to schema %d", path, count, SCHEMA_VERSION)
     while _move_some(connection, path, sealer):
@@ -78,3 +93,106 @@ class _Moved:
     def __init__(self, receipt: SealedReceipt) -> None:
         self.receipt = receipt
         self.artefacts: Sequence[Artefact] = ()
+
+
+# ---- schema 2
+
+
+def _find_kinds(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> None:
+    """Note beside every receipt what it is found by, and count anew."""
+    (count,) = connection.execute("SELECT count(*) FROM record WHERE outcome IS NOT NULL").fetchone()
+    logger.warning("%s: noting what %d receipts are found by, for schema %d", path, count, SCHEMA_VERSION)
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'daily_before'").fetchone():
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ALTER TABLE daily RENAME TO daily_before")
+        connection.execute("ALTER TABLE record ADD COLUMN kind INTEGER")
+        for statement in KINDS.split(";\n"):
+            connection.execute(statement)
+        connection.execute("COMMIT")
+    after = -1
+    for step in itertools.count(1):
+        last = _find_some(connection, path, sealer, after)
+        if last is None:
+            break
+        after = last
+        if step % STEPS_IN_WAL == 0:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    connection.execute("BEGIN IMMEDIATE")
+    _count_what_was_erased(connection)
+    for statement in ("DROP TABLE daily_before", "DROP INDEX record_by_outcome", "DROP INDEX record_by_time"):
+        connection.execute(statement)
+    for statement in FOUND_BY.split(";\n"):
+        connection.execute(statement)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def _find_some(connection: sqlite3.Connection, path: Path, sealer: Sealer, after: int) -> int | None:
+    """Do it for some receipts after a leaf; return the last of them."""
+    connection.execute("BEGIN IMMEDIATE")
+    rows = connection.execute(
+        "SELECT leaf, id_tag, commitment, body, outcome, subject.tag, subject.wrapped_key FROM record"
+        " LEFT JOIN subject ON subject.number = record.subject"
+        " WHERE outcome IS NOT NULL AND kind IS NULL AND leaf > ? ORDER BY leaf LIMIT ?",
+        (after, STEP_ROWS),
+    ).fetchall()
+    found: list[tuple[int, Receipt, ChoiceKind]] = []
+    for row in rows:
+        try:
+            receipt = logged_receipt(sealer, open_row(sealer, *row), row[1]).receipt
+        except (SealBrokenError, InvalidReceiptError) as error:
+            # It is no worse than it was: still there, found by its id, and named by consent ledger verify.
+            logger.error("%s: %s", path, error)
+            continue
+        found.append((row[0], receipt, kind_of(receipt)))
+    numbers = keep_kinds(connection, {kind for _, _, kind in found})
+    connection.executemany(
+        "UPDATE record SET kind = ? WHERE leaf = ?", [(numbers[kind], leaf) for leaf, _, kind in found]
+    )
+    connection.executemany(
+        "INSERT INTO answer SELECT leaf, ?, ?, time_ms, kind FROM record WHERE leaf = ?",
+        [(vendor, said, leaf) for leaf, receipt, _ in found for vendor, said in receipt.vendors.items()],
+    )
+    connection.executemany(
+        _COUNT,
+        [
+            (day, numbers[kind], choices)
+            for (day, kind), choices in Counter(
+                [(receipt.time[:10], kind) for _, receipt, kind in found]
+            ).items()
+        ],
+    )
+    connection.execute("COMMIT")
+    return rows[-1][0] if rows else None
+
+
+def _count_what_was_erased(connection: sqlite3.Connection) -> None:
+    """Count what was counted before and is there no more: of that, fewer members are known."""
+    left = Counter(
+        {
+            row[:10]: row[10]
+            for row in connection.execute(f"SELECT day, {', '.join(_BEFORE)}, choices FROM daily_before")  # noqa: S608
+        }
+    )
+    for day, key, choices in connection.execute(
+        "SELECT day, key, choices FROM daily JOIN kind ON number = daily.kind"
+    ):
+        kind = ChoiceKind.parse(key)
+        left[day, *(getattr(kind, name) for name in _BEFORE)] -= choices
+    for (day, site, jurisdiction, policy, outcome, *answers, gpc, method), choices in left.items():
+        if choices > 0:
+            said = map(bool, (*answers, gpc))
+            known = ChoiceKind._make([site, "", jurisdiction, policy, "", "", outcome, *said, None, method])
+            (number,) = keep_kinds(connection, [known]).values()
+            connection.execute(_COUNT, (day, number, choices))
+
+
+_BEFORE: Final = (
+    "site", "jurisdiction", "policy_version", "outcome", "performance", "functional", "targeting", "gpc",
+    "collection_method",
+)  # fmt: skip
+"""What schema 2 counted by."""
+_COUNT: Final = (
+    "INSERT INTO daily (day, kind, choices) VALUES (?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET choices = choices + excluded.choices"
+)

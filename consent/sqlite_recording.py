@@ -5,14 +5,15 @@ from __future__ import annotations
 import sqlite3
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from consent.append_queue import missing_artefact, other_receipt
+from consent.choice_kind import ChoiceKind
 from consent.errors import SealBrokenError, StoreError
 from consent.merkle import Edge, Tile
 from consent.receipts import Artefact
-from consent.sealed_receipt import DailyKey, SealedReceipt
+from consent.sealed_receipt import SealedReceipt
 from consent.sealing import Sealer, commitment
 from consent.sqlite_tree import load_edge, log_size, write_tiles
 
@@ -55,12 +56,16 @@ class Recorder:
         self._grown: Edge | None = None
         self._known: set[str] = set()  # artefacts that are surely in the database
         self._new: set[str] = set()
+        self._kinds: dict[ChoiceKind, int] = {}  # the numbers of kinds that are surely in the database
+        self._new_kinds: dict[ChoiceKind, int] = {}
 
     def forget(self) -> None:
         """Forget what is known of the database: another one may be in its place."""
         self._edge = self._grown = None
         self._known.clear()
         self._new.clear()
+        self._kinds.clear()
+        self._new_kinds.clear()
 
     def committed(self) -> None:
         """Take note that what was recorded last is durable."""
@@ -68,9 +73,14 @@ class Recorder:
         if len(self._known) + len(self._new) > _MAX_KNOWN_ARTEFACTS:
             self._known.clear()
         self._known |= self._new
+        if self._new_kinds:
+            if len(self._kinds) > _MAX_KNOWN_KINDS:
+                self._kinds.clear()
+            self._kinds |= self._new_kinds
+            self._new_kinds = {}
 
     def record_new(self, connection: sqlite3.Connection, batch: Sequence[Entry]) -> bool:
-        """Record ``batch`` and commit, by one statement, if all of it is new and all artefacts are known.
+        """Record ``batch`` and commit, by one statement, if all of it is new, and all artefacts and kinds are known.
 
         Return whether it was; if not, nothing was changed.
 
@@ -81,8 +91,10 @@ class Recorder:
         artefacts.update([artefact.hash for entry in batch for artefact in entry.artefacts])
         if not artefacts <= self._known:
             return False
-        self._new = set()
         receipts = [entry.receipt for entry in batch]
+        if not {receipt.kind for receipt in receipts} <= self._kinds.keys():
+            return False
+        self._new = set()
         visitors = _find_subjects(connection, [receipt for receipt in receipts if receipt.previous])
         try:
             rows = self._rows(connection, receipts, visitors)
@@ -106,6 +118,7 @@ class Recorder:
         visitors = _find_subjects(connection, [entry.receipt for entry in batch])
         self._refuse_locked_out(batch, visitors, errors)
         fresh = self._without_known(connection, batch, errors)
+        self._new_kinds = keep_kinds(connection, {receipt.kind for receipt in fresh} - self._kinds.keys())
         _insert(connection, self._rows(connection, fresh, visitors))
         return errors
 
@@ -163,8 +176,10 @@ class Recorder:
         ).fetchone()
         first, free = size or 0, (last or 0) + 1
         tiles = self._continue(connection, first, [receipt.leaf_hash for receipt in receipts])
+        kinds = {**self._kinds, **self._new_kinds} if self._new_kinds else self._kinds
         values: list[object] = []
         for leaf, receipt in enumerate(receipts, first):
+            kind = kinds[receipt.kind]
             known = visitors.get(receipt.tag)
             if known is None:
                 wrapped_key = receipt.wrapped_key
@@ -187,10 +202,12 @@ class Recorder:
                 receipt.sealed,
                 receipt.tag,
                 wrapped_key,
-                None,
+                kind,
             )
-        for kind, choices in Counter([receipt.daily for receipt in receipts]).items():
-            values += ("daily", *kind, choices)
+            for vendor, said in receipt.answers.items():
+                values += ("answer", leaf, vendor, said, receipt.time_ms, kind, *_NOTHING[6:])
+        for (day, choice), choices in Counter([(receipt.day, receipt.kind) for receipt in receipts]).items():
+            values += ("daily", day, kinds[choice], choices, *_NOTHING[4:])
         for tile in tiles:
             values += ("tile", tile.level, tile.index, tile.hashes, *_NOTHING[4:])
         return values
@@ -257,6 +274,7 @@ class Recorder:
 
 
 _MAX_KNOWN_ARTEFACTS = 4_096
+_MAX_KNOWN_KINDS = 65_536
 
 
 def insert_leaf(connection: sqlite3.Connection, leaf: int, id_tag: bytes, salt: bytes, record: bytes) -> None:
@@ -277,6 +295,17 @@ def _find_subjects(
         for tag, number, wrapped_key in connection.execute(_FIND_SUBJECTS, tags):
             found[tag] = (number, wrapped_key)
     return found
+
+
+def keep_kinds(connection: sqlite3.Connection, kinds: Iterable[ChoiceKind]) -> dict[ChoiceKind, int]:
+    """Keep kinds of choices, within the transaction under way; return their numbers."""
+    numbers = {}
+    for kind in kinds:
+        connection.execute("INSERT INTO kind (key) VALUES (?) ON CONFLICT DO NOTHING", (kind.text(),))
+        (numbers[kind],) = connection.execute(
+            "SELECT number FROM kind WHERE key = ?", (kind.text(),)
+        ).fetchone()
+    return numbers
 
 
 def _insert(connection: sqlite3.Connection, values: Sequence[object]) -> None:
@@ -309,14 +338,18 @@ _TRIGGERED = {
     "receipt": """
         INSERT INTO subject (number, tag, wrapped_key) SELECT NEW.value4, NEW.value9, NEW.value10
             WHERE NEW.value10 IS NOT NULL;
-        INSERT INTO record (leaf, id_tag, commitment, subject, outcome, site, time_ms, body)
-            VALUES (NEW.value1, NEW.value2, NEW.value3, NEW.value4, NEW.value5, NEW.value6, NEW.value7, NEW.value8);
+        INSERT INTO record (leaf, id_tag, commitment, subject, outcome, site, time_ms, body, kind)
+            VALUES (NEW.value1, NEW.value2, NEW.value3, NEW.value4, NEW.value5, NEW.value6, NEW.value7, NEW.value8,
+                NEW.value11);
     """,
-    "daily": f"""
-        INSERT INTO daily ({", ".join((*DailyKey._fields, "choices"))})
-            VALUES ({", ".join(f"NEW.value{number}" for number in range(1, 12))})
+    "answer": """
+        INSERT INTO answer (leaf, vendor, said, time_ms, kind)
+            VALUES (NEW.value1, NEW.value2, NEW.value3, NEW.value4, NEW.value5);
+    """,
+    "daily": """
+        INSERT INTO daily (day, kind, choices) VALUES (NEW.value1, NEW.value2, NEW.value3)
             ON CONFLICT DO UPDATE SET choices = choices + excluded.choices;
-    """,  # noqa: S608 - ours
+    """,
     "tile": """
         INSERT INTO tile (level, number, hashes) VALUES (NEW.value1, NEW.value2, NEW.value3)
             ON CONFLICT (level, number) DO UPDATE SET hashes = excluded.hashes;

@@ -10,18 +10,51 @@ from consent.errors import StoreUnavailable
 
 APPLICATION_ID: Final = 0x434E5354
 """``CNST``: tells our databases from other programs' (``PRAGMA application_id``)."""
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Version of the tables (``PRAGMA user_version``)."""
 BUSY_SECONDS: Final = 5.0
 """How long to wait for programs that use the database without our lock."""
+
+FOUND_BY: Final = """
+CREATE INDEX record_by_kind ON record (kind, time_ms) WHERE kind IS NOT NULL;
+CREATE INDEX record_by_time ON record (time_ms, kind) WHERE time_ms IS NOT NULL;
+CREATE INDEX answer_by_vendor ON answer (vendor, said, time_ms, leaf, kind);
+"""
+"""The indexes that receipts are found by. An upgrade makes them when all rows are there."""
+KINDS: Final = """
+CREATE TABLE kind (
+    number INTEGER PRIMARY KEY,
+    key TEXT NOT NULL UNIQUE
+);
+CREATE TABLE answer (
+    leaf INTEGER NOT NULL,
+    vendor TEXT NOT NULL,
+    said INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    kind INTEGER NOT NULL,
+    PRIMARY KEY (leaf, vendor)
+) WITHOUT ROWID;
+CREATE TABLE daily (
+    day TEXT NOT NULL,
+    kind INTEGER NOT NULL,
+    choices INTEGER NOT NULL,
+    PRIMARY KEY (day, kind)
+) WITHOUT ROWID;
+"""
+"""What choices are counted and found by; see :class:`consent.choice_kind.ChoiceKind`."""
 
 # The order of `record` is that of the log: no row is ever deleted, and the numbers have no gaps. A receipt's body is
 # sealed under its visitor's key; an erasure's is its salt and its bytes as they are, and it has no outcome. What was
 # erased keeps its place, its commitment, and the tag of its id, so that it is not recorded a second time.
 #
+# What a receipt is found by is beside its sealed body: the number of its kind, and its answers for single vendors. Both
+# go with it.
+#
 # Level 0 has a tile once it is full; until then it is the last rows of `record`. The higher levels have theirs from
 # the first hash on.
-SCHEMA: Final = """
+SCHEMA: Final = (
+    KINDS
+    + """
 CREATE TABLE subject (
     number INTEGER PRIMARY KEY,
     tag BLOB NOT NULL CHECK (length(tag) = 16),
@@ -37,11 +70,13 @@ CREATE TABLE record (
     outcome TEXT,
     site TEXT,
     time_ms INTEGER,
-    body BLOB
+    body BLOB,
+    kind INTEGER
 );
 CREATE INDEX record_by_subject ON record (subject) WHERE subject IS NOT NULL;
-CREATE INDEX record_by_outcome ON record (outcome) WHERE outcome IS NOT NULL;
-CREATE INDEX record_by_time ON record (time_ms) WHERE time_ms IS NOT NULL;
+"""
+    + FOUND_BY
+    + """
 CREATE TABLE tile (
     level INTEGER NOT NULL,
     number INTEGER NOT NULL,
@@ -53,21 +88,6 @@ CREATE TABLE checkpoint (
     size INTEGER NOT NULL,
     note TEXT NOT NULL
 );
-CREATE TABLE daily (
-    day TEXT NOT NULL,
-    site TEXT NOT NULL,
-    jurisdiction TEXT NOT NULL,
-    policy_version TEXT NOT NULL,
-    outcome TEXT NOT NULL,
-    performance INTEGER NOT NULL,
-    functional INTEGER NOT NULL,
-    targeting INTEGER NOT NULL,
-    gpc INTEGER NOT NULL,
-    collection_method TEXT NOT NULL,
-    choices INTEGER NOT NULL,
-    PRIMARY KEY (day, site, jurisdiction, policy_version, outcome, performance, functional, targeting, gpc,
-        collection_method)
-) WITHOUT ROWID;
 CREATE TABLE enforcement (
     day TEXT NOT NULL,
     site TEXT NOT NULL,
@@ -89,6 +109,7 @@ CREATE TABLE log (
     origin TEXT NOT NULL
 );
 """
+)
 
 
 def schema_of(connection: sqlite3.Connection, path: Path) -> int:

@@ -15,7 +15,7 @@ from consent.checkpoint import Verifier
 from consent.erasure import Erasure
 from consent.evidence import Evidence
 from consent.merkle import leaf_hash
-from consent.receipts import Artefact, Outcome, Receipt
+from consent.receipts import Artefact, Receipt
 from consent.sealing import commitment
 
 CHECKPOINT_SECONDS = 1.0
@@ -108,21 +108,12 @@ class ReceiptLog(Protocol):
     def get(self, receipt_id: str) -> Receipt | None:
         """Return the receipt with this id, or ``None``; also ``None`` if it was erased."""
 
-    def list(
-        self,
-        *,
-        limit: int,
-        before: int | None = None,
-        subject: str | None = None,
-        outcome: Outcome | None = None,
-    ) -> Sequence[LoggedReceipt]:
-        """Return up to ``limit`` receipts, the newest first. What was erased is left out.
+    def list(self, *, limit: int, before: int | None = None) -> Sequence[LoggedReceipt]:
+        """Return up to ``limit`` receipts in the order of the log, the newest first. What was erased is left out.
 
         Args:
             limit: How many at most, 1 or more.
             before: Only those before this leaf: the last one of a page starts the next.
-            subject: Only this visitor's.
-            outcome: Only these.
         """
 
     def artefact(self, hash: str) -> Artefact | None:

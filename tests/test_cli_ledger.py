@@ -171,13 +171,17 @@ def test_choices_are_counted_by_day(folder: Path) -> None:
         {
             "day": "2026-01-01",
             "site": "Example shop",
+            "regime": "opt-in",
             "jurisdiction": "",
             "policy_version": make_receipt(1).policy_version,
+            "language": "en",
+            "shown_hash": SHOWN.hash,
             "outcome": "refused",
             "performance": False,
             "functional": False,
             "targeting": False,
             "gpc": False,
+            "dnt": None,
             "collection_method": "banner-form",
             "choices": 12,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import hashlib
 import json
 import os
@@ -104,6 +105,69 @@ def test_a_visitor_is_found_by_pseudonym(folder: Path) -> None:
     """In upper case, too."""
     result = invoke(folder, "list", "--subject", f"{10:032X}")
     assert [line[:36] for line in result.output.splitlines()[1:]] == [receipt_id(10)]
+
+
+def test_receipts_are_found_by_what_they_say(folder: Path) -> None:
+    """By day, answer, vendor, place, signal; and what stands is asked of a day."""
+
+    def listed(*arguments: str) -> list[str]:
+        return [line[:36] for line in invoke(folder, "--limit", "0", *arguments).stdout.splitlines()[1:]]
+
+    later = make_receipt(
+        90, subject=GIVEN.subject, time="2026-01-03T00:00:00.000Z", previous=GIVEN.receipt_id
+    )
+    record(folder, later)
+    consent = [GIVEN.receipt_id]
+    assert listed("--yes", "targeting") == listed("--vendor", "example-ads") == listed("--gpc") == consent
+    assert listed("--yes", "performance", "--no", "functional", "--jurisdiction", "EU") == consent
+    assert listed("--site", GIVEN.site, "--shown", SHOWN.hash, "--language", "en") == consent
+    assert (
+        listed("--from", "2026-01-02")
+        == listed("--policy-version", later.policy_version, "--from", "2026-01-03")
+        == [later.receipt_id]
+    )
+    assert listed("--yes", "targeting", "--to", "2025-12-31") == listed("--language", "xx") == []
+    assert listed("--standing", "--yes", "targeting") == []
+    assert listed("--standing", "--yes", "targeting", "--to", "2026-01-02") == consent
+    result = invoke(folder, "--yes", "targeting", "--no", "targeting")
+    assert "--yes targeting and --no at once: choose one" in result.stderr
+
+
+def test_an_export_is_the_bytes_or_what_they_are_found_by(folder: Path) -> None:
+    """Oldest first; no row of an index says whose it is; a formula is none in a spreadsheet."""
+    records = invoke(folder, "export").stdout_bytes.splitlines()
+    assert len(records) == 25
+    assert records[1] == GIVEN.canonical_bytes()
+    index = invoke(folder, "export", "--rows", "index", "--gpc").stdout
+    assert json.loads(index) == {
+        "leaf": 1,
+        "time": GIVEN.time,
+        "site": GIVEN.site,
+        "regime": "opt-in",
+        "jurisdiction": "EU",
+        "policy_version": GIVEN.policy_version,
+        "language": "en",
+        "shown_hash": SHOWN.hash,
+        "outcome": "given",
+        "performance": True,
+        "functional": False,
+        "targeting": True,
+        "gpc": True,
+        "dnt": True,
+        "collection_method": "banner-form",
+    }
+    record(folder, make_receipt(40, site='=cmd,"x"', time="2026-02-01T00:00:00.000Z"))
+    heading, row = list(csv.reader(invoke(folder, "export", "--form", "csv", "--gpc").stdout.splitlines()))
+    assert dict(zip(heading, row, strict=True)) == {
+        "receipt_id": GIVEN.receipt_id, "time": GIVEN.time, "site": GIVEN.site, "subject": GIVEN.subject,
+        "outcome": "given", "performance": "yes", "functional": "no", "targeting": "yes",
+        "vendors": "example-ads=no example-video=yes", "gpc": "yes", "dnt": "yes", "told": "gpc",
+        "collection_method": "banner-form", "regime": "opt-in", "jurisdiction": "EU", "language": "en",
+        "policy_version": GIVEN.policy_version, "shown_hash": SHOWN.hash, "browser": GIVEN.browser,
+        "device": "desktop", "previous": receipt_id(1),
+    }  # fmt: skip
+    formula = invoke(folder, "export", "--form", "csv", "--rows", "index", "--from", "2026-02-01").stdout
+    assert formula.splitlines()[1].startswith('25,2026-02-01T00:00:00.000Z,"\'=cmd,""x""",opt-in,,')
 
 
 def test_json_lines_are_the_canonical_bytes(folder: Path) -> None:
@@ -278,12 +342,14 @@ def test_receipts_are_read_while_a_store_writes(tmp_path: Path) -> None:
         store = SQLiteStore(data.receipts_path, data.ledger_keys())
         await store.append(make_receipt(0))
         process = consent_receipts("--data", str(tmp_path), "--limit", "0")
+        # On a busy machine more is recorded before the command begins than a pipe holds.
+        reading = asyncio.get_running_loop().run_in_executor(None, process.communicate)
         number = 0
-        while process.poll() is None:
+        while not reading.done():
             number += 1
             await store.append(make_receipt(number))
         await store.aclose()
-        return process.communicate()
+        return await reading
 
     output, errors = asyncio.run(run())
     assert errors == b""

@@ -24,6 +24,7 @@ from starlette.testclient import TestClient
 
 from consent import ConsentMiddleware, postgresql_erasing
 from consent.checkpoint import Verifier, open_checkpoint
+from consent.choice_kind import ChoiceKind
 from consent.enforcement_log import EnforcementCount, EnforcementKind
 from consent.erasure import Erasure, ErasureReason
 from consent.errors import (
@@ -185,8 +186,9 @@ def test_an_id_in_two_months_at_once_is_one_leaf(url: str, caplog: pytest.LogCap
             "INSERT INTO consent_record SELECT 202604, '\\x"
             + tag.hex()
             + "', tag, wrapped_key, outcome, site,"
-            " time_ms, body FROM consent_record WHERE month = 202604",
-            "INSERT INTO consent_inbox (id_tag, commitment, month, daily) SELECT id_tag, '\\x00', 202604, '[]'"
+            " time_ms, body, kind FROM consent_record WHERE month = 202604",
+            "INSERT INTO consent_inbox (id_tag, commitment, month, day, kind)"
+            " SELECT id_tag, '\\x00', 202604, '2026-04-01', kind"
             f" FROM consent_record WHERE id_tag = '\\x{tag.hex()}' AND month = 202604",
         )
         PostgreSQLStore(url, KEYS).prepare()
@@ -309,8 +311,11 @@ def test_who_has_the_turn_begins_a_month(url: str) -> None:
 
     using(PostgreSQLStore(url, KEYS), work)
     assert check_whole(url)[receipt.receipt_id] == receipt
-    (counted,) = query(url, "SELECT site, choices FROM consent_daily WHERE day = '2031-01-01'")
-    assert tuple(counted) == (receipt.site, 2)
+    (counted,) = query(
+        url,
+        "SELECT k.key, choices FROM consent_daily d JOIN consent_kind k ON k.number = d.kind WHERE day = '2031-01-01'",
+    )
+    assert (ChoiceKind.parse(counted["key"]).site, counted["choices"]) == (receipt.site, 2)
 
 
 def test_who_stands_still_in_his_turn_is_passed_over(url: str) -> None:
@@ -515,6 +520,7 @@ def test_without_partitions_everything_else_is_the_same() -> None:
         "DROP TABLE consent_record",
         "CREATE TABLE consent_record (month integer NOT NULL, id_tag bytea NOT NULL, tag bytea NOT NULL, wrapped_key"
         " bytea NOT NULL, outcome text NOT NULL, site text NOT NULL, time_ms bigint NOT NULL, body bytea NOT NULL,"
+        " kind integer, vendors jsonb,"
         " PRIMARY KEY (month, id_tag))",
     )
     append_all(PostgreSQLStore(url, KEYS), *(make_receipt(number) for number in range(9)))
@@ -636,7 +642,7 @@ def test_no_password_is_in_any_message(caplog: pytest.LogCaptureFixture, tmp_pat
 def test_a_later_schema_is_refused(url: str) -> None:
     """And left as it is."""
     execute(url, "UPDATE consent_log SET schema_version = 99")
-    with pytest.raises(StoreUnavailable, match="has schema 99, and this version of asgi-consent knows 1"):
+    with pytest.raises(StoreUnavailable, match="has schema 99, and this version of asgi-consent knows 2"):
         PostgreSQLStore(url, KEYS).prepare()
 
 

@@ -19,7 +19,8 @@ from consent.merkle import Tiles, consistency_proof, leaf_hash, tree_root, verif
 from consent.moments import parse_moment
 from consent.postgresql_log import PostgreSQLReceiptLog
 from consent.postgresql_store import PostgreSQLStore
-from consent.receipts import Artefact, Outcome, Receipt
+from consent.receipt_search import ReceiptSearch, Sought
+from consent.receipts import Artefact, Receipt
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
 from consent.store import CHECKPOINT_SECONDS, Erasing, Leaf, Ledger, ReceiptLog, Store
@@ -34,7 +35,7 @@ class WholeStore(Store, Erasing, Protocol):
     """Records and forgets."""
 
 
-class WholeLog(ReceiptLog, Ledger, Protocol):
+class WholeLog(ReceiptLog, ReceiptSearch, Ledger, Protocol):
     """Reads receipts and the tree."""
 
 
@@ -131,18 +132,6 @@ def test_receipts_are_leaves_in_one_order(backend: Backend) -> None:
     assert [entry.leaf for entry in log.list(limit=3)] == [6, 5, 4]
     assert [entry.leaf for entry in log.list(limit=3, before=4)] == [3, 2, 1]
     assert [entry.leaf for entry in log.list(limit=3, before=0)] == []
-
-
-def test_the_list_can_be_of_one_visitor_or_one_outcome(backend: Backend) -> None:
-    """Or of both."""
-    append_all(backend, *(make_receipt(number) for number in range(4)))
-    subject = make_receipt(2).subject
-    log = backend.log()
-    assert [entry.receipt for entry in log.list(limit=9, subject=subject)] == [make_receipt(2)]
-    assert log.list(limit=9, subject="ab" * 16) == []
-    outcome = make_receipt(2).outcome
-    assert len(log.list(limit=9, outcome=outcome)) == 4
-    assert log.list(limit=9, subject=subject, outcome=Outcome.CHANGED) == []
 
 
 def test_appending_again_is_acknowledged_and_recorded_once(backend: Backend) -> None:
@@ -380,7 +369,7 @@ def test_erasing_a_visitor_leaves_leaves_and_proofs(backend: Backend) -> None:
     log = backend.log()
     before = {leaf.number: leaf for leaf in log.leaves(0, 99)}
     proofs = [log.evidence(receipt.receipt_id) for receipt in receipts]
-    mine = sorted(entry.leaf for entry in log.list(limit=99, subject=receipts[1].subject))
+    mine = sorted(entry.leaf for entry in log.find(Sought(subject=receipts[1].subject), limit=99).receipts)
     assert len(mine) == 10
 
     erasures = using(backend, lambda store: store.erase(receipts[1].subject))
@@ -389,7 +378,7 @@ def test_erasing_a_visitor_leaves_leaves_and_proofs(backend: Backend) -> None:
     assert list(erasure.erased) == mine
 
     log = backend.log()
-    assert log.list(limit=99, subject=receipts[1].subject) == []
+    assert log.find(Sought(subject=receipts[1].subject), limit=99).receipts == []
     assert len(log.list(limit=99)) == 20
     after = {leaf.number: leaf for leaf in log.leaves(0, 99)}
     assert len(after) == 31
@@ -434,7 +423,7 @@ def test_an_erased_receipt_does_not_come_back(backend: Backend) -> None:
     log = backend.log()
     assert log.get(receipt.receipt_id) is None
     assert [leaf.record is None for leaf in log.leaves(0, 9)] == [True, False, False]
-    assert [entry.leaf for entry in log.list(limit=9, subject=receipt.subject)] == [2]
+    assert [entry.leaf for entry in log.find(Sought(subject=receipt.subject), limit=9).receipts] == [2]
 
 
 def test_a_visitors_choices_while_he_is_erased(backend: Backend) -> None:

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,9 +16,12 @@ from consent.catalog import load_catalog
 from consent.categories import OPTIONAL
 from consent.cli.data import checked_subject, data_option, open_log, with_store
 from consent.cli.policy_option import policy_option
+from consent.cli.sought import sought_options
 from consent.policy import Policy
 from consent.policy_file import load_policy
-from consent.receipts import Outcome, Receipt
+from consent.receipt_export import ExportForm, ExportRows, export
+from consent.receipt_search import Position, ReceiptSearch, Sought
+from consent.receipts import Receipt
 from consent.standard_forms import iso_27560_record, kantara_receipt
 from consent.store import LoggedReceipt, ReceiptLog
 from consent.terms import read_terms, terms_artefacts, terms_of
@@ -43,6 +47,8 @@ def receipts() -> None:
     \b
     The newest 20:                    consent receipts
     All refusals, for a script:       consent receipts --outcome refused --limit 0 --json
+    Who agreed, and still does:       consent receipts --yes targeting --standing
+    Everything, for another program:  consent receipts export
     Everything about one of them:     consent receipts show ID
     How many of which kind, by day:   consent receipts daily
     Forget a visitor who asked:       consent receipts erase HEX
@@ -57,17 +63,14 @@ def receipts() -> None:
     "--limit", type=click.IntRange(min=0), default=_NEWEST, show_default=True, help="0: all of them."
 )
 @click.option(
-    "--subject",
-    metavar="HEX",
-    callback=lambda _ctx, _option, value: checked_subject(value),
-    help="Only this visitor's: the pseudonym of 32 hexadecimal digits.",
+    "--standing", is_flag=True, help="Only what no later choice of the visitor has replaced, until --to."
 )
-@click.option("--outcome", type=click.Choice([str(outcome) for outcome in Outcome]), help="Only these.")
+@sought_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line: the canonical bytes.")
-def list_(folder: Path, limit: int, subject: str | None, outcome: str | None, as_json: bool) -> None:
+def list_(folder: Path, limit: int, standing: bool, sought: Sought, as_json: bool) -> None:
     """List receipts, the newest first."""
     with open_log(folder) as log:
-        chosen = _newest(log, limit, subject, Outcome(outcome) if outcome else None)
+        chosen = _newest(log, limit, replace(sought, standing=standing))
         if as_json:
             for logged in chosen:
                 click.echo(logged.receipt.canonical_bytes())
@@ -80,6 +83,33 @@ def list_(folder: Path, limit: int, subject: str | None, outcome: str | None, as
         _print_row(first)
         for logged in chosen:
             _print_row(logged)
+
+
+@receipts.command("export")
+@data_option
+@click.option(
+    "--form",
+    type=click.Choice([str(each) for each in ExportForm]),
+    default="jsonl",
+    show_default=True,
+    help="How rows are written.",
+)
+@click.option(
+    "--rows",
+    type=click.Choice([str(each) for each in ExportRows]),
+    default="records",
+    show_default=True,
+    help="The receipts themselves, or only what they are found by, which names nobody.",
+)
+@sought_options
+def export_(folder: Path, form: str, rows: str, sought: Sought) -> None:
+    """Write receipts, the oldest first, to the standard output.
+
+    A line of records in JSON is the canonical bytes of a receipt: their SHA-256 is its hash.
+    """
+    with open_log(folder) as log:
+        for piece in export(log, sought, form=ExportForm(form), rows=ExportRows(rows)):
+            click.echo(piece, nl=False)
 
 
 @receipts.command()
@@ -155,8 +185,8 @@ def daily(folder: Path, first_day: datetime | None, last_day: datetime | None) -
     with open_log(folder) as log:
         first = "0000" if first_day is None else first_day.date().isoformat()
         last = "9999" if last_day is None else last_day.date().isoformat()
-        for count in log.daily(first, last):
-            click.echo(json.dumps({**count.kind._asdict(), "choices": count.choices}, ensure_ascii=False))
+        for day, kind, choices in log.daily(first, last):
+            click.echo(json.dumps({"day": day, **kind._asdict(), "choices": choices}, ensure_ascii=False))
 
 
 @receipts.command()
@@ -229,19 +259,17 @@ def _receipt(log: ReceiptLog, receipt_id: str, folder: Path) -> Receipt:
     return receipt
 
 
-def _newest(
-    log: ReceiptLog, limit: int, subject: str | None, outcome: Outcome | None
-) -> Iterator[LoggedReceipt]:
+def _newest(log: ReceiptSearch, limit: int, sought: Sought) -> Iterator[LoggedReceipt]:
     """Yield up to ``limit`` receipts, all for 0, a page at a time."""
     left = limit or sys.maxsize
-    before: int | None = None
+    before: Position | None = None
     while left > 0:
-        page = log.list(limit=min(left, _PAGE), before=before, subject=subject, outcome=outcome)
-        if not page:
+        page = log.find(sought, limit=min(left, _PAGE), before=before)
+        yield from page.receipts
+        left -= len(page.receipts)
+        before = page.next
+        if before is None:
             return
-        yield from page
-        left -= len(page)
-        before = page[-1].leaf
 
 
 _ROW = "{:36}  {:19}  {:9}  {}"

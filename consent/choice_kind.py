@@ -1,0 +1,83 @@
+"""What choices are counted and found by, besides their time: members of a receipt that many receipts have in common.
+
+A store keeps each kind once, in plain text, and beside each sealed receipt the number of its kind. So a receipt can be
+found without opening others, and nothing in plain text names a visitor.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import NamedTuple
+
+from consent.categories import Category
+from consent.receipts import Receipt
+
+_PERFORMANCE, _FUNCTIONAL, _TARGETING = Category.PERFORMANCE, Category.FUNCTIONAL, Category.TARGETING
+
+
+class ChoiceKind(NamedTuple):
+    """Members as the receipt has them. What was counted before an upgrade may have empty ones: not known."""
+
+    site: str
+    regime: str
+    jurisdiction: str
+    policy_version: str
+    language: str
+    shown_hash: str
+    """Empty: no text was shown."""
+    outcome: str
+    performance: bool
+    functional: bool
+    targeting: bool
+    gpc: bool
+    dnt: bool | None
+    collection_method: str
+
+    def text(self) -> str:
+        """Return it as stores keep it."""
+        return _text(self)
+
+    @classmethod
+    def parse(cls, text: str) -> ChoiceKind:
+        """Read what :meth:`text` writes."""
+        return cls._make(json.loads(text))
+
+    @property
+    def grants(self) -> bool:
+        """Whether an optional category was said yes to."""
+        return self.performance or self.functional or self.targeting
+
+
+class DailyCount(NamedTuple):
+    """How many choices there were of one kind on one day. Erasing a visitor does not change it."""
+
+    day: str
+    """UTC, ``2026-03-01``."""
+    kind: ChoiceKind
+    choices: int
+
+
+@lru_cache(maxsize=1_024)
+def _text(kind: ChoiceKind) -> str:
+    return json.dumps(kind, separators=(",", ":"))
+
+
+def kind_of(receipt: Receipt) -> ChoiceKind:
+    """Return the kind of a receipt's choice."""
+    answers, signals = receipt.categories, receipt.signals
+    return ChoiceKind(
+        receipt.site,
+        str(receipt.regime),
+        receipt.jurisdiction,
+        receipt.policy_version,
+        receipt.language,
+        receipt.shown_hash or "",
+        str(receipt.outcome),
+        answers[_PERFORMANCE],
+        answers[_FUNCTIONAL],
+        answers[_TARGETING],
+        signals.gpc,
+        signals.dnt,
+        str(receipt.collection_method),
+    )

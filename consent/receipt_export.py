@@ -1,0 +1,125 @@
+"""Exports of receipts, in memory that does not grow with them: pages of the log, each as bytes.
+
+Two kinds of rows. A record is the receipt itself, opened, held against the log, and written as it was recorded, to the
+byte. An index row is what receipts are found by: nobody is named by it, no seal is opened for it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from typing import Final
+
+from consent.choice_kind import ChoiceKind
+from consent.moments import format_moment
+from consent.receipt_search import Found, Position, ReceiptSearch, Sought
+
+PAGE_ROWS: Final = 2_000
+"""How many receipts are in memory at a time."""
+
+RECORD_COLUMNS: Final = (
+    "receipt_id", "time", "site", "subject", "outcome", "performance", "functional", "targeting", "vendors", "gpc",
+    "dnt", "told", "collection_method", "regime", "jurisdiction", "language", "policy_version", "shown_hash", "browser",
+    "device", "previous",
+)  # fmt: skip
+INDEX_COLUMNS: Final = ("leaf", "time", *ChoiceKind._fields)
+
+
+class ExportForm(StrEnum):
+    """How rows are written."""
+
+    JSONL = "jsonl"
+    """One JSON object a line. A record's line is its canonical bytes: their SHA-256 is the receipt's own hash."""
+    CSV = "csv"
+    """RFC 4180, with a heading, UTF-8. What a spreadsheet would take for a formula has an apostrophe before it."""
+
+
+class ExportRows(StrEnum):
+    """What is written of each receipt."""
+
+    RECORDS = "records"
+    INDEX = "index"
+
+
+def export(log: ReceiptSearch, sought: Sought, *, form: ExportForm, rows: ExportRows) -> Iterator[bytes]:
+    """Yield an export, the oldest receipt first. Blocks; each piece is a read of its own.
+
+    What is recorded or erased meanwhile may be in it or not.
+
+    Raises:
+        StoreUnavailable: the log cannot be read.
+        InvalidReceiptError, SealBrokenError: a receipt is not what was recorded.
+        ValueError: it is asked whether choices stand, which only pages tell.
+    """
+    if form is ExportForm.CSV:
+        yield _csv_line(RECORD_COLUMNS if rows is ExportRows.RECORDS else INDEX_COLUMNS)
+    after: Position | None = None
+    while found := log.found(sought, limit=PAGE_ROWS, after=after):
+        after = found[-1].position
+        if rows is ExportRows.RECORDS:
+            records = log.records(found)
+            piece = (
+                b"".join(map(_record_csv, records)) if form is ExportForm.CSV else b"\n".join([*records, b""])
+            )
+        else:
+            piece = _index_csv(found) if form is ExportForm.CSV else _index_jsonl(found)
+        yield piece
+
+
+def _index_jsonl(found: Sequence[Found]) -> bytes:
+    rests: dict[ChoiceKind, str] = {}
+    lines = []
+    for (time_ms, leaf), kind in found:
+        rest = rests.get(kind)
+        if rest is None:
+            rest = rests[kind] = json.dumps(kind._asdict(), ensure_ascii=False, separators=(",", ":"))[1:]
+        lines.append(f'{{"leaf":{leaf},"time":"{format_moment(time_ms)}",{rest}\n')
+    return "".join(lines).encode()
+
+
+def _index_csv(found: Sequence[Found]) -> bytes:
+    rests: dict[ChoiceKind, str] = {}
+    lines = []
+    for (time_ms, leaf), kind in found:
+        rest = rests.get(kind)
+        if rest is None:
+            rest = rests[kind] = _csv_line(kind).decode()
+        lines.append(f"{leaf},{format_moment(time_ms)},{rest}")
+    return "".join(lines).encode()
+
+
+def _record_csv(record: bytes) -> bytes:
+    receipt = json.loads(record)
+    signals = receipt["signals"]
+    members = {
+        **receipt,
+        **receipt["categories"],
+        **signals,
+        "told": " ".join(signals["told"]),
+        "vendors": " ".join(f"{vendor}={_word(said)}" for vendor, said in sorted(receipt["vendors"].items())),
+    }
+    return _csv_line([members[name] for name in RECORD_COLUMNS])
+
+
+def _csv_line(values: Iterable[object]) -> bytes:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(map(_cell, values))
+    return line.getvalue().encode()
+
+
+def _cell(value: object) -> object:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return _word(value)
+    return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULAS and value else value
+
+
+def _word(said: bool) -> str:
+    return "yes" if said else "no"
+
+
+_FORMULAS: Final = ("=", "+", "-", "@", "\t", "\r")

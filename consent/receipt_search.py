@@ -1,0 +1,259 @@
+"""Finding receipts: what can be asked for, and what a log that can be asked promises.
+
+Receipts are found by what is kept in plain text beside them: their time, the number of their kind, their answers for
+single vendors, and the visitor's tag. Only those that are returned are opened, and each is held against what it was
+found by.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from consent.choice_kind import ChoiceKind, DailyCount, kind_of
+from consent.errors import InvalidReceiptError
+from consent.moments import parse_moment
+from consent.store import LoggedReceipt
+
+MAX_PAGE: Final = 5_000
+"""How many receipts one page has at most."""
+MAX_EXAMINED: Final = 10_000
+"""How many receipts are looked at for one page of those that still stand: a page may be short, and still go on."""
+_EXAMINED_AT_ONCE: Final = 500
+
+
+class Position(NamedTuple):
+    """Where a receipt is in the order of time. Receipts of the same millisecond have some fixed order."""
+
+    time_ms: int
+    leaf: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sought:
+    """What is asked for; what is left out is not asked."""
+
+    subject: str | None = None
+    """The visitor's pseudonym, 32 hexadecimal digits; anything else is nobody's."""
+    since_ms: int | None = None
+    """Milliseconds since 1970-01-01T00:00:00Z, included."""
+    until_ms: int | None = None
+    """The same, not included."""
+    site: str | None = None
+    regime: str | None = None
+    jurisdiction: str | None = None
+    policy_version: str | None = None
+    language: str | None = None
+    shown_hash: str | None = None
+    outcome: str | None = None
+    collection_method: str | None = None
+    gpc: bool | None = None
+    dnt: bool | None = None
+    performance: bool | None = None
+    functional: bool | None = None
+    targeting: bool | None = None
+    grants: bool | None = None
+    """Whether an optional category was said yes to."""
+    vendor: str | None = None
+    """The vendor's id: only receipts with an answer for this vendor that differs from its category's."""
+    said: bool | None = None
+    """That answer; only with a vendor."""
+    standing: bool = False
+    """Only those that no later choice of the same visitor, before ``until_ms``, has replaced."""
+
+    def admits(self, kind: ChoiceKind) -> bool:
+        """Tell whether receipts of this kind are asked for."""
+        return all(getattr(kind, name) == wanted for name, wanted in self._of_kind())
+
+    def all_kinds(self) -> bool:
+        """Tell whether receipts of any kind are."""
+        return not self._of_kind()
+
+    def _of_kind(self) -> Sequence[tuple[str, object]]:
+        asked = ((name, getattr(self, name)) for name in (*ChoiceKind._fields, "grants"))
+        return [(name, wanted) for name, wanted in asked if wanted is not None]
+
+
+class Found(NamedTuple):
+    """A receipt as it was found, not opened."""
+
+    position: Position
+    kind: ChoiceKind
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptPage:
+    """Some of the receipts that were asked for."""
+
+    receipts: Sequence[LoggedReceipt]
+    next: Position | None
+    """Where the next page begins; ``None``: there are no more. A page may be short, or empty, and still go on."""
+
+
+class ReceiptSearch(Protocol):
+    """Finds what a store has recorded, also while it is recording. Blocks.
+
+    Every page takes about as long with five million receipts as with fifty. Every method raises StoreUnavailable where
+    the log cannot be read, and InvalidReceiptError or SealBrokenError where a receipt is not what was recorded, or not
+    what it was found by.
+    """
+
+    def find(self, sought: Sought, *, limit: int, before: Position | None = None) -> ReceiptPage:
+        """Return up to ``limit`` receipts, 1 to :data:`MAX_PAGE`, the newest first; erased ones are never found.
+
+        Args:
+            sought: what is asked for.
+            limit: how many at most.
+            before: where the page before said that this one begins.
+        """
+
+    def found(self, sought: Sought, *, limit: int, after: Position | None = None) -> Sequence[Found]:
+        """Return up to ``limit`` of them, the oldest first, without opening them.
+
+        Args:
+            sought: what is asked for; that they stand cannot be.
+            limit: how many at most.
+            after: the position of the last one of the page before.
+        """
+
+    def records(self, found: Sequence[Found]) -> Sequence[bytes]:
+        """Return the canonical bytes of receipts, in this order, each as the log commits to it.
+
+        Left out is what was erased meanwhile.
+        """
+
+    def daily(self, first_day: str, last_day: str) -> Sequence[DailyCount]:
+        """Return how many choices of which kind there were on the days from first to last, by day.
+
+        Args:
+            first_day: UTC, ``2026-03-01``.
+            last_day: the same, included.
+        """
+
+
+class KindQuery(NamedTuple):
+    """A question with the kinds that it is about, by their numbers."""
+
+    sought: Sought
+    kinds: Collection[int] | None
+    """``None``: all of them."""
+    tag: bytes | None
+    """What the visitor's receipts are found by."""
+
+
+class ReceiptFinder(ABC):
+    """What stores share of finding receipts."""
+
+    @abstractmethod
+    def one_moment(self) -> AbstractContextManager[None]:
+        """Let everything in between read the log as it is now."""
+
+    @abstractmethod
+    def _kinds(self) -> Mapping[int, ChoiceKind]:
+        """Return all kinds by their numbers."""
+
+    @abstractmethod
+    def _tag(self, subject: str) -> bytes | None:
+        """Return what a visitor's receipts are found by; ``None``: it is no pseudonym."""
+
+    @abstractmethod
+    def _newest(
+        self, query: KindQuery, before: Position | None, count: int
+    ) -> Sequence[tuple[Position, int | None]]:
+        """Return positions and kinds, the newest first; fewer than ``count`` only where there are no more."""
+
+    @abstractmethod
+    def _oldest(
+        self, query: KindQuery, after: Position | None, count: int
+    ) -> Sequence[tuple[Position, int | None]]:
+        """Return the same, the oldest first."""
+
+    @abstractmethod
+    def _standing(self, leaves: Sequence[int], until_ms: int | None) -> Collection[int]:
+        """Return those leaves that nothing later of the same visitor has replaced before that moment."""
+
+    @abstractmethod
+    def _opened(self, leaves: Sequence[int]) -> Mapping[int, LoggedReceipt]:
+        """Return the receipts at leaves; what was erased is missing."""
+
+    def find(self, sought: Sought, *, limit: int, before: Position | None = None) -> ReceiptPage:
+        """Return receipts, the newest first. See :meth:`ReceiptSearch.find`."""
+        if not 1 <= limit <= MAX_PAGE:
+            raise ValueError(f"limit must be 1 to {MAX_PAGE}")
+        with self.one_moment():
+            query = self._query(sought)
+            if query is None:
+                return ReceiptPage((), None)
+            positions, following = self._page(query, limit, before)
+            receipts = self._opened([position.leaf for position, _ in positions])
+            kinds = self._kinds()
+            for position, number in positions:
+                _require_as_found(
+                    receipts.get(position.leaf), position, None if number is None else kinds.get(number)
+                )
+            return ReceiptPage([receipts[position.leaf] for position, _ in positions], following)
+
+    def found(self, sought: Sought, *, limit: int, after: Position | None = None) -> Sequence[Found]:
+        """Return receipts, the oldest first, not opened. See :meth:`ReceiptSearch.found`."""
+        if sought.standing:
+            raise ValueError("whether a choice stands is asked of pages only")
+        with self.one_moment():
+            query = self._query(sought)
+            if query is None:
+                return ()
+            kinds = self._kinds()
+            return [
+                Found(position, kinds[number])
+                for position, number in self._oldest(query, after, limit)
+                if number is not None
+            ]
+
+    def _query(self, sought: Sought) -> KindQuery | None:
+        """Return what a question is about; ``None``: there can be nothing."""
+        tag = None
+        if sought.subject is not None:
+            tag = self._tag(sought.subject)
+            if tag is None:
+                return None
+        if sought.all_kinds():
+            return KindQuery(sought, None, tag)
+        kinds = [number for number, kind in self._kinds().items() if sought.admits(kind)]
+        return KindQuery(sought, kinds, tag) if kinds else None
+
+    def _page(
+        self, query: KindQuery, limit: int, before: Position | None
+    ) -> tuple[Sequence[tuple[Position, int | None]], Position | None]:
+        """Return what a page has, and where the next one begins."""
+        if not query.sought.standing:
+            some = self._newest(query, before, limit + 1)
+            return (some, None) if len(some) <= limit else (some[:limit], some[limit - 1][0])
+        page: list[tuple[Position, int | None]] = []
+        examined, at_once = 0, max(limit + 1, _EXAMINED_AT_ONCE)
+        while examined < MAX_EXAMINED:
+            some = self._newest(query, before, at_once)
+            stand = self._standing([position.leaf for position, _ in some], query.sought.until_ms)
+            for each in some:
+                if each[0].leaf in stand:
+                    if len(page) == limit:
+                        return page, page[-1][0]
+                    page.append(each)
+            if len(some) < at_once:
+                return page, None
+            before = some[-1][0]
+            examined += len(some)
+        return page, before
+
+
+def _require_as_found(logged: LoggedReceipt | None, position: Position, kind: ChoiceKind | None) -> None:
+    # Whoever alters what receipts are found by makes them appear where they do not belong.
+    if (
+        logged is None
+        or parse_moment(logged.receipt.time) != position.time_ms
+        or (kind is not None and kind != kind_of(logged.receipt))
+    ):
+        raise InvalidReceiptError(
+            f"what the receipt at leaf {position.leaf} is found by was altered: consent ledger verify says what else is"
+        )
