@@ -72,7 +72,7 @@ const arrange = () => {
     // Not before the page is there: what is in a template may not be.
     if (document.readyState != "loading")
       restored = restored.then(() =>
-        restore(document.querySelectorAll("template[data-consent],.consent-embed[data-consent]")),
+        restore(document.querySelectorAll(".consent-embed[data-consent],template[data-consent]")),
       );
   });
 };
@@ -88,14 +88,14 @@ const take = (allowed, here) => {
   const changes = vendors.map((vendor, at) => refuses(vendor) - before[at]);
   const missing = document.querySelector(".consent-missing");
   if (
-    changes.includes(1) ||
+    changes.includes(1) && tell("withdraw") ||
     here &&
       (changes.includes(-1) && !document.querySelector("template[data-consent]") ||
         missing && specs(missing).some((spec) => answer(...spec)))
   )
     return location.reload();
-  needless = ".consent-banner";
   ignore();
+  needless = ".consent-banner";
   arrange();
   return tell("change");
 };

@@ -41,8 +41,11 @@ declare namespace Consent {
     refuse(): Promise<Outcome | undefined>;
     set(choice: Choice): Promise<Outcome | undefined>;
     withdraw(): Promise<Outcome | undefined>;
-    /** Runs `run` after each change of what is allowed; or once, when the page is there, or else at once. */
-    on(name: "change" | "ready", run: (event?: Event) => void): Promise<void>;
+    /**
+     * Runs `run` after each change of what is allowed; before the page is loaded anew because something was taken
+     * back; or once, when the page is there, or else at once.
+     */
+    on(name: "change" | "withdraw" | "ready", run: (event?: Event) => void): Promise<void>;
     /** Resolves as soon as it is allowed. */
     when(category: Category, vendor?: string): Promise<void>;
   }
@@ -56,5 +59,6 @@ interface Window {
 
 interface DocumentEventMap {
   "consent:change": Event;
+  "consent:withdraw": Event;
   "consent:ready": Event;
 }

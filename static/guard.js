@@ -374,8 +374,9 @@ const clear = () => {
 const ignored = () => {};
 const ignore = () => {
   for (const [name] of rules["("] || []) {
-    const mute = rules["("].every((rule) => rule[0] != name || refuses(rule[1]));
-    if (page[name] == ignored) delete page[name];
-    if (mute && !(name in page)) page[name] = ignored;
+    try {
+      if (page[name] == ignored) delete page[name];
+      if (rules["("].every((rule) => rule[0] != name || refuses(rule[1]))) page[name] ||= ignored;
+    } catch {}
   }
 };

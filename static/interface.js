@@ -23,7 +23,7 @@ page.consent = {
   },
   on: async (/** @type {any} */ name, /** @type {any} */ run) => {
     heed(name, run);
-    if (name == "ready" && document.readyState != "loading") run();
+    if (document.readyState != "loading" && name == "ready") run();
   },
   when: async (/** @type {[any]} */ ...spec) => {
     while (!answer(...spec)) await new Promise((done) => heed("change", done));
