@@ -20,7 +20,7 @@ from consent.assets import asset_dir
 from consent.catalog import Catalog, Vendor
 from consent.catalog.matching import UrlPattern, with_parents
 from consent.categories import OPTIONAL, Category
-from consent.decision import Decision, allowance
+from consent.decision import Decision, Reason, allowance
 from consent.errors import ConfigurationError
 from consent.minify import minified_script
 from consent.static_files import StaticFile
@@ -32,6 +32,8 @@ UNIFORM_SOURCES = ("guard.js", "client.js", "uniform.js", "interface.js")
 MAX_LISTED_RULES = 1_000
 """Rules of imported lists that go into the table, all of them or none: what visitors load must not grow without end."""
 _MAX_MEMO = 256
+_DATA = re.compile(r"\b[A-Z][A-Z_]{2,}\b")
+"""What stands in the script for data: a name of capitals."""
 _SEPARATOR = re.compile(r"[\t\n]")
 _CALL = re.compile(r"([A-Za-z_]\w*)\\s\*\+\\\(")
 """How a signature begins that is the call of a function."""
@@ -42,6 +44,20 @@ _NEEDLESS = re.compile(r"%(2[de]|3\d|[4-7][\da-f])", re.IGNORECASE)
 _SPECIAL = re.compile(r"[.+?^$(){}|\[\]\\]")
 
 
+@dataclass(frozen=True, slots=True)
+class ClientPart:
+    """What a setting of the policy adds to the script."""
+
+    sources: tuple[str, ...]
+    """Files in ``static/``, which go behind the others in the same block."""
+    data: Mapping[str, str]
+    """What takes the place of names of capitals in them: JavaScript."""
+    is_first: bool = False
+    """Whether it has to come before anything else in the page, for visitors who refuse nothing, too."""
+    tells_silence: bool = False
+    """Whether it has to know what is allowed because nobody refused it: in ``data-silent`` on the tag."""
+
+
 class Guard:
     """The script that guards a page in the browser, and its tag. Safe to share between threads.
 
@@ -50,18 +66,27 @@ class Guard:
         prefix: Where the visitor endpoints are mounted: a path without a trailing slash.
         uniform: Where everybody gets the same page: what the tag tells the script, to find out by itself what a
             visitor allows.
+        parts: What the policy adds to the script.
 
     Raises:
         ConfigurationError: the installation is incomplete, or a name has a tab or a line break in it.
     """
 
     def __init__(
-        self, catalog: Catalog, *, prefix: str = "/_consent", uniform: Mapping[str, str] | None = None
+        self,
+        catalog: Catalog,
+        *,
+        prefix: str = "/_consent",
+        uniform: Mapping[str, str] | None = None,
+        parts: Sequence[ClientPart] = (),
     ) -> None:
         self._catalog = catalog
         self._uniform = "".join(f' data-{name}="{escape(value)}"' for name, value in (uniform or {}).items())
+        self.is_first = any(part.is_first for part in parts)
+        """Whether pages in which nothing is refused need the tag first, too: else it goes to their end."""
+        self._tells_silence = any(part.tells_silence for part in parts)
         sources = UNIFORM_SOURCES if uniform else SOURCES
-        content = script(guard_table(catalog), sources).encode()
+        content = script(guard_table(catalog), sources, parts).encode()
         digest = sha256(content).hexdigest()[:16]
         self.file = StaticFile(
             name=f"guard.{digest}.js",
@@ -77,29 +102,40 @@ class Guard:
         """Return the tag to put first into ``<head>``, before any other script.
 
         Args:
-            decision: What this visitor allows. Two decisions with the same `Decision.key` get the same tag.
+            decision: What this visitor allows. Two decisions with the same `Decision.key` get the same tag, but
+                where it tells silence.
             nonce: The page's CSP nonce.
         """
-        start, end = self._memo.get(decision.key) or self._tag(decision)
+        silent = _silent(decision) if self._tells_silence else ""
+        start, end = self._memo.get(decision.key + silent) or self._tag(decision, silent)
         if nonce is None:
             return start + end
         return b'%s nonce="%s"%s' % (start, str(escape(nonce)).encode("utf-8", "replace"), end)
 
-    def _tag(self, decision: Decision) -> tuple[bytes, bytes]:
+    def _tag(self, decision: Decision, silent: str) -> tuple[bytes, bytes]:
         allowed = escape(allowance(decision, self._catalog))
-        start = f'<script src="{escape(self.url)}" data-allowed="{allowed}"{self._uniform}'
+        start = f'<script src="{escape(self.url)}" data-allowed="{allowed}"{self._uniform}{silent}'
         if len(self._memo) >= _MAX_MEMO:  # only vendor exceptions can make so many
             self._memo.clear()
-        tag = self._memo[decision.key] = start.encode(), b"></script>"
+        tag = self._memo[decision.key + silent] = start.encode(), b"></script>"
         return tag
 
 
-def script(table: str, sources: Sequence[str] = SOURCES) -> str:
+def _silent(decision: Decision) -> str:
+    letters = "".join(category[0] for category in OPTIONAL if decision.reason(category) is Reason.REGIME)
+    return f' data-silent="{letters}"' if letters else ""
+
+
+def script(table: str, sources: Sequence[str] = SOURCES, parts: Sequence[ClientPart] = ()) -> str:
     """Return the whole script around ``table``. Without one it is what the byte budget counts as code."""
     folder = asset_dir("static")
-    source = "".join((folder / name).read_text(encoding="utf-8") for name in sources)
+    names = chain(sources, *(part.sources for part in parts))
+    source = "".join((folder / name).read_text(encoding="utf-8") for name in names)
     # What JSON writes for a text is also how JavaScript writes it (ECMAScript 2019).
-    code = minified_script(source).replace("TABLE", json.dumps(table), 1)
+    data = {"TABLE": json.dumps(table)}
+    for part in parts:
+        data |= part.data
+    code = _DATA.sub(lambda match: data.get(match[0], match[0]), minified_script(source))
     return f"{{{code}}}\n"
 
 

@@ -275,8 +275,10 @@ class EnforcingMiddleware:
         signals = decision.signals
         # The same answer from others makes the same pages.
         key = variant, signals.choice_state, signals.choice and signals.choice.granted
+        guard = self._site.guard
         # What goes first into the head needs a page that is read.
-        is_open = self._policy.unclassified is not Unclassified.STRIP and self._site.gpp is None
+        puts_first = (guard and guard.is_first) or self._site.gpp is not None
+        is_open = self._policy.unclassified is not Unclassified.STRIP and not puts_first
         return Ruling(
             decision,
             variant,

@@ -44,7 +44,7 @@ def minified_script(source: str) -> str:
     """Take out comments and white space, and give the names that ``source`` declares short ones.
 
     The source ends each statement with its semicolon or brace, and has no templates, divisions, single-quoted
-    strings, shorthand properties or destructured objects, and no functions but arrow functions.
+    strings, shorthand properties or destructured objects, and no functions with parameters but arrow functions.
 
     Raises:
         ValueError: something in it cannot be read by these rules.

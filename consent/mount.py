@@ -20,6 +20,7 @@ from consent.errors import ConfigurationError, StoreError
 from consent.gpp import GppScript, gpp_scripts, section_at, sections_of
 from consent.guard import Guard
 from consent.inline_scripts import PickedPages
+from consent.interface_rules import NO_INTERFACES
 from consent.jurisdictions import Treatment, treatments
 from consent.middleware import EnforcingMiddleware, OnError
 from consent.parts import is_section, name_of
@@ -31,6 +32,7 @@ from consent.settings import Settings
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
 from consent.store import Ledger, Store
 from consent.transitions import Transitions
+from consent.vendor_interfaces import interface_parts
 from consent.visitor import VisitorEndpoints
 from consent.whereabouts import ByJurisdiction, Locate, locating
 
@@ -133,7 +135,17 @@ class ConsentMiddleware:
             if not same:
                 gpp = gpp_scripts(policy, each, sections_of(policy.gpp), prefix=settings.prefix)
                 own = settings.treated(each)
-                same = [self._governed(own, part, others, locate, gpp, honours_gpc=honours_gpc)]
+                same = [
+                    self._governed(
+                        own,
+                        part,
+                        others,
+                        locate,
+                        gpp,
+                        honours_gpc=honours_gpc,
+                        is_located=not where.everybody,
+                    )
+                ]
                 made.append((each, same[0]))
             ways[treated] = same[0]
         return ByJurisdiction(where, locate, ways, partial(section_at, policy.gpp), self._clock).enter
@@ -147,6 +159,7 @@ class ConsentMiddleware:
         gpp: Mapping[str, GppScript | None],
         *,
         honours_gpc: bool | None = None,
+        is_located: bool = False,
     ) -> Mapping[str, ASGIApp]:
         """Return the ways in under one regime: one for each section of the IAB's platform.
 
@@ -155,6 +168,7 @@ class ConsentMiddleware:
             locate: tells where a visitor is, for the receipts.
             gpp: by section what answers ``__gpp``; ``None``: nothing does.
             honours_gpc: whether the site does, if not as the policy says.
+            is_located: whether the policy is that of the place where a visitor is.
         """
         policy, catalog, banner, cookie = settings.policy, settings.catalog, settings.banner, settings.cookie
         prefix, companion = settings.prefix, settings.companion
@@ -162,12 +176,18 @@ class ConsentMiddleware:
         guarding = None
         if self._guards:
             attributes = companion.guard_attributes(policy) if companion and uniform else None
-            guarding = Guard(catalog, prefix=prefix, uniform=attributes)
+            client_parts = interface_parts(policy, catalog, uniform=uniform, is_located=is_located)
+            guarding = Guard(catalog, prefix=prefix, uniform=attributes, parts=client_parts)
         elif uniform:
             raise ConfigurationError(
                 "where everybody gets the same page, only the guard knows what a visitor allows: do not turn it off, "
                 "or choose another cache mode",
                 key="cache",
+            )
+        elif policy.interfaces != NO_INTERFACES:
+            raise ConfigurationError(
+                "it is the guard that tells vendors what a visitor allows: do not turn it off, or remove this table",
+                key="interfaces",
             )
         inventory = self._inventory.of(part)
         sections = [rule.policy for at, rule in enumerate(policy.rules) if at not in others]

@@ -12,6 +12,7 @@ from consent import policy_rules as rules
 from consent.catalog import Catalog, CatalogList, Cookie, Vendor
 from consent.categories import Category
 from consent.errors import ConfigurationError
+from consent.interface_rules import NO_INTERFACES, GoogleMode, Interfaces, interfaces
 from consent.policy_rules import (
     LANGUAGE_TAG,
     CacheMode,
@@ -32,8 +33,10 @@ __all__ = [
     "CacheMode",
     "CspMode",
     "Embeds",
+    "GoogleMode",
     "Gpp",
     "GppMspa",
+    "Interfaces",
     "OptOutLink",
     "OwnCookie",
     "Policy",
@@ -138,6 +141,8 @@ class Policy:
     """Of which sections of the IAB's Global Privacy Platform scripts are told, by ``__gpp``."""
     gpp_mspa: GppMspa = GppMspa.NO
     """What they are told of the site and the IAB's Multi-State Privacy Agreement."""
+    interfaces: Interfaces = NO_INTERFACES
+    """The vendors that are told what a visitor allows."""
     vendors: tuple[Vendor, ...] = ()
     """The vendors that the site declares: listed to visitors."""
     own_cookies: tuple[OwnCookie, ...] = ()
@@ -162,7 +167,7 @@ class Policy:
     """12 hexadecimal digits naming what matters to a visitor, texts excepted; another one asks again."""
 
     def __post_init__(self) -> None:
-        for name, rule in rules.RULES.items():
+        for name, rule in (*rules.RULES.items(), ("interfaces", interfaces)):
             try:
                 value = rule(getattr(self, name))
             except rules.Wrong as error:

@@ -13,6 +13,7 @@ from consent.catalog.lists import LIST_PREFIX
 from consent.catalog.loading import wrong_host, wrong_url_pattern
 from consent.categories import Category
 from consent.errors import ConfigurationError
+from consent.interface_rules import INTERFACE_RULES, interfaces
 from consent.policy import SECTION_FIELDS, OwnCookie, Policy, Rule, own_cookie_vendors
 from consent.toml_file import Place, TomlFile, dotted, undotted
 
@@ -109,7 +110,8 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
     document = _PolicyFile(path, max_bytes=MAX_POLICY_BYTES)
     document.check_keys((), _TOP)
     for section in _SECTIONS:
-        document.check_keys((section,), [str(where[1]) for where in _FIELDS if where[0] == section])
+        known_keys = [str(where[1]) for where in _FIELDS if where[0] == section]
+        document.check_keys((section,), known_keys + list(INTERFACE_RULES) * (section == "interfaces"))
     values: dict[str, Any] = {}
     for where, name in _FIELDS.items():
         found = document.find(where)
@@ -118,6 +120,12 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
     if (place := values.get("jurisdictions")) is not None and place.database:
         database = str(Path(document.source).parent / place.database)
         values["jurisdictions"] = replace(place, database=database)
+    told = {
+        key: document.checked(("interfaces", key), found, INTERFACE_RULES[key])
+        for key, found in document.table(("interfaces",)).items()
+        if key in INTERFACE_RULES
+    }
+    values["interfaces"] = document.checked(("interfaces",), told, interfaces)
     texts = document.table(("texts",))
     for key, found in texts.items():
         if isinstance(found, dict):

@@ -43,8 +43,9 @@ from consent.cli import main
 from consent.enforcement import Action
 from consent.erasure import Erasure
 from consent.headers import GOVERNED, PAGE_DECIDING_FIELDS, REWRITTEN_TYPES
+from consent.interface_rules import INTERFACE_RULES
 from consent.languages import Languages
-from consent.policy import CspMode, Refused, Whereabouts
+from consent.policy import CspMode, GoogleMode, Interfaces, Refused, Whereabouts
 from consent.policy_file import _COOKIE_RULES, _FIELDS, _OVERRIDE_RULES, _RULE_RULES, _TOP
 from consent.receipts import CollectionMethod, Outcome, Receipt
 from consent.reports import Dropped
@@ -484,6 +485,7 @@ def test_every_key_of_the_policy_file_is_documented_with_field_and_default() -> 
     assert documented == {".".join(map(str, place)): name for place, name in _FIELDS.items()} | {
         "declare": "vendors",
         "lists": "lists",
+        "interfaces": "interfaces",
         "texts": "texts",
         "sentences": "sentences",
     }
@@ -498,7 +500,7 @@ def test_every_key_of_the_policy_file_is_documented_with_field_and_default() -> 
         elif isinstance(value, tuple):
             value = list(value)
         # Of a table that is not there, each key has its own row.
-        assert ({} if value is None else value) == default
+        assert ({} if value in (None, Interfaces()) else value) == default
 
 
 def test_every_key_of_an_override_and_of_a_rule_is_documented() -> None:
@@ -507,6 +509,25 @@ def test_every_key_of_an_override_and_of_a_rule_is_documented() -> None:
     assert first_codes("docs/configuration.md", "key of `[override]`") == set(_OVERRIDE_RULES)
     places = first_codes("docs/configuration.md", "key of `[jurisdictions]`")
     assert places == {each.name for each in fields(Whereabouts)}
+
+
+def test_every_interface_is_documented_with_its_values() -> None:
+    """Both ways; the table says which value is the default of what has one, and the page of interfaces has them all."""
+    documented = {
+        row[0].strip("`"): row[1] for row in tables("docs/configuration.md", "key of `[interfaces]`")
+    }
+    assert documented == {"google": ", ".join(f'`"{mode}"`' for mode in GoogleMode)} | {
+        name: {True: "`true` (default), `false`", False: "`false` (default), `true`"}[
+            getattr(Interfaces(), name)
+        ]
+        if name.startswith("google_")
+        else "`true`"
+        for name in INTERFACE_RULES
+        if name != "google"
+    }
+    assert first_codes("docs/interfaces.md", "key") == {
+        n for n in INTERFACE_RULES if not n.startswith("google_")
+    }
 
 
 def test_every_key_of_a_cookie_is_documented() -> None:

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,11 @@ from consent.errors import ConfigurationError
 from consent.gpp import GppScript
 from consent.gpp import script as gpp_script
 from consent.guard import UNIFORM_SOURCES, Guard, guard_table, script
+from consent.interface_rules import INTERFACE_RULES
 from consent.minify import minified_script, minified_stylesheet
-from consent.policy import Gpp, Policy, Regime
+from consent.policy import GoogleMode, Gpp, Interfaces, Policy, Regime
 from consent.signals import ChoiceState, Signals
+from consent.vendor_interfaces import REVOCATIONS, interface_parts
 from tests.conftest import Tell
 
 BUDGET = 6 * 1024
@@ -105,6 +108,26 @@ def test_the_code_visitors_load_is_within_the_budget(tell: Tell) -> None:
     assert sizes["__gpp, as served in California"] <= GPP_BUDGET
 
 
+def test_an_interface_costs_what_the_documentation_says(tell: Tell) -> None:
+    """Only where it is on: without a setting and a declared vendor there is nothing of it."""
+    catalog = load_catalog()
+    plain = zipped(script("").encode())
+
+    def cost(**policy: Any) -> int:
+        return zipped(script("", parts=interface_parts(Policy(**policy), catalog)).encode()) - plain
+
+    on = {name: "basic" if name == "google" else True for name in INTERFACE_RULES if "google_" not in name}
+    costs = {name: cost(interfaces={name: value}) for name, value in on.items()}
+    costs["all"] = cost(interfaces=on)
+    costs["none, one vendor declared"] = cost(vendors=(catalog.vendors["meta-pixel"],))
+    tell("what interfaces add", [f"{size:6} bytes gzip  {name}" for name, size in costs.items()])
+    assert cost(vendors=(catalog.vendors["youtube"],)) == 0
+    assert all(costs[name] <= 290 for name in on if name != "google")
+    assert (costs["none, one vendor declared"] <= 100, costs["google"] <= 520, costs["all"] <= 1_160) == (
+        True,
+    ) * 3
+
+
 def test_one_page_for_everybody_costs_little_more() -> None:
     """And nothing where each visitor gets their own."""
     code = script("", UNIFORM_SOURCES).encode()
@@ -147,6 +170,32 @@ def test_the_tag_says_what_is_allowed() -> None:
     assert guard.markup(deciding(Category.PERFORMANCE, vendors=exceptions), nonce="r4nd0m") == (
         start + b'"p hotjar meta-pixel youtube" nonce="r4nd0m"></script>'
     )
+
+
+def test_the_tag_tells_silence_from_consent_where_that_is_asked_for() -> None:
+    """In the first letters of what nobody refused; in opt-in, and without such an interface, there is nothing."""
+    catalog, opt_out = (
+        load_catalog(),
+        Policy(regime=Regime.OPT_OUT, interfaces=Interfaces(google=GoogleMode.BASIC)),
+    )
+    guard = Guard(catalog, parts=interface_parts(opt_out, catalog))
+    silent, heard = decide(opt_out, Signals()), decide(opt_out, Signals(gpc=True))
+    start = f'<script src="{guard.url}" data-allowed='
+    for _ in range(2):  # from memory, too
+        assert guard.markup(silent, nonce=None).decode() == start + '"pft" data-silent="pft"></script>'
+        assert guard.markup(heard, nonce=None).decode() == start + '"pf" data-silent="pf"></script>'
+        assert guard.markup(deciding(*OPTIONAL), nonce=None).decode() == start + '"pft"></script>'
+    assert guard.is_first
+    plain = Guard(
+        catalog, parts=interface_parts(Policy(interfaces=Interfaces(google=GoogleMode.BASIC)), catalog)
+    )
+    assert b"silent" not in plain.markup(silent, nonce=None)
+    assert not Guard(catalog).is_first
+
+
+def test_whoever_is_told_of_a_withdrawal_is_in_the_catalog() -> None:
+    """Each by its id."""
+    assert REVOCATIONS.keys() <= load_catalog().vendors.keys()
 
 
 def test_a_signal_overrules_an_exception_on_the_tag() -> None:

@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from consent import ConfigurationError, ConsentMiddleware, Policy
 from consent.data_folder import DataFolder
 from consent.inventory import Sighting, Source
-from consent.policy import CacheMode, CspMode, Regime
+from consent.policy import CacheMode, CspMode, GoogleMode, Interfaces, Regime
 from consent.sqlite_inventory import SQLiteInventory
 
 PAGE = (
@@ -265,6 +265,47 @@ def test_one_page_for_everybody_needs_the_guard() -> None:
     """Nobody else would give back what the visitor allows."""
     with pytest.raises(ConfigurationError, match="only the guard knows what a visitor allows"):
         ConsentMiddleware(Starlette(), policy=Policy(cache=CacheMode.UNIFORM), guard=False)
+
+
+def test_who_is_told_is_told_by_the_guard() -> None:
+    """Without it there is nobody to tell them."""
+    with pytest.raises(ConfigurationError, match="it is the guard that tells vendors") as caught:
+        ConsentMiddleware(Starlette(), policy=Policy(interfaces=Interfaces(meta=True)), guard=False)
+    assert caught.value.key == "interfaces"
+
+
+@pytest.mark.parametrize("mode", CacheMode)
+def test_vendors_are_told_before_anything_else_in_every_page(tmp_path: Path, mode: CacheMode) -> None:
+    """In all cache modes, of visitors who allow everything, too, in pages without a head; with the page's nonce."""
+
+    async def page(request: Request) -> HTMLResponse:
+        headers = (
+            {"content-security-policy": "script-src 'nonce-n0nce'"} if request.url.path == "/nonce" else {}
+        )
+        return HTMLResponse(
+            "<!doctype html><html><body><script>first()</script><p>Hello</p>", headers=headers
+        )
+
+    policy = Policy(cache=mode, interfaces=Interfaces(google=GoogleMode.BASIC))
+    app = ConsentMiddleware(
+        Starlette(routes=[Route("/", page), Route("/nonce", page)]), policy=policy, data=tmp_path
+    )
+    seen = set()
+    with TestClient(app) as client:
+        for accepts in (False, True):
+            if accepts:
+                client.post(
+                    "/_consent/choice", json={"action": "accept"}, headers={"origin": "http://testserver"}
+                )
+            for path, nonce in (("/", ""), ("/nonce", ' nonce="n0nce"')):
+                text = client.get(path).text
+                tag = r'<script src="(/_consent/static/guard\.\w+\.js)"[^>]*?( nonce="\w+")?></script>'
+                first = re.match(rf"<!doctype html><html>{tag}<body><script>first", text)
+                assert first, text[:300]
+                assert (first[2] or "") == nonce
+                seen.add(first[1])
+        assert len(seen) == 1
+        assert '"consent","default"' in client.get(seen.pop()).text
 
 
 def test_what_was_seen_is_in_the_inventory_when_the_site_has_stopped(tmp_path: Path) -> None:

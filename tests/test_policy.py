@@ -13,7 +13,19 @@ import pytest
 from consent.catalog import Catalog, Cookie, StorageKey, Vendor
 from consent.categories import OPTIONAL, Category
 from consent.errors import ConfigurationError
-from consent.policy import CacheMode, CspMode, OwnCookie, Policy, Refused, Regime, Rule, own_cookie_vendors
+from consent.interface_rules import INTERFACE_RULES
+from consent.policy import (
+    CacheMode,
+    CspMode,
+    GoogleMode,
+    Interfaces,
+    OwnCookie,
+    Policy,
+    Refused,
+    Regime,
+    Rule,
+    own_cookie_vendors,
+)
 from consent.policy_diff import policy_changes
 from consent.policy_file import MAX_POLICY_BYTES, load_policy, locate_in_policy
 from consent.toml_file import MAX_KEY_NAMES
@@ -183,6 +195,17 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
         ("cache", "shared", 'must be one of "per-visitor", "variant", "uniform"'),
         ("cache", True, "must be a text in quotes, not true or false"),
         ("csp", "on", 'must be one of "off", "report", "enforce"'),
+        ("interfaces", ["meta"], "must be a table, not a list"),
+        ("interfaces", {"facebook": True}, 'there is no interface "facebook": use one of "google", '),
+        ("interfaces", {"tictoc": True}, 'there is no interface "tictoc": did you mean "tiktok"?'),
+        ("interfaces", {"google": True}, '"google" must be a text in quotes, not true or false'),
+        ("interfaces", {"google": "strict"}, '"google" must be one of "basic"'),
+        ("interfaces", {"meta": "yes"}, '"meta" must be true or false, without quotes, not a text'),
+        (
+            "interfaces",
+            {"google_url_passthrough": True},
+            '"google_url_passthrough" is nothing without "google"',
+        ),
         ("csp_allow", "img.example.com", "must be a list of hosts, not a text"),
         ("csp_allow", ["a.example"] * 101, "there are 101 of them; at most 100 fit into a header field"),
         *(
@@ -974,3 +997,38 @@ def test_an_error_that_cannot_be_placed_is_left_as_it_is(tmp_path: Path) -> None
     path.unlink()
     lost = ConfigurationError("wrong", key="texts.accept")
     assert locate_in_policy(lost, path) is lost
+
+
+# --- Interfaces ---------------------------------------------------------------------------------------------
+
+
+def test_each_interface_is_a_key_of_its_table(tmp_path: Path) -> None:
+    """All are off by default, and none changes what visitors are asked about."""
+    policy, _ = load(tmp_path, '[interfaces]\ngoogle = "basic"\nclarity = true\nmeta = false\n')
+    assert policy.interfaces == Interfaces(google=GoogleMode.BASIC, clarity=True)
+    assert policy == Policy(interfaces={"google": "basic", "clarity": True})  # type: ignore[arg-type]
+    assert Policy().interfaces == Interfaces()
+    assert not any(getattr(Interfaces(), name) for name in INTERFACE_RULES if not name.startswith("google_"))
+    assert policy.version == Policy().version
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "message"),
+    [
+        ("meta = 1", 2, "interfaces.meta", "must be true or false, without quotes, not a whole number"),
+        ('clarity = true\ngoogle = "base"', 3, "interfaces.google", 'must be one of "basic"'),
+        ("mixpannel = true", 2, "interfaces.mixpannel", 'unknown key: did you mean "mixpanel"?'),
+        ("refused = true", 2, "interfaces.refused", "this key does not belong here: move it below [enforcement]"),
+        (
+            "google_url_passthrough = true", 1, "interfaces",
+            '"google_url_passthrough" is nothing without "google": add it, or remove this',
+        ),
+    ],
+)  # fmt: skip
+def test_a_wrong_interface_is_named_with_its_line(
+    tmp_path: Path, text: str, line: int, key: str, message: str
+) -> None:
+    """And what to do."""
+    found_line, found_key, found = told(fails(tmp_path, f"[interfaces]\n{text}\n"))
+    assert (found_line, found_key) == (line, key)
+    assert message in found

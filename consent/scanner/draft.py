@@ -60,8 +60,12 @@ cache = "per-visitor"                   # or "variant", "uniform": who may be gi
 csp = "report"                          # or "enforce", "off": a Content-Security-Policy beside the site's own
 # csp_allow = ["img.example.com"]       # what that allows besides
 
-# What scripts of the advertising industry are told, where visitors are in the United States.
+# Vendors that are told what a visitor allows, in their own words; docs/interfaces.md has all of them. And what scripts
+# of the advertising industry are told, where visitors are in the United States.
 # [interfaces]
+# google = "basic"                        # Consent Mode
+# microsoft_uet = true
+# meta = true
 # gpp = "by-state"                        # or "national": sections of the IAB's Global Privacy Platform
 # gpp_mspa = "opt-out-option"             # or "service-provider": for those who signed the IAB's agreement
 
