@@ -75,6 +75,15 @@ def test_a_typo_asks_nobody() -> None:
     assert run("diff", "typo.toml", "typo.toml")[1].count("\n") == 1
 
 
+def test_a_site_that_is_made_for_children_asks_again() -> None:
+    """Nobody was told of that before: it is material, in either direction."""
+    for name, flag in (("off", "false"), ("on", "true")):
+        Path(f"{name}.toml").write_text(f"children = {flag}\n", encoding="utf-8")
+    for files, change in ((("off", "on"), "False → True"), (("on", "off"), "True → False")):
+        code, output = run("diff", *(f"{name}.toml" for name in files))
+        assert (code, output.splitlines()[1:]) == (1, ["What matters to them:", f"  children: {change}"])
+
+
 def test_json_has_the_same() -> None:
     """One object, with what stood in both files."""
     code, output = run("diff", "--json", "after.toml", "typo.toml")
