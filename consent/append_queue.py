@@ -7,7 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import Sequence
 
-from consent.errors import StoreError, StoreFull
+from consent.errors import OtherReceiptError, StoreError, StoreFull
 from consent.receipts import Artefact, Receipt
 from consent.sealed_receipt import SealedReceipt
 from consent.sealing import Sealer
@@ -83,7 +83,7 @@ class AppendQueue:
 
 def other_receipt() -> StoreError:
     """Return why a receipt is turned down whose id another one has."""
-    return StoreError("another receipt is recorded under this id: make a new id")
+    return OtherReceiptError("another receipt is recorded under this id: make a new id")
 
 
 def missing_artefact() -> StoreError:

@@ -131,6 +131,7 @@ class Banner:
         templates: A site's own folder; a template or a language file in it goes before the built-in one.
         cookie_name: Name of the cookie that keeps the choice, as visitors are told it.
         companion_name: Name of the readable one that is set with it, if any.
+        taken_name: Name of the one that keeps what a browser signal took back, if any.
         in_force_since: The day of the policy's version, as the cookie declaration gives it; ``None``: it gives none.
 
     Raises:
@@ -146,6 +147,7 @@ class Banner:
         templates: Path | None = None,
         cookie_name: str = "consent",
         companion_name: str = "",
+        taken_name: str = "",
         in_force_since: date | None = None,
     ) -> None:
         if _PREFIX.fullmatch(prefix) is None:
@@ -159,7 +161,8 @@ class Banner:
         self.static: Mapping[str, StaticFile] = stylesheets(asset_dir("static"))
         self._policy = policy
         self._cookie_name = cookie_name
-        self._choice_cookies = {cookie_name: True} | ({companion_name: False} if companion_name else {})
+        named = ((cookie_name, True), (companion_name, False), (taken_name, True))
+        self._choice_cookies = {name: http_only for name, http_only in named if name}
         self._in_force_since = in_force_since
         # Unguessable, so that no text, policy or address can contain what is replaced per request.
         self._return_to_mark = secrets.token_hex(16)

@@ -103,6 +103,7 @@ class VariantResponse(_SharedResponse):
             fields.lines(self.request.scope["headers"], b"cookie"),
             secure=self.request.is_secure,
             now=self.request.now,
+            host=self.request.url.host,
         )
         rewritten = super()._rewritten(headers)
         return rewritten if correction is None else [*rewritten, (b"set-cookie", correction)]

@@ -3,17 +3,22 @@
 The value is ``payload.signature``, both in unpadded URL-safe Base64: canonical JSON, and an HMAC-SHA256 over
 the payload as written. It is signed, not encrypted: it holds nothing the visitor may not see. Only the one
 form that this module writes is read; whatever differs from it in a single bit is forged.
+
+What a browser signal takes back of a choice is in a second cookie beside it, named ``…_taken``, which names the choice
+that it is about. It is set with pages, and pages may arrive late: beside any other choice it says nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from math import inf
 from types import MappingProxyType
+from uuid import UUID
 
 from itsdangerous import BadData, Signer
 from itsdangerous.encoding import base64_decode, base64_encode
@@ -31,11 +36,15 @@ from consent.choice import (
 from consent.errors import ConfigurationError, ConsentError
 from consent.signals import ChoiceState
 
+logger = logging.getLogger("consent")
+
 MAX_COOKIE_BYTES = 4096
 """Name and value together; browsers drop longer cookies (RFC 6265bis, section 5.6)."""
 CLOCK_SKEW_SECONDS = 300
 """How far ahead of ours the clock of another server that signs with the same keys may be."""
-_MAX_VERIFIED = 8  # candidates per request that are worth an HMAC; a browser sends one
+_MAX_VERIFIED = (
+    8  # candidates of one name that are worth an HMAC; a browser sends one, or one for each domain
+)
 _MIN_SECRET_BYTES = 16
 RENEWAL_DAYS = 200
 """How long after a refusal its cookie is set anew with each page."""
@@ -63,12 +72,15 @@ class ChoiceCookie:
         name: Name of the cookie. Part of what is signed: a cookie is worth nothing under another name.
         max_age_days: How long a choice counts, a refusal and a consent alike, 1 to 400. After that the visitor is to be
             asked again. A consent is over then; a refusal stands, for as long as browsers keep a cookie.
+        domain: The domain for which browsers are to keep it, below which all hosts are sent it; empty: the host alone.
 
     Raises:
         ConfigurationError: a secret, the name or the age is not usable.
     """
 
-    def __init__(self, secrets: Sequence[bytes], *, name: str = "consent", max_age_days: int = 180) -> None:
+    def __init__(
+        self, secrets: Sequence[bytes], *, name: str = "consent", max_age_days: int = 180, domain: str = ""
+    ) -> None:
         if isinstance(secrets, (bytes, bytearray, str)) or not secrets:
             raise ConfigurationError("give a list of secrets, the signing one first", key="secrets")
         for position, secret in enumerate(secrets):
@@ -83,57 +95,87 @@ class ChoiceCookie:
         if type(max_age_days) is not int or not 1 <= max_age_days <= MAX_COOKIE_DAYS:
             raise ConfigurationError("the age must be a whole number of days, 1 to 400", key="max_age_days")
         self.name = name
+        self.taken_name = f"{name}_taken"
+        """The second cookie's."""
+        self.domain = domain
         self._name = name.encode()
+        self._taken_name = self.taken_name.encode()
         self._needs_https = name.lower().startswith(("__host-", "__secure-"))
         self._max_age = max_age_days * _DAY
-        self._max_value = MAX_COOKIE_BYTES - len(name)
-        # The purpose and the name go into the derivation, so that the same secret may serve elsewhere too.
-        # The keys are derived here, not per request. itsdangerous signs with the last key of its list.
-        salt = b"asgi-consent choice cookie 1:" + self._name
-        derived = [
-            Signer(secret, salt=salt, key_derivation="hmac", digest_method=_DIGEST).derive_key()
-            for secret in reversed(secrets)
-        ]
-        self._signer = Signer(derived, salt=salt, key_derivation="none", digest_method=_DIGEST)
+        self._signer = _signer(secrets, self._name)
+        self._taken_signer = _signer(secrets, self._taken_name)
+        self._foreign_host_told = not domain
 
     def read(
         self, headers: Iterable[tuple[bytes, bytes]], *, now: int, policy_version: str
     ) -> tuple[Choice | None, ChoiceState]:
         """Return the stored choice and what became of it.
 
-        Where several cookies have the name, as happens with several paths or domains, the genuine one made
-        last is the visitor's word; of two made in the same second, the one that grants less.
+        Several cookies can have the name: of the host and of its domain, or such as another host of the domain has
+        set. All of one visitor: the genuine one made last is their word, and of two made in the same second the one
+        that grants less. What was made by another visitor, as its pseudonym tells, grants nothing here, but what it
+        refuses is refused: a yes that came from elsewhere never goes over a no.
 
         Args:
             headers: Raw ASGI header pairs with lower-case names.
             now: Seconds since 1970-01-01T00:00:00Z.
             policy_version: The version of the policy in force.
         """
-        state = ChoiceState.ABSENT
-        newest: Choice | None = None
-        verified = 0
-        for value in self._candidates(headers):
-            if state is ChoiceState.ABSENT:
-                state = ChoiceState.FORGED
-            if len(value) > self._max_value or _VALUE.fullmatch(value) is None:
-                continue
-            verified += 1
-            if verified > _MAX_VERIFIED:
-                break
-            choice = self._open(value)
-            if choice is None or choice.made_at > now + CLOCK_SKEW_SECONDS:
-                continue
-            if newest is None or _rank(choice) > _rank(newest):
-                newest = choice
-        if newest is None:
+        headers = list(headers)
+        choice, state = self._stored(headers, now=now)
+        if state is ChoiceState.FORGED:
             return None, state
-        if now >= self.fresh_until(newest):
-            return newest, ChoiceState.EXPIRED
-        if newest.policy_version != policy_version:
-            return newest, ChoiceState.OUTDATED
-        return newest, ChoiceState.VALID
+        taken = [
+            found
+            for value in self._well_formed(headers, self._taken_name)[1][:_MAX_VERIFIED]
+            if (found := self._open(value, self._taken_signer)) and found[1]
+        ]
+        if choice is not None:
+            base = choice.receipt_id
+            for kept, of in taken:
+                if of == base:
+                    choice = _both(choice, kept, receipt_id=kept.receipt_id)
+        elif taken:
+            # The choice is over, and browsers have let go of it. What was taken back of it stays refused.
+            return max((kept for kept, _ in taken), key=_rank), ChoiceState.EXPIRED
+        else:
+            return None, ChoiceState.ABSENT
+        if now >= self.fresh_until(choice):
+            return choice, ChoiceState.EXPIRED
+        if choice.policy_version != policy_version:
+            return choice, ChoiceState.OUTDATED
+        return choice, ChoiceState.VALID
 
-    def header(self, choice: Choice, *, secure: bool, now: int) -> bytes:
+    def stored_receipt(self, headers: Iterable[tuple[bytes, bytes]], *, now: int) -> str | None:
+        """Return the id of the receipt of the choice itself, whatever a signal has taken back of it since."""
+        choice, _ = self._stored(list(headers), now=now)
+        return None if choice is None else choice.receipt_id
+
+    def _stored(
+        self, headers: Iterable[tuple[bytes, bytes]], *, now: int
+    ) -> tuple[Choice | None, ChoiceState]:
+        """Return the choice of the first cookie, and whether there is something by its name: absent or forged."""
+        is_there, values = self._well_formed(headers, self._name)
+        if not is_there:
+            return None, ChoiceState.ABSENT
+        if len(values) > _MAX_VERIFIED:
+            return None, ChoiceState.FORGED  # one of those that were not looked at may be the no
+        genuine = [
+            found[0]
+            for value in values
+            if (found := self._open(value, self._signer))
+            and not found[1]
+            and found[0].made_at <= now + CLOCK_SKEW_SECONDS
+        ]
+        if not genuine:
+            return None, ChoiceState.FORGED
+        choice, *others = sorted(genuine, key=_rank, reverse=True)
+        for other in others:
+            if other.subject != choice.subject:
+                choice = _both(choice, other, receipt_id=choice.receipt_id)
+        return choice, ChoiceState.VALID
+
+    def header(self, choice: Choice, *, secure: bool, now: int, host: str = "") -> bytes:
         """Return the value of the ``Set-Cookie`` field that stores ``choice``.
 
         Args:
@@ -141,27 +183,105 @@ class ChoiceCookie:
                 refuses something, the cookie is to be kept for as long as browsers do.
             secure: Whether the site is served over HTTPS.
             now: Seconds since 1970-01-01T00:00:00Z.
+            host: The host that was asked, lower case and without a port. The cookie is for the domain if the host
+                is in it.
 
         Raises:
             UnwritableChoiceError: the choice would not be read back, or is too long for a cookie.
         """
+        value = self._signed(self.name, self._signer, choice, secure=secure)
+        age = self.seconds_kept(choice, now=now)
+        return self.line(self.name, value, max_age=age, secure=secure, domain=self.domain_at(host))
+
+    def taken_header(self, kept: Choice, of: str, *, secure: bool, now: int, host: str = "") -> bytes:
+        """Return the value of the ``Set-Cookie`` field that stores what is left of a choice after a signal.
+
+        Args:
+            kept: What is left.
+            of: The id of the receipt of the choice, see :meth:`stored_receipt`.
+            secure, now, host: As for :meth:`header`.
+
+        Raises:
+            UnwritableChoiceError: as for :meth:`header`.
+        """
+        value = self._signed(self.taken_name, self._taken_signer, kept, of, secure=secure)
+        age = self.seconds_kept(kept, now=now)
+        return self.line(self.taken_name, value, max_age=age, secure=secure, domain=self.domain_at(host))
+
+    def deletions(
+        self,
+        headers: Iterable[tuple[bytes, bytes]],
+        names: Iterable[str],
+        *,
+        secure: bool,
+        host: str,
+        stays: bool = False,
+    ) -> Iterator[bytes]:
+        """Yield the ``Set-Cookie`` values that delete those cookies of ``names`` that a request brought.
+
+        They go before what sets one of the same name: some browsers take a host's cookie and its domain's for the same.
+
+        Args:
+            headers: The request's raw ASGI pairs.
+            names: This cookie's, and of those beside it.
+            secure, host: As for :meth:`header`.
+            stays: Leave them where they are set: only what is left of the host's own goes, where there is a domain.
+        """
+        headers = list(headers)
+        domain = self.domain_at(host)
+        for name in names:
+            if next(_values(headers, name.encode()), None) is not None:
+                if domain or not stays:
+                    yield self.line(name, "", max_age=0, secure=secure)
+                if domain and not stays:
+                    yield self.line(name, "", max_age=0, secure=secure, domain=domain)
+
+    def line(
+        self,
+        name: str,
+        value: str,
+        *,
+        max_age: int,
+        secure: bool,
+        domain: str = "",
+        http_only: bool = True,
+    ) -> bytes:
+        """Return a ``Set-Cookie`` value with the attributes that all cookies of ours have."""
+        return (
+            f"{name}={value}; Max-Age={max_age}; Path=/"
+            + f"; Domain={domain}" * bool(domain)
+            + "; HttpOnly" * http_only
+            + "; SameSite=Lax"
+            + "; Secure" * secure
+        ).encode("ascii")
+
+    def domain_at(self, host: str) -> str:
+        """Return the domain that cookies are set for at ``host``; empty: for the host alone."""
+        if not self.domain or host == self.domain or host.endswith("." + self.domain):
+            return self.domain
+        if not self._foreign_host_told:
+            self._foreign_host_told = True
+            logger.warning(
+                "choice.domain is %s, and a request was for %r: choices made there are stored for that host alone. "
+                "If it is the same site, have the proxy pass the Host field on",
+                self.domain,
+                host[:100],
+            )
+        return ""
+
+    def _signed(self, name: str, signer: Signer, choice: Choice, of: str = "", *, secure: bool) -> str:
         if self._needs_https and not secure:
             raise UnwritableChoiceError(
                 f"browsers refuse a cookie named {self.name} without HTTPS: serve the site over HTTPS, "
                 "or choose a name without the prefix"
             )
-        value = self._signer.sign(base64_encode(_encode(choice)))
-        if len(value) > self._max_value:
+        value = signer.sign(base64_encode(_encode(choice, of)))
+        if len(name) + len(value) > MAX_COOKIE_BYTES:
             raise UnwritableChoiceError(
                 f"{len(choice.vendors)} vendor exceptions do not fit into a cookie: store only those that "
                 "differ from the answer for their category"
             )
-        header = b"%s=%s; Max-Age=%d; Path=/; HttpOnly; SameSite=Lax" % (
-            self._name,
-            value,
-            self.seconds_kept(choice, now=now),
-        )
-        return header + b"; Secure" if secure else header
+        return value.decode("ascii")
 
     def seconds_kept(self, choice: Choice, *, now: int) -> int:
         """Return how long browsers are to keep ``choice``."""
@@ -191,24 +311,49 @@ class ChoiceCookie:
         # No choice has these bytes: they are not Base64.
         return self._signer.get_signature(b"(fingerprint)")
 
-    def _candidates(self, headers: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
-        name = self._name
-        for field, line in headers:
-            if field != b"cookie" or name not in line:
-                continue
-            for pair in line.split(b";"):
-                found, equals, value = pair.partition(b"=")
-                if equals and found.strip(b" \t") == name:
-                    yield value.strip(b" \t")
+    def _well_formed(
+        self, headers: Iterable[tuple[bytes, bytes]], name: bytes
+    ) -> tuple[bool, Sequence[bytes]]:
+        """Return whether a cookie has the name, and those that may be ours: one too many where there are more."""
+        is_there = False
+        found: list[bytes] = []
+        for value in _values(headers, name):
+            is_there = True
+            if len(name) + len(value) <= MAX_COOKIE_BYTES and _VALUE.fullmatch(value):
+                found.append(value)
+                if len(found) > _MAX_VERIFIED:
+                    break
+        return is_there, found
 
-    def _open(self, value: bytes) -> Choice | None:
+    def _open(self, value: bytes, signer: Signer) -> tuple[Choice, str] | None:
         payload, _, signature = value.partition(b".")
         # The last Base64 digit of 32 bytes has two bits to spare: only the canonical spelling counts.
         if base64_encode(base64_decode(signature)) != signature:
             return None
-        if not self._signer.verify_signature(payload, signature):
+        if not signer.verify_signature(payload, signature):
             return None
         return _decode(payload)
+
+
+def _signer(secrets: Sequence[bytes], name: bytes) -> Signer:
+    # The purpose and the name go into the derivation, so that the same secret may serve elsewhere too.
+    # The keys are derived here, not per request. itsdangerous signs with the last key of its list.
+    salt = b"asgi-consent choice cookie 1:" + name
+    derived = [
+        Signer(secret, salt=salt, key_derivation="hmac", digest_method=_DIGEST).derive_key()
+        for secret in reversed(secrets)
+    ]
+    return Signer(derived, salt=salt, key_derivation="none", digest_method=_DIGEST)
+
+
+def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> Iterator[bytes]:
+    for field, line in headers:
+        if field != b"cookie" or name not in line:
+            continue
+        for pair in line.split(b";"):
+            found, equals, value = pair.partition(b"=")
+            if equals and found.strip(b" \t") == name:
+                yield value.strip(b" \t")
 
 
 def _refuses(choice: Choice) -> bool:
@@ -225,14 +370,36 @@ def refusals_of(choice: Choice) -> Choice:
     return replace(choice, granted=frozenset(), vendors=MappingProxyType(refused), told=frozenset())
 
 
+def id_after(kept: Choice) -> str:
+    """Return the receipt id for what is left of the choice whose receipt id ``kept`` still has: always the same one."""
+    return str(UUID(bytes=hashlib.sha256(b"asgi-consent taken 1:" + _encode(kept)).digest()[:16], version=4))
+
+
+def _both(choice: Choice, other: Choice, *, receipt_id: str) -> Choice:
+    """Return what of ``choice`` the other one grants as well: what either refuses is refused."""
+    vendors = {
+        vendor: allowed
+        for vendor, allowed in {**choice.vendors, **other.vendors}.items()
+        if not allowed or (choice.vendors.get(vendor) and other.vendors.get(vendor))
+    }
+    vendors |= {vendor: False for vendor, allowed in choice.vendors.items() if not allowed}
+    return replace(
+        choice,
+        receipt_id=receipt_id,
+        granted=choice.granted & other.granted,
+        vendors=MappingProxyType(vendors),
+        taken_back=choice.taken_back | other.taken_back,
+    )
+
+
 def _rank(choice: Choice) -> tuple[int, int, int, bytes]:
     """Order choices: later first, then the one that grants less; the rest only makes the order total."""
     exceptions = sum(1 if allowed else -1 for allowed in choice.vendors.values())
     return choice.made_at, -len(choice.granted), -exceptions, _encode(choice)
 
 
-def _encode(choice: Choice) -> bytes:
-    """Write the one canonical form of ``choice``.
+def _encode(choice: Choice, of: str = "") -> bytes:
+    """Write the one canonical form of ``choice``, and of which receipt's choice it is what is left.
 
     Raises:
         UnwritableChoiceError: a field does not have the form that :class:`Choice` describes.
@@ -242,6 +409,8 @@ def _encode(choice: Choice) -> bytes:
     _require(POLICY_VERSION, "policy_version", choice.policy_version, "12 lower-case hexadecimal digits")
     for vendor in choice.vendors:
         _require(VENDOR_ID, "vendors", vendor, "ids of lower-case letters, digits and hyphens, at most 64")
+    if of:
+        _require(RECEIPT_ID, "of", of, "a UUID4 in lower case")
     made_at = choice.made_at
     if type(made_at) is not int or not 0 < made_at < 1 << 40:
         raise UnwritableChoiceError(f"made_at must be whole seconds since 1970, not {made_at!r}")
@@ -258,6 +427,7 @@ def _encode(choice: Choice) -> bytes:
         "subject": choice.subject,
         "told": "".join(letter for letter, name in _SIGNAL_LETTERS.items() if name in choice.told),
         **({"taken": taken} if taken else {}),
+        **({"of": of} if of else {}),
     }
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
@@ -267,7 +437,7 @@ def _require(form: re.Pattern[str], field: str, value: object, description: str)
         raise UnwritableChoiceError(f"{field} must be {description}, not {str(value)[:80]!r}")
 
 
-def _decode(payload: bytes) -> Choice | None:
+def _decode(payload: bytes) -> tuple[Choice, str] | None:
     """Read what :func:`_encode` wrote, in Base64; ``None`` for anything else, however well signed."""
     try:
         text = base64_decode(payload)
@@ -285,7 +455,8 @@ def _decode(payload: bytes) -> Choice | None:
             taken_back=frozenset(_SIGNAL_LETTERS[letter] for letter in content.get("taken", "")),
         )
         # Writing it again checks every field's form, and that there is nothing else and no second spelling.
-        canonical = _encode(choice)
+        of = content.get("of", "")
+        canonical = _encode(choice, of)
     except (BadData, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return choice if canonical == text and base64_encode(canonical) == payload else None
+    return (choice, of) if canonical == text and base64_encode(canonical) == payload else None

@@ -123,9 +123,10 @@ class Choosing:
             return Answer(409, PAGE_HEADERS, page)
 
         secure = scope.get("scheme") == "https"
+        host = fields.host_name(fields.only(headers, b"host") or b"")
         now = int(self._clock())
         try:
-            stored = self._cookie.header(choice, secure=secure, now=now)
+            stored = self._cookie.header(choice, secure=secure, now=now, host=host)
         except UnwritableChoiceError as error:
             logger.warning("a choice was turned away: %s", error)
             raise Refused(400, "bad-request", "error_bad_request") from error
@@ -155,7 +156,7 @@ class Choosing:
             recorded = False
             effective, refused = self._unrecorded(choice, signals, before)
             if effective is not None:
-                stored = self._cookie.header(effective, secure=secure, now=now)
+                stored = self._cookie.header(effective, secure=secure, now=now, host=host)
         cookies: list[tuple[bytes, bytes]] = []
         after = before
         if effective is not None:
@@ -163,8 +164,13 @@ class Choosing:
             expiries = expire_refused_cookies(
                 headers, self._refuses_cookie(after), return_to=submission.return_to, secure=secure
             )
-            told = [self._companion.header(effective, secure=secure, now=now)] if self._companion else []
-            cookies = [(b"set-cookie", line) for line in (stored, *told, *expiries)]
+            told = []
+            if self._companion:
+                told = [self._companion.header(effective, secure=secure, now=now, host=host, beside=stored)]
+            names = [self._cookie.name, self._companion.name] if self._companion else [self._cookie.name]
+            replaced = self._cookie.deletions(headers, names, secure=secure, host=host, stays=True)
+            taken = self._cookie.deletions(headers, [self._cookie.taken_name], secure=secure, host=host)
+            cookies = [(b"set-cookie", line) for line in (*replaced, *taken, stored, *told, *expiries)]
         if refused is not None:
             refused.headers = (*refused.headers, *cookies)
             raise refused

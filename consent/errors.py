@@ -49,6 +49,10 @@ class StoreError(ConsentError):
     """A receipt could not be recorded; nothing was."""
 
 
+class OtherReceiptError(StoreError):
+    """Another receipt is recorded under this id; that one stays."""
+
+
 class StoreFull(StoreError):
     """The queue of waiting receipts is full: try again shortly."""
 

@@ -150,7 +150,7 @@ class EnforcingMiddleware:
         self._policy_version = policy.version
         self._cookie = cookie
         self._cookie_name = cookie.name.encode()
-        self._companion_name = self._site.companion.name.encode()
+        self._others_names = (self._site.companion.name.encode(), cookie.taken_name.encode())
         self._prefix = prefix + "/"
         self._own_folders = (self._prefix, "/.well-known/dnt/")
         self._uniform = uniform_decision(policy) if policy.cache is CacheMode.UNIFORM else None
@@ -203,7 +203,7 @@ class EnforcingMiddleware:
         if (
             choice is not None
             and line is not None
-            and line.count(self._cookie_name) - line.count(self._companion_name) == 1
+            and line.count(self._cookie_name) - sum(map(line.count, self._others_names)) == 1
             and len(line) <= _MAX_REMEMBERED_BYTES
         ):
             if len(self._chosen) >= _MAX_REMEMBERED:
@@ -249,9 +249,11 @@ class EnforcingMiddleware:
             # The page may arrive after the answer to a withdrawal: what comes with it takes away, and gives nothing.
             choice = refusals_of(choice)
             secure = scope.get("scheme") == "https"
-            yield self._cookie.header(choice, secure=secure, now=now)
+            host = fields.host_name(fields.only(scope["headers"], b"host") or b"")
+            stored = self._cookie.header(choice, secure=secure, now=now, host=host)
+            yield stored
             if self._policy.cache is CacheMode.UNIFORM:
-                yield self._site.companion.header(choice, secure=secure, now=now)
+                yield self._site.companion.header(choice, secure=secure, now=now, host=host, beside=stored)
 
     def _silence(self, gpc: bool, dnt: bool | None) -> Ruling:
         ruling = self._silent.get((gpc, dnt))

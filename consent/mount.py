@@ -219,7 +219,6 @@ class ConsentMiddleware:
             cookie,
             self._store,
             language=banner.language,
-            companion=companion,
             locate=locate,
             clock=self._clock,
         )

@@ -72,6 +72,8 @@ class Settings:
             templates=Path(self._templates) if self._templates else None,
             cookie_name=self.cookie.name,
             companion_name="" if self.companion is None else self.companion.name,
+            # Where pages are shared they set no cookie.
+            taken_name=self.cookie.taken_name if self.companion is None else "",
             in_force_since=in_force_since,
         )
 

@@ -41,7 +41,8 @@ class Store(Protocol):
         Raises:
             StoreFull: too many receipts wait; nothing was recorded. Try again shortly.
             StoreUnavailable: it could not be made durable. Not acknowledged; appending it again is safe.
-            StoreError: another receipt has this id, or an artefact that it names is missing; nothing was recorded.
+            OtherReceiptError: another receipt has this id; that one stays.
+            StoreError: an artefact that it names is missing; nothing was recorded.
         """
 
     async def aclose(self) -> None:

@@ -1,30 +1,32 @@
 """Keeping what a browser signal took back: the moment at which it is turned on after a yes, and no other.
 
 A signal that comes with every request is no news. One that overrules something that the visitor allowed before is: a
-receipt is recorded, and then the choice is stored without it. So what the signal took away does not come back when the
-signal is gone: its absence is no consent.
+receipt is recorded, and then what is left is stored beside the choice. So what the signal took away does not come back
+when the signal is gone: its absence is no consent. The choice itself is not stored again, since the page that it would
+come with may arrive after another choice was made.
+
+Several pages may be asked for before the first of them is answered. All that follows from one choice and the same
+signals has the same receipt, by its id: the store takes the first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from uuid import UUID
 
 from starlette.types import Scope
 
 from consent import headers as fields
 from consent.catalog import Catalog
-from consent.choice_cookie import ChoiceCookie
+from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError, id_after
 from consent.decision import Decision, taken_back
-from consent.policy import CacheMode, Policy
+from consent.errors import OtherReceiptError
+from consent.policy import Policy
 from consent.receipts import CollectionMethod, build_receipt
 from consent.store import Store
 from consent.terms import terms_artefacts
-from consent.variant_cookie import VariantCookie
 
 RECORDING_SECONDS = 1.0
 """A page waits no longer for its receipt: where the store hangs, the site does not."""
@@ -36,8 +38,7 @@ class Transitions:
     """Records them. Safe to share between tasks.
 
     Args:
-        policy, catalog, cookie, store, companion, locate, clock, random_bytes: as for
-            :class:`consent.visitor.VisitorEndpoints`.
+        policy, catalog, cookie, store, locate, clock: as for :class:`consent.visitor.VisitorEndpoints`.
         language: the one in which a visitor would have been spoken to, for the receipt.
     """
 
@@ -49,20 +50,16 @@ class Transitions:
         store: Store,
         *,
         language: str,
-        companion: VariantCookie | None = None,
         locate: Callable[[Scope], str] | None = None,
         clock: Callable[[], float],
-        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._policy = policy
         self._catalog = catalog
         self._cookie = cookie
         self._store = store
         self._language = language
-        self._companion = companion
         self._locate = locate
         self._clock = clock
-        self._random_bytes = random_bytes
         self._terms = terms_artefacts(policy)
 
     async def keep(self, scope: Scope, decision: Decision) -> list[bytes]:
@@ -72,11 +69,20 @@ class Transitions:
         honoured all the same, and the next page tries again.
         """
         kept = taken_back(decision, self._catalog)
-        if kept is None:
-            return []
-        kept = replace(kept, receipt_id=str(UUID(bytes=self._random_bytes(16), version=4)))
+        headers: fields.Headers = scope["headers"]
         now = self._clock()
+        of = self._cookie.stored_receipt(headers, now=int(now))
+        if kept is None or of is None:
+            return []
         try:
+            kept = replace(kept, receipt_id=id_after(kept))
+            stored = self._cookie.taken_header(
+                kept,
+                of,
+                secure=scope.get("scheme") == "https",
+                now=int(now),
+                host=fields.host_name(fields.only(headers, b"host") or b""),
+            )
             receipt = build_receipt(
                 policy=self._policy,
                 jurisdiction=self._locate(scope) if self._locate else None,
@@ -87,16 +93,17 @@ class Transitions:
                 policy_hash=self._terms.policy.hash,
                 vendor_list_hash=self._terms.vendor_list.hash,
                 collection_method=CollectionMethod.SIGNAL,
-                user_agent=(fields.first(scope["headers"], b"user-agent") or b"").decode("latin-1"),
+                user_agent=(fields.first(headers, b"user-agent") or b"").decode("latin-1"),
                 now_ms=int(now * 1000),
             )
             async with asyncio.timeout(RECORDING_SECONDS):
                 await self._store.append(receipt, [self._terms.policy, self._terms.vendor_list])
+        except OtherReceiptError:
+            pass  # another page was a moment faster: it is recorded
+        except UnwritableChoiceError as error:
+            logger.warning("what a browser signal took back does not fit into a cookie: %s", error)
+            return []
         except Exception:
             logger.exception("a browser signal could not be recorded: it is honoured all the same")
             return []
-        secure = scope.get("scheme") == "https"
-        stored = [self._cookie.header(kept, secure=secure, now=int(now))]
-        if self._companion is not None and self._policy.cache is not CacheMode.PER_VISITOR:
-            stored.append(self._companion.header(kept, secure=secure, now=int(now)))
-        return stored
+        return [stored]

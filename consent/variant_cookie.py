@@ -8,11 +8,15 @@ tag names the policy and the key that signs; granted are the first letters of ca
 that the visitor was told of; others are vendors whose answer differs from their category's, each with the first
 letter of its category before its id, joined by ``_``. Where everybody gets the same page, a fifth part is the
 second since 1970 when the choice expires, and the cookie lives on as the signed one does: what is refused stays so.
+
+For shared caches the last two characters of the signed cookie go before all that, ``Qk.3f08c1a95b27.pf.g``: a cache
+believes the one only beside the other. The two are not always set together, since a page that puts this one right may
+arrive after another choice was made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from consent.catalog import Catalog
@@ -43,6 +47,7 @@ class VariantCookie:
         self._policy_version = policy.version
         self._never = policy.never
         self._outlives = policy.cache is CacheMode.UNIFORM
+        self._stored_name = cookie.name.encode()
         self._categories = {vendor.id: vendor.category for vendor in catalog.vendors.values()}
 
     @staticmethod
@@ -51,7 +56,7 @@ class VariantCookie:
         return f"{cookie.name}_variant"
 
     def value(self, choice: Choice) -> str:
-        """Return what the cookie says of ``choice``, but for when it expires."""
+        """Return what the cookie says of ``choice``, but for when it expires, and beside which cookie."""
         tag = self.tag if choice.policy_version == self._policy_version else "outdated"
         yes = choice.granted - self._never
         granted = "".join(category[0] for category in OPTIONAL if category in yes)
@@ -65,13 +70,17 @@ class VariantCookie:
         )
         return f"{tag}.{granted}.{told}" + (f".{others}" if others else "")
 
-    def header(self, choice: Choice | None, *, secure: bool, now: int) -> bytes:
+    def header(
+        self, choice: Choice | None, *, secure: bool, now: int, host: str = "", beside: bytes = b""
+    ) -> bytes:
         """Return the value of the ``Set-Cookie`` field that stores it; without a choice, that deletes it.
 
         Args:
             choice: What was chosen.
             secure: Whether the site is served over HTTPS.
             now: Seconds since 1970-01-01T00:00:00Z.
+            host: The host that was asked, as for :meth:`ChoiceCookie.header`.
+            beside: The signed cookie, as it is sent or set.
         """
         value, max_age = "", 0
         if choice and self._outlives:
@@ -79,9 +88,14 @@ class VariantCookie:
             value += "." * (4 - value.count(".")) + str(self._cookie.fresh_until(choice))
             max_age = self._cookie.seconds_kept(choice, now=now)
         elif choice:
-            value, max_age = self.value(choice), self._cookie.seconds_left(choice, now=now)
-        header = f"{self.name}={value}; Max-Age={max_age}; Path=/; SameSite=Lax" + "; Secure" * secure
-        return header.encode("ascii")
+            value, max_age = self._bound(choice, beside), self._cookie.seconds_left(choice, now=now)
+        domain = self._cookie.domain_at(host)
+        return self._cookie.line(
+            self.name, value, max_age=max_age, secure=secure, domain=domain, http_only=False
+        )
+
+    def _bound(self, choice: Choice, beside: bytes) -> str:
+        return f"{beside.partition(b';')[0][-2:].decode('ascii')}.{self.value(choice)}"
 
     def guard_attributes(self, policy: Policy) -> dict[str, str]:
         """Return what the guard needs to decide from the cookie as the server does: attributes of its tag."""
@@ -100,7 +114,7 @@ class VariantCookie:
     def key(self, decision: Decision) -> str | None:
         """Return the key of the page for ``decision``; ``None``: it is for this one visitor.
 
-        It is ``choice:signals``. The choice is ``none``, or the cookie's value; there is no key for exceptions,
+        It is ``choice:signals``. The choice is ``none``, or what the cookie says of it; there is no key for exceptions,
         which few visitors share, nor for a stored answer that does not count. The signals are ``g`` for ``Sec-GPC``
         and ``d`` for ``DNT``.
         """
@@ -117,7 +131,7 @@ class VariantCookie:
         return f"{choice}:{'g' * signals.gpc}{'d' * bool(signals.dnt)}"
 
     def correction(
-        self, decision: Decision, cookies: Iterable[bytes], *, secure: bool, now: int
+        self, decision: Decision, cookies: Sequence[bytes], *, secure: bool, now: int, host: str = ""
     ) -> bytes | None:
         """Return the ``Set-Cookie`` value that puts a visitor's cookie right; ``None`` where it is right.
 
@@ -126,16 +140,23 @@ class VariantCookie:
             cookies: The request's ``Cookie`` lines.
             secure: Whether the site is served over HTTPS.
             now: Seconds since 1970-01-01T00:00:00Z.
+            host: The host that was asked.
         """
         signals = decision.signals
         choice = signals.choice if signals.choice_state is ChoiceState.VALID else None
-        name = self.name.encode()
-        found = [
-            value.strip(b" \t")
-            for line in cookies
-            for pair in line.split(b";")
-            for key, _, value in (pair.partition(b"="),)
-            if key.strip(b" \t") == name
-        ]
-        wanted = [self.value(choice).encode()] if choice else []
-        return None if found == wanted else self.header(choice, secure=secure, now=now)
+        signed = _values(cookies, self._stored_name)
+        beside = signed[0] if len(signed) == 1 else b""  # beside two, caches believe nothing
+        wanted = [self._bound(choice, beside).encode()] if choice else []
+        if _values(cookies, self.name.encode()) == wanted:
+            return None
+        return self.header(choice, secure=secure, now=now, host=host, beside=beside)
+
+
+def _values(cookies: Iterable[bytes], name: bytes) -> list[bytes]:
+    return [
+        value.strip(b" \t")
+        for line in cookies
+        for pair in line.split(b";")
+        for key, _, value in (pair.partition(b"="),)
+        if key.strip(b" \t") == name
+    ]

@@ -8,9 +8,10 @@
 const browser = navigator;
 const site = tag.dataset;
 // Without one, what silence allows; what cannot be read may have been a no.
-const [version, granted = "", told = "", others = "", ends] = (
-  /(^|\s)consent_variant=([^;]*)/.exec(document.cookie)?.[2] ?? "." + site.silence
-).split(".");
+const [, , said = "." + site.silence, second] =
+  /(^|\s)consent_variant=([^;]*)(.*\sconsent_variant=)?/.exec(document.cookie) ?? [];
+// Two, of the host and of its domain, say nothing: either may be the older one.
+const [version, granted = "", told = "", others = "", ends] = second ? "" : said.split(".");
 // What has expired counts no more, but what it refuses is refused.
 // @ts-expect-error: it is a number, written out.
 const valid = version == site.uniform && Date.now() < ends * 1e3;

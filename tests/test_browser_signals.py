@@ -25,6 +25,7 @@ from consent.tracking_status import tracking_status
 from consent.transitions import Transitions
 from consent.visitor import VisitorEndpoints
 from tests.exchange import CATALOG, COOKIE, HTML, NOW, Answer, answering, ask
+from tests.jar import Jar
 from tests.test_jurisdictions import post
 from tests.test_visitor import Recorder
 
@@ -64,27 +65,26 @@ class Site:
             keep=transitions.keep,
             clock=lambda: NOW,
         )
-        self.cookie = ""
+        self.jar = Jar()
 
     def get(self, path: str = "/", **headers: str) -> Answer:
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self._kept(
-            ask(self.app, path, headers=named | ({"cookie": self.cookie} if self.cookie else {}))
-        )
+        return self._kept(ask(self.app, path, headers=self._named(headers)))
 
     def choose(self, content: Mapping[str, object], **headers: str) -> Answer:
-        named = {name.replace("_", "-"): value for name, value in headers.items()} | OTHERS
-        return self._kept(post(self.app, content, named | ({"cookie": self.cookie} if self.cookie else {})))
+        return self._kept(post(self.app, content, self._named(headers) | OTHERS))
+
+    def _named(self, headers: Mapping[str, str]) -> dict[str, str]:
+        sent = self.jar.sent()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return named | ({"cookie": sent} if sent else {})
 
     def _kept(self, answer: Answer) -> Answer:
-        for line in answer.all("set-cookie"):
-            if line.startswith("consent="):
-                self.cookie = line.partition(";")[0]
+        self.jar.take(answer.all("set-cookie"))
         return answer
 
     @property
     def choice(self) -> Choice:
-        headers = [(b"cookie", self.cookie.encode())]
+        headers = [(b"cookie", self.jar.sent().encode())]
         choice, _ = COOKIE.read(headers, now=NOW, policy_version=POLICY.version)
         assert choice is not None
         return choice
@@ -239,6 +239,53 @@ def test_a_signal_turned_on_after_a_yes_is_recorded_once() -> None:
     assert (receipt.previous, receipt.subject) == (first.receipt_id, first.subject)
     assert site.choice.receipt_id == receipt.receipt_id
     assert site.choice.taken_back == {GPC}
+
+
+def test_a_page_with_a_signal_that_arrives_after_another_choice_says_nothing_of_it() -> None:
+    """It was asked for before. What it stores is about the choice of then, and beside another one it is nothing."""
+    for later, allowed in (({"action": "withdraw"}, False), ({"action": "accept"}, True)):
+        site = Site()
+        site.choose({"action": "accept"})
+        late = ask(site.app, headers={"sec-gpc": "1", "cookie": site.jar.sent()})
+        assert [line.partition("=")[0] for line in late.all("set-cookie")] == ["consent_taken"]
+        site.choose(later)
+        site.jar.take(late.all("set-cookie"))
+        assert (TRACKER in site.get().body) is allowed
+        assert site.choice.receipt_id == site.store.receipts[-1].receipt_id
+        site.get(sec_gpc="1")
+        assert TRACKER not in site.get().body
+
+
+def test_pages_that_are_asked_for_at_once_make_one_record() -> None:
+    """One receipt id for what follows from one choice: the store has the first, and all of them store the same."""
+    site = Site()
+    site.choose({"action": "accept"})
+    sent = {"sec-gpc": "1", "cookie": site.jar.sent()}
+    lines = set()
+    for agent in ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", "curl/8"):
+        lines.update(ask(site.app, headers={**sent, "user-agent": agent}).all("set-cookie"))
+    assert (len(lines), len(site.store.receipts)) == (1, 2)
+    site.jar.take(lines)
+    assert site.choice.receipt_id == site.store.receipts[1].receipt_id
+    # Another signal takes back more, from there.
+    site.get(dnt="1", sec_gpc="1")
+    assert site.store.receipts[2].previous == site.store.receipts[1].receipt_id
+    assert site.choice.granted == {F}
+    assert site.choice.taken_back == {GPC, DNT}
+    assert "consent_taken=; Max-Age=0; Path=/; HttpOnly; SameSite=Lax; Secure" in site.choose(
+        {"action": "accept"}
+    ).all("set-cookie")
+
+
+def test_what_was_taken_back_stays_so_when_the_choice_is_over() -> None:
+    """Browsers let go of a yes to everything after 180 days; what a signal took back of it is kept for longer."""
+    policy = replace(POLICY, regime=Regime.OPT_OUT)
+    site = Site(policy)
+    site.choose({"action": "accept"})
+    site.get(sec_gpc="1")
+    site.jar.take(["consent=; Max-Age=0"])
+    assert site.jar.sent().startswith("consent_taken=")
+    assert TRACKER not in site.get().body
 
 
 def test_a_signal_that_is_gone_again_is_no_consent() -> None:

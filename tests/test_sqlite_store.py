@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from consent import append_queue, sqlite_database, sqlite_recording
-from consent.errors import StoreError, StoreFull, StoreUnavailable
+from consent.errors import OtherReceiptError, StoreError, StoreFull, StoreUnavailable
 from consent.merkle import leaf_hash, tree_root
 from consent.receipts import Artefact, Receipt
 from consent.sealing import Sealer
@@ -257,7 +257,7 @@ def test_another_receipt_under_the_same_id_is_refused(path: Path) -> None:
     first, other = make_receipt(1), make_receipt(1, site="Another shop")
     append_all(store, first, close=False)
     raised = append_all(store, make_receipt(2), other, make_receipt(3))
-    assert [type(error) for error in raised] == [type(None), StoreError, type(None)]
+    assert [type(error) for error in raised] == [type(None), OtherReceiptError, type(None)]
     assert str(raised[1]) == "another receipt is recorded under this id: make a new id"
     assert recorded(path) == {r.receipt_id: r for r in (first, make_receipt(2), make_receipt(3))}
 
@@ -266,7 +266,7 @@ def test_two_receipts_under_one_id_at_the_same_moment_leave_one(path: Path) -> N
     """One of them is acknowledged, and that one is there."""
     candidates = [make_receipt(1), make_receipt(1, site="Another shop")]
     raised = append_all(SQLiteStore(path, KEYS), *candidates)
-    assert sorted(type(error).__name__ for error in raised) == ["NoneType", "StoreError"]
+    assert sorted(type(error).__name__ for error in raised) == ["NoneType", "OtherReceiptError"]
     assert recorded(path) == {receipt_id(1): candidates[raised.index(None)]}
 
 

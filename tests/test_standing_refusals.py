@@ -18,7 +18,6 @@ from starlette.types import Message
 from consent.banner import Banner
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
-from consent.choice import MAX_COOKIE_DAYS
 from consent.choice_cookie import RENEWAL_DAYS, ChoiceCookie
 from consent.errors import StoreFull
 from consent.middleware import EnforcingMiddleware
@@ -26,6 +25,7 @@ from consent.policy import CacheMode, Policy, Regime
 from consent.transitions import Transitions
 from consent.visitor import VisitorEndpoints
 from tests.exchange import NOW, Answer, answering, ask, scope_for, vendor
+from tests.jar import Jar
 from tests.test_visitor import Recorder
 
 DAY = 86_400
@@ -39,6 +39,11 @@ POLICIES = [
 ]
 BANNERS = {policy.version: Banner(policy) for policy in POLICIES}
 CLOCK_SET_BACK = -2 * DAY
+HOSTS = ["example.com", "shop.example.com"]
+
+
+def allowed_in(answer: Answer) -> frozenset[Category]:
+    return frozenset(category for category in OPTIONAL if f"{category}.example".encode() in answer.body)
 
 
 class Browser:
@@ -49,14 +54,16 @@ class Browser:
         self.store = Recorder()
         self.policy = POLICIES[0]
         self.keys = [b"0" * 32]
-        self.cookie: tuple[str, int] | None = None
+        self.domain = ""
+        self.host = HOSTS[0]
+        self.jar = Jar()
         self.apps: dict[Any, EnforcingMiddleware] = {}
 
     @property
     def app(self) -> EnforcingMiddleware:
-        key = self.policy.version, *self.keys
+        key = self.policy.version, self.domain, *self.keys
         if key not in self.apps:
-            cookie = ChoiceCookie(self.keys, max_age_days=self.policy.choice_days)
+            cookie = ChoiceCookie(self.keys, max_age_days=self.policy.choice_days, domain=self.domain)
             banner = BANNERS[self.policy.version]
             endpoints = VisitorEndpoints(
                 self.policy, CATALOG, banner, cookie, self.store, clock=lambda: self.now
@@ -75,31 +82,33 @@ class Browser:
             )
         return self.apps[key]
 
-    def headers(self, signals: Mapping[str, str]) -> dict[str, str]:
-        if self.cookie is not None and self.cookie[1] <= self.now:
-            self.cookie = None
-        return {**signals, **({"cookie": self.cookie[0]} if self.cookie else {})}
+    @property
+    def cookie(self) -> str:
+        return self.jar.sent(host=self.host, now=self.now)
 
-    def take(self, answer: Answer) -> bool:
-        """Keep the cookie that an answer sets; tell whether there is one."""
-        for line in answer.all("set-cookie"):
-            found = re.match(r"(consent=[^;]+); Max-Age=(\d+)", line)
-            if found:
-                self.cookie = found[1], self.now + min(int(found[2]), MAX_COOKIE_DAYS * DAY)
-                return True
-        return False
+    def headers(self, signals: Mapping[str, str]) -> dict[str, str]:
+        return {"host": self.host, **signals, **({"cookie": self.cookie} if self.cookie else {})}
+
+    def take(self, answer: Answer, host: str = "") -> bool:
+        """Keep the cookies that an answer sets; tell whether a choice is among them."""
+        lines = answer.all("set-cookie")
+        self.jar.take(lines, host=host or self.host, now=self.now)
+        return any(re.match(r"consent=[^;]", line) for line in lines)
+
+    def ask(self, signals: Mapping[str, str]) -> Answer:
+        return ask(self.app, headers=self.headers(signals))
 
     def visit(self, **signals: str) -> frozenset[Category]:
         """Return the categories whose tracker is in the page."""
-        answer = ask(self.app, headers=self.headers(signals))
+        answer = self.ask(signals)
         self.take(answer)
-        return frozenset(category for category in OPTIONAL if f"{category}.example".encode() in answer.body)
+        return allowed_in(answer)
 
     def choose(self, content: Mapping[str, object], signals: Mapping[str, str]) -> tuple[bool, bool]:
         """Send a choice; tell whether it was taken, and whether the answer stored anything."""
         answer = Answer()
-        headers = {**signals, "sec-fetch-site": "same-origin", "content-type": "application/json"}
-        scope = scope_for("/_consent/choice", method="POST", headers=self.headers(headers))
+        others = {"sec-fetch-site": "same-origin", "content-type": "application/json"}
+        scope = scope_for("/_consent/choice", method="POST", headers=self.headers({**signals, **others}))
 
         async def receive() -> Message:
             return {"type": "http.request", "body": json.dumps(content).encode()}
@@ -121,8 +130,16 @@ class Site(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.browser = Browser()
-        self.refused: frozenset[Category] = frozenset()
-        """What the visitor has said no to, and nothing else since."""
+        self.no: dict[str, frozenset[Category]] = dict.fromkeys(HOSTS, frozenset())
+        """What the visitor has said no to on each host, and nothing else since."""
+        self.unread: frozenset[str] = frozenset()
+        """The hosts whose cookies nobody can read any more, nor set anew: browsers let go of them after 400 days."""
+        self.late: list[tuple[str, Answer]] = []
+        """Pages that are under way, and the hosts they come from."""
+
+    @property
+    def refused(self) -> frozenset[Category]:
+        return self.no[self.browser.host]
 
     @rule(
         action=st.sampled_from(["accept", "refuse", "save", "withdraw"]),
@@ -140,16 +157,44 @@ class Site(RuleBasedStateMachine):
         granted = on if action == "save" else frozenset(OPTIONAL) if action == "accept" else frozenset()
         if gpc and action == "accept":
             granted -= self.browser.policy.gpc_refuses
-        if taken and stored:
-            self.refused -= granted
-        if stored:
-            self.refused |= frozenset(OPTIONAL) - granted
+        for host in HOSTS:
+            # Where the cookie is for the domain, a no counts on all its hosts. So does a yes, but where a no was said
+            # before by somebody who was not known for the same visitor: there it may still stand.
+            if stored and (self.browser.domain or host == self.browser.host):
+                self.no[host] -= granted if taken else frozenset()
+                self.no[host] |= frozenset(OPTIONAL) - granted
+                self.unread -= {host}
 
     @rule(days=st.sampled_from([1, 90, 179, 180, 199]))
     def time_passes(self, days: int) -> None:
         """The visitor looks in at least every half year: what no browser was there to keep, nobody can know."""
         self.browser.now += days * DAY
-        self.visit(gpc=False, dnt=False)
+        for host in HOSTS:
+            self.browser.host = host
+            if host in self.unread and not self.browser.cookie:
+                self.no[host] = frozenset()
+            self.visit(gpc=False, dnt=False)
+
+    @rule(host=st.sampled_from(HOSTS))
+    def another_host(self, host: str) -> None:
+        self.browser.host = host
+
+    @rule(domain=st.sampled_from(["", "example.com"]))
+    def another_domain(self, domain: str) -> None:
+        """The site begins to store choices for its domain, or no longer does."""
+        self.browser.domain = domain
+
+    @rule(gpc=st.booleans(), dnt=st.booleans())
+    def a_page_is_slow(self, gpc: bool, dnt: bool) -> None:
+        signals = {"sec-gpc": "1"} if gpc else {}
+        page = self.browser.ask({**signals, **({"dnt": "1"} if dnt else {})})
+        self.late.append((self.browser.host, page))
+
+    @rule(first=st.booleans())
+    def a_slow_page_arrives(self, first: bool) -> None:
+        if self.late:
+            host, page = self.late.pop(0 if first else -1)
+            self.browser.take(page, host)
 
     @rule()
     def the_clock_is_set_back(self) -> None:
@@ -165,6 +210,7 @@ class Site(RuleBasedStateMachine):
 
     @rule(lost=st.booleans())
     def another_key(self, lost: bool) -> None:
+        self.unread |= frozenset(HOSTS if lost else ())
         keys = self.browser.keys
         self.browser.keys = [bytes([keys[0][0] + 1]) * 32, *([] if lost else keys[:1])]
 
@@ -219,6 +265,18 @@ def test_a_page_that_arrives_after_a_withdrawal_gives_nothing_back(regime: Regim
     assert browser.choose({"action": "withdraw"}, {}) == (True, True)
     assert browser.take(late)
     assert browser.visit() == frozenset()
+
+
+@pytest.mark.parametrize("regime", Regime)
+def test_a_page_with_a_signal_that_arrives_late_gives_nothing_back(regime: Regime) -> None:
+    """What a signal took back is stored beside the choice, and beside another one it says nothing."""
+    browser = Browser()
+    browser.policy = POLICIES[list(Regime).index(regime) * 2]
+    browser.choose({"action": "accept"}, {})
+    late = browser.ask({"sec-gpc": "1"})
+    assert browser.choose({"action": "save", "functional": True}, {"dnt": "1"}) == (True, True)
+    browser.take(late)
+    assert browser.visit() == {F}
 
 
 def test_what_may_have_been_a_no_is_none_in_a_yes_site() -> None:

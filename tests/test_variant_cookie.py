@@ -57,10 +57,11 @@ def test_it_says_what_was_chosen_in_letters(made: Choice, value: str) -> None:
 
 def test_it_is_readable_and_lives_as_long_as_the_choice_counts() -> None:
     """The attributes of the signed one, but for HttpOnly; an old choice is not prolonged."""
-    made = choice([P])
-    expected = f"consent_variant={TAG}.p.; Max-Age={180 * 86_400 - 100}; Path=/; SameSite=Lax; Secure"
-    assert VARIANT.header(made, secure=True, now=NOW).decode() == expected
-    assert VARIANT.header(made, secure=False, now=NOW).decode() == expected.removesuffix("; Secure")
+    made, signed = choice([P]), b"consent=a.bcQk; Max-Age=1"
+    expected = f"consent_variant=Qk.{TAG}.p.; Max-Age={180 * 86_400 - 100}; Path=/; SameSite=Lax; Secure"
+    assert VARIANT.header(made, secure=True, now=NOW, beside=signed).decode() == expected
+    secure = expected.removesuffix("; Secure")
+    assert VARIANT.header(made, secure=False, now=NOW, beside=signed).decode() == secure
     deletion = b"consent_variant=; Max-Age=0; Path=/; SameSite=Lax"
     assert VARIANT.header(None, secure=False, now=NOW) == deletion
 
@@ -125,22 +126,27 @@ def test_a_page_has_a_key_where_others_may_share_it(signals: Signals, key: str |
 
 
 @pytest.mark.parametrize(
-    ("lines", "expected"),
+    ("line", "is_right"),
     [
-        ([], "set"),
-        ([b"a=1; consent_variant=" + TAG.encode() + b".p."], None),
-        ([b"a=1", b" consent_variant = " + TAG.encode() + b".p. "], None),
-        ([b"consent_variant=" + TAG.encode() + b".pft."], "set"),
-        ([b"xconsent_variant=" + TAG.encode() + b".p."], "set"),
-        ([b"consent_variant=" + TAG.encode() + b".p.; consent_variant=x"], "set"),
+        ("a=1", False),
+        ("a=1; consent_variant=Qk.{}.p.", True),
+        (" consent_variant = Qk.{}.p. ", True),
+        ("consent_variant=Qk.{}.pft.", False),
+        ("consent_variant=Qj.{}.p.", False),
+        ("consent_variant={}.p.", False),
+        ("xconsent_variant=Qk.{}.p.", False),
+        ("consent_variant=Qk.{}.p.; consent_variant=x", False),
     ],
 )
-def test_a_cookie_that_says_something_else_is_put_right(lines: list[bytes], expected: str | None) -> None:
-    """By the signed one."""
+def test_a_cookie_that_says_something_else_is_put_right(line: str, is_right: bool) -> None:
+    """By the signed one, whose last two characters it begins with."""
     decision = decide(POLICY, Signals(choice=choice([P]), choice_state=ChoiceState.VALID))
-    correct = VARIANT.header(choice([P]), secure=True, now=NOW)
-    found = VARIANT.correction(decision, lines, secure=True, now=NOW)
-    assert found == (correct if expected else None)
+    correct = VARIANT.header(choice([P]), secure=True, now=NOW, beside=b"Qk")
+    lines = [b"consent=a.bcQk", line.format(TAG).encode()]
+    assert VARIANT.correction(decision, lines, secure=True, now=NOW) == (None if is_right else correct)
+    two = [*lines, b"consent=\xff\xff"]
+    unbound = VARIANT.header(choice([P]), secure=True, now=NOW)
+    assert VARIANT.correction(decision, two, secure=True, now=NOW) == unbound
 
 
 @pytest.mark.parametrize("state", [ChoiceState.ABSENT, ChoiceState.EXPIRED, ChoiceState.FORGED])

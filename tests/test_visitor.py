@@ -24,7 +24,7 @@ from consent.choice_cookie import ChoiceCookie
 from consent.choosing import RETRY_AFTER_SECONDS
 from consent.cookie_expiry import MAX_EXPIRY_BYTES
 from consent.decision import decide
-from consent.errors import StoreError, StoreFull, StoreUnavailable
+from consent.errors import OtherReceiptError, StoreError, StoreFull, StoreUnavailable
 from consent.policy import OwnCookie, Policy, Regime, own_cookie_vendors
 from consent.receipts import Artefact, CollectionMethod, Outcome, Receipt
 from consent.signals import ChoiceState, Signals
@@ -91,12 +91,16 @@ class Recorder:
     def __init__(self, failure: Exception | None = None) -> None:
         self.failure = failure
         self.receipts: list[Receipt] = []
+        self._by_id: dict[str, Receipt] = {}
         self.artefacts: list[Artefact] = []
 
     async def append(self, receipt: Receipt, artefacts: Sequence[Artefact] = ()) -> None:
         if self.failure is not None:
             raise self.failure
-        self.receipts.append(receipt)
+        if (before := self._by_id.setdefault(receipt.receipt_id, receipt)) != receipt:
+            raise OtherReceiptError
+        if before is receipt:
+            self.receipts.append(receipt)
         self.artefacts.extend(artefacts)
 
     async def aclose(self) -> None:
@@ -849,14 +853,15 @@ def test_the_companion_goes_with_the_choice() -> None:
     companion = VariantCookie(cookie, POLICY, CATALOG)
     site = Site(companion=companion)
     answer = site.choose("save", performance="on", vendors={"example-ads": "on"})
-    assert [line.partition(";")[0] for line in answer.cookies][1:] == [
-        f"consent_variant={companion.tag}.p..texample-ads"
-    ]
+    signed, readable = (line.partition(";")[0] for line in answer.cookies)
+    assert readable == f"consent_variant={signed[-2:]}.{companion.tag}.p..texample-ads"
     site.store.failure = StoreFull("full")
     answer = site.choose("refuse")
-    assert answer.cookies[1:] == [
-        f"consent_variant={companion.tag}..; Max-Age={180 * 86_400}; Path=/; SameSite=Lax"
-    ]
+    signed, readable = answer.cookies
+    mark = signed.partition(";")[0][-2:]
+    assert (
+        readable == f"consent_variant={mark}.{companion.tag}..; Max-Age={180 * 86_400}; Path=/; SameSite=Lax"
+    )
     assert all("consent_variant" not in line for line in Site().choose("refuse").cookies)
 
 

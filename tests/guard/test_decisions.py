@@ -89,12 +89,12 @@ def test_the_guard_decides_as_the_server_does(playwright: Playwright) -> None:
             browser = {"globalPrivacyControl": gpc, "doNotTrack": {None: None, False: "0", True: "1"}[dnt]}
             cases.append([{**companion.guard_attributes(policy), "allowed": ""}, cookie, browser, False])
             expected.append((allowance(decision, CATALOG), decision.asks, policy))
-        # What cannot be read may have been a no.
+        # What cannot be read may have been a no, and so may the one of two.
         forged = decide(policy, Signals(choice_state=ChoiceState.FORGED))
-        cases.append(
-            [{**companion.guard_attributes(policy), "allowed": ""}, "consent_variant=garbled", {}, False]
-        )
-        expected.append((allowance(forged, CATALOG), forged.asks, policy))
+        yes = f"consent_variant={companion.tag}.pft...{NOW * 9}"
+        for unread in ("consent_variant=garbled", f"{yes}; consent_variant=x", f"a=1; {yes}; b=.pft; {yes}"):
+            cases.append([{**companion.guard_attributes(policy), "allowed": ""}, unread, {}, False])
+            expected.append((allowance(forged, CATALOG), forged.asks, policy))
     source = minified_script((asset_dir("static") / "uniform.js").read_text())
     chromium = playwright.chromium.launch(executable_path=find_chromium(playwright)[0], args=["--no-sandbox"])
     page = chromium.new_page()
