@@ -158,7 +158,7 @@ class Banner:
             raise ConfigurationError(f"there is no folder {templates}", key="templates")
         self.prefix = prefix
         self.languages = Languages(policy, folder=templates)
-        self.static: Mapping[str, StaticFile] = stylesheets(asset_dir("static"))
+        self.static: Mapping[str, StaticFile] = stylesheets(asset_dir("static"), policy.layout)
         self._policy = policy
         self._cookie_name = cookie_name
         named = ((cookie_name, True), (companion_name, False), (taken_name, True))

@@ -20,6 +20,7 @@ from consent.policy_rules import (
     Embeds,
     Gpp,
     GppMspa,
+    Layout,
     OptOutLink,
     OwnCookie,
     Refused,
@@ -37,6 +38,7 @@ __all__ = [
     "Gpp",
     "GppMspa",
     "Interfaces",
+    "Layout",
     "OptOutLink",
     "OwnCookie",
     "Policy",
@@ -129,6 +131,8 @@ class Policy:
     dnt_refuses: frozenset[Category] = frozenset({Category.PERFORMANCE, Category.TARGETING})
     choice_days: int = 180
     """How many days a yes and a no alike count, 1 to 400. Then visitors are asked again; a no stands meanwhile."""
+    layout: Layout = Layout.CARD
+    """How the banner lies over the page."""
     refused: Refused = Refused.STRIP
     embeds: Embeds = Embeds.REPLACE
     unclassified: Unclassified = Unclassified.ALLOW

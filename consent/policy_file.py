@@ -39,6 +39,7 @@ _FIELDS: Mapping[Place, str] = {
     ("signals", "gpc_refuses"): "gpc_refuses",
     ("signals", "dnt_refuses"): "dnt_refuses",
     ("choice", "days"): "choice_days",
+    ("banner", "layout"): "layout",
     ("enforcement", "refused"): "refused",
     ("enforcement", "embeds"): "embeds",
     ("enforcement", "unclassified"): "unclassified",
@@ -73,7 +74,7 @@ _RULE_RULES: Mapping[str, Callable[[object], Any]] = {
     **{name: rules.RULES[name] for name in SECTION_FIELDS},
 }
 _MAX_RULES = 100
-_SECTIONS = ("site", "signals", "choice", "enforcement", "interfaces")
+_SECTIONS = ("site", "signals", "choice", "banner", "enforcement", "interfaces")
 _TOP = (
     "regime",
     "jurisdiction",

@@ -34,6 +34,17 @@ class Regime(StrEnum):
     """Allowed until objected to; the visitor is only informed."""
 
 
+class Layout(StrEnum):
+    """How the banner lies over the page, which can be used beside it in each."""
+
+    BAR = "bar"
+    """Along the lower edge."""
+    CARD = "card"
+    """In the lower corner where lines begin."""
+    DIALOG = "dialog"
+    """In the middle; it takes the focus."""
+
+
 class Refused(StrEnum):
     """What becomes of an element that is refused."""
 
@@ -506,6 +517,7 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "gpc_refuses": _refusable,
     "dnt_refuses": _refusable,
     "choice_days": _days,
+    "layout": _one_of(Layout),
     "refused": _one_of(Refused),
     "embeds": _one_of(Embeds),
     "unclassified": _one_of(Unclassified),

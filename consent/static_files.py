@@ -23,12 +23,18 @@ class StaticFile:
     etag: str
 
 
-def stylesheets(folder: Path) -> Mapping[str, StaticFile]:
-    """Read every stylesheet in ``folder``, keyed by the name in its URL."""
+def stylesheets(folder: Path, layout: str) -> Mapping[str, StaticFile]:
+    """Read every stylesheet in ``folder``, keyed by the name in its URL.
+
+    Args:
+        layout: The one whose rules are to be among them, of those in ``layouts/``.
+    """
     files = {}
     names = (folder / "consent.css").read_text("utf-8")
+    rules = (folder / "layouts" / f"{layout}.css").read_text("utf-8")
     for path in sorted(folder.glob("*.css")):
-        content = minified_stylesheet(path.read_text("utf-8"), names=names).encode()
+        source = path.read_text("utf-8").replace("@layout;", rules)
+        content = minified_stylesheet(source, names=names).encode()
         digest = sha256(content).hexdigest()[:16]
         name = f"{path.stem}.{digest}.css"
         files[name] = StaticFile(

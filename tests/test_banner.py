@@ -20,10 +20,10 @@ from consent.choice import BrowserSignal, Choice
 from consent.decision import Decision, Reason, decide
 from consent.enforcement import Action, Finding
 from consent.errors import ConfigurationError
-from consent.minify import minified_stylesheet
 from consent.panel import MAX_EXPLAINED
-from consent.policy import OwnCookie, Policy, Regime
+from consent.policy import Layout, OwnCookie, Policy, Regime
 from consent.signals import ChoiceState, Signals
+from consent.static_files import named
 
 STATS = Vendor(
     id="example-stats",
@@ -68,6 +68,7 @@ POLICY = Policy(
 P, F, T = OPTIONAL
 BANNER = Banner(POLICY)
 NO_VENDORS: Mapping[str, bool] = {}
+LAYOUTS = {layout: Banner(replace(POLICY, layout=layout)) for layout in Layout}
 SAME = Banner(POLICY)
 """Another worker's."""
 
@@ -287,6 +288,42 @@ def test_everything_is_marked_for_search_engines_and_readers() -> None:
     }
 
 
+# ---- layouts
+
+
+def test_a_layout_changes_where_the_banner_lies_and_nothing_in_it() -> None:
+    """The same words, buttons and fields; the dialog alone takes the focus, and on no button."""
+    markups = {}
+    for layout, banner in LAYOUTS.items():
+        page = read(decided(), banner)
+        (form,) = page.all("form", class_="consent-banner")
+        assert form.attributes["data-layout"] == layout
+        takes = [element for element in page.elements if "autofocus" in element.attributes]
+        assert [element.name for element in takes] == ["form", "button"][layout is not Layout.DIALOG :]
+        # The other one is in the preferences, which take it when they are opened.
+        assert takes[-1].attributes["class"] == "consent-close"
+        assert ("tabindex" in form.attributes) is (layout is Layout.DIALOG)
+        markup = banner.markup(decided(), return_to="/", nonce=None).decode()
+        markup = markup.replace(' tabindex="-1" autofocus method', " method")
+        markup = re.sub(r'data-layout="\w+"|[0-9a-f]{64}|consent\.[0-9a-f]{16}', "", markup)
+        markups[layout] = markup
+    assert len(set(markups.values())) == 1
+
+
+def test_the_evidence_says_which_layout_was_shown() -> None:
+    """Where the banner asked; without it there is no difference, and the text is the same."""
+    asked, answered = [], set()
+    for layout, banner in LAYOUTS.items():
+        shown = banner.shown_text(decided())
+        asked.append(shown.hash)
+        assert re.findall(rb'data-layout="(\w+)"', shown.content) == [layout.value.encode()]
+        assert banner.shown_by_hash(shown.hash) == shown
+        text = banner.shown_text(decided(choice())).content
+        assert b"data-layout" not in text
+        answered.add(re.sub(rb"consent\.[0-9a-f]{16}", b"", text))
+    assert (len(set(asked)), len(answered)) == (3, 1)
+
+
 # ---- what can be read before choosing
 
 
@@ -440,7 +477,7 @@ def test_an_address_that_is_no_unicode_does_not_fail() -> None:
 def test_without_a_nonce_there_is_no_attribute() -> None:
     """The stylesheet is the only thing fetched: the same origin, named by its content."""
     (link,) = read(decided()).all("link")
-    content = minified_stylesheet((asset_dir("static") / "consent.css").read_text(encoding="utf-8")).encode()
+    content = named(BANNER.static, "consent.css").content
     assert link.attributes == {
         "rel": "stylesheet",
         "href": f"/_consent/static/consent.{sha256(content).hexdigest()[:16]}.css",
@@ -678,7 +715,7 @@ def test_an_error_is_a_page_with_a_way_on() -> None:
 
 
 def all_styles() -> str:
-    return "".join(path.read_text(encoding="utf-8") for path in sorted(asset_dir("static").glob("*.css")))
+    return "".join(path.read_text(encoding="utf-8") for path in sorted(asset_dir("static").rglob("*.css")))
 
 
 def test_every_class_in_the_templates_is_in_the_stylesheet() -> None:
@@ -696,16 +733,29 @@ def test_every_class_in_the_templates_is_in_the_stylesheet() -> None:
 
 def test_the_stylesheet_weighs_little() -> None:
     """What every page loads stays under 3 KB compressed."""
-    (sheet,) = (file for name, file in Banner(POLICY).static.items() if name.startswith("consent."))
-    assert len(gzip.compress(sheet.content)) < 3072
+    for banner in LAYOUTS.values():
+        assert len(gzip.compress(named(banner.static, "consent.css").content)) < 3072
+
+
+def test_only_the_layout_chosen_is_delivered() -> None:
+    """One sheet, with its rules between those of all; its name differs by its content."""
+    own = {Layout.BAR: "50% - 40rem", Layout.CARD: "min(30rem,", Layout.DIALOG: "fit-content"}
+    for layout, banner in LAYOUTS.items():
+        sheet = named(banner.static, "consent.css").content.decode()
+        assert [other for other, rule in own.items() if rule in sheet] == [layout]
+        assert "@layout" not in sheet
+        # What hides the banner, on paper and until it is there, goes on counting.
+        assert sheet.index(own[layout]) < sheet.index("display:none") < sheet.index("@media print")
+    assert len({banner.stylesheet_url for banner in LAYOUTS.values()}) == 3
+    assert len({banner.version for banner in LAYOUTS.values()}) == 3
 
 
 def test_every_selector_is_under_our_own_root() -> None:
     """No rule of ours touches the site's own elements, and each outweighs the site's rules for elements."""
-    css = re.sub(r"/\*.*?\*/", "", all_styles(), flags=re.DOTALL)
+    css = re.sub(r"/\*.*?\*/|@layout;", "", all_styles(), flags=re.DOTALL)
     selectors = [s.strip() for s in re.findall(r"([^{}]+)\{", css)]
     own = [s for s in selectors if not s.startswith("@")]
     foreign = [s for s in own if "consent-" not in s]
     light = [s for s in own if ":not(#_)" not in s]
     assert foreign == []
-    assert light == [":root:has(.consent-banner)", "html.consent-page"]
+    assert light == [":root:has(.consent-banner)", ":root:has(.consent-banner)", "html.consent-page"]

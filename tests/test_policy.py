@@ -19,6 +19,7 @@ from consent.policy import (
     CspMode,
     GoogleMode,
     Interfaces,
+    Layout,
     OwnCookie,
     Policy,
     Refused,
@@ -114,6 +115,9 @@ accept = "Yes, all of them"
 refused = "hold"
 csp = "enforce"
 csp_allow = ["img.example.com", "*.pictures.example/x/"]
+
+[banner]
+layout = "bar"
 """
 
 
@@ -144,6 +148,7 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
     assert policy.gpc_refuses == {Category.TARGETING}
     assert policy.dnt_refuses == {Category.PERFORMANCE, Category.TARGETING}
     assert policy.choice_days == 180
+    assert policy.layout is Layout.CARD
     assert policy.refused is Refused.STRIP
     assert (policy.site, policy.language, policy.jurisdiction) == ("this site", "", "")
     assert (policy.vendors, policy.own_cookies, dict(policy.texts)) == ((), (), {})
@@ -190,6 +195,7 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
         ("choice_days", 401, "must be a whole number of days, 1 to 400"),
         ("choice_days", True, "must be a whole number of days, 1 to 400"),
         ("choice_days", 1.5, "must be a whole number of days, 1 to 400"),
+        ("layout", "modal", 'must be one of "bar", "card", "dialog"'),
         ("refused", "held", 'must be one of "strip", "hold"'),
         ("refused", True, "must be a text in quotes, not true or false"),
         ("cache", "shared", 'must be one of "per-visitor", "variant", "uniform"'),
@@ -319,6 +325,7 @@ def test_a_change_that_matters_to_a_visitor_makes_another_version(change: dict[s
         {"texts": {"de": {"accept": "Ja"}}},
         {"jurisdiction": "EU"},
         {"choice_days": 90},
+        {"layout": Layout.DIALOG},
         {"refused": Refused.HOLD},
         {"cache": CacheMode.UNIFORM},
         {"csp": CspMode.OFF},
@@ -358,6 +365,7 @@ def test_every_key_of_the_file_reaches_the_policy(tmp_path: Path) -> None:
         gpc_refuses=frozenset({Category.TARGETING, Category.PERFORMANCE}),
         dnt_refuses=frozenset(),
         choice_days=365,
+        layout=Layout.BAR,
         refused=Refused.HOLD,
         csp=CspMode.ENFORCE,
         csp_allow=("img.example.com", "*.pictures.example/x/"),
@@ -853,6 +861,7 @@ def test_a_hostile_document_is_a_configuration_error_too(tmp_path: Path, text: s
             "cookie[1].name",
             'must be a cookie name; one "*" may stand after at least three other characters',
         ),
+        ('"bar"', '"cookie wall"', 57, "banner.layout", 'must be one of "bar", "card", "dialog"'),
         ('"enforce"', '"enforced"', 53, "enforcement.csp", 'must be one of "off", "report", "enforce"'),
         (
             '"*.pictures.example/x/"',

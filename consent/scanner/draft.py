@@ -52,6 +52,9 @@ dnt_refuses = ["performance", "targeting"]
 [choice]
 days = 180                              # how long a yes and a no alike are remembered, 1 to 400
 
+[banner]
+layout = "card"                         # or "bar", "dialog": how the banner lies over the page
+
 [enforcement]
 refused = "strip"                       # or "hold": refused elements stay, inert, and come back without a reload
 embeds = "replace"                      # or "strip": nothing offers a refused video or map in its place
