@@ -62,6 +62,11 @@ class DataFolder:
         return self.path / "inventory.sqlite3"
 
     @property
+    def office_path(self) -> Path:
+        """Where the office's tokens and the log of its accesses are, whether or not there are any yet."""
+        return self.path / "office.sqlite3"
+
+    @property
     def ledger_keys_path(self) -> Path:
         """Where the keys of the log of receipts are, whether or not there are any yet."""
         return self.path / "ledger-keys"

@@ -23,6 +23,7 @@ from consent.inline_scripts import PickedPages
 from consent.interface_rules import NO_INTERFACES
 from consent.jurisdictions import Treatment, treatments
 from consent.middleware import EnforcingMiddleware, OnError
+from consent.office.app import Office
 from consent.parts import is_section, name_of
 from consent.placeholder import Placeholders
 from consent.policy import CacheMode, CspMode, Embeds, Policy
@@ -63,6 +64,8 @@ class ConsentMiddleware:
         prefix: the path under which the endpoints answer. ``CONSENT_PREFIX``. Default: ``/_consent``.
         guard: put the guard's script first into every page: it refuses what scripts add, and spares visitors the
             reload after a refusal. ``CONSENT_GUARD``: ``1`` or ``0``. Default: on. The rest needs no JavaScript.
+        office: let the privacy office's API answer under ``prefix``, to those who have a token. ``CONSENT_OFFICE``:
+            ``1`` or ``0``. Default: on, where the receipts are in a database of our own.
         explain: show developers at the end of each page what was withheld and why. ``CONSENT_EXPLAIN``: ``1`` or
             ``0``. Default: off.
         on_error: what becomes of the rest of a page that cannot be rewritten: ``withhold`` or ``pass``.
@@ -87,16 +90,21 @@ class ConsentMiddleware:
         templates: str | Path | None = None,
         prefix: str | None = None,
         guard: bool | None = None,
+        office: bool | None = None,
         explain: bool | None = None,
         on_error: OnError | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         settings = Settings(policy=policy, data=data, templates=templates, prefix=prefix, clock=clock)
+        self._office: Office | None = None
+        runs_office = _switch("CONSENT_OFFICE", office, default=True)
         if store is None:
             receipts = ReceiptsDatabase(settings.folder, database, read_database)
             ledger = receipts.log
             # A database that cannot be written is to stop the start, not the first visitor's choice.
             store = receipts.prepared(clock)
+            if runs_office:
+                self._office = Office(settings.prefix, settings.folder, receipts.log, clock)
         self._store = store
         self._ledger = ledger
         self._clock = clock
@@ -265,6 +273,8 @@ class ConsentMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
+        elif self._office is not None and scope["type"] == "http" and self._office.answers(scope["path"]):
+            await self._office(scope, receive, send)
         else:
             await self._enter(scope, receive, send)
 

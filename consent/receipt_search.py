@@ -43,6 +43,8 @@ class Sought:
     until_ms: int | None = None
     """The same, not included."""
     site: str | None = None
+    sites: frozenset[str] | None = None
+    """Only these."""
     regime: str | None = None
     jurisdiction: str | None = None
     policy_version: str | None = None
@@ -64,13 +66,19 @@ class Sought:
     standing: bool = False
     """Only those that no later choice of the same visitor, before ``until_ms``, has replaced."""
 
-    def admits(self, kind: ChoiceKind) -> bool:
-        """Tell whether receipts of this kind are asked for."""
-        return all(getattr(kind, name) == wanted for name, wanted in self._of_kind())
+    def admitted(self, kinds: Mapping[int, ChoiceKind]) -> list[int]:
+        """Return the numbers of the kinds that are asked for."""
+        asked = self._of_kind()
+        return [
+            number
+            for number, kind in kinds.items()
+            if all(getattr(kind, name) == wanted for name, wanted in asked)
+            and (self.sites is None or kind.site in self.sites)
+        ]
 
     def all_kinds(self) -> bool:
         """Tell whether receipts of any kind are."""
-        return not self._of_kind()
+        return not self._of_kind() and self.sites is None
 
     def _of_kind(self) -> Sequence[tuple[str, object]]:
         asked = ((name, getattr(self, name)) for name in (*ChoiceKind._fields, "grants"))
@@ -93,6 +101,14 @@ class ReceiptPage:
     """Where the next page begins; ``None``: there are no more. A page may be short, or empty, and still go on."""
 
 
+@dataclass(frozen=True, slots=True)
+class FoundPage:
+    """The same, not opened."""
+
+    found: Sequence[Found]
+    next: Position | None
+
+
 class ReceiptSearch(Protocol):
     """Finds what a store has recorded, also while it is recording. Blocks.
 
@@ -109,6 +125,12 @@ class ReceiptSearch(Protocol):
             limit: how many at most.
             before: where the page before said that this one begins.
         """
+
+    def look(self, sought: Sought, *, limit: int, before: Position | None = None) -> FoundPage:
+        """Return the same, without opening anything."""
+
+    def opened(self, found: Sequence[Found]) -> Sequence[LoggedReceipt]:
+        """Open what was found a moment ago, in this order."""
 
     def found(self, sought: Sought, *, limit: int, after: Position | None = None) -> Sequence[Found]:
         """Return up to ``limit`` of them, the oldest first, without opening them.
@@ -179,22 +201,34 @@ class ReceiptFinder(ABC):
     def _opened(self, leaves: Sequence[int]) -> Mapping[int, LoggedReceipt]:
         """Return the receipts at leaves; what was erased is missing."""
 
-    def find(self, sought: Sought, *, limit: int, before: Position | None = None) -> ReceiptPage:
-        """Return receipts, the newest first. See :meth:`ReceiptSearch.find`."""
+    def look(self, sought: Sought, *, limit: int, before: Position | None = None) -> FoundPage:
+        """Return what receipts are found by, the newest first. See :meth:`ReceiptSearch.look`."""
         if not 1 <= limit <= MAX_PAGE:
             raise ValueError(f"limit must be 1 to {MAX_PAGE}")
         with self.one_moment():
             query = self._query(sought)
             if query is None:
-                return ReceiptPage((), None)
+                return FoundPage((), None)
             positions, following = self._page(query, limit, before)
-            receipts = self._opened([position.leaf for position, _ in positions])
             kinds = self._kinds()
-            for position, number in positions:
-                _require_as_found(
-                    receipts.get(position.leaf), position, None if number is None else kinds.get(number)
-                )
-            return ReceiptPage([receipts[position.leaf] for position, _ in positions], following)
+            # Without a kind are those that an upgrade could not open.
+            return FoundPage(
+                [Found(position, kinds[number]) for position, number in positions if number is not None],
+                following,
+            )
+
+    def find(self, sought: Sought, *, limit: int, before: Position | None = None) -> ReceiptPage:
+        """Return receipts, the newest first. See :meth:`ReceiptSearch.find`."""
+        with self.one_moment():
+            page = self.look(sought, limit=limit, before=before)
+            return ReceiptPage(self.opened(page.found), page.next)
+
+    def opened(self, found: Sequence[Found]) -> Sequence[LoggedReceipt]:
+        """Return receipts as they are. See :meth:`ReceiptSearch.opened`."""
+        receipts = self._opened([each.position.leaf for each in found])
+        for position, kind in found:
+            _require_as_found(receipts.get(position.leaf), position, kind)
+        return [receipts[each.position.leaf] for each in found]
 
     def found(self, sought: Sought, *, limit: int, after: Position | None = None) -> Sequence[Found]:
         """Return receipts, the oldest first, not opened. See :meth:`ReceiptSearch.found`."""
@@ -220,7 +254,7 @@ class ReceiptFinder(ABC):
                 return None
         if sought.all_kinds():
             return KindQuery(sought, None, tag)
-        kinds = [number for number, kind in self._kinds().items() if sought.admits(kind)]
+        kinds = sought.admitted(self._kinds())
         return KindQuery(sought, kinds, tag) if kinds else None
 
     def _page(
@@ -247,12 +281,12 @@ class ReceiptFinder(ABC):
         return page, before
 
 
-def _require_as_found(logged: LoggedReceipt | None, position: Position, kind: ChoiceKind | None) -> None:
+def _require_as_found(logged: LoggedReceipt | None, position: Position, kind: ChoiceKind) -> None:
     # Whoever alters what receipts are found by makes them appear where they do not belong.
     if (
         logged is None
         or parse_moment(logged.receipt.time) != position.time_ms
-        or (kind is not None and kind != kind_of(logged.receipt))
+        or kind != kind_of(logged.receipt)
     ):
         raise InvalidReceiptError(
             f"what the receipt at leaf {position.leaf} is found by was altered: consent ledger verify says what else is"

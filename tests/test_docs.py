@@ -45,6 +45,8 @@ from consent.erasure import Erasure
 from consent.headers import GOVERNED, PAGE_DECIDING_FIELDS, REWRITTEN_TYPES
 from consent.interface_rules import INTERFACE_RULES
 from consent.languages import Languages
+from consent.office import roles
+from consent.office.endpoints import ENDPOINTS
 from consent.policy import CspMode, GoogleMode, Interfaces, Refused, Whereabouts
 from consent.policy_file import _COOKIE_RULES, _FIELDS, _OVERRIDE_RULES, _RULE_RULES, _TOP
 from consent.receipts import CollectionMethod, Outcome, Receipt
@@ -619,7 +621,7 @@ def test_every_endpoint_is_documented_and_answers(site: Starlette) -> None:
     in_code |= set(re.findall(r'"(/\.well-known/[a-z./]+)"', code))
     ledger = (ROOT / "consent" / "ledger_endpoints.py").read_text()
     in_code |= {f"/_consent/{name}" for name in re.findall(r'== f"\{self\._prefix\}/([a-z]+)"', ledger)}
-    in_code |= {"/_consent/ledger"}
+    in_code |= {"/_consent/ledger", "/_consent/api/v1"}
     rows = tables("docs/http-api.md", "endpoint")
     documented = {
         _INLINE_CODE.findall(row[0])[0].removesuffix("/…"): _INLINE_CODE.findall(row[1]) for row in rows
@@ -630,6 +632,8 @@ def test_every_endpoint_is_documented_and_answers(site: Starlette) -> None:
             real = path
             if path == "/_consent/static":
                 real = re.findall(r'href="(/_consent/static/[^"]+)"', client.get("/").text)[0]
+            elif path == "/_consent/api/v1":
+                real = "/_consent/api/v1/openapi.json"
             elif path == "/_consent/ledger":
                 real = "/_consent/ledger/checkpoint"
             elif path == "/_consent/receipt":
@@ -641,6 +645,16 @@ def test_every_endpoint_is_documented_and_answers(site: Starlette) -> None:
                 assert client.request(method, real, follow_redirects=False).status_code in (200, 400, 403)
             refused = client.request("DELETE", real)
             assert (refused.status_code, refused.headers["allow"]) == (405, ", ".join(methods))
+
+
+def test_the_offices_endpoints_and_roles_are_documented() -> None:
+    """Each with its method; and what each role may do, cell by cell."""
+    asked = {_INLINE_CODE.findall(row[0])[0] for row in tables("docs/http-api.md", "asked")}
+    assert asked == {f"{endpoint.method} {endpoint.path}" for endpoint in ENDPOINTS}
+    rows = tables("docs/office.md", "may")
+    assert [[cell == "yes" for cell in row[1:]] for row in rows] == [
+        [action in roles.ALLOWED[role] for role in roles.Role] for action in roles.Action
+    ]
 
 
 def test_paths_in_the_text_exist() -> None:

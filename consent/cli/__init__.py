@@ -14,6 +14,7 @@ from consent.cli.gpp import gpp
 from consent.cli.init import init
 from consent.cli.inventory import inventory
 from consent.cli.ledger import ledger
+from consent.cli.office import office
 from consent.cli.policy import policy
 from consent.cli.receipts import receipts
 from consent.cli.scan import scan
@@ -56,3 +57,4 @@ main.add_command(enforcement)
 main.add_command(receipts)
 main.add_command(ledger)
 main.add_command(db)
+main.add_command(office)

@@ -1,0 +1,144 @@
+"""``consent office``: who may use the privacy office's console and API, and what they did."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import click
+
+from consent.cli.data import data_option, explained
+from consent.data_folder import DataFolder
+from consent.moments import format_moment
+from consent.office.access_log import AccessLog
+from consent.office.database import OfficeDatabase
+from consent.office.roles import Role
+from consent.office.tokens import MAX_DAYS, TokenBook
+
+_BY = "the command line"
+
+
+@click.group()
+def office() -> None:
+    """Let people into the privacy office, and see what they did there.
+
+    \b
+    Somebody who answers questions:   consent office token --name "Jo Example" --role officer
+    Who may come in:                  consent office tokens
+    Nobody any more:                  consent office revoke ID
+    What was opened, and why:         consent office accesses
+    """
+
+
+@office.command()
+@data_option
+@click.option(
+    "--name", required=True, help="Whose it is, or what for. It is written into the log of accesses."
+)
+@click.option(
+    "--role", type=click.Choice([str(role) for role in Role]), required=True, help="What it is for."
+)
+@click.option(
+    "--site", "sites", multiple=True, help="Only this site, as its receipts name it. May be repeated."
+)
+@click.option(
+    "--days", type=click.IntRange(1, MAX_DAYS), default=90, show_default=True, help="How long it is valid."
+)
+def token(folder: Path, name: str, role: str, sites: tuple[str, ...], days: int) -> None:
+    """Make a token, and print it: this once, for it is kept nowhere.
+
+    \b
+    reader         counts, trackers
+    analyst        and receipts by what they have in common, which names nobody
+    officer        and receipts as they are, each time with a reason
+    administrator  counts, receipts as an analyst, and the log of accesses
+    """
+    with explained(folder):
+        database = _database(folder)
+        secret, made = TokenBook(database, time.time).make(name, Role(role), sites=sites, days=days)
+        _log(folder, database).append(
+            _BY, "token-made", token=made.id, name=name, role=role, sites=list(sites)
+        )
+    click.echo(secret)
+    click.echo(
+        f"{made.id}: {role}, until {format_moment(made.expires_ms)[:10]}. Keep it like a password.", err=True
+    )
+
+
+@office.command()
+@data_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def tokens(folder: Path, as_json: bool) -> None:
+    """List all tokens that were ever made, without their secrets."""
+    now = int(time.time() * 1_000)
+    with explained(folder):
+        for each in TokenBook(_database(folder), time.time).all():
+            state = "revoked" if each.revoked_ms is not None else "valid" if each.is_valid(now) else "expired"
+            until = format_moment(each.expires_ms)[:10]
+            if as_json:
+                members = {
+                    "id": each.id,
+                    "name": each.name,
+                    "role": each.role,
+                    "sites": each.sites,
+                    "until": until,
+                }
+                click.echo(json.dumps({**members, "state": state}, ensure_ascii=False))
+            else:
+                sites = ", ".join(each.sites) or "all sites"
+                click.echo(f"{each.id}  {state:7}  until {until}  {each.role:13}  {each.name} ({sites})")
+
+
+@office.command()
+@data_option
+@click.argument("token_id", metavar="ID")
+def revoke(folder: Path, token_id: str) -> None:
+    """Let a token, and whoever is signed in with it, in no longer."""
+    with explained(folder):
+        database = _database(folder)
+        if not TokenBook(database, time.time).revoke(token_id):
+            raise click.ClickException(
+                f"there is no token {token_id!r} that could be revoked: 'tokens' lists them"
+            )
+        _log(folder, database).append(_BY, "token-revoked", token=token_id)
+    click.echo("revoked")
+
+
+@office.command()
+@data_option
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option(
+    "--verify", is_flag=True, help="Check the whole log against what was signed; exits with 1 if it is not."
+)
+def accesses(folder: Path, limit: int, as_json: bool, verify: bool) -> None:
+    """List what was done in the office, the newest first."""
+    with explained(folder):
+        log = _log(folder, _database(folder))
+        if verify:
+            problems = log.verify()
+            for problem in problems:
+                click.echo(problem, err=True)
+            if problems:
+                raise click.ClickException("the log of accesses was altered")
+            click.echo("the log of accesses is whole")
+            return
+        for entry in log.newest(limit=limit):
+            if as_json:
+                members = {"leaf": entry.leaf, "time": entry.time, "who": entry.who, "what": entry.what}
+                more = {"reason": entry.reason, "details": dict(entry.details)}
+                click.echo(json.dumps({**members, **more}, ensure_ascii=False))
+            else:
+                reason = f": {entry.reason}" if entry.reason else ""
+                click.echo(f"{entry.time[:19].replace('T', ' ')}  {entry.who}  {entry.what}{reason}")
+
+
+def _database(folder: Path) -> OfficeDatabase:
+    data = DataFolder(folder)
+    data.ledger_keys(create=False)
+    return OfficeDatabase(data.office_path)
+
+
+def _log(folder: Path, database: OfficeDatabase) -> AccessLog:
+    return AccessLog(database, DataFolder(folder).ledger_keys(create=False), time.time)

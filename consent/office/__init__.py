@@ -1,0 +1,1 @@
+"""The privacy office: who may ask what, what it is told, and a log of what it asked."""

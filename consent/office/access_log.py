@@ -1,0 +1,186 @@
+"""The office's own accesses: who opened what, when and why, in a signed tree like the one of the receipts.
+
+What is about a visitor is named by the place of the receipt in the log, and by no pseudonym.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from consent.canonical_json import canonical_json, parse_canonical
+from consent.checkpoint import Checkpoint, InclusionProof, Verifier
+from consent.errors import InvalidProofError, InvalidReceiptError, LogForkedError, StoreUnavailable
+from consent.evidence import Evidence
+from consent.merkle import Edge, inclusion_proof, leaf_hash
+from consent.moments import format_moment
+from consent.office.database import OfficeDatabase
+from consent.sealing import LedgerKeys, Sealer, commitment
+from consent.signed_mark import SignedMark
+from consent.signing import CheckpointSigner
+from consent.sqlite_tree import load_edge, log_size, origin_of, read_tile, tiles_at, write_tiles
+
+SCHEMA_VERSION: Final = 1
+MAX_REASON: Final = 500
+"""How many characters a reason has at most."""
+_MAX_BODY: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """One entry."""
+
+    leaf: int
+    """0 for the first."""
+    time: str
+    """RFC 3339, UTC, milliseconds."""
+    who: str
+    """The token's name and id."""
+    what: str
+    """``signed-in``, ``opened``, ``looked-up``, ``exported``, …"""
+    reason: str
+    """As it was given; empty where none is asked for."""
+    details: Mapping[str, object]
+    """What exactly; never a pseudonym."""
+
+
+class AccessLog:
+    """Appends to the log, and reads it. Blocks; safe to share between threads and processes.
+
+    Args:
+        database: where it is kept.
+        keys: those of the log of receipts: the same ones sign.
+        clock: returns seconds since 1970.
+    """
+
+    def __init__(self, database: OfficeDatabase, keys: LedgerKeys, clock: Callable[[], float]) -> None:
+        self._database = database
+        self._keys = keys
+        self._sealer = Sealer(keys)
+        self._clock = clock
+        self._mark = SignedMark(database.path.with_name(database.path.name + ".checkpoint"))
+
+    def append(self, who: str, what: str, *, reason: str = "", **details: object) -> int:
+        """Record an access; return its number once it is durable and signed.
+
+        Raises:
+            StoreUnavailable: it cannot be recorded, or the log was altered: what was to be done must not be.
+        """
+        members = {
+            "schema_version": SCHEMA_VERSION,
+            "time": format_moment(int(self._clock() * 1_000)),
+            "who": who,
+            "what": what,
+            "reason": reason[:MAX_REASON],
+            "details": details,
+        }
+        body, salt = canonical_json(members), self._sealer.salt()
+        try:
+            with self._database.writing() as connection:
+                edge = load_edge(connection)
+                leaf, committed = edge.size, commitment(salt, body)
+                write_tiles(connection, edge.extend([leaf_hash(committed)]))
+                connection.execute("INSERT INTO record VALUES (?, ?, ?, ?)", (leaf, committed, salt, body))
+            self._sign()
+        except (LogForkedError, InvalidProofError) as error:
+            raise StoreUnavailable(
+                f"{self._database.path}: the log of accesses was altered: {error}"
+            ) from error
+        return leaf
+
+    def _sign(self) -> None:
+        with self._database.writing() as connection:
+            size = log_size(connection)
+            row = connection.execute(
+                "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1"
+            ).fetchone()
+            signer = CheckpointSigner(origin_of(connection), self._keys)
+            marked = self._mark.read(signer.origin)
+            if row is not None and row == (size, marked):
+                return  # another process signed for both
+            signed = [note for note in (row and row[1], marked) if note]
+            note = signer.sign(size, lambda size: tiles_at(connection, size).root(), signed)
+            # Outside of the database first: from now on, no older state of it is signed any more.
+            self._mark.write(note)
+            connection.execute("DELETE FROM checkpoint")
+            connection.execute("INSERT INTO checkpoint VALUES (?, ?)", (size, note))
+
+    def newest(self, *, limit: int, before: int | None = None) -> Sequence[Access]:
+        """Return entries, the newest first.
+
+        Raises:
+            StoreUnavailable: they cannot be read, or are not what was recorded.
+        """
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                f"{_ENTRIES} WHERE leaf < ? ORDER BY leaf DESC LIMIT ?",
+                (2**62 if before is None else before, limit),
+            ).fetchall()
+        try:
+            return [_access(*row) for row in rows]
+        except (InvalidReceiptError, InvalidProofError) as error:
+            raise StoreUnavailable(
+                f"{self._database.path}: the log of accesses was altered: {error}"
+            ) from None
+
+    def checkpoint(self) -> str | None:
+        """Return the checkpoint signed last; ``None``: there are no entries."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
+        return None if row is None else str(row[0])
+
+    def verifiers(self) -> Sequence[Verifier]:
+        """Return the keys that checkpoints are signed with."""
+        with self._database.reading() as connection:
+            return CheckpointSigner(origin_of(connection), self._keys).verifiers
+
+    def evidence(self, leaf: int) -> Evidence | None:
+        """Return an entry with its proof, which ``consent ledger verify`` takes; ``None``: there is none."""
+        note = self.checkpoint()
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT body, salt FROM record WHERE leaf = ?", (leaf,)).fetchone()
+            if row is None or note is None:
+                return None
+            size = Checkpoint.of_note(note).size
+            hashes = inclusion_proof(leaf, size, tiles_at(connection, size).subtree)
+        return Evidence(row[0], row[1], InclusionProof(leaf, tuple(hashes), note))
+
+    def verify(self) -> Sequence[str]:
+        """Read all of it, and return what is wrong; nothing: it is whole.
+
+        Every entry is held against its leaf, the leaves against the tree, and the tree against what was signed.
+        """
+        note = self.checkpoint()
+        if note is None:
+            return []
+        problems, edge = [], Edge()
+        with self._database.reading() as connection:
+            for leaf, committed, salt, body in connection.execute(f"{_ENTRIES} ORDER BY leaf"):
+                if leaf != edge.size or commitment(salt, body) != committed:
+                    problems.append(f"entry {edge.size} is not the one that was recorded")
+                edge.extend([leaf_hash(committed)])
+            signed = Checkpoint.of_note(note)
+            kept = self._mark.read(signed.origin)
+            if (edge.size, edge.root()) != (signed.size, signed.root):
+                problems.append(f"the {edge.size} entries are not those of the checkpoint of {signed.size}")
+            if kept != note:
+                problems.append("the checkpoint signed last is not the one beside the database")
+            if len(read_tile(connection, 0, 0, 1)) == 0:
+                problems.append("the first entry is missing")
+        return problems
+
+
+# Whoever alters a row can alter its type, too.
+_ENTRIES: Final = "SELECT leaf, CAST(commitment AS BLOB), CAST(salt AS BLOB), CAST(body AS BLOB) FROM record"
+
+
+def _access(leaf: int, committed: bytes, salt: bytes, body: bytes) -> Access:
+    if commitment(salt, body) != committed:
+        raise InvalidProofError(f"entry {leaf} is not the one that was recorded")
+    content = parse_canonical(body, max_bytes=_MAX_BODY)
+    if not isinstance(content, dict):
+        raise InvalidProofError(f"entry {leaf} is none")
+    time, who, what, reason = (str(content[name]) for name in ("time", "who", "what", "reason"))
+    details = content["details"]
+    return Access(leaf, time, who, what, reason, details if isinstance(details, dict) else {})

@@ -1,0 +1,200 @@
+"""The office's API over HTTP: who asks, how often, in which form; and one shape for everything that goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any, Final
+from urllib.parse import unquote
+
+from starlette.types import Receive, Scope, Send
+
+from consent import headers as fields
+from consent.answers import Headers
+from consent.errors import ConsentError
+from consent.office.desk import Desk, NotAllowed, ReasonMissing
+from consent.office.endpoints import ENDPOINTS, Call, Content, Endpoint, NothingThere, parse_body
+from consent.office.openapi import document
+from consent.office.questions import WrongQuestion, read_query
+from consent.office.tokens import Allowance
+
+MAX_BODY: Final = 16 * 1024
+LOCKED_UP: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; sandbox"),
+)
+"""Nothing of it is ever a page of this origin."""
+REASON_HEADER: Final = b"consent-reason"
+
+logger = logging.getLogger("consent")
+
+_BEARER = re.compile(rb"[Bb]earer +([\x21-\x7e]{1,200})")
+
+
+class _Problem(Exception):
+    def __init__(self, status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+
+
+class OfficeApi:
+    """The ASGI app for everything under the API's path.
+
+    Args:
+        path: where it is mounted, without a slash at the end.
+        desk: answers.
+    """
+
+    def __init__(self, path: str, desk: Desk) -> None:
+        self.path = path
+        self._desk = desk
+        self._document = json.dumps(document(path), ensure_ascii=False, indent=1).encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method = scope["method"]
+        headers: list[tuple[bytes, bytes]] = []
+        try:
+            if scope["path"] == f"{self.path}/openapi.json":
+                if method not in ("GET", "HEAD"):
+                    raise _Problem(405, "method-not-allowed", "use GET", (b"allow", b"GET, HEAD"))
+                content = Content(self._document)
+            else:
+                content = await self._content(scope, receive, headers)
+            status = 200
+        except _Problem as problem:
+            status, content = problem.status, _error(problem.code, problem.message)
+            headers += problem.headers
+        headers += LOCKED_UP
+        await _send(scope, send, status, headers, content)
+
+    async def _content(self, scope: Scope, receive: Receive, headers: list[tuple[bytes, bytes]]) -> Content:
+        """Return the answer; what goes with it, whatever it is, is added to ``headers``."""
+        try:
+            call, endpoint = await self._call(scope, headers)
+            if endpoint.body is not None:
+                call = replace(call, body=parse_body(await _read(scope, receive)))
+            return await asyncio.to_thread(endpoint.answer, call)
+        except WrongQuestion as error:
+            raise _Problem(400, "wrong-parameter", str(error)) from None
+        except ReasonMissing:
+            message = "say why in the field Consent-Reason: at least 3 characters; it is recorded"
+            raise _Problem(428, "reason-missing", message) from None
+        except NotAllowed as error:
+            raise _Problem(403, "not-allowed", f"this token may not do this: {error}") from None
+        except NothingThere:
+            raise _not_found() from None
+        except ConsentError:
+            # What it says may name files, or a receipt.
+            logger.exception("the office could not answer")
+            message = "the log, or a part of it, cannot be read now; the site's log says why"
+            raise _Problem(503, "unavailable", message, (b"retry-after", b"10")) from None
+
+    async def _call(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> tuple[Call, Endpoint]:
+        path = scope["path"].removeprefix(self.path)
+        presented = _BEARER.fullmatch(fields.only(scope["headers"], b"authorization") or b"")
+        token = None
+        if presented is not None:
+            token = await asyncio.to_thread(self._desk.tokens.find, presented[1].decode("ascii"))
+        if token is None:
+            if presented is not None:
+                logger.warning("the office's API was asked with a token that is not valid")
+            message = "send a token: Authorization: Bearer cot_…; 'consent office token' makes one"
+            raise _Problem(401, "token-missing", message, (b"www-authenticate", b"Bearer"))
+        endpoint, place = self._endpoint(path, scope["method"])
+        allowance = await asyncio.to_thread(self._desk.tokens.count, token, weight=endpoint.weight)
+        headers += _limits(allowance)
+        if allowance.left < 0:
+            retry = (b"retry-after", b"%d" % allowance.reset_seconds)
+            raise _Problem(429, "too-many-calls", f"{allowance.limit} calls a day, and no more", retry)
+        if endpoint.action is not None:
+            self._desk.require(token, endpoint.action)
+        reason = unquote((fields.only(scope["headers"], REASON_HEADER) or b"").decode("utf-8", "replace"))
+        if endpoint.needs_reason:
+            self._desk.require_reason(reason)
+        given = read_query(scope, endpoint.parameters)
+        return Call(self._desk, token, given, place, reason=reason), endpoint
+
+    def _endpoint(self, path: str, method: str) -> tuple[Endpoint, str]:
+        asked = "GET" if method == "HEAD" else method
+        found = [(each, place) for each in ENDPOINTS if (place := each.matches(path)) is not None]
+        if not found:
+            raise _not_found()
+        for endpoint, place in found:
+            if endpoint.method == asked:
+                return endpoint, place
+        allowed = ", ".join(sorted({each.method for each, _ in found}))
+        raise _Problem(405, "method-not-allowed", f"use {allowed}", (b"allow", allowed.encode()))
+
+
+def _not_found() -> _Problem:
+    return _Problem(404, "not-found", "there is no such thing here, or nothing that this token may see")
+
+
+def _error(code: str, message: str) -> Content:
+    return Content({"error": {"code": code, "message": message}}, is_of_a_visitor=True)
+
+
+def _limits(allowance: Allowance) -> Headers:
+    left, reset = max(0, allowance.left), allowance.reset_seconds
+    return (
+        (b"ratelimit-policy", b'"day";q=%d;w=86400' % allowance.limit),
+        (b"ratelimit", b'"day";r=%d;t=%d' % (left, reset)),
+    )
+
+
+async def _read(scope: Scope, receive: Receive) -> bytes:
+    media_type = fields.media_type_of(fields.only(scope["headers"], b"content-type") or b"")
+    if media_type != b"application/json":
+        raise _Problem(415, "wrong-media-type", "send JSON: Content-Type: application/json")
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise _Problem(400, "incomplete", "the request ended early")
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY:
+            raise _Problem(413, "too-large", f"at most {MAX_BODY} bytes", (b"connection", b"close"))
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+async def _send(
+    scope: Scope, send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], content: Content
+) -> None:
+    sent = [(b"content-type", content.media_type.encode()), *headers]
+    sent.append((b"cache-control", b"no-store" if content.is_of_a_visitor else b"private, no-cache"))
+    if content.filename:
+        sent.append((b"content-disposition", f'attachment; filename="{content.filename}"'.encode()))
+    body = content.body
+    if not isinstance(body, (Mapping, bytes)):
+        await send({"type": "http.response.start", "status": status, "headers": sent})
+        await _stream(scope, send, body)
+        return
+    data = body if isinstance(body, bytes) else _json(body)
+    if not content.is_of_a_visitor:
+        etag = b'"%s"' % sha256(data).hexdigest()[:32].encode()
+        sent += [(b"etag", etag), (b"vary", b"Authorization")]
+        known = b",".join(fields.lines(scope["headers"], b"if-none-match"))
+        if etag in {tag.strip(b" \t").removeprefix(b"W/") for tag in known.split(b",")}:
+            await send({"type": "http.response.start", "status": 304, "headers": sent})
+            await send({"type": "http.response.body", "body": b""})
+            return
+    sent.append((b"content-length", b"%d" % len(data)))
+    await send({"type": "http.response.start", "status": status, "headers": sent})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else data})
+
+
+async def _stream(scope: Scope, send: Send, pieces: Iterator[bytes]) -> None:
+    if scope["method"] != "HEAD":
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _json(content: Mapping[str, Any]) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()

@@ -1,0 +1,133 @@
+"""The office's own database: its tokens, and the log of its accesses. A file in the data folder of each machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from consent.errors import StoreUnavailable
+
+APPLICATION_ID: Final = 0x434E4F46
+"""``CNOF`` (``PRAGMA application_id``)."""
+SCHEMA_VERSION: Final = 1
+BUSY_SECONDS: Final = 10.0
+
+# `record`, `tile`, `checkpoint` and `log` are as in the log of receipts, so that what reads a tree there reads it here.
+_SCHEMA: Final = """
+CREATE TABLE token (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    hash BLOB NOT NULL CHECK (length(hash) = 32),
+    role TEXT NOT NULL,
+    sites TEXT NOT NULL,
+    made_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    revoked_ms INTEGER
+);
+CREATE TABLE calls (
+    token TEXT NOT NULL,
+    day TEXT NOT NULL,
+    times INTEGER NOT NULL,
+    PRIMARY KEY (token, day)
+) WITHOUT ROWID;
+CREATE TABLE record (
+    leaf INTEGER PRIMARY KEY CHECK (leaf >= 0),
+    commitment BLOB NOT NULL CHECK (length(commitment) = 32),
+    salt BLOB NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE TABLE tile (level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB NOT NULL, PRIMARY KEY (level, number));
+CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, note TEXT NOT NULL);
+CREATE TABLE log (origin TEXT NOT NULL)
+"""
+
+
+class OfficeDatabase:
+    """Opens the file when it is needed; makes it where there is none. Safe to share between threads.
+
+    It is small and seldom written: a rollback journal lets any number of processes write in turns.
+
+    Args:
+        path: the file; its folder must exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        self._pid = os.getpid()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection of this thread.
+
+        Raises:
+            StoreUnavailable: the file cannot be read, or is another program's.
+        """
+        try:
+            yield self._connection()
+        except (sqlite3.Error, OSError) as error:
+            raise StoreUnavailable(f"{self.path} cannot be used: {error}") from error
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Do the same in a transaction, in turn with all others; it is committed at the end."""
+        with self.reading() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def _connection(self) -> sqlite3.Connection:
+        # A connection must not be carried across a fork.
+        known = getattr(self._local, "connection", None)
+        if known is not None and self._local.pid == os.getpid():
+            return known  # type: ignore[no-any-return]
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA trusted_schema = OFF")
+            self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        self._local.connection, self._local.pid = connection, os.getpid()
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if (application, version) == (APPLICATION_ID, SCHEMA_VERSION):
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if tables and application == APPLICATION_ID:
+            # Another process was faster; or it is of a later version.
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+        elif tables:
+            version = -1
+        else:
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+            connection.execute(
+                "INSERT INTO log VALUES (?)", (f"asgi-consent-office/{secrets.token_hex(16)}",)
+            )
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            version = SCHEMA_VERSION
+        connection.execute("COMMIT")
+        if version != SCHEMA_VERSION:
+            raise StoreUnavailable(
+                f"{self.path} is of another program, or of a later version: move it away, or update"
+            )

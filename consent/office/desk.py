@@ -1,0 +1,212 @@
+"""What the office's API and its pages have in common: who asks, what is looked up for them, and that it is recorded."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from consent.checkpoint import Checkpoint
+from consent.enforcement_log import EnforcementCount
+from consent.errors import InvalidProofError, InvalidReceiptError
+from consent.evidence import Evidence
+from consent.inventory import InventoryStore
+from consent.log_rows import proven_record
+from consent.moments import parse_moment
+from consent.office.access_log import AccessLog
+from consent.office.questions import of_sites
+from consent.office.roles import Action
+from consent.office.tokens import Token, TokenBook
+from consent.receipt_search import FoundPage, Position, ReceiptSearch, Sought
+from consent.receipts import Artefact, Receipt
+from consent.store import Ledger, ReceiptLog
+
+MIN_REASON: Final = 3
+"""How many characters a reason has at least."""
+
+
+class OfficeLog(ReceiptLog, ReceiptSearch, Ledger, Protocol):
+    """A log that can be asked all that the office asks."""
+
+    def enforcement(self, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
+        """Return what was done about trackers on the days from first to last."""
+
+
+class NotAllowed(Exception):
+    """The token's role, or its sites, do not allow it."""
+
+
+class ReasonMissing(Exception):
+    """A visitor's data is opened with a reason only."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedReceipt:
+    """One receipt with all that is known of it."""
+
+    leaf: int
+    receipt: Receipt
+    evidence: Evidence | None
+    """``None``: no checkpoint covers it yet."""
+    checkpoint: Checkpoint | None
+    """The one that it was verified against a moment ago."""
+    problem: str
+    """Why it could not be; empty: it could, or nothing covers it yet."""
+    text: Artefact | None
+    """What was shown."""
+
+
+class Desk:
+    """Answers questions, as far as a token may ask them. Blocks; safe to share between threads.
+
+    Args:
+        open_log: opens the log of receipts; called for the first question, and again as long as it fails.
+        tokens: knows who asks.
+        accesses: where what is opened is recorded first.
+        inventory: what was seen on the site.
+        clock: returns seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        open_log: Callable[[], OfficeLog],
+        tokens: TokenBook,
+        accesses: AccessLog,
+        inventory: InventoryStore,
+        clock: Callable[[], float],
+    ) -> None:
+        self._open_log = open_log
+        self._log: OfficeLog | None = None
+        self._lock = threading.Lock()
+        self.tokens = tokens
+        self.accesses = accesses
+        self.inventory = inventory
+        self.clock = clock
+
+    @property
+    def log(self) -> OfficeLog:
+        """The log of receipts."""
+        with self._lock:
+            if self._log is None:
+                self._log = self._open_log()
+            return self._log
+
+    def require(self, token: Token, action: Action) -> None:
+        """Refuse what the token may not do.
+
+        Raises:
+            NotAllowed: it may not.
+        """
+        if not token.may(action):
+            raise NotAllowed(str(action))
+
+    def record(self, token: Token, what: str, reason: str = "", **details: object) -> None:
+        """Record what is about to be done."""
+        self.accesses.append(
+            f"{token.name} ({token.id})", what, reason=reason.strip(), role=str(token.role), **details
+        )
+
+    def require_reason(self, reason: str) -> str:
+        """Return a reason.
+
+        Raises:
+            ReasonMissing: there is none.
+        """
+        reason = " ".join(reason.split())
+        if len(reason) < MIN_REASON:
+            raise ReasonMissing
+        return reason
+
+    def list(self, token: Token, sought: Sought, *, limit: int, before: Position | None) -> FoundPage:
+        """Return what receipts are found by."""
+        self.require(token, Action.RECEIPTS)
+        return self.log.look(of_sites(sought, token), limit=limit, before=before)
+
+    def look_up(
+        self, token: Token, sought: Sought, reason: str, *, limit: int, before: Position | None
+    ) -> FoundPage:
+        """Do the same for one visitor; it is recorded with its reason."""
+        self.require(token, Action.OPEN)
+        reason = self.require_reason(reason)
+        page = self.log.look(of_sites(sought, token), limit=limit, before=before)
+        leaves = [each.position.leaf for each in page.found]
+        self.record(token, "looked-up", reason, by="visitor", found=len(leaves), leaves=leaves[:20])
+        return page
+
+    def look_up_id(self, token: Token, receipt_id: str, reason: str) -> FoundPage:
+        """Do the same for the receipt with this id."""
+        self.require(token, Action.OPEN)
+        reason = self.require_reason(reason)
+        receipt = self.log.get(receipt_id)
+        page = FoundPage((), None)
+        if receipt is not None:
+            moment = parse_moment(receipt.time)
+            own = Sought(subject=receipt.subject, since_ms=moment, until_ms=moment + 1)
+            some = self.log.look(of_sites(own, token), limit=100)
+            logged = {each.leaf: each.receipt for each in self.log.opened(some.found)}
+            page = FoundPage([each for each in some.found if logged[each.position.leaf] == receipt], None)
+        leaves = [each.position.leaf for each in page.found]
+        self.record(token, "looked-up", reason, by="receipt", found=len(leaves), leaves=leaves)
+        return page
+
+    def open(self, token: Token, leaf: int, reason: str) -> OpenedReceipt | None:
+        """Open a receipt, verify it, and record who did, and why; ``None``: there is none that the token may see."""
+        self.require(token, Action.OPEN)
+        reason = self.require_reason(reason)
+        found = self.log.leaves(leaf, 1)
+        record = proven_record(found[0]) if found and found[0].number == leaf else None
+        if record is None:
+            return None
+        try:
+            receipt = Receipt.from_bytes(record)
+        except InvalidReceiptError:
+            return None  # an erasure
+        if token.sites and receipt.site not in token.sites:
+            return None
+        self.record(token, "opened", reason, leaf=leaf)
+        evidence, checkpoint, problem = self.log.evidence(receipt.receipt_id), None, ""
+        if evidence is not None:
+            try:
+                checkpoint = evidence.verify(self.log.verifiers())
+            except InvalidProofError as error:
+                problem = str(error)
+        text = None if receipt.shown_hash is None else self.log.artefact(receipt.shown_hash)
+        return OpenedReceipt(leaf, receipt, evidence, checkpoint, problem, text)
+
+    def counts(
+        self, token: Token, first_day: str, last_day: str, groups: Sequence[str], wanted: Mapping[str, object]
+    ) -> Counter[tuple[Any, ...]]:
+        """Return how many choices there were of each group on some days.
+
+        Args:
+            token: who asks.
+            first_day: UTC, ``2026-03-01``.
+            last_day: the same, included.
+            groups: what is counted by: ``day``, and members of :class:`consent.choice_kind.ChoiceKind`.
+            wanted: members, and what they have to be.
+        """
+        self.require(token, Action.COUNTS)
+        sites = frozenset(token.sites)
+        sums: Counter[tuple[Any, ...]] = Counter()
+        # Most days have the same kinds: each is looked at once.
+        keys: dict[Any, tuple[Any, ...] | None] = {}
+        by_day, members = "day" in groups, [name for name in groups if name != "day"]
+        at = groups.index("day") if by_day else 0
+        for day, kind, choices in self.log.daily(first_day, last_day):
+            if kind not in keys:
+                fits = (not sites or kind.site in sites) and all(
+                    getattr(kind, name) == value for name, value in wanted.items()
+                )
+                keys[kind] = tuple(getattr(kind, name) for name in members) if fits else None
+            key = keys[kind]
+            if key is not None:
+                sums[(*key[:at], day, *key[at:]) if by_day else key] += choices
+        return sums
+
+    def enforcement(self, token: Token, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
+        """Return what was done about trackers."""
+        self.require(token, Action.COUNTS)
+        counts = self.log.enforcement(first_day, last_day)
+        return [count for count in counts if not token.sites or count.kind.site in token.sites]

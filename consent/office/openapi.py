@@ -1,0 +1,118 @@
+"""The API's description in OpenAPI 3.1, made of the table that it answers by."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+from consent.office.endpoints import ENDPOINTS, INDEX_MEMBERS, Endpoint
+from consent.office.roles import ALLOWED, Role
+
+VERSION: Final = "1.0"
+
+_ERRORS: Final = {
+    "400": "A parameter or the body is wrong.",
+    "401": "There is no token, or it is not valid.",
+    "403": "The token's role, or its sites, do not allow this.",
+    "404": "There is no such thing, or nothing that the token may see.",
+    "429": "Too many calls today; `Retry-After` says when there are new ones.",
+    "503": "The log cannot be read now.",
+}
+
+
+def document(path: str) -> dict[str, Any]:
+    """Return the description of the API that is mounted at ``path``."""
+    paths: dict[str, dict[str, Any]] = {}
+    for endpoint in ENDPOINTS:
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "The privacy office",
+            "version": VERSION,
+            "description": "Questions to the log of consent receipts. A token is made by `consent office token`.",
+        },
+        "servers": [{"url": path}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": {
+                "Error": {
+                    "type": "object",
+                    "required": ["error"],
+                    "properties": {
+                        "error": {
+                            "type": "object",
+                            "required": ["code", "message"],
+                            "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+                        }
+                    },
+                },
+                "FoundReceipt": {
+                    "type": "object",
+                    "properties": {name: _member(name) for name in INDEX_MEMBERS},
+                },
+            },
+        },
+    }
+
+
+def _operation(endpoint: Endpoint) -> dict[str, Any]:
+    roles = [str(role) for role in Role if endpoint.action is None or endpoint.action in ALLOWED[role]]
+    parameters: list[dict[str, Any]] = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in re.findall(r"\{(\w+)\}", endpoint.path)
+    ]
+    parameters += [
+        {"name": each.name, "in": "query", "description": each.about, "schema": dict(each.schema)}
+        for each in endpoint.parameters
+    ]
+    errors = dict(_ERRORS)
+    if endpoint.needs_reason:
+        errors["428"] = "There is no reason."
+        parameters.append(
+            {
+                "name": "Consent-Reason",
+                "in": "header",
+                "required": True,
+                "description": "Why; it is recorded. UTF-8, or percent-encoded.",
+                "schema": {"type": "string", "minLength": 3, "maxLength": 500},
+            }
+        )
+    operation: dict[str, Any] = {
+        "summary": endpoint.about,
+        "description": f"For {', '.join(roles)}.",
+        "operationId": f"{endpoint.method.lower()}{re.sub('[^a-z]+', '_', endpoint.path)}".rstrip("_"),
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "What was asked for.", "content": {_media_type(endpoint): {}}},
+            **{
+                status: {
+                    "description": about,
+                    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+                }
+                for status, about in sorted(errors.items())
+            },
+        },
+    }
+    if endpoint.body is not None:
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": dict(endpoint.body)}},
+        }
+    return operation
+
+
+def _media_type(endpoint: Endpoint) -> str:
+    if endpoint.path.startswith("/exports/"):
+        return "application/jsonl"
+    return "application/octet-stream" if endpoint.path.startswith("/texts/") else "application/json"
+
+
+def _member(name: str) -> dict[str, Any]:
+    if name == "leaf":
+        return {"type": "integer"}
+    if name in ("performance", "functional", "targeting", "gpc"):
+        return {"type": "boolean"}
+    return {"type": ["boolean", "null"]} if name == "dnt" else {"type": "string"}

@@ -1,0 +1,536 @@
+"""The office's API: who may, what is answered, and that everything that goes wrong has one shape."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from consent.categories import Category
+from consent.cli import main
+from consent.data_folder import DataFolder
+from consent.enforcement_log import EnforcementKind
+from consent.inventory import Sighting, Source, Tally
+from consent.mount import ConsentMiddleware
+from consent.office.access_log import AccessLog
+from consent.office.app import Office
+from consent.office.database import OfficeDatabase
+from consent.office.endpoints import ENDPOINTS
+from consent.office.roles import ALLOWED, Role
+from consent.office.tokens import CALLS_A_DAY, TokenBook
+from consent.receipts import Outcome, Receipt
+from consent.sqlite_inventory import SQLiteInventory
+from consent.sqlite_log import SQLiteReceiptLog
+from consent.sqlite_store import SQLiteStore
+from tests.exchange import endpoints as nothing_else
+from tests.test_receipts import SHOWN, make_receipt
+
+NOW = 1_767_225_600.0 + 86_400
+API = "/_consent/api/v1"
+SUBJECT = f"{7:032x}"
+REASON = {"consent-reason": "complaint 12"}
+
+
+def receipts() -> list[Receipt]:
+    """Return 60 choices of 20 visitors on two sites."""
+    return [
+        make_receipt(
+            number,
+            subject=f"{number % 20:032x}",
+            shown_hash=SHOWN.hash,
+            site="Example blog" if number % 5 == 0 else "Example shop",
+            outcome=Outcome.GIVEN if number % 2 else Outcome.REFUSED,
+            categories={
+                Category.PERFORMANCE: bool(number % 2),
+                Category.FUNCTIONAL: False,
+                Category.TARGETING: False,
+            },
+        )
+        for number in range(60)
+    ]
+
+
+RECEIPTS = receipts()
+
+
+@dataclass
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Place:
+    """A data folder with receipts, and an office on it."""
+
+    def __init__(self, path: Path) -> None:
+        self.folder = DataFolder(path)
+        self.keys = self.folder.ledger_keys()
+        self.now = NOW
+
+        async def fill() -> None:
+            store = SQLiteStore(self.folder.receipts_path, self.keys, clock=lambda: NOW)
+            for receipt in RECEIPTS:
+                await store.append(receipt, [SHOWN])
+            kind = EnforcementKind(
+                "2026-01-01", "Example shop", "script", "acme", "targeting", "allowed", "refused", "v"
+            )
+            await asyncio.to_thread(store.count, {kind: 3, kind._replace(site="Example blog"): 2})
+            await store.aclose()
+
+        asyncio.run(fill())
+        SQLiteInventory(self.folder.inventory_path).merge(
+            {Sighting(Source.RESPONSE, "script", "cdn.example", ""): Tally(20_454, 20_455, 3, ["/shop"])}
+        )
+        database = OfficeDatabase(self.folder.office_path)
+        self.book = TokenBook(database, lambda: self.now)
+        self.accesses = AccessLog(database, self.keys, lambda: self.now)
+        self.app = Office(
+            "/_consent",
+            self.folder,
+            lambda: SQLiteReceiptLog(self.folder.receipts_path, self.keys),
+            lambda: self.now,
+        )
+        self.secrets = {role: self.book.make(f"{role} Example", role, days=9)[0] for role in Role}
+
+    def ask(
+        self,
+        path: str,
+        token: str | Role | None = None,
+        *,
+        method: str = "GET",
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+    ) -> Answer:
+        """Ask for something below the API's path."""
+        secret = self.secrets[token] if isinstance(token, Role) else token
+        sent = {"host": "shop.example", **(headers or {})}
+        if secret is not None:
+            sent["authorization"] = f"Bearer {secret}"
+        content = b""
+        if body is not None:
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            sent.setdefault("content-type", "application/json")
+        plain, _, query = path.partition("?")
+        scope = {
+            "type": "http",
+            "method": method,
+            "scheme": "https",
+            "path": plain if plain.startswith("/_consent") else API + plain,
+            "query_string": query.encode(),
+            "headers": [(name.encode(), value.encode("utf-8")) for name, value in sent.items()],
+        }
+        messages: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": content}
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+
+        asyncio.run(self.app(scope, receive, send))
+        fields = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
+        return Answer(messages[0]["status"], fields, b"".join(each.get("body", b"") for each in messages[1:]))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("office") / "data")
+
+
+PATHS = {
+    "/me": "/me",
+    "/counts": "/counts",
+    "/receipts": "/receipts",
+    "/lookups": "/lookups",
+    "/receipts/{leaf}": "/receipts/3",
+    "/receipts/{leaf}/evidence": "/receipts/3/evidence",
+    "/texts/{hash}": f"/texts/{SHOWN.hash}",
+    "/exports/receipts": "/exports/receipts",
+    "/enforcement": "/enforcement",
+    "/trackers": "/trackers",
+    "/integrity": "/integrity",
+    "/accesses": "/accesses",
+}
+TABLE = {
+    #                             reader analyst officer administrator
+    "/me":                       "200 200 200 200",
+    "/counts":                   "200 200 200 200",
+    "/receipts":                 "403 200 200 200",
+    "/lookups":                  "403 403 200 403",
+    "/receipts/{leaf}":          "403 403 200 403",
+    "/receipts/{leaf}/evidence": "403 403 200 403",
+    "/texts/{hash}":             "403 200 200 200",
+    "/exports/receipts":         "403 200 200 403",
+    "/enforcement":              "200 200 200 200",
+    "/trackers":                 "200 200 200 200",
+    "/integrity":                "200 200 200 200",
+    "/accesses":                 "403 403 403 200",
+}  # fmt: skip
+SITES_TABLE = {
+    # The same for a token of the other site only: what is of all sites is refused, and the receipt is not there.
+    "/receipts/{leaf}": "403 403 404 403",
+    "/receipts/{leaf}/evidence": "403 403 404 403",
+    "/trackers": "403 403 403 403",
+    "/accesses": "403 403 403 403",
+}
+
+
+def test_who_may_ask_what(place: Place) -> None:
+    """Cell by cell: every endpoint, every role, all sites or one; and nobody without a token."""
+    assert {endpoint.path for endpoint in ENDPOINTS} == PATHS.keys() == TABLE.keys()
+    somewhere = {
+        role: place.book.make("Al Example", role, sites=["Example blog"], days=1)[0] for role in Role
+    }
+    for endpoint in ENDPOINTS:
+        body = {"subject": SUBJECT} if endpoint.method == "POST" else None
+        path = PATHS[endpoint.path]
+        for number, role in enumerate(Role):
+            for secrets, row in ((place.secrets, TABLE), (somewhere, {**TABLE, **SITES_TABLE})):
+                answer = place.ask(path, secrets[role], method=endpoint.method, body=body, headers=REASON)
+                assert answer.status == int(row[endpoint.path].split()[number]), (path, role, answer.body)
+        for secret in (None, "", "cot_000000000000_" + "A" * 43, place.secrets[Role.OFFICER] + "x"):
+            answer = place.ask(path, secret, method=endpoint.method, body=body, headers=REASON)
+            assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer")
+            assert answer.json["error"]["code"] == "token-missing"
+
+
+def test_a_token_of_one_site_sees_that_site_only(place: Place) -> None:
+    """In counts, lists, look-ups, exports and enforcement; also where it asks for another."""
+    secret, _ = place.book.make("Al Example", Role.OFFICER, sites=["Example blog"], days=1)
+    rows = place.ask("/receipts?limit=500", secret).json["receipts"]
+    assert (len(rows), {row["site"] for row in rows}) == (12, {"Example blog"})
+    assert place.ask("/receipts?site=Example+shop", secret).json == {"receipts": [], "next": None}
+    counted = place.ask("/counts?from=2026-01-01&to=2026-01-01&by=site", secret).json["counts"]
+    assert counted == [{"site": "Example blog", "choices": 12}]
+    found = place.ask("/lookups", secret, method="POST", body={"subject": f"{5:032x}"}, headers=REASON).json
+    assert {row["site"] for row in found["receipts"]} == {"Example blog"}
+    shops = place.ask("/lookups", secret, method="POST", body={"subject": SUBJECT}, headers=REASON).json
+    assert shops == {"receipts": [], "next": None}
+    by_id = {"receipt_id": RECEIPTS[3].receipt_id}
+    assert place.ask("/lookups", secret, method="POST", body=by_id, headers=REASON).json["receipts"] == []
+    exported = place.ask("/exports/receipts?rows=records", secret, headers=REASON).body.splitlines()
+    assert exported == [receipt.canonical_bytes() for receipt in RECEIPTS if receipt.site == "Example blog"]
+    done = place.ask("/enforcement?from=2026-01-01&to=2026-01-02", secret).json["enforcement"]
+    assert [(row["site"], row["times"], row["leaked"]) for row in done] == [("Example blog", 2, True)]
+
+
+def test_receipts_are_listed_page_by_page_without_anything_that_names_anybody(place: Place) -> None:
+    """The newest first; only the members that are asked for."""
+    rows: list[Any] = []
+    cursor = ""
+    while cursor is not None:
+        answer = place.ask(f"/receipts?limit=25&outcome=given&cursor={cursor}", Role.ANALYST).json
+        rows += answer["receipts"]
+        cursor = answer["next"]
+    assert [row["leaf"] for row in rows] == list(range(59, 0, -2))
+    assert rows[0].keys() == {
+        "leaf", "time", "site", "regime", "jurisdiction", "policy_version", "language", "shown_hash", "outcome",
+        "performance", "functional", "targeting", "gpc", "dnt", "collection_method",
+    }  # fmt: skip
+    narrow = place.ask("/receipts?fields=leaf,outcome&performance=false&limit=1", Role.ANALYST).json
+    assert narrow["receipts"] == [{"leaf": 58, "outcome": "refused"}]
+    standing = place.ask("/receipts?standing=true&limit=500", Role.ANALYST).json["receipts"]
+    assert [row["leaf"] for row in standing] == list(range(59, 39, -1))
+
+
+def test_a_visitor_is_looked_up_in_a_body_and_that_is_recorded(place: Place) -> None:
+    """With the reason, the leaves that were found, and no pseudonym; also as of a moment, and by the receipt's id."""
+    asked = {"subject": SUBJECT}
+    answer = place.ask("/lookups", Role.OFFICER, method="POST", body=asked, headers=REASON)
+    assert [row["leaf"] for row in answer.json["receipts"]] == [47, 27, 7]
+    assert answer.headers["cache-control"] == "no-store"
+    (entry,) = place.accesses.newest(limit=1)
+    assert (entry.what, entry.reason) == ("looked-up", "complaint 12")
+    assert entry.details == {"by": "visitor", "found": 3, "leaves": [47, 27, 7], "role": "officer"}
+    assert entry.who.startswith("officer Example (")
+    then = {"subject": SUBJECT, "until": "2026-01-01T00:00:40.000Z", "standing": True}
+    answer = place.ask("/lookups", Role.OFFICER, method="POST", body=then, headers=REASON)
+    assert [row["leaf"] for row in answer.json["receipts"]] == [27]
+    by_id = {"receipt_id": RECEIPTS[27].receipt_id.upper()}
+    answer = place.ask("/lookups", Role.OFFICER, method="POST", body=by_id, headers=REASON)
+    assert [row["leaf"] for row in answer.json["receipts"]] == [27]
+    paged = {"subject": SUBJECT, "limit": 2}
+    first = place.ask("/lookups", Role.OFFICER, method="POST", body=paged, headers=REASON).json
+    rest = place.ask(
+        "/lookups", Role.OFFICER, method="POST", body={**paged, "cursor": first["next"]}, headers=REASON
+    ).json
+    assert [row["leaf"] for row in first["receipts"] + rest["receipts"]] == [47, 27, 7]
+    assert SUBJECT not in json.dumps([dict(entry.details) for entry in place.accesses.newest(limit=500)])
+
+
+def test_a_receipt_is_opened_with_a_reason_and_its_proof_is_checked(place: Place, tmp_path: Path) -> None:
+    """Who asks nothing may see nothing; the file verifies with the key and nothing else."""
+    answer = place.ask("/receipts/27", Role.OFFICER)
+    assert (answer.status, answer.json["error"]["code"]) == (428, "reason-missing")
+    assert place.ask("/receipts/27", Role.OFFICER, headers={"consent-reason": " x "}).status == 428
+    before = place.accesses.newest(limit=1)[0].leaf
+    answer = place.ask("/receipts/27", Role.OFFICER, headers={"consent-reason": "Anfrage%20M%C3%BCller"})
+    assert answer.json["receipt"] == RECEIPTS[27].to_json()
+    assert answer.json["content_hash"] == RECEIPTS[27].content_hash
+    assert (answer.json["proof"]["verified"], answer.json["proof"]["size"]) == (True, 60)
+    assert answer.json["text"] == {"media_type": SHOWN.media_type, "bytes": len(SHOWN.content)}
+    (entry,) = place.accesses.newest(limit=1)
+    assert (entry.leaf, entry.what, entry.reason) == (before + 1, "opened", "Anfrage M\u00fcller")
+    assert entry.details == {"leaf": 27, "role": "officer"}
+    evidence = place.ask("/receipts/27/evidence", Role.OFFICER, headers=REASON)
+    assert evidence.headers["content-disposition"] == 'attachment; filename="consent-receipt-27.json"'
+    file = tmp_path / "receipt.json"
+    file.write_bytes(evidence.body)
+    (key,) = place.ask("/integrity", Role.READER).json["keys"]
+    result = CliRunner().invoke(main, ["ledger", "verify", "--key", key, str(file)])
+    assert result.exit_code == 0, result.output
+    for missing in (
+        "/receipts/60",
+        "/receipts/x",
+        "/receipts/-1",
+        "/receipts/",
+        "/receipts/3/",
+        "/receipts/3/else",
+    ):
+        assert place.ask(missing, Role.OFFICER, headers=REASON).status == 404
+
+
+def test_the_text_shown_is_a_download_and_never_a_page(place: Place) -> None:
+    """It is markup: of this origin, it could act as the office."""
+    answer = place.ask(f"/texts/{SHOWN.hash}", Role.ANALYST)
+    assert sha256(answer.body).hexdigest() == SHOWN.hash
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert place.ask(f"/texts/{'0' * 64}", Role.ANALYST).status == 404
+
+
+def test_choices_are_counted_by_what_is_asked(place: Place) -> None:
+    """Also of a past day; what is counted can be narrowed."""
+    answer = place.ask("/counts?from=2026-01-01&to=2026-01-02&by=day,outcome", Role.READER)
+    assert answer.json == {
+        "from": "2026-01-01",
+        "to": "2026-01-02",
+        "counts": [
+            {"day": "2026-01-01", "outcome": "given", "choices": 30},
+            {"day": "2026-01-01", "outcome": "refused", "choices": 30},
+        ],
+    }
+    narrow = place.ask("/counts?by=performance&site=Example+blog&from=2026-01-01", Role.READER).json["counts"]
+    assert narrow == [{"performance": False, "choices": 6}, {"performance": True, "choices": 6}]
+
+
+def test_an_export_is_streamed(place: Place) -> None:
+    """What they are found by without a reason, the receipts with one; in both forms; each is recorded."""
+    lines = place.ask("/exports/receipts?outcome=given", Role.ANALYST)
+    assert lines.headers["content-type"] == "application/jsonl"
+    assert "content-length" not in lines.headers
+    assert [json.loads(line)["leaf"] for line in lines.body.splitlines()] == list(range(1, 60, 2))
+    table = list(csv.reader(place.ask("/exports/receipts?form=csv", Role.ANALYST).body.decode().splitlines()))
+    assert (table[0][:3], len(table)) == (["leaf", "time", "site"], 61)
+    assert place.ask("/exports/receipts?rows=records", Role.ANALYST, headers=REASON).status == 403
+    assert place.ask("/exports/receipts?rows=records", Role.OFFICER).status == 428
+    (entry,) = place.accesses.newest(limit=1)
+    assert (entry.what, entry.details["asked"]) == ("exported", {"form": "csv"})
+    assert place.ask("/exports/receipts?outcome=given", Role.ANALYST, method="HEAD").body == b""
+
+
+def test_trackers_integrity_and_accesses(place: Place) -> None:
+    """The inventory with its days, the signed checkpoint, and who did what."""
+    (row,) = place.ask("/trackers", Role.READER).json["trackers"]
+    assert (row["subject"], row["first_day"], row["times"], row["pages"]) == (
+        "cdn.example",
+        "2026-01-01",
+        3,
+        ["/shop"],
+    )
+    integrity = place.ask("/integrity", Role.READER).json
+    assert (integrity["size"], integrity["checkpoint"].split("\n")[1]) == (60, "60")
+    place.accesses.append("Jo", "one")
+    place.accesses.append("Jo", "two")
+    first = place.ask("/accesses?limit=1", Role.ADMINISTRATOR).json
+    assert first["accesses"][0]["what"] == "two"
+    second = place.ask(f"/accesses?limit=1&before={first['next']}", Role.ADMINISTRATOR).json
+    assert second["accesses"][0]["what"] == "one"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/receipts?colour=red", 400, "colour: there is no such parameter; there are collection_method, cursor, dnt"),
+        ("/receipts?site=a&site=b", 400, "site: given twice"),
+        ("/receipts?limit=0", 400, "limit: 1 to 500"),
+        ("/receipts?limit=501", 400, "limit: 1 to 500"),
+        ("/receipts?limit=%D9%A3", 400, "limit: 1 to 500"),
+        ("/receipts?cursor=x", 400, "cursor: what `next` of the page before said"),
+        ("/receipts?from=1.3.2026", 400, "from: a day, such as 2026-03-01"),
+        ("/receipts?from=20260301", 400, "from: a day, such as 2026-03-01"),
+        ("/receipts?outcome=maybe", 400, "outcome: one of given, refused, changed, withdrawn"),
+        ("/receipts?gpc=1", 400, "gpc: true or false"),
+        ("/receipts?said=true", 400, "said: it is the answer for a vendor: say which"),
+        ("/receipts?fields=subject", 400, "fields: 'subject' is none of leaf, time,"),
+        ("/receipts?subject=" + SUBJECT, 400, "subject: there is no such parameter"),
+        ("/receipts?" + "x" * 9000, 400, "query: at most 8192 bytes"),
+        ("/receipts?%FF=%FF", 400, "query: it cannot be read"),
+        ("/counts?by=subject", 400, "by: 'subject' is none of day, site,"),
+        ("/counts?from=0001-01-01", 400, "from: up to 1100 days before the last one"),
+        ("/counts?to=0001-01-01", 400, "to: there are no days before it"),
+        ("/exports/receipts?form=xml", 400, "form: one of jsonl, csv"),
+        ("/nothing", 404, "there is no such thing here"),
+        ("/receipts/", 404, "there is no such thing here"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named_in_one_shape(place: Place, path: str, status: int, message: str) -> None:
+    """With a code for programs and a sentence for people."""
+    answer = place.ask(path, Role.OFFICER)
+    assert answer.status == status
+    assert answer.json["error"].keys() == {"code", "message"}
+    assert message in answer.json["error"]["message"]
+    assert answer.headers["content-type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        (b"[]", 400, "body: a JSON object"),
+        (b"{", 400, "body: a JSON object"),
+        (b"[" * 9000, 400, "body: a JSON object"),
+        ({}, 400, "subject: give either this or receipt_id, as a string"),
+        ({"subject": SUBJECT, "receipt_id": "x"}, 400, "give either this"),
+        ({"subject": "nobody"}, 400, "subject: a pseudonym of 32 hexadecimal digits"),
+        ({"receipt_id": "nothing"}, 400, "receipt_id: a UUID"),
+        ({"subject": SUBJECT, "until": 7}, 400, "until: a day or a moment"),
+        ({"subject": SUBJECT, "until": "soon"}, 400, "until: a day, such as"),
+        ({"subject": SUBJECT, "standing": "yes"}, 400, "standing: true or false"),
+        ({"subject": SUBJECT, "name": "Jo"}, 400, "name: there is no such member"),
+        (b" " * 17_000, 413, "at most 16384 bytes"),
+    ],
+)  # fmt: skip
+def test_a_look_up_is_read_within_bounds(place: Place, body: object, status: int, message: str) -> None:
+    """And nothing is recorded of one that is none."""
+    before = place.accesses.newest(limit=1)
+    answer = place.ask("/lookups", Role.OFFICER, method="POST", body=body, headers=REASON)
+    assert (answer.status, message in answer.json["error"]["message"]) == (status, True), answer.body
+    assert place.accesses.newest(limit=1) == before
+
+
+def test_methods_and_media_types(place: Place) -> None:
+    """What an address does not know is said, with what it does."""
+    answer = place.ask("/me", Role.READER, method="DELETE")
+    assert (answer.status, answer.headers["allow"]) == (405, "GET")
+    answer = place.ask(
+        "/lookups", Role.OFFICER, method="POST", body=b"x", headers={**REASON, "content-type": "text/a"}
+    )
+    assert answer.status == 415
+    assert place.ask("/me", Role.READER, method="HEAD").body == b""
+
+
+def test_an_answer_has_an_etag(place: Place) -> None:
+    """Who has it already gets 304; what is of a visitor is kept by nobody."""
+    first = place.ask("/counts?from=2026-01-01&to=2026-01-01", Role.READER)
+    again = place.ask(
+        "/counts?from=2026-01-01&to=2026-01-01",
+        Role.READER,
+        headers={"if-none-match": f'"x", W/{first.headers["etag"]}'},
+    )
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", first.headers["etag"])
+    assert first.headers["cache-control"] == "private, no-cache"
+    opened = place.ask("/receipts/27", Role.OFFICER, headers=REASON)
+    assert ("etag" in opened.headers, opened.headers["cache-control"]) == (False, "no-store")
+
+
+def test_calls_of_a_day_are_limited(place: Place) -> None:
+    """Each answer says how many are left; an export counts as ten; then 429 until midnight."""
+    secret, token = place.book.make("Al Example", Role.ANALYST, days=1)
+    answer = place.ask("/me", secret)
+    assert answer.headers["ratelimit-policy"] == f'"day";q={CALLS_A_DAY};w=86400'
+    assert answer.headers["ratelimit"] == f'"day";r={CALLS_A_DAY - 1};t=86400'
+    assert (
+        place.ask("/exports/receipts", secret).headers["ratelimit"] == f'"day";r={CALLS_A_DAY - 11};t=86400'
+    )
+    place.book.count(token, weight=CALLS_A_DAY)
+    answer = place.ask("/me", secret)
+    assert (answer.status, answer.headers["retry-after"]) == (429, "86400")
+    assert answer.json["error"] == {"code": "too-many-calls", "message": "2400 calls a day, and no more"}
+
+
+def test_the_description_is_made_of_the_same_table(place: Place) -> None:
+    """OpenAPI 3.1: every endpoint, its parameters, its errors; public, for it says nothing of anybody."""
+    answer = place.ask("/openapi.json")
+    assert answer.status == 200
+    document = answer.json
+    assert document["openapi"] == "3.1.0"
+    assert document["servers"] == [{"url": API}]
+    described = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert described == {(endpoint.method, endpoint.path) for endpoint in ENDPOINTS}
+    listing = document["paths"]["/receipts"]["get"]
+    assert listing["description"] == "For analyst, officer, administrator."
+    assert {"name": "limit", "in": "query"}.items() <= next(
+        each for each in listing["parameters"] if each["name"] == "limit"
+    ).items()
+    assert "428" in document["paths"]["/lookups"]["post"]["responses"]
+    assert ALLOWED.keys() == set(Role)
+
+
+def test_no_secret_and_no_visitor_is_in_the_log(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """A wrong token is noted, without a word of it."""
+    with caplog.at_level(logging.DEBUG):
+        place.ask("/me", "cot_000000000000_" + "S" * 43)
+        place.ask("/lookups", Role.OFFICER, method="POST", body={"subject": SUBJECT}, headers=REASON)
+    assert "asked with a token that is not valid" in caplog.text
+    assert "SSSS" not in caplog.text
+    assert SUBJECT not in caplog.text
+
+
+def test_a_broken_log_is_503_and_says_nothing(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Where the log is and what is wrong with it is for the site's own log."""
+    other = Office(
+        "/_consent", place.folder, lambda: SQLiteReceiptLog("/nowhere/at/all", place.keys), lambda: place.now
+    )
+    usual, place.app = place.app, other
+    try:
+        answer = place.ask("/integrity", Role.READER)
+    finally:
+        place.app = usual
+    assert (answer.status, answer.headers["retry-after"]) == (503, "10")
+    assert "nowhere" not in answer.body.decode()
+    assert "nowhere" in caplog.text
+
+
+def test_it_is_mounted_beside_the_site_and_can_be_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an argument or by the environment; without it, its addresses are the site's own again."""
+
+    def status(**options: Any) -> int:
+        app = ConsentMiddleware(nothing_else, data=tmp_path / "data", **options)
+        messages: list[Any] = []
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b""}
+
+        async def send(message: Any) -> None:
+            messages.append(message)
+
+        scope = {
+            "type": "http", "method": "GET", "scheme": "https", "path": f"{API}/me", "query_string": b"", "headers": [],
+            "raw_path": b"", "root_path": "",
+        }  # fmt: skip
+        asyncio.run(app(scope, receive, send))
+        return int(messages[0]["status"])
+
+    assert status() == 401
+    assert status(office=False) == 404
+    monkeypatch.setenv("CONSENT_OFFICE", "0")
+    assert status() == 404
