@@ -51,7 +51,7 @@ gallery: $(VENV)/.dev
 soak: $(VENV)/.dev
 	CONSENT_KILL_ROUNDS=100 $(BIN)/python -m pytest -q -o timeout=0 tests/test_sqlite_store.py -k kill_9
 	CONSENT_KILL_ROUNDS=20 $(BIN)/python -m pytest -q -o timeout=0 tests/test_postgresql_store.py -k kill_9
-	CONSENT_SOAK=1 $(BIN)/python -m pytest -q -o timeout=0 tests/soak
+	CONSENT_SOAK=1 $(BIN)/python -m pytest -q -o timeout=0 tests/soak tests/test_interrupted_erasure.py
 	CONSENT_SOAK_MB=$(SOAK_MB) $(BIN)/python -m pytest -q tests/html/test_endless.py
 
 FUZZED := tests/html/test_properties.py tests/html/test_other_parsers.py tests/html/test_screening.py \

@@ -22,7 +22,8 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from consent import ConsentMiddleware, postgresql_erasing
+from consent import ConsentMiddleware, postgresql_erasing, postgresql_store
+from consent.append_queue import deliver
 from consent.checkpoint import Verifier, open_checkpoint
 from consent.choice_kind import ChoiceKind
 from consent.enforcement_log import EnforcementCount, EnforcementKind
@@ -380,9 +381,22 @@ def _write_until_killed(url: str, first: int, acknowledged: Connection) -> None:
     asyncio.run(main())
 
 
-def _start_writer(url: str, first: int) -> tuple[Any, Connection]:
+def _write_hastily_until_killed(url: str, first: int, acknowledged: Connection) -> None:
+    record = postgresql_store._Writer._record
+
+    async def hastily(writer: Any, batch: Sequence[Any]) -> None:
+        deliver(batch, [None] * len(batch))
+        await asyncio.sleep(0.01)
+        await record(writer, batch)
+
+    postgresql_store._Writer._record = hastily  # type: ignore[assignment]
+    _write_until_killed(url, first, acknowledged)
+
+
+def _start_writer(url: str, first: int, *, hastily: bool = False) -> tuple[Any, Connection]:
     mine, theirs = WORKERS.Pipe(duplex=False)
-    process = WORKERS.Process(target=_write_until_killed, args=(url, first, theirs))
+    write = _write_hastily_until_killed if hastily else _write_until_killed
+    process = WORKERS.Process(target=write, args=(url, first, theirs))
     process.start()
     theirs.close()
     return process, mine
@@ -419,6 +433,22 @@ def test_whatever_was_acknowledged_survives_kill_9(url: str) -> None:
     assert len(acknowledged) > 10 * KILL_ROUNDS
     assert {receipt_id(number) for number in acknowledged} <= check_whole(url).keys()
     check_consistent(url, notes)
+
+
+def test_the_control_that_acknowledges_too_early_loses_by_kill_9(url: str) -> None:
+    """So the test above can tell: here callers are told 10 ms before anything is committed."""
+    for number in range(20):
+        process, pipe = _start_writer(url, 1_000_000 * number, hastily=True)
+        assert pipe.poll(60)
+        process.kill()
+        process.join()
+        acknowledged = _received(pipe)
+        PostgreSQLStore(url, KEYS).prepare()
+        with PostgreSQLReceiptLog(url, KEYS) as log:
+            there = {entry.receipt.receipt_id for entry in log.list(limit=1_000_000)}
+        if not {receipt_id(number) for number in acknowledged} <= there:
+            return
+    pytest.fail("nothing was lost")
 
 
 def check_consistent(url: str, notes: Sequence[str]) -> None:

@@ -13,14 +13,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consent import append_queue, sqlite_database, sqlite_recording
+from consent import append_queue, sqlite_database, sqlite_recording, sqlite_store
+from consent.append_queue import deliver
 from consent.errors import OtherReceiptError, StoreError, StoreFull, StoreUnavailable
 from consent.merkle import leaf_hash, tree_root
 from consent.receipts import Artefact, Receipt
@@ -423,7 +424,39 @@ def _write_until_killed(path: Path, first: int, acknowledged: Connection) -> Non
     asyncio.run(main())
 
 
-def test_whatever_was_acknowledged_survives_kill_9(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _write_hastily_until_killed(path: Path, first: int, acknowledged: Connection) -> None:
+    record = sqlite_store._Writer._record
+
+    def hastily(writer: Any, batch: Sequence[Any]) -> Sequence[StoreError | None]:
+        deliver(batch, [None] * len(batch))
+        time.sleep(0.01)
+        return record(writer, batch)
+
+    sqlite_store._Writer._record = hastily  # type: ignore[assignment]
+    _write_until_killed(path, first, acknowledged)
+
+
+def killed_while_writing(
+    path: Path, number: int, source: random.Random, *, hastily: bool = False
+) -> list[int]:
+    """Kill a writing process at a random moment; return which receipts were acknowledged, in order."""
+    reader, writer = WORKERS.Pipe(duplex=False)
+    write = _write_hastily_until_killed if hastily else _write_until_killed
+    process = WORKERS.Process(target=write, args=(path, number * 1_000_000, writer))
+    process.start()
+    writer.close()
+    with open(reader.fileno(), "rb", closefd=False) as output:
+        first = output.readline()
+        time.sleep(source.random() * 0.1)
+        process.kill()
+        rest = output.read()
+    reader.close()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    return [int(line) for line in (first + rest).split()]
+
+
+def test_whatever_was_acknowledged_survives_kill_9(path: Path) -> None:
     """A writing process is killed at random moments, again and again on one database.
 
     CONSENT_KILL_ROUNDS sets how often. The seed is printed when the test fails.
@@ -433,23 +466,23 @@ def test_whatever_was_acknowledged_survives_kill_9(path: Path, monkeypatch: pyte
     source = random.Random(seed)
     acknowledged: set[str] = set()
     for number in range(KILL_ROUNDS):
-        reader, writer = WORKERS.Pipe(duplex=False)
-        process = WORKERS.Process(target=_write_until_killed, args=(path, number * 1_000_000, writer))
-        process.start()
-        writer.close()
-        with open(reader.fileno(), "rb", closefd=False) as output:
-            first = output.readline()
-            time.sleep(source.random() * 0.1)
-            process.kill()
-            rest = output.read()
-        reader.close()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL
-        acknowledged |= {receipt_id(int(line)) for line in (first + rest).split()}
+        numbers = killed_while_writing(path, number, source)
+        acknowledged |= {receipt_id(number) for number in numbers}
         present = recorded(path)
         assert acknowledged <= set(present), f"{len(acknowledged - set(present))} lost in round {number}"
-        assert present[receipt_id(int(first))] == make_receipt(int(first), shown_hash=SHOWN.hash)
+        assert present[receipt_id(numbers[0])] == make_receipt(numbers[0], shown_hash=SHOWN.hash)
     assert len(acknowledged) >= KILL_ROUNDS
+
+
+def test_the_control_that_acknowledges_too_early_loses_by_kill_9(path: Path) -> None:
+    """So the test above can tell: here callers are told 10 ms before anything is committed."""
+    SQLiteStore(path, KEYS).prepare()
+    source = random.Random(7)
+    for number in range(20):
+        numbers = killed_while_writing(path, number, source, hastily=True)
+        if not {receipt_id(number) for number in numbers} <= set(recorded(path)):
+            return
+    pytest.fail("nothing was lost")
 
 
 DISK_FULL = """
