@@ -262,13 +262,16 @@ class Banner:
         """Every text in this language by its hash. Not the texts themselves: there are some kilobytes of each."""
         return {self._shown_for(variant).hash: variant for variant in self._variants()}
 
-    def choices_page(self, decision: Decision, *, return_to: str, message: str | None = None) -> bytes:
+    def choices_page(
+        self, decision: Decision, *, return_to: str, message: str | None = None, past: object = None
+    ) -> bytes:
         """Return the page with the preferences, for browsers without popovers and for links.
 
         Args:
             decision: The decision for this request.
             return_to: Where its link back leads: path and query on this site.
             message: Key of a text to announce, such as ``saved``.
+            past: What the visitor said so far, for the template: a :class:`consent.history.Past`.
         """
         variant, view = self._variant(decision), self._view(decision)
         page = self._choices.render(
@@ -276,6 +279,7 @@ class Banner:
             shown=self._shown_for(variant).hash,
             return_to=return_to,
             message=self.texts[message] if message else "",
+            past=past,
             stay=True,
         )
         return page.encode()

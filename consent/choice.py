@@ -19,6 +19,10 @@ SUBJECT = re.compile(r"[0-9a-f]{32}")
 POLICY_VERSION = re.compile(r"[0-9a-f]{12}")
 VENDOR_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
+NOBODY = "0" * 32
+"""The subject of a choice that is kept without saying whose it is."""
+_NO_RECEIPT = "00000000-0000-4000-8000-000000000000"
+
 
 class BrowserSignal(StrEnum):
     """A preference that the browser itself sends with every request."""
@@ -51,3 +55,26 @@ class Choice:
     told: frozenset[BrowserSignal] = frozenset()
     taken_back: frozenset[BrowserSignal] = frozenset()
     """The signals that took back something that was granted before, without a word of the visitor's."""
+
+    @property
+    def is_nobodys(self) -> bool:
+        """Whether it is what is kept of somebody who was forgotten: a no that names neither visitor nor receipt."""
+        return self.subject == NOBODY
+
+
+def nobodys_refusal(*, policy_version: str, now: int) -> Choice:
+    """Return the choice of somebody who was forgotten: everything optional is refused.
+
+    Without it, who was forgotten would have said nothing, and where silence is a yes, a no would become one.
+
+    Args:
+        policy_version: the version of the policy in force.
+        now: seconds since 1970-01-01T00:00:00Z.
+    """
+    return Choice(
+        receipt_id=_NO_RECEIPT,
+        subject=NOBODY,
+        made_at=now,
+        policy_version=policy_version,
+        granted=frozenset(),
+    )

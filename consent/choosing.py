@@ -23,7 +23,8 @@ from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
 from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError
-from consent.cookie_expiry import expire_refused_cookies
+from consent.choice_storing import storing
+from consent.cookie_expiry import expire_refused_cookies, refused_cookies
 from consent.decision import Decision, allowance, decide
 from consent.placeholder import Placeholders
 from consent.policy import Policy, Regime
@@ -123,10 +124,9 @@ class Choosing:
             return Answer(409, PAGE_HEADERS, page)
 
         secure = scope.get("scheme") == "https"
-        host = fields.host_name(fields.only(headers, b"host") or b"")
         now = int(self._clock())
         try:
-            stored = self._cookie.header(choice, secure=secure, now=now, host=host)
+            stored = storing(choice, self._cookie, self._companion, headers, secure=secure, now=now)
         except UnwritableChoiceError as error:
             logger.warning("a choice was turned away: %s", error)
             raise Refused(400, "bad-request", "error_bad_request") from error
@@ -156,21 +156,18 @@ class Choosing:
             recorded = False
             effective, refused = self._unrecorded(choice, signals, before)
             if effective is not None:
-                stored = self._cookie.header(effective, secure=secure, now=now, host=host)
+                stored = storing(effective, self._cookie, self._companion, headers, secure=secure, now=now)
         cookies: list[tuple[bytes, bytes]] = []
         after = before
         if effective is not None:
             after = decide(self._policy, self._under(effective, signals))
             expiries = expire_refused_cookies(
-                headers, self._refuses_cookie(after), return_to=submission.return_to, secure=secure
+                headers,
+                refused_cookies(self._catalog, after, ours=self._cookie.name),
+                return_to=submission.return_to,
+                secure=secure,
             )
-            told = []
-            if self._companion:
-                told = [self._companion.header(effective, secure=secure, now=now, host=host, beside=stored)]
-            names = [self._cookie.name, self._companion.name] if self._companion else [self._cookie.name]
-            replaced = self._cookie.deletions(headers, names, secure=secure, host=host, stays=True)
-            taken = self._cookie.deletions(headers, [self._cookie.taken_name], secure=secure, host=host)
-            cookies = [(b"set-cookie", line) for line in (*replaced, *taken, stored, *told, *expiries)]
+            cookies = [(b"set-cookie", line) for line in (*stored, *expiries)]
         if refused is not None:
             refused.headers = (*refused.headers, *cookies)
             raise refused
@@ -236,7 +233,9 @@ class Choosing:
         }
         return Choice(
             receipt_id=str(UUID(bytes=self._random_bytes(16), version=4)),
-            subject=previous.subject if previous else self._random_bytes(16).hex(),
+            subject=previous.subject
+            if previous and not previous.is_nobodys
+            else self._random_bytes(16).hex(),
             made_at=int(self._clock()),
             policy_version=self._policy.version,
             granted=granted - self._policy.never,
@@ -341,15 +340,6 @@ class Choosing:
 
     def _under(self, choice: Choice, signals: Signals) -> Signals:
         return replace(signals, choice=choice, choice_state=ChoiceState.VALID)
-
-    def _refuses_cookie(self, decision: Decision) -> Callable[[str], bool]:
-        def refuses(name: str) -> bool:
-            if name == self._cookie.name:
-                return False
-            match = self._catalog.match_cookie(name)
-            return match is not None and not decision.allows(match.vendor.category, match.vendor.id)
-
-        return refuses
 
 
 def _needs_no_text(submission: Submission) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import quote
 
 from consent import headers as fields
+from consent.catalog import Catalog
+from consent.decision import Decision
 from consent.enforcement import site_of
 
 MAX_EXPIRY_BYTES = 3000
@@ -19,6 +21,22 @@ _HOST = re.compile(rb"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 _ADDRESS = re.compile(r"[0-9.]+|\[.*")
 
 RequestHeaders = Iterable[tuple[bytes, bytes]]
+
+
+def refused_cookies(catalog: Catalog, decision: Decision, *, ours: str) -> Callable[[str], bool]:
+    """Return what tells by its name whether a cookie is a refused vendor's.
+
+    Args:
+        ours: Name of the cookie that keeps the choice, whatever the catalog says of such a name.
+    """
+
+    def refuses(name: str) -> bool:
+        if name == ours:
+            return False
+        match = catalog.match_cookie(name)
+        return match is not None and not decision.allows(match.vendor.category, match.vendor.id)
+
+    return refuses
 
 
 def expire_refused_cookies(

@@ -1,15 +1,14 @@
-"""The log as anybody may see it: its checkpoint, tiles and proofs over HTTP, and to a visitor his own receipt.
+"""The log as anybody may see it: its checkpoint, tiles and proofs over HTTP.
 
 Where things are and how they read is C2SP's tlog-tiles; what is in a leaf says nothing about anybody.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
@@ -17,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from consent.checkpoint import Checkpoint, InclusionProof
 from consent.errors import ConsentError, InvalidProofError
+from consent.log_reading import LogReading
 from consent.merkle import Tiles, consistency_proof, inclusion_proof, parse_tile_path, tile_width
 from consent.store import Ledger
 
@@ -38,33 +38,24 @@ class _Answer(NamedTuple):
 
 
 class LedgerEndpoints:
-    """The ASGI app for everything under ``ledger/``, and for the visitor's own receipt.
+    """The ASGI app for everything under ``ledger/``.
 
     Args:
         prefix: where it is mounted, without a slash at the end.
-        open_ledger: opens the log; called for the first request, and again as long as it fails.
-        receipt_id: returns the id of the receipt that a request's choice rests on, given its headers.
+        log: reads the log.
     """
 
-    def __init__(
-        self,
-        prefix: str,
-        open_ledger: Callable[[], Ledger],
-        receipt_id: Callable[[Sequence[tuple[bytes, bytes]]], str | None],
-    ) -> None:
+    def __init__(self, prefix: str, log: LogReading) -> None:
         self._prefix = prefix
-        self._open_ledger = open_ledger
-        self._receipt_id = receipt_id
-        self._ledger: Ledger | None = None
+        self._log = log
 
     def answers(self, path: str) -> bool:
         """Tell whether a path is one of these."""
-        return path == f"{self._prefix}/receipt" or path.startswith(f"{self._prefix}/ledger/")
+        return path.startswith(f"{self._prefix}/ledger/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["method"] in ("GET", "HEAD"):
-            # Reading may wait for the disk.
-            answer = await asyncio.to_thread(self._answer, scope)
+            answer = await self._answer(scope)
         else:
             answer = _error(405, "method-not-allowed", "this is read with GET", (b"allow", b"GET, HEAD"))
         length = (b"content-length", b"%d" % len(answer.body))
@@ -72,28 +63,14 @@ class LedgerEndpoints:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
-    def _answer(self, scope: Scope) -> _Answer:
+    async def _answer(self, scope: Scope) -> _Answer:
         path: str = scope["path"]
+        name = path.removeprefix(f"{self._prefix}/ledger/")
         try:
-            if self._ledger is None:
-                self._ledger = self._open_ledger()
-            if path == f"{self._prefix}/receipt":
-                return self._own_receipt(scope, self._ledger)
-            return self._resource(path.removeprefix(f"{self._prefix}/ledger/"), scope, self._ledger)
+            return await self._log.read(lambda log: self._resource(name, scope, log))
         except ConsentError:
             logger.exception("%s could not be answered", path)
             return _error(503, "unavailable", "the log cannot be read now", (b"retry-after", b"10"))
-
-    def _own_receipt(self, scope: Scope, ledger: Ledger) -> _Answer:
-        receipt_id = self._receipt_id(scope["headers"])
-        evidence = None if receipt_id is None else ledger.evidence(receipt_id)
-        private = (_NEVER, (b"vary", b"Cookie"))
-        if evidence is None:
-            # The first checkpoint that covers a receipt takes a second.
-            wait = [(b"retry-after", b"2")] if receipt_id is not None else []
-            return _error(404, "no-receipt", "there is no proven receipt of a choice here", *wait, *private)
-        name = b"attachment; filename=consent-receipt.json"
-        return _Answer(200, (_JSON, *private, (b"content-disposition", name)), evidence.text().encode())
 
     def _resource(self, name: str, scope: Scope, ledger: Ledger) -> _Answer:
         if name == "keys":

@@ -22,6 +22,7 @@ from consent.guard import Guard
 from consent.inline_scripts import PickedPages
 from consent.interface_rules import NO_INTERFACES
 from consent.jurisdictions import Treatment, treatments
+from consent.log_reading import Log
 from consent.middleware import EnforcingMiddleware, OnError
 from consent.office.app import Office
 from consent.parts import is_section, name_of
@@ -31,7 +32,7 @@ from consent.receipts_database import ReceiptsDatabase
 from consent.reports import Reports
 from consent.settings import Settings
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
-from consent.store import Ledger, Store
+from consent.store import Store
 from consent.transitions import Transitions
 from consent.vendor_interfaces import interface_parts
 from consent.visitor import VisitorEndpoints
@@ -57,7 +58,8 @@ class ConsentMiddleware:
         read_database: a replica of it, which checkpoints and proofs are read from. ``CONSENT_READ_DATABASE``. Default:
             ``database`` itself.
         store: where receipts go instead of either. It is closed with the app.
-        ledger: opens the log that ``store`` keeps, so that its checkpoints and proofs can be read under ``prefix``.
+        ledger: opens the log that ``store`` keeps, so that checkpoints, proofs and visitors' own
+            receipts can be read under ``prefix``.
             Default: that of the database; for another store none.
         templates: the site's own folder of templates and texts, which go before the built-in ones.
             ``CONSENT_TEMPLATES``.
@@ -86,7 +88,7 @@ class ConsentMiddleware:
         database: str | None = None,
         read_database: str | None = None,
         store: Store | None = None,
-        ledger: Callable[[], Ledger] | None = None,
+        ledger: Callable[[], Log] | None = None,
         templates: str | Path | None = None,
         prefix: str | None = None,
         guard: bool | None = None,

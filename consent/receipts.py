@@ -339,7 +339,7 @@ def build_receipt(
         subject=choice.subject,
         browser=browser,
         device=device,
-        previous=None if previous is None else previous.receipt_id,
+        previous=None if previous is None or previous.is_nobodys else previous.receipt_id,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from consent.checkpoint import Verifier
 from consent.erasure import Erasure
@@ -49,6 +49,7 @@ class Store(Protocol):
         """Record what waits, then let go of everything. May be repeated; a later append starts anew."""
 
 
+@runtime_checkable
 class Erasing(Protocol):
     """Forgets what the log need not know any more. Implemented by stores; the same rules for callers hold."""
 

@@ -137,6 +137,22 @@ def read_json(body: bytes, catalog: Catalog, *, prefix: str) -> Submission:
     )
 
 
+def read_visit(body: bytes, *, prefix: str) -> tuple[str, str]:
+    """Read a form that says nothing but where it was: return its language and where the visitor goes on.
+
+    Args:
+        body, prefix: as for :func:`read_form`.
+
+    Raises:
+        ValueError: it is not such a form.
+    """
+    pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=2)
+    members = dict(pairs)
+    if len(members) != len(pairs) or not members.keys() <= {"language", "return_to"}:
+        raise ValueError("a form like this has a language and an address to come back to")
+    return members.get("language", ""), local_address(members.get("return_to", "/"), prefix=prefix)
+
+
 def local_address(address: str, *, prefix: str) -> str:
     """Return ``address`` if it is a page of this site, else the front page: nobody is sent elsewhere."""
     if len(address) > MAX_RETURN_TO or _LOCAL.fullmatch(address) is None:

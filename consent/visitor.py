@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import date
+from functools import partial
 from time import time
 
 from starlette.types import Receive, Scope, Send
@@ -30,14 +31,16 @@ from consent.banner import Banner
 from consent.catalog import Catalog
 from consent.choice_cookie import ChoiceCookie
 from consent.choosing import Choosing
-from consent.decision import decide
 from consent.declaration_pages import DeclarationPages
+from consent.forgetting import Forgetting
+from consent.history import History
 from consent.ledger_endpoints import LedgerEndpoints
+from consent.log_reading import Log, LogReading
 from consent.placeholder import Placeholders
 from consent.policy import Policy
 from consent.reports import MAX_REPORT_BYTES, Reports, read_reports
 from consent.static_files import StaticFile
-from consent.store import Ledger, Store
+from consent.store import Erasing, Store
 from consent.submission import local_address
 from consent.tracking_status import tracking_status
 from consent.variant_cookie import VariantCookie
@@ -79,7 +82,7 @@ class VisitorEndpoints:
         placeholders: Placeholders | None = None,
         companion: VariantCookie | None = None,
         reports: Reports | None = None,
-        ledger: Callable[[], Ledger] | None = None,
+        ledger: Callable[[], Log] | None = None,
         seen: Callable[[], Sequence[str]] = tuple,
         locate: Callable[[Scope], str] | None = None,
         honours_gpc: bool | None = None,
@@ -92,6 +95,8 @@ class VisitorEndpoints:
         self._declarations = DeclarationPages(catalog, seen)
         self._clock = clock
         self._prefix = banner.prefix
+        # What scripts and command lines ask for, unless a browser says that it wants a page.
+        self._files = tuple(f"{banner.prefix}/{name}" for name in ("report", "receipt", "receipts"))
         self._requests = VisitorRequests(policy, banner, cookie, clock)
         self._choosing = Choosing(
             policy,
@@ -106,7 +111,15 @@ class VisitorEndpoints:
             clock=clock,
             random_bytes=random_bytes,
         )
-        self._ledger = LedgerEndpoints(self._prefix, ledger, self._receipt_of) if ledger else None
+        log = LogReading(ledger) if ledger else None
+        self._ledger = LedgerEndpoints(self._prefix, log) if log else None
+        self._forgetting = None
+        if isinstance(store, Erasing):
+            self._forgetting = Forgetting(
+                policy, catalog, banner, cookie, store, self._requests, companion=companion, clock=clock
+            )
+        can_forget = self._forgetting is not None
+        self._history = History(policy, catalog, banner, cookie, self._requests, log, can_forget=can_forget)
         self._static = {file.name: _kept_forever(file) for file in (*banner.static.values(), *static)}
         honours = bool(policy.gpc_refuses) if honours_gpc is None else honours_gpc
         support = {"gpc": honours, "lastUpdate": GPC_SUPPORT_SINCE.isoformat()}
@@ -126,9 +139,11 @@ class VisitorEndpoints:
         try:
             answer = await self._answer(scope, headers, receive)
         except Refused as refused:
-            reporting = scope["path"] == f"{self._prefix}/report"
+            is_file = scope["path"] in self._files and b"text/html" not in b",".join(
+                fields.lines(headers, b"accept")
+            )
             banner = refused.banner or self._requests.speaking(headers, scope["path"])
-            answer = self._refusal(refused, banner, as_json=reporting or wants_json(headers))
+            answer = self._refusal(refused, banner, as_json=is_file or wants_json(headers))
         if answer is None:
             return  # the browser has gone
         body = answer.body
@@ -148,32 +163,34 @@ class VisitorEndpoints:
         if path == f"{self._prefix}/report" and self._reports is not None:
             allow(method, "POST")
             return await self._take_report(self._reports, headers, receive)
+        if path == f"{self._prefix}/forget" and self._forgetting is not None:
+            allow(method, "POST")
+            return await self._forgetting.answer(scope, headers, receive)
         resource = self._resource(path)
         if resource is None:
             raise Refused(404, "not-found", "error_not_found")
         allow(method, "GET", "HEAD")
-        return resource(scope, headers)
+        return await resource(scope, headers)
 
-    def _resource(self, path: str) -> Callable[[Scope, Headers], Answer] | None:
+    def _resource(self, path: str) -> Callable[[Scope, Headers], Awaitable[Answer]] | None:
         """Return what answers a GET of ``path``."""
         if path == f"{self._prefix}/choices":
             return self._choices
+        if path == f"{self._prefix}/receipt":
+            return self._history.receipt
+        if path == f"{self._prefix}/receipts":
+            return self._history.receipts
+        if path == f"{self._prefix}/text":
+            return self._history.text
         if path == f"{self._prefix}/cookies":
             return self._declare
         if path == "/.well-known/gpc.json":
-            return lambda scope, headers: self._gpc
+            return self._tell_gpc
         if path == "/.well-known/dnt/":
             return self._tracking_status
         folder, _, name = path.rpartition("/")
         file = self._static.get(name) if folder == f"{self._prefix}/static" else None
-        if file is None:
-            return None
-        return lambda scope, headers: file.to(headers)
-
-    def _receipt_of(self, headers: Headers) -> str | None:
-        """Return the id of the receipt that the visitor's choice rests on."""
-        choice = self._requests.signals(headers).choice
-        return None if choice is None else choice.receipt_id
+        return None if file is None else partial(_sent, file)
 
     def _refusal(self, refused: Refused, banner: Banner, *, as_json: bool) -> Answer:
         if as_json:
@@ -201,17 +218,20 @@ class VisitorEndpoints:
 
     # ---- the page of choices, and the well-known resources
 
-    def _choices(self, scope: Scope, headers: Headers) -> Answer:
+    async def _choices(self, scope: Scope, headers: Headers) -> Answer:
         asked = query_of(scope)
         return_to = local_address(asked.get("return_to", "/"), prefix=self._prefix)
-        page = self._requests.speaking(headers, return_to, asked.get("language", "")).choices_page(
-            decide(self._policy, self._requests.signals(headers)),
+        banner = self._requests.speaking(headers, return_to, asked.get("language", ""))
+        signals = self._requests.signals(headers)
+        page = banner.choices_page(
+            self._requests.decide(signals),
             return_to=return_to,
             message="saved" if asked.get("saved") == "1" else None,
+            past=await self._history.past(scope, signals, banner),
         )
         return Answer(200, PAGE_HEADERS, page)
 
-    def _declare(self, scope: Scope, headers: Headers) -> Answer:
+    async def _declare(self, scope: Scope, headers: Headers) -> Answer:
         """Answer with the cookie declaration, which is the same for everybody who reads the same language."""
         language, path = query_of(scope).get("language", ""), scope["path"]
         languages = self._banner.languages
@@ -219,9 +239,12 @@ class VisitorEndpoints:
         banner = self._requests.speaking(headers, path, language)
         return self._declarations.of(banner).to(headers, vary=b"" if settled else b"Accept-Language")
 
-    def _tracking_status(self, scope: Scope, headers: Headers) -> Answer:
+    async def _tell_gpc(self, scope: Scope, headers: Headers) -> Answer:
+        return self._gpc
+
+    async def _tracking_status(self, scope: Scope, headers: Headers) -> Answer:
         """Answer for this very visitor. (W3C Tracking Preference Expression, sections 6.2 and 6.5.)"""
-        decision = decide(self._policy, self._requests.signals(headers))
+        decision = self._requests.decide(self._requests.signals(headers))
         status = {"tracking": tracking_status(self._policy, decision), "config": f"{self._prefix}/choices"}
         if self._policy.privacy_url:
             status["policy"] = self._policy.privacy_url
@@ -234,6 +257,10 @@ class VisitorEndpoints:
             ),
             json_bytes(status),
         )
+
+
+async def _sent(file: KeptAnswer, scope: Scope, headers: Headers) -> Answer:
+    return file.to(headers)
 
 
 def _kept_forever(file: StaticFile) -> KeptAnswer:

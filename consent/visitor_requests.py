@@ -11,6 +11,7 @@ from consent import headers as fields
 from consent.answers import Headers, Refused
 from consent.banner import Banner
 from consent.choice_cookie import ChoiceCookie
+from consent.decision import Decision, decide
 from consent.policy import Policy
 from consent.signals import Signals, read_dnt, read_gpc
 from consent.submission import MAX_RETURN_TO
@@ -39,6 +40,10 @@ class VisitorRequests:
             headers, now=int(self._clock()), policy_version=self._policy.version
         )
         return Signals(choice=choice, choice_state=state, gpc=read_gpc(headers), dnt=read_dnt(headers))
+
+    def decide(self, signals: Signals) -> Decision:
+        """Return what is allowed to somebody who says that."""
+        return decide(self._policy, signals)
 
     def speaking(self, headers: Headers, address: str, language: str = "") -> Banner:
         """Return what speaks the visitor's language.

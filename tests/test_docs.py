@@ -636,6 +636,12 @@ def test_every_endpoint_is_documented_and_answers(site: Starlette) -> None:
                 real = "/_consent/api/v1/openapi.json"
             elif path == "/_consent/ledger":
                 real = "/_consent/ledger/checkpoint"
+            elif path == "/_consent/text":
+                page = client.get("/_consent/choices").text
+                shown = re.findall(r'name="shown" value="([0-9a-f]+)"', page)[0]
+                form = {"action": "accept", "shown": shown, "form": "preferences"}
+                client.post("/_consent/choice", data=form, headers={"Sec-Fetch-Site": "same-origin"})
+                real += f"?id={client.get('/_consent/receipts').json()['receipts'][0]['receipt_id']}"
             elif path == "/_consent/receipt":
                 client.post(
                     "/_consent/choice", json={"action": "refuse"}, headers={"Sec-Fetch-Site": "same-origin"}

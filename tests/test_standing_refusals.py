@@ -26,7 +26,7 @@ from consent.transitions import Transitions
 from consent.visitor import VisitorEndpoints
 from tests.exchange import NOW, Answer, answering, ask, scope_for, vendor
 from tests.jar import Jar
-from tests.test_visitor import Recorder
+from tests.test_history import Forgetful
 
 DAY = 86_400
 P, F, T = OPTIONAL
@@ -51,7 +51,7 @@ class Browser:
 
     def __init__(self) -> None:
         self.now = NOW
-        self.store = Recorder()
+        self.store = Forgetful()
         self.policy = POLICIES[0]
         self.keys = [b"0" * 32]
         self.domain = ""
@@ -106,19 +106,31 @@ class Browser:
 
     def choose(self, content: Mapping[str, object], signals: Mapping[str, str]) -> tuple[bool, bool]:
         """Send a choice; tell whether it was taken, and whether the answer stored anything."""
+        answer = self.post("choice", "application/json", json.dumps(content).encode(), signals)
+        assert answer.status in (200, 503)
+        return answer.status == 200, self.take(answer)
+
+    def forget(self) -> bool:
+        """Ask to be forgotten; tell whether the answer stored anything."""
+        answer = self.post("forget", "application/x-www-form-urlencoded", b"return_to=/", {})
+        assert answer.status in (200, 404, 503)
+        stored = self.take(answer)
+        assert stored is (answer.status == 200)
+        return stored
+
+    def post(self, name: str, kind: str, body: bytes, signals: Mapping[str, str]) -> Answer:
         answer = Answer()
-        others = {"sec-fetch-site": "same-origin", "content-type": "application/json"}
-        scope = scope_for("/_consent/choice", method="POST", headers=self.headers({**signals, **others}))
+        others = {"sec-fetch-site": "same-origin", "content-type": kind}
+        scope = scope_for(f"/_consent/{name}", method="POST", headers=self.headers({**signals, **others}))
 
         async def receive() -> Message:
-            return {"type": "http.request", "body": json.dumps(content).encode()}
+            return {"type": "http.request", "body": body}
 
         async def send(message: Message) -> None:
             answer.messages.append(message)
 
         asyncio.run(self._call(scope, receive, send))
-        assert answer.status in (200, 503)
-        return answer.status == 200, self.take(answer)
+        return answer
 
     async def _call(self, *call: Any) -> None:
         await self.app(*call)
@@ -165,6 +177,14 @@ class Site(RuleBasedStateMachine):
                 self.no[host] |= frozenset(OPTIONAL) - granted
                 self.unread -= {host}
 
+    @rule()
+    def forget(self) -> None:
+        if self.browser.forget():
+            for host in HOSTS:
+                if self.browser.domain or host == self.browser.host:
+                    self.no[host] = frozenset(OPTIONAL)
+                    self.unread -= {host}
+
     @rule(days=st.sampled_from([1, 90, 179, 180, 199]))
     def time_passes(self, days: int) -> None:
         """The visitor looks in at least every half year: what no browser was there to keep, nobody can know."""
@@ -206,7 +226,7 @@ class Site(RuleBasedStateMachine):
 
     @rule(down=st.booleans())
     def an_outage(self, down: bool) -> None:
-        self.browser.store.failure = StoreFull("full") if down else None
+        self.browser.store.failure = self.browser.store.erasing = StoreFull("full") if down else None
 
     @rule(lost=st.booleans())
     def another_key(self, lost: bool) -> None:

@@ -139,9 +139,15 @@ class Answer:
 class Site:
     """The endpoints, a browser's cookie, and a clock that stands still."""
 
-    def __init__(self, policy: Policy = POLICY, catalog: Catalog = CATALOG, **options: Any) -> None:
+    def __init__(
+        self,
+        policy: Policy = POLICY,
+        catalog: Catalog = CATALOG,
+        store: Recorder | None = None,
+        **options: Any,
+    ) -> None:
         self.policy = policy
-        self.store = Recorder()
+        self.store = store or Recorder()
         self.banner = banner_of(policy)
         self.cookie = ChoiceCookie([b"0123456789abcdef" * 2])
         self.now: float = NOW + 0.25

@@ -1,0 +1,142 @@
+"""Forgetting a visitor who asks for it: the receipts are erased, and what is left is a no that says not whose it is."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from threading import BoundedSemaphore
+from time import time
+
+from starlette.types import Receive, Scope
+
+from consent import headers as fields
+from consent.answers import JSON_HEADERS, PAGE_HEADERS, Answer, Headers, Refused, json_bytes, wants_json
+from consent.banner import Banner
+from consent.catalog import Catalog
+from consent.choice import nobodys_refusal
+from consent.choice_cookie import ChoiceCookie
+from consent.choice_storing import storing
+from consent.cookie_expiry import expire_refused_cookies, refused_cookies
+from consent.erasure import Erasure
+from consent.errors import ErasureHeldError
+from consent.policy import Policy
+from consent.signals import ChoiceState, Signals
+from consent.store import Erasing
+from consent.submission import read_visit, same_origin
+from consent.tracking_status import UPDATED
+from consent.variant_cookie import VariantCookie
+from consent.visitor_requests import VisitorRequests, read_body
+
+logger = logging.getLogger("consent")
+
+MAX_ERASING = 4
+"""How many erasures may be under way in a process: anybody can ask for one, and each overwrites what it frees."""
+ERASING_SECONDS = 20.0
+RETRY_AFTER_SECONDS = 10
+
+
+class Forgetting:
+    """Answers the POST of somebody who wants to be forgotten. Safe to share between tasks and event loops.
+
+    Args:
+        policy, catalog, banner, cookie, companion, clock: as for :class:`consent.visitor.VisitorEndpoints`.
+        store: where the receipts are.
+        requests: reads who asks.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        catalog: Catalog,
+        banner: Banner,
+        cookie: ChoiceCookie,
+        store: Erasing,
+        requests: VisitorRequests,
+        *,
+        companion: VariantCookie | None = None,
+        clock: Callable[[], float] = time,
+    ) -> None:
+        self._policy = policy
+        self._catalog = catalog
+        self._cookie = cookie
+        self._store = store
+        self._requests = requests
+        self._prefix = banner.prefix
+        self._companion = companion
+        self._clock = clock
+        self._room = BoundedSemaphore(MAX_ERASING)
+        _page(banner, ["00000000"], "/")
+
+    async def answer(self, scope: Scope, headers: Headers, receive: Receive) -> Answer | None:
+        """Forget whoever asks; ``None`` if the browser went away.
+
+        Raises:
+            Refused: nobody was forgotten, and nothing was changed.
+        """
+        if not same_origin(headers):
+            raise Refused(403, "cross-origin", "error_cross_origin")
+        if (
+            fields.media_type_of(fields.only(headers, b"content-type") or b"")
+            != b"application/x-www-form-urlencoded"
+        ):
+            raise Refused(415, "unsupported-media-type", "error_media_type")
+        body = await read_body(headers, receive)
+        if body is None:
+            return None
+        try:
+            language, return_to = read_visit(body, prefix=self._prefix)
+        except ValueError as error:
+            raise Refused(400, "bad-request", "error_bad_request") from error
+        banner = self._requests.speaking(headers, return_to, language)
+        try:
+            return await self._forget(banner, return_to, scope, headers)
+        except Refused as refused:
+            refused.banner = banner
+            raise
+
+    async def _forget(self, banner: Banner, return_to: str, scope: Scope, headers: Headers) -> Answer:
+        signals = self._requests.signals(headers)
+        if signals.choice is None:
+            # Nobody, or somebody who is not known again: whose receipts are to be erased, nobody can tell.
+            raise Refused(404, "no-receipt", "error_no_receipt")
+        erasures: Sequence[Erasure] = ()
+        if not signals.choice.is_nobodys:
+            erasures = await self._erased(signals.choice.subject)
+        now, secure = int(self._clock()), scope.get("scheme") == "https"
+        refusal = nobodys_refusal(policy_version=self._policy.version, now=now)
+        after = self._requests.decide(
+            Signals(choice=refusal, choice_state=ChoiceState.VALID, gpc=signals.gpc, dnt=signals.dnt)
+        )
+        refuses = refused_cookies(self._catalog, after, ours=self._cookie.name)
+        lines = [
+            *storing(refusal, self._cookie, self._companion, headers, secure=secure, now=now),
+            *expire_refused_cookies(headers, refuses, return_to=return_to, secure=secure),
+        ]
+        more = [*((b"set-cookie", line) for line in lines), (b"tk", UPDATED.encode())]
+        ids = [erasure.erasure_id for erasure in erasures]
+        if wants_json(headers):
+            erased = sum(len(erasure.erased) for erasure in erasures)
+            return Answer(200, (*JSON_HEADERS, *more), json_bytes({"erased": erased, "erasures": ids}))
+        return Answer(200, (*PAGE_HEADERS, *more), _page(banner, ids, return_to))
+
+    async def _erased(self, subject: str) -> Sequence[Erasure]:
+        retry = ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),)
+        if not self._room.acquire(blocking=False):
+            raise Refused(503, "not-erased", "error_not_erased", retry)
+        try:
+            async with asyncio.timeout(ERASING_SECONDS):
+                return await self._store.erase(subject)
+        except ErasureHeldError as error:
+            raise Refused(409, "held", "error_held") from error
+        except Exception as error:
+            # Whatever is wrong with the store: nobody is told to be forgotten who is not.
+            logger.exception("a visitor could not be erased")
+            raise Refused(503, "not-erased", "error_not_erased", retry) from error
+        finally:
+            self._room.release()
+
+
+def _page(banner: Banner, certificates: Sequence[str], return_to: str) -> bytes:
+    page = banner.template("forgotten.html")
+    return page.render(certificates=certificates, return_to=return_to).encode()
