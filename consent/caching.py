@@ -52,6 +52,7 @@ class _SharedResponse(GovernedResponse):
     """What both modes ask of a response."""
 
     _has_editions = False
+    _expires_cookies = False
     _sets_cookie = False
 
     @cached_property

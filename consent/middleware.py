@@ -136,6 +136,7 @@ class EnforcingMiddleware:
             refused=Refused.HOLD if policy.cache is CacheMode.UNIFORM else policy.refused,
             placeholders=placeholders,
             csp=csp,
+            cookie_name=cookie.name,
             companion=VariantCookie(cookie, policy, catalog),
             inventory=inventory or Inventory(),
             scripts=scripts,

@@ -13,6 +13,12 @@ from consent import codings
 from consent import headers as fields
 from consent.body_kind import UNSURE_TYPES, Beginning, file_type, is_page, is_unread, is_utf8
 from consent.codings import Coded
+from consent.cookie_expiry import (
+    MAX_EXPIRY_BYTES,
+    MIN_PAGE_EXPIRY_BYTES,
+    expire_on_page,
+    refused_cookies,
+)
 from consent.csp import FIELDS as CSP_FIELDS
 from consent.decision import Decision
 from consent.encodings import Sniffed
@@ -44,6 +50,8 @@ class GovernedResponse:
     """Whether another page would have what this one lacks, once it is allowed."""
     _has_editions = True
     """Whether pages that need no more are given what all of their edition have."""
+    _expires_cookies = True
+    """Whether pages delete cookies that are refused and came with the request: what others may be given does not."""
     _plain = False
     """Whether the page has no policy of its own."""
     _ended = False
@@ -299,6 +307,23 @@ class GovernedResponse:
         kept += self.request.edition_fields
         return kept
 
+    def _expiries(self, headers: fields.Headers) -> list[tuple[bytes, bytes]]:
+        """Return the fields that delete the refused cookies that came with the request, beside ``headers``."""
+        request, site = self.request, self._site
+        decision = request.ruling.decision
+        if decision.allows_everything:
+            return []
+        taken = sum(len(name) + len(value) + 4 for name, value in headers)
+        lines = expire_on_page(
+            request.scope["headers"],
+            refused_cookies(site.catalog, decision, ours=site.cookie_name),
+            address=request.address,
+            secure=request.is_secure,
+            room=max(MAX_EXPIRY_BYTES - taken, MIN_PAGE_EXPIRY_BYTES),
+            turn=int(site.clock() * 10),
+        )
+        return [(b"set-cookie", line) for line in lines]
+
     def _obeys(self) -> bool:
         """Tell whether the browser makes something of the answer that obeys a policy."""
         return self.request.obeys
@@ -373,6 +398,8 @@ class GovernedResponse:
         if start is not None:
             # Now that its beginning was read: what the page itself brings is known.
             start["headers"] = self._finished(start["headers"])
+            if self._expires_cookies and b"cookie" in self.request.by_name:
+                start["headers"] += self._expiries(start["headers"])
             if not more:
                 start["headers"].append((b"content-length", b"%d" % len(written)))
             await self._send(start)

@@ -47,6 +47,8 @@ class Site:
     """Make what offers refused embeds; ``None``: they are as all else that is refused."""
     csp: ClosedWorld | None
     """Writes the policy that pages and workers get besides their own."""
+    cookie_name: str
+    """Of the cookie that keeps the choice."""
     companion: VariantCookie
     """Tells under which key a shared cache may keep a page."""
     inventory: Inventory
