@@ -198,7 +198,7 @@ def gpp_scripts(
 def script(answers: str) -> str:
     """Return the whole script around ``answers``. Without any it is what the code alone weighs."""
     # What JSON writes for a text is also how JavaScript writes it (ECMAScript 2019).
-    return f"{{{_code().replace('ANSWERS', json.dumps(answers), 1)}}}\n"
+    return f"if(!window.__gpp?.isHere){{{_code().replace('ANSWERS', json.dumps(answers), 1)}}}\n"
 
 
 @cache

@@ -93,6 +93,8 @@ const call = (command, run, parameter) => {
 // A stub that was here first may have been asked already.
 const stub = page.__gpp;
 page.__gpp = call;
+// What exchanges a page's body alone may run the next page's tag in this one: consent/gpp.py has it do nothing then.
+page.__gpp.isHere = true;
 try {
   for (const event of [...stub.events || []].slice(0, MOST)) {
     last = Math.max(last, +event.id || 0);

@@ -236,6 +236,16 @@ def test_scripts_and_frames_hear_of_an_opt_out(enter: Enter) -> None:
     assert [page.evaluate("here"), events(visitor)] == [1, taken_back]
     assert events(visitor, frame)[1:] == taken_back
     assert page.evaluate(EVERY)["getSection"][0] == [[core, gpc], True]
+    # Run once more, with what another page's tag has on it, the script leaves everything as it is.
+    page.evaluate(
+        """() => new Promise(done => {
+            const old = document.querySelector("script[src*='/gpp.']"), script = document.createElement("script");
+            Object.assign(script, {src: old.src, nonce: "r4nd0m", onload: done});
+            script.dataset.state = "3";
+            document.head.append(script);
+        })"""
+    )
+    assert page.evaluate(EVERY)["getField"][:2] == [[2, True], [False, True]]
     # What a callback throws is told as the browser tells it of all others, and stops nothing.
     assert set(visitor.page_errors) == {"1"}
 
@@ -316,3 +326,10 @@ def test_in_one_page_for_everybody_the_browser_finds_out(enter: Enter) -> None:
         "Object.defineProperty(Navigator.prototype, 'globalPrivacyControl', {get: () => true, configurable: true})"
     )
     assert open_page(visitor)["gppString"] == "DBABBg~BUUAAACA.YA"
+    last = visitor.page.evaluate(
+        """() => { for (let i = 0; i < 2000; i++) __gpp("addEventListener", () => 0);
+            let last; __gpp("addEventListener", event => { last = event; }); return last; }"""
+    )
+    assert (last["eventName"], last["data"], last["listenerId"]) == ("listenerRegistered", False, 0)
+    freed = "new Promise(done => __gpp('removeEventListener', () => __gpp('addEventListener', done), 999))"
+    assert visitor.page.evaluate(freed)["listenerId"] == 1000
