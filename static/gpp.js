@@ -156,6 +156,8 @@ const look = () => {
 if (section) {
   addEventListener("DOMContentLoaded", look);
   document.addEventListener("consent:change", look);
+  // The page is loaded anew then: until it is gone, nobody is to act on what was.
+  document.addEventListener("consent:withdraw", look);
   document.addEventListener("toggle", (/** @type {any} */ event) => {
     if (!event.target.matches(".consent-preferences")) return;
     open = event.newState == "open";

@@ -218,11 +218,23 @@ def test_scripts_and_frames_hear_of_an_opt_out(enter: Enter) -> None:
     removed = frame.evaluate(f"ask(false, 'removeEventListener', {listening['listenerId']})")[0]
     assert removed["returnValue"] is True
 
+    page.evaluate(
+        """() => __gpp("addEventListener", event => {
+            sessionStorage.heard = `${sessionStorage.heard || ""}${event.eventName} ${event.data} ${event.pingData.gppString}\n`;
+        })"""
+    )
     with page.expect_navigation():
         page.get_by_role("button", name="Do not sell or share").click()
     page.wait_for_load_state("load")
     ping = page.evaluate("early[0]")
     assert (ping["gppString"], ping["signalStatus"]) == ("DBABBg~BUUAAACA.QA", "ready")
+    # Before that page came, the one that was there had said so.
+    assert page.evaluate("sessionStorage.heard").splitlines() == [
+        "listenerRegistered true DBABBg~BUoAAACA.QA",
+        "signalStatus not ready DBABBg~BUoAAACA.QA",
+        "sectionChange usca DBABBg~BUUAAACA.QA",
+        "signalStatus ready DBABBg~BUUAAACA.QA",
+    ]
     assert page.evaluate(EVERY)["getField"][0] == [1, True]
     frame = page.frame(url=FRAME)
     assert frame is not None
@@ -308,6 +320,13 @@ def test_a_browser_signal_is_passed_on_and_a_banner_waited_for(enter: Enter) -> 
     assert page.locator("iframe[name=__gppLocator]").is_hidden()
     page.evaluate("document.body = document.createElement('body')")
     assert page.evaluate("!!frames.__gppLocator") is True
+    # Where the guard does not get through, what the server knew counts.
+    visitor.context.clear_cookies()
+    visitor.context.route("**/static/guard.*.js", lambda route: route.abort())
+    visitor.page = visitor.context.new_page()
+    assert open_page(visitor)["gppString"] == "DBABBg~BUoAAACA.QA"
+    assert open_page(visitor, **{"Sec-GPC": "1"})["gppString"] == "DBABBg~BUUAAACA.YA"
+    assert visitor.page.evaluate("window.consent") is None
     assert visitor.page_errors == []
 
 

@@ -342,6 +342,15 @@ def test_in_one_page_for_everybody_nobody_is_told_apart() -> None:
     assert TAG.findall(bodies.pop())[0][1:] == (b"1", b"")
 
 
+def test_a_cache_keeps_one_page_for_each_answer() -> None:
+    """In the mode ``variant``, under the key that says so."""
+    app = mounted(replace(CALIFORNIA, cache=CacheMode.VARIANT), cache_control="public, max-age=60")
+    for key, signals, state in (("none:", {}, b"0"), ("none:g", {"sec_gpc": "1"}, b"3")):
+        answer = visit(app, consent_variant=key, **signals)
+        assert dict(answer.headers)[b"cache-control"] == b"public, max-age=0, s-maxage=60"
+        assert TAG.findall(answer.body)[0][1:] == (state, b"")
+
+
 def test_a_part_of_the_site_has_what_its_own_policy_says() -> None:
     """Another host may have none; what differs below a path is no part of it."""
     other = Policy(regime=Regime.OPT_OUT, jurisdiction="US-CA", language="en")
