@@ -133,6 +133,12 @@ class Policy:
     """How many days a yes and a no alike count, 1 to 400. Then visitors are asked again; a no stands meanwhile."""
     layout: Layout = Layout.CARD
     """How the banner lies over the page."""
+    retention_days: int = 0
+    """How many days receipts are kept before ``consent receipts expire`` erases them; 0: they are not erased."""
+    retention_jurisdictions: Mapping[str, int] = field(
+        default_factory=lambda: MappingProxyType({}), hash=False
+    )
+    """The same for visitors in places, by code, where it is another number."""
     refused: Refused = Refused.STRIP
     embeds: Embeds = Embeds.REPLACE
     unclassified: Unclassified = Unclassified.ALLOW
@@ -181,6 +187,13 @@ class Policy:
             raise ConfigurationError(
                 'everybody is shown "language": remove it, or remove "languages"', key="languages"
             )
+        for days in (self.retention_days, *self.retention_jurisdictions.values()):
+            if 0 < days < self.choice_days:
+                raise ConfigurationError(
+                    f"a choice counts for {self.choice_days} days, and its receipt would be erased after {days}: keep "
+                    "receipts for at least as long",
+                    key="retention_days" if days == self.retention_days else "retention_jurisdictions",
+                )
         if self.jurisdictions is not None:
             self._check_jurisdictions(self.jurisdictions)
         self._check_gpp()

@@ -40,6 +40,8 @@ _FIELDS: Mapping[Place, str] = {
     ("signals", "dnt_refuses"): "dnt_refuses",
     ("choice", "days"): "choice_days",
     ("banner", "layout"): "layout",
+    ("retention", "days"): "retention_days",
+    ("retention", "jurisdictions"): "retention_jurisdictions",
     ("enforcement", "refused"): "refused",
     ("enforcement", "embeds"): "embeds",
     ("enforcement", "unclassified"): "unclassified",
@@ -74,7 +76,7 @@ _RULE_RULES: Mapping[str, Callable[[object], Any]] = {
     **{name: rules.RULES[name] for name in SECTION_FIELDS},
 }
 _MAX_RULES = 100
-_SECTIONS = ("site", "signals", "choice", "banner", "enforcement", "interfaces")
+_SECTIONS = ("site", "signals", "choice", "banner", "retention", "enforcement", "interfaces")
 _TOP = (
     "regime",
     "jurisdiction",

@@ -171,6 +171,7 @@ class Wrong(Exception):
         super().__init__(message)
 
 
+_MAX_DAYS_KEPT = 36_500
 LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8}){0,4}")
 JURISDICTION = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
 _FIELD_NAME = re.compile(r"[A-Za-z0-9-]{1,100}")
@@ -366,6 +367,25 @@ def _days(value: object) -> int:
     return value
 
 
+def _days_kept(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_DAYS_KEPT:
+        raise Wrong(f"must be a whole number of days, 1 to {_MAX_DAYS_KEPT}, or 0 to keep them")
+    return value
+
+
+def _jurisdictions_kept(value: object) -> Mapping[str, int]:
+    if not isinstance(value, Mapping):
+        raise Wrong(f'must be a table such as {{ EU = 1825, "US-CA" = 730 }}, not {kind_of(value)}')
+    for code, days in value.items():
+        if not isinstance(code, str) or JURISDICTION.fullmatch(code) is None:
+            raise Wrong(f'"{code}" must be a code such as "EU", "GB" or "US-CA"')
+        try:
+            _days_kept(days)
+        except Wrong as error:
+            raise Wrong(f'"{code}": {error}') from None
+    return MappingProxyType(dict(value))
+
+
 def a_flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise Wrong(f"must be true or false, without quotes, not {kind_of(value)}")
@@ -518,6 +538,8 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "dnt_refuses": _refusable,
     "choice_days": _days,
     "layout": _one_of(Layout),
+    "retention_days": _days_kept,
+    "retention_jurisdictions": _jurisdictions_kept,
     "refused": _one_of(Refused),
     "embeds": _one_of(Embeds),
     "unclassified": _one_of(Unclassified),

@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
+from consent.choice_kind import ChoiceKind
 from consent.erasure import MAX_ERASED, Erasure, ErasureReason
 from consent.errors import ErasureHeldError
 from consent.moments import format_moment
 from consent.postgresql_schema import IS_PARTITIONED, partition_of
 from consent.postgresql_sequencer import Sequencer, Turn
+from consent.retention import Past
 from consent.sealing import Sealer, commitment
 
 STEP_RECORDS: Final = 5_000
@@ -23,13 +25,14 @@ STEP_KEYS: Final = 1_000
 """How many keys one transaction of :meth:`Eraser.rewrap` wraps anew."""
 
 _EXPIRED: Final = """FROM consent_record r WHERE r.site = $1 AND r.time_ms < $2
+    AND (CASE WHEN $3 THEN r.kind = ANY($4::integer[]) ELSE r.kind IS NULL OR r.kind <> ALL($4::integer[]) END)
     AND NOT EXISTS (SELECT 1 FROM consent_hold h WHERE h.tag = r.tag)"""
 
 _ERASE_EXPIRED: Final = f"""
 WITH past AS (
     SELECT r.month, r.id_tag, l.number
     FROM (SELECT r.month, r.id_tag, r.time_ms {_EXPIRED}) r JOIN consent_leaf l ON l.id_tag = r.id_tag
-    ORDER BY r.time_ms LIMIT $3
+    ORDER BY r.time_ms LIMIT $5
 ), gone AS (
     DELETE FROM consent_record r USING past WHERE r.month = past.month AND r.id_tag = past.id_tag
     RETURNING past.number
@@ -69,20 +72,25 @@ class Eraser:
             )
             return self._append(turn, [row["number"] for row in rows], ErasureReason.REQUEST)
 
-    def count_expired(self, site: str, before_ms: int) -> int:
+    def count_expired(self, past: Past) -> int:
         """Return how many records :meth:`expire` would erase."""
-        ((count,),) = self._sequencer.session.fetch(f"SELECT count(*) {_EXPIRED}", site, before_ms)
+        values = (past.site, past.before_ms, *self._kinds(past))
+        ((count,),) = self._sequencer.session.fetch(f"SELECT count(*) {_EXPIRED}", *values)
         return int(count)
 
-    def expire(self, site: str, before_ms: int) -> int:
+    def expire(self, past: Past) -> int:
         """Erase what is past its time. See :meth:`consent.store.Erasing.expire`."""
         self._sequencer.catch_up()
         count = 0
-        for month in self._whole_months(before_ms):
-            count += self._drop(month, site)
-        while erased := self._expire_some(site, before_ms):
+        for month in self._whole_months(past.before_ms):
+            count += self._drop(month, past)
+        while erased := self._expire_some(past):
             count += erased
         return count
+
+    def _kinds(self, past: Past) -> tuple[bool, list[int]]:
+        rows = self._sequencer.session.fetch("SELECT number, key FROM consent_kind")
+        return past.kinds({row["number"]: ChoiceKind.parse(row["key"]) for row in rows})
 
     def _whole_months(self, before_ms: int) -> list[int]:
         """Return the months that have a table of their own, and ended before that moment."""
@@ -96,16 +104,20 @@ class Eraser:
         )
         return [row["month"] for row in rows]
 
-    def _drop(self, month: int, site: str) -> int:
+    def _drop(self, month: int, past: Past) -> int:
         """Drop a month's table, if all of it is to be erased; return how many records that were."""
+        kinds = self._kinds(past)
         with self._sequencer.turn() as turn:
             table = partition_of(month)
             turn.transaction.run(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             ((kept,),) = turn.transaction.fetch(
                 f"SELECT EXISTS (SELECT 1 FROM {table} r WHERE r.site <> $1"  # noqa: S608 - ours
+                " OR (CASE WHEN $2 THEN r.kind IS NULL OR r.kind <> ALL($3::integer[])"
+                " ELSE r.kind = ANY($3::integer[]) END)"
                 " OR EXISTS (SELECT 1 FROM consent_hold h WHERE h.tag = r.tag)"
                 " OR NOT EXISTS (SELECT 1 FROM consent_leaf l WHERE l.id_tag = r.id_tag))",
-                site,
+                past.site,
+                *kinds,
             )
             if kept:
                 return 0
@@ -117,14 +129,10 @@ class Eraser:
             self._append(turn, [row["number"] for row in rows], ErasureReason.RETENTION)
         return len(rows)
 
-    def _expire_some(self, site: str, before_ms: int) -> int:
+    def _expire_some(self, past: Past) -> int:
+        kinds = self._kinds(past)
         with self._sequencer.turn() as turn:
-            rows = turn.transaction.fetch(
-                _ERASE_EXPIRED,
-                site,
-                before_ms,
-                STEP_RECORDS,
-            )
+            rows = turn.transaction.fetch(_ERASE_EXPIRED, past.site, past.before_ms, *kinds, STEP_RECORDS)
             self._append(turn, [row["number"] for row in rows], ErasureReason.RETENTION)
         return len(rows)
 

@@ -27,6 +27,7 @@ from consent.postgresql_sequencer import STATE, STEP_LEAVES, Sequencer
 from consent.postgresql_session import Session
 from consent.process_lifetime import attend
 from consent.receipts import Artefact, Receipt
+from consent.retention import Past
 from consent.sealing import LedgerKeys, Sealer
 from consent.store import CHECKPOINT_SECONDS
 
@@ -110,14 +111,14 @@ class PostgreSQLStore:
         """Erase a visitor. See :meth:`consent.store.Erasing.erase`."""
         return await self._do(lambda eraser: eraser.erase(subject))
 
-    async def expire(self, *, site: str, before_ms: int, dry_run: bool = False) -> int:
+    async def expire(self, past: Past, *, dry_run: bool = False) -> int:
         """Erase what is past its time. See :meth:`consent.store.Erasing.expire`.
 
         A month's table is dropped if all that is in it is past its time.
         """
         if dry_run:
-            return await self._do(lambda eraser: eraser.count_expired(site, before_ms))
-        return await self._do(lambda eraser: eraser.expire(site, before_ms))
+            return await self._do(lambda eraser: eraser.count_expired(past))
+        return await self._do(lambda eraser: eraser.expire(past))
 
     async def hold(self, subject: str, *, reason: str | None) -> bool:
         """Hold a visitor's records, or let them go. See :meth:`consent.store.Erasing.hold`."""

@@ -201,6 +201,10 @@ class ReceiptFinder(ABC):
     def _opened(self, leaves: Sequence[int]) -> Mapping[int, LoggedReceipt]:
         """Return the receipts at leaves; what was erased is missing."""
 
+    def places(self) -> Collection[tuple[str, str]]:
+        """Return sites and jurisdictions of all receipts that there are or were, as these name them."""
+        return {(kind.site, kind.jurisdiction) for kind in self._kinds().values()}
+
     def look(self, sought: Sought, *, limit: int, before: Position | None = None) -> FoundPage:
         """Return what receipts are found by, the newest first. See :meth:`ReceiptSearch.look`."""
         if not 1 <= limit <= MAX_PAGE:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from uuid import UUID
 
+from consent.choice_kind import ChoiceKind
 from consent.erasure import MAX_ERASED, Erasure, ErasureReason
 from consent.errors import ErasureHeldError
 from consent.merkle import leaf_hash
 from consent.moments import format_moment
+from consent.retention import Past
 from consent.sealing import commitment
 from consent.sqlite_database import LogDatabase
 from consent.sqlite_recording import insert_leaf
@@ -49,20 +52,21 @@ def erase(database: LogDatabase, subject: str) -> Sequence[Erasure]:
     return erasures
 
 
-def count_expired(database: LogDatabase, site: str, before_ms: int) -> int:
+def count_expired(database: LogDatabase, past: Past) -> int:
     """Return how many records :func:`expire` would erase."""
     with database.writing() as connection:
-        (count,) = connection.execute(f"SELECT count(*) {_EXPIRED}", (site, before_ms)).fetchone()
+        condition, values = _expired(connection, past)
+        (count,) = connection.execute(f"SELECT count(*) {condition}", values).fetchone()
     return int(count)
 
 
-def expire(database: LogDatabase, site: str, before_ms: int) -> int:
+def expire(database: LogDatabase, past: Past) -> int:
     """Erase some of what is past its time, in one transaction; return how many records, 0 when all are gone."""
     with database.writing() as connection:
         connection.execute("BEGIN IMMEDIATE")
+        condition, values = _expired(connection, past)
         rows = connection.execute(
-            f"SELECT leaf, subject {_EXPIRED} ORDER BY record.time_ms LIMIT ?",
-            (site, before_ms, STEP_RECORDS),
+            f"SELECT leaf, subject {condition} ORDER BY record.time_ms LIMIT ?", (*values, STEP_RECORDS)
         ).fetchall()
         leaves = sorted(leaf for leaf, _ in rows)
         erasures = _erase_leaves(database, connection, leaves, ErasureReason.RETENTION)
@@ -114,8 +118,20 @@ def rewrap(database: LogDatabase, after: int) -> tuple[int, int | None]:
     return count, rows[-1][0] if rows else None
 
 
-_EXPIRED = """FROM record JOIN subject ON subject.number = record.subject
-    WHERE record.site = ? AND record.time_ms < ? AND subject.held IS NULL"""
+def _expired(connection: sqlite3.Connection, past: Past) -> tuple[str, tuple[object, ...]]:
+    """Return the end of a question for the records that are past their time, and its values."""
+    known = {
+        number: ChoiceKind.parse(key) for number, key in connection.execute("SELECT number, key FROM kind")
+    }
+    only, numbers = past.kinds(known)
+    # The plus keeps the index by kind out of it, whose rows would have to be sorted.
+    among = "+kind IN" if only else "kind IS NULL OR +kind NOT IN"
+    return (
+        f"""FROM record JOIN subject ON subject.number = record.subject
+        WHERE record.site = ? AND record.time_ms < ? AND subject.held IS NULL
+        AND ({among} (SELECT value FROM json_each(?)))""",  # noqa: S608 - ours
+        (past.site, past.before_ms, json.dumps(numbers)),
+    )
 
 
 def _erase_leaves(

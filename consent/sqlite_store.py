@@ -25,6 +25,7 @@ from consent.erasure import Erasure
 from consent.errors import StoreError, StoreUnavailable
 from consent.process_lifetime import attend
 from consent.receipts import Artefact, Receipt
+from consent.retention import Past
 from consent.sealing import LedgerKeys, Sealer
 from consent.sqlite_database import LogDatabase
 
@@ -103,13 +104,13 @@ class SQLiteStore:
         await self._scrub()
         return erasures
 
-    async def expire(self, *, site: str, before_ms: int, dry_run: bool = False) -> int:
+    async def expire(self, past: Past, *, dry_run: bool = False) -> int:
         """Erase what is past its time. See :meth:`consent.store.Erasing.expire`."""
         if dry_run:
-            return await self._do(lambda database: sqlite_erasing.count_expired(database, site, before_ms))
+            return await self._do(lambda database: sqlite_erasing.count_expired(database, past))
         count = 0
         # Step by step: receipts are recorded in between.
-        while erased := await self._do(lambda database: sqlite_erasing.expire(database, site, before_ms)):
+        while erased := await self._do(lambda database: sqlite_erasing.expire(database, past)):
             count += erased
         await self._scrub()
         return count

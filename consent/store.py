@@ -16,6 +16,7 @@ from consent.erasure import Erasure
 from consent.evidence import Evidence
 from consent.merkle import leaf_hash
 from consent.receipts import Artefact, Receipt
+from consent.retention import Past
 from consent.sealing import commitment
 
 CHECKPOINT_SECONDS = 1.0
@@ -66,15 +67,14 @@ class Erasing(Protocol):
             StoreUnavailable: not done, or not known to be done; doing it again is safe.
         """
 
-    async def expire(self, *, site: str, before_ms: int, dry_run: bool = False) -> int:
-        """Erase the records of all receipts of ``site`` older than ``before_ms``; return how many.
+    async def expire(self, past: Past, *, dry_run: bool = False) -> int:
+        """Erase the records of all receipts that are past their time; return how many.
 
         Those that are held stay, and are not counted. What is erased is erased as by :meth:`erase`; a visitor's key
         and tag go with the last record. May be interrupted, and goes on where it was.
 
         Args:
-            site: the site as its receipts name it.
-            before_ms: milliseconds since 1970-01-01T00:00:00Z.
+            past: which receipts those are.
             dry_run: count only.
 
         Raises:

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import stat
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -149,17 +150,70 @@ def test_a_visitor_is_erased_and_gets_a_certificate(folder: Path, tmp_path: Path
 def test_receipts_are_held_and_expire(folder: Path) -> None:
     """A dry run only counts; what is held stays, until it is released."""
     expire = ("receipts", "expire", "--site", "Example shop", "--older-than", "1")
+    line = "Example shop: {} receipts older than 1 days {}\n"
     assert output(folder, "receipts", "hold", f"{1:032x}", "--reason", "case 4") == "held\n"
-    assert output(folder, *expire, "--dry-run") == "9 receipts would be erased\n"
+    assert output(folder, *expire, "--dry-run") == line.format(9, "would be erased")
     result = invoke(folder, "receipts", "erase", f"{1:032x}")
     assert result.exit_code == 1
     assert "nothing was erased: this visitor's records are held (case 4)" in result.stderr
-    assert output(folder, *expire) == "9 receipts erased\n"
+    assert output(folder, *expire) == line.format(9, "erased")
     assert output(folder, "receipts", "hold", f"{1:032x}", "--release") == "released\n"
-    assert output(folder, *expire) == "3 receipts erased\n"
-    assert output(folder, *expire) == "0 receipts erased\n"
+    assert output(folder, *expire) == line.format(3, "erased")
+    assert output(folder, *expire) == line.format(0, "erased")
+    assert invoke(folder, *expire[:4]).exit_code == 2
     assert invoke(folder, "receipts", "hold", f"{1:032x}").exit_code == 2
     assert invoke(folder, "receipts", "hold", "ab" * 16, "--reason", "x").exit_code == 1
+
+
+def test_receipts_expire_as_the_policy_says(tmp_path: Path) -> None:
+    """By site and jurisdiction; a held visitor's stay, and so do those of a site that nothing is said of."""
+    folder = tmp_path / "data"
+    folder.mkdir(mode=0o700)
+    old, now = "2020-01-01T00:00:00.000Z", datetime.now(UTC)
+    lately = (now - timedelta(days=400)).strftime("%Y-%m-%dT00:00:00.000Z")
+    record(
+        folder,
+        make_receipt(1, time=old),
+        make_receipt(2, time=old, jurisdiction="EU"),
+        make_receipt(3, time=lately, jurisdiction="EU"),
+        make_receipt(4, time=lately, jurisdiction="US-CA"),
+        make_receipt(5, time=lately, jurisdiction="US-CA"),
+        make_receipt(6, time=old, site="Another shop"),
+        make_receipt(7, time=old, site="A third shop"),
+        make_receipt(8),
+    )
+    assert output(folder, "receipts", "hold", f"{5:032x}", "--reason", "case 4") == "held\n"
+    policy, other = tmp_path / "consent.toml", tmp_path / "other.toml"
+    other.write_text('site.name = "Another shop"\nretention.days = 900')
+    policy.write_text(
+        'site.name = "Example shop"\nretention = { days = 1825, jurisdictions = { US = 365 } }\n'
+        '[[rule]]\nhosts = ["other.example"]\npolicy = "other.toml"'
+    )
+
+    def expired(*arguments: str) -> tuple[list[str], str]:
+        result = invoke(folder, "receipts", "expire", "--policy", str(policy), *arguments)
+        assert result.exit_code == 0, result.output
+        return result.stdout.splitlines(), result.stderr
+
+    unsaid = "A third shop: no [retention] says how long its receipts are kept; none were erased\n"
+    lines = [
+        "Example shop, US-CA: {} receipts older than 365 days {}",
+        "Example shop: {} receipts older than 1825 days {}",
+        "Another shop: {} receipts older than 900 days {}",
+    ]
+
+    def told(done: str, *counts: int) -> tuple[list[str], str]:
+        return [line.format(count, done) for line, count in zip(lines, counts, strict=True)], unsaid
+
+    assert expired("--dry-run") == told("would be erased", 1, 2, 1)
+    assert expired() == told("erased", 1, 2, 1)
+    assert expired() == told("erased", 0, 0, 0)
+    left = [json.loads(line)["receipt_id"] for line in output(folder, "receipts", "--json").splitlines()]
+    assert sorted(left) == [receipt_id(number) for number in (3, 5, 7, 8)]
+    other.write_text('site.name = "Example shop"\nretention.days = 900')
+    result = invoke(folder, "receipts", "expire", "--policy", str(policy))
+    assert result.exit_code == 1
+    assert "two policies keep receipts of 'Example shop' for different times" in result.stderr
 
 
 def test_choices_are_counted_by_day(folder: Path) -> None:

@@ -21,6 +21,7 @@ from consent.moments import parse_moment
 from consent.postgresql_log import PostgreSQLReceiptLog
 from consent.postgresql_store import PostgreSQLStore
 from consent.receipts import Receipt
+from consent.retention import Past
 from consent.sealing import Sealer
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
@@ -44,12 +45,12 @@ async def _erase(store: SQLiteStore | PostgreSQLStore) -> None:
 
 
 async def _expire(store: SQLiteStore | PostgreSQLStore) -> None:
-    await store.expire(site="Example shop", before_ms=JANUARY_2)
+    await store.expire(Past(site="Example shop", before_ms=JANUARY_2))
     await store.aclose()
 
 
 async def _expire_month(store: SQLiteStore | PostgreSQLStore) -> None:
-    await store.expire(site="Example shop", before_ms=FEBRUARY_1)
+    await store.expire(Past(site="Example shop", before_ms=FEBRUARY_1))
     await store.aclose()
 
 

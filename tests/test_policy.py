@@ -118,6 +118,10 @@ csp_allow = ["img.example.com", "*.pictures.example/x/"]
 
 [banner]
 layout = "bar"
+
+[retention]
+days = 1825
+jurisdictions = { "US-CA" = 730 }
 """
 
 
@@ -192,6 +196,12 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
             '"strictly-necessary" is always on; a signal can refuse "perf',
         ),
         ("choice_days", 0, "must be a whole number of days, 1 to 400"),
+        ("retention_days", -1, "must be a whole number of days, 1 to 36500, or 0 to keep them"),
+        ("retention_days", "9", "must be a whole number of days, 1 to 36500"),
+        ("retention_jurisdictions", 900, "must be a table such as"),
+        ("retention_jurisdictions", {"Europe": 900}, '"Europe" must be a code such as "EU", "GB" or "US-CA"'),
+        ("retention_jurisdictions", {"EU": 1.5}, '"EU": must be a whole number of days, 1 to 36500'),
+        ("retention_jurisdictions", {"EU": None}, '"EU": must be a whole number of days'),
         ("choice_days", 401, "must be a whole number of days, 1 to 400"),
         ("choice_days", True, "must be a whole number of days, 1 to 400"),
         ("choice_days", 1.5, "must be a whole number of days, 1 to 400"),
@@ -326,6 +336,8 @@ def test_a_change_that_matters_to_a_visitor_makes_another_version(change: dict[s
         {"jurisdiction": "EU"},
         {"choice_days": 90},
         {"layout": Layout.DIALOG},
+        {"retention_days": 900},
+        {"retention_jurisdictions": {"US-CA": 730}},
         {"refused": Refused.HOLD},
         {"cache": CacheMode.UNIFORM},
         {"csp": CspMode.OFF},
@@ -366,6 +378,8 @@ def test_every_key_of_the_file_reaches_the_policy(tmp_path: Path) -> None:
         dnt_refuses=frozenset(),
         choice_days=365,
         layout=Layout.BAR,
+        retention_days=1_825,
+        retention_jurisdictions={"US-CA": 730},
         refused=Refused.HOLD,
         csp=CspMode.ENFORCE,
         csp_allow=("img.example.com", "*.pictures.example/x/"),

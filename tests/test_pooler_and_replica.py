@@ -19,6 +19,7 @@ from consent.log_export import verify_log
 from consent.postgresql_log import PostgreSQLReceiptLog
 from consent.postgresql_store import PostgreSQLStore
 from consent.receipts import Receipt
+from consent.retention import Past
 from tests.pgbouncer import pooled
 from tests.postgresql import Server, execute, new_server, query, shared_server
 from tests.test_postgresql_store import append_all, check_whole
@@ -95,8 +96,8 @@ def test_a_log_behind_a_pooler_is_a_log(pooler: Callable[[], tuple[str, str]]) -
         (erasure,) = await stores[2].erase(receipts[7].subject)
         assert len(erasure.erased) == 8
         before = 2_000_000_000_000
-        assert await stores[3].expire(site="Another shop", before_ms=before) == 0
-        assert await stores[3].expire(site="Example shop", before_ms=before, dry_run=True) == 384
+        assert await stores[3].expire(Past(site="Another shop", before_ms=before)) == 0
+        assert await stores[3].expire(Past(site="Example shop", before_ms=before), dry_run=True) == 384
         assert await stores[0].rewrap() == 0
         kind = EnforcementKind(
             "2026-03-01", "Example shop", "r", "v", "targeting", "stripped", "refused", "0" * 12

@@ -45,6 +45,7 @@ from consent.postgresql_sequencer import Sequencer
 from consent.postgresql_session import Session, read_address
 from consent.postgresql_store import PostgreSQLStore
 from consent.receipts import Receipt
+from consent.retention import Past
 from consent.sealing import LedgerKeys, Sealer
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
@@ -492,8 +493,8 @@ def test_a_month_that_is_past_its_time_is_dropped(url: str) -> None:
     async def work(store: PostgreSQLStore) -> list[int]:
         await store.hold(young[0].subject, reason="claim")
         counts = [
-            await store.expire(site=SITE, before_ms=before, dry_run=True),
-            await store.expire(site=SITE, before_ms=before),
+            await store.expire(Past(site=SITE, before_ms=before), dry_run=True),
+            await store.expire(Past(site=SITE, before_ms=before)),
         ]
         await store.append(old[0])
         return counts
@@ -535,7 +536,7 @@ def test_a_month_with_anything_to_keep_is_erased_row_by_row(
     append_all(PostgreSQLStore(url, KEYS), *mine, other)
 
     async def work(store: PostgreSQLStore) -> int:
-        return await store.expire(site=SITE, before_ms=parse_moment("2026-01-01T00:00:00.000Z"))
+        return await store.expire(Past(site=SITE, before_ms=parse_moment("2026-01-01T00:00:00.000Z")))
 
     assert using(PostgreSQLStore(url, KEYS), work) == 20
     assert check_whole(url).keys() == {other.receipt_id}
@@ -557,7 +558,7 @@ def test_without_partitions_everything_else_is_the_same() -> None:
 
     async def work(store: PostgreSQLStore) -> tuple[int, int]:
         erased = await store.erase(make_receipt(3).subject)
-        return len(erased[0].erased), await store.expire(site=SITE, before_ms=2_000_000_000_000)
+        return len(erased[0].erased), await store.expire(Past(site=SITE, before_ms=2_000_000_000_000))
 
     assert using(PostgreSQLStore(url, KEYS), work) == (1, 8)
     assert check_whole(url) == {}
@@ -763,7 +764,7 @@ def test_the_same_operations_give_the_same_answers_and_the_same_root(
         if kind == "hold":
             return await store.hold(receipt.subject, reason="claim" if number % 2 else None)
         if kind == "expire":
-            return await store.expire(site=SITE, before_ms=parse_moment("2025-01-10T00:00:20.000Z"))
+            return await store.expire(Past(site=SITE, before_ms=parse_moment("2025-01-10T00:00:20.000Z")))
         for _ in range(2 if kind == "again" else 1):
             await store.append(receipt)
         return None

@@ -19,8 +19,9 @@ from consent.merkle import Tiles, consistency_proof, leaf_hash, tree_root, verif
 from consent.moments import parse_moment
 from consent.postgresql_log import PostgreSQLReceiptLog
 from consent.postgresql_store import PostgreSQLStore
-from consent.receipt_search import ReceiptSearch, Sought
+from consent.receipt_search import ReceiptFinder, ReceiptSearch, Sought
 from consent.receipts import Artefact, Receipt
+from consent.retention import Past
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
 from consent.store import CHECKPOINT_SECONDS, Erasing, Leaf, Ledger, ReceiptLog, Store
@@ -471,7 +472,7 @@ def test_what_is_held_is_not_erased(backend: Backend) -> None:
         assert await store.hold("ab" * 16, reason="claim 18") is False
         with pytest.raises(ErasureHeldError, match="held \\(claim 17\\)"):
             await store.erase(held)
-        assert await store.expire(site="Example shop", before_ms=later) == 1
+        assert await store.expire(Past(site="Example shop", before_ms=later)) == 1
         await store.hold(held, reason=None)
         assert len(await store.erase(held)) == 1
 
@@ -489,10 +490,10 @@ def test_what_is_past_its_time_is_erased(backend: Backend) -> None:
 
     async def work(store: WholeStore) -> list[int]:
         return [
-            await store.expire(site="Example shop", before_ms=before, dry_run=True),
-            await store.expire(site="Example shop", before_ms=parse_moment(old[5].time)),
-            await store.expire(site="Example shop", before_ms=before),
-            await store.expire(site="Example shop", before_ms=before),
+            await store.expire(Past(site="Example shop", before_ms=before), dry_run=True),
+            await store.expire(Past(site="Example shop", before_ms=parse_moment(old[5].time))),
+            await store.expire(Past(site="Example shop", before_ms=before)),
+            await store.expire(Past(site="Example shop", before_ms=before)),
         ]
 
     assert using(backend, work) == [20, 5, 15, 0]
@@ -507,3 +508,32 @@ def test_what_is_past_its_time_is_erased(backend: Backend) -> None:
     assert sorted(number for erasure in erasures for number in erasure.erased) == [
         leaf.number for leaf in leaves if leaf.record is None
     ]
+
+
+def test_what_is_past_its_time_can_be_of_some_jurisdictions_or_of_all_others(backend: Backend) -> None:
+    """As the receipts name them; the month of all of them goes when the last ones do."""
+    places = ("EU", "US-CA", "", "BR")
+    receipts = [
+        of_visitor(n, n, jurisdiction=places[n % 4], time="2025-01-01T00:00:00.000Z") for n in range(8)
+    ]
+    append_all(backend, *receipts)
+    before = parse_moment("2025-06-01T00:00:00.000Z")
+    some = Past(site="Example shop", before_ms=before, only=frozenset({"EU", "BR", "JP"}))
+    others = Past(site="Example shop", before_ms=before, but=frozenset({"EU", "BR"}))
+
+    async def work(store: WholeStore) -> list[int]:
+        assert await store.expire(Past(site="Example shop", before_ms=before, only=frozenset())) == 0
+        return [
+            await store.expire(others, dry_run=True),
+            await store.expire(some, dry_run=True),
+            await store.expire(some),
+            await store.expire(others, dry_run=True),
+        ]
+
+    assert using(backend, work) == [4, 4, 4, 4]
+    log = backend.log()
+    assert {entry.receipt.jurisdiction for entry in log.list(limit=99)} == {"US-CA", ""}
+    assert isinstance(log, ReceiptFinder)
+    assert set(log.places()) == {("Example shop", place) for place in places}
+    assert using(backend, lambda store: store.expire(others)) == 4
+    assert backend.log().list(limit=99) == []

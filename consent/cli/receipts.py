@@ -22,8 +22,9 @@ from consent.policy_file import load_policy
 from consent.receipt_export import ExportForm, ExportRows, export
 from consent.receipt_search import Position, ReceiptSearch, Sought
 from consent.receipts import Receipt
+from consent.retention import DAY_MS, Past, past_by_policy, site_policies
 from consent.standard_forms import iso_27560_record, kantara_receipt
-from consent.store import LoggedReceipt, ReceiptLog
+from consent.store import Erasing, LoggedReceipt, ReceiptLog
 from consent.terms import read_terms, terms_artefacts, terms_of
 
 _PAGE = 500  # receipts in memory at a time
@@ -216,24 +217,61 @@ def erase(folder: Path, subject: str) -> None:
 
 @receipts.command()
 @data_option
-@click.option("--site", required=True, help="The site, as its receipts name it.")
+@policy_option("The site's consent.toml, whose [retention] says how long receipts are kept.")
+@click.option("--site", help="Another site than those of the policy, as its receipts name it.")
 @click.option(
     "--older-than",
     "days",
     type=click.IntRange(min=1),
-    required=True,
     metavar="DAYS",
-    help="How long they are kept.",
+    help="How long those of --site are kept.",
 )
 @click.option("--dry-run", is_flag=True, help="Count only.")
-def expire(folder: Path, site: str, days: int, dry_run: bool) -> None:
+def expire(folder: Path, policy_file: Path | None, site: str | None, days: int | None, dry_run: bool) -> None:
     """Erase the receipts that are older than the site keeps them.
 
-    Those that are held stay. Run it every day.
+    How long that is says the policy, for each site and jurisdiction; or --site and --older-than. Those that are held
+    stay. Run it every day.
     """
-    before_ms = int((time.time() - days * 86_400) * 1_000)
-    count = with_store(folder, lambda store: store.expire(site=site, before_ms=before_ms, dry_run=dry_run))
-    click.echo(f"{count} receipts {'would be erased' if dry_run else 'erased'}")
+    if (site is None) is not (days is None):
+        raise click.UsageError("--site and --older-than go together")
+    now_ms = int(time.time() * 1_000)
+    due: list[tuple[int, Past]] = []
+    if site is not None and days is not None:
+        due.append((days, Past(site=site, before_ms=now_ms - days * DAY_MS)))
+    else:
+        due += _due(folder, policy_file, now_ms)
+
+    async def all_of_it(store: Erasing) -> list[int]:
+        return [await store.expire(past, dry_run=dry_run) for _, past in due]
+
+    done = "would be erased" if dry_run else "erased"
+    for (kept, past), count in zip(due, with_store(folder, all_of_it), strict=True):
+        where = "" if past.only is None else f", {', '.join(sorted(past.only))}"
+        click.echo(f"{printable(past.site)}{where}: {count} receipts older than {kept} days {done}")
+
+
+def _due(folder: Path, policy_file: Path | None, now_ms: int) -> list[tuple[int, Past]]:
+    """Return what is past its time by the policy; say which sites it says nothing about."""
+    policy = Policy()
+    if policy_file is not None:
+        policy, _ = load_policy(policy_file, load_catalog())
+    with open_log(folder) as log:
+        places = sorted(log.places())
+    due: dict[str, list[tuple[int, Past]]] = {}
+    for each in site_policies(policy):
+        found = list(past_by_policy(each, [place for site, place in places if site == each.site], now_ms))
+        if due.setdefault(each.site, found) != found:
+            raise click.ClickException(
+                f"two policies keep receipts of {each.site!r} for different times: give one of the sites another name"
+            )
+    for site in dict.fromkeys(site for site, _ in places):
+        if not due.get(site):
+            click.echo(
+                f"{printable(site)}: no [retention] says how long its receipts are kept; none were erased",
+                err=True,
+            )
+    return [each for found in due.values() for each in found]
 
 
 @receipts.command()

@@ -55,6 +55,11 @@ days = 180                              # how long a yes and a no alike are reme
 [banner]
 layout = "card"                         # or "bar", "dialog": how the banner lies over the page
 
+# How long receipts are kept, in days: "consent receipts expire" erases what is older. Unsaid, they are kept for good.
+# [retention]
+# days = 1095
+# jurisdictions = {{ "US-CA" = 730 }}     # where it is another number
+
 [enforcement]
 refused = "strip"                       # or "hold": refused elements stay, inert, and come back without a reload
 embeds = "replace"                      # or "strip": nothing offers a refused video or map in its place
