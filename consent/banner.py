@@ -84,13 +84,21 @@ class _Variant:
     """Whether there is something left that the control "Do not sell or share" would refuse."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Notice:
+    """What is said of a browser signal, or that the visitor's own opt-out counts."""
+
+    text: str
+    honoured: bool
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
     """What the templates show of one visitor's state, as ``view``."""
 
     asks: bool
     again: bool
-    notices: tuple[str, ...]
+    notices: tuple[_Notice, ...]
     told: tuple[BrowserSignal, ...]
     acceptable: bool
     accept_label: str
@@ -419,10 +427,9 @@ class Banner:
         exceptions: Mapping[str, bool],
     ) -> _View:
         texts, policy = self.texts, self._policy
-        notices: list[str] = []
+        notices: list[_Notice] = []
         told: list[BrowserSignal] = []
         overrides: dict[Category, str] = dict.fromkeys(Category, "")
-        honoured = False
         for signal, heard, refuses in (
             (BrowserSignal.GPC, variant.gpc, policy.gpc_refuses),
             (BrowserSignal.DNT, variant.dnt, policy.dnt_refuses),
@@ -435,15 +442,18 @@ class Banner:
                     note = texts[f"{signal.value}_override"]
                     overrides[category] = f"{overrides[category]} {note}".strip()
             if heard is _Heard.OVERRULED:
-                notices.append(texts[f"{signal.value}_overruled"])
+                notices.append(_Notice(texts[f"{signal.value}_overruled"], honoured=False))
                 continue
-            honoured = True
             names = [self._inline[category] for category in OPTIONAL if category in refuses]
             key = f"{signal.value}_notice_one" if len(names) == 1 else f"{signal.value}_notice"
             notice = texts.fill(key, categories=texts.listing(names))
             if heard is _Heard.CONFLICT:
                 notice = f"{notice} {texts[f'{signal.value}_conflict']}"
-            notices.append(notice)
+            notices.append(_Notice(notice, honoured=True))
+        honoured = any(notice.honoured for notice in notices)
+        if self._opt_out and not variant.sells and not honoured:
+            notices.append(_Notice("", honoured=True))
+            honoured = True
         excepted = policy.never | (policy.gpc_refuses if variant.gpc is not _Heard.ABSENT else frozenset())
         names = [self._inline[category] for category in OPTIONAL if category in excepted]
         return _View(
@@ -456,7 +466,7 @@ class Banner:
             if names
             else texts["accept"],
             sells=variant.sells,
-            opt_out_honoured=honoured or bool(self._opt_out and not variant.sells),
+            opt_out_honoured=honoured,
             overrides=overrides,
             checked=checked,
             withdrawable=withdrawable,

@@ -377,7 +377,8 @@ def test_under_gpc_accept_says_that_targeting_stays_off() -> None:
     """The notice names the signal, the button what it leaves out, and the form carries that it told."""
     page = read(decided(gpc=True))
     assert (
-        page.words("consent-notice")[0] == "Your browser sends Global Privacy Control: targeting stays off."
+        page.words("consent-notice")[0]
+        == "Opt-out request honoured\nYour browser sends Global Privacy Control: targeting stays off."
     )
     assert [b.text for b in page.all("button", value="accept")] == ["Accept all except targeting"] * 2
     assert [i.attributes["value"] for i in page.all("input", name="told")] == ["gpc", "gpc"]
@@ -393,6 +394,7 @@ def test_under_dnt_accept_is_the_answer_that_overrules_it() -> None:
     """Do Not Track refuses until the visitor says otherwise, and the notice says how."""
     page = read(decided(dnt=True))
     assert page.words("consent-notice")[0] == (
+        "Opt-out request honoured\n"
         "Your browser sends Do Not Track: performance and targeting stay off unless you say yes here."
     )
     assert [b.text for b in page.all("button", value="accept")] == ["Accept all"] * 2
@@ -404,7 +406,7 @@ def test_a_conflict_with_an_older_yes_is_told_without_a_banner() -> None:
     page = read(decided(choice(*OPTIONAL), gpc=True))
     assert page.words("consent-banner") == []
     assert page.words("consent-notice") == [
-        "Your browser sends Global Privacy Control: targeting stays off. "
+        "Opt-out request honoured\nYour browser sends Global Privacy Control: targeting stays off. "
         "This overrules what you allowed earlier.",
         "You allowed performance and functional.",
     ]

@@ -64,6 +64,39 @@ def test_one_button_opts_out_and_leaves_the_rest_as_it_is() -> None:
     assert (outcome["outcome"], outcome["allowed"]) == ("changed", "pf")
 
 
+def statuses(page: Reader) -> list[str]:
+    """What is said in status messages about an opt-out, each in one line."""
+    said = [" ".join(element.text.split()) for element in page.all("p", role="status")]
+    return [text for text in said if text.startswith(HONOURED)]
+
+
+def test_after_the_button_and_for_a_signal_it_is_said_that_it_was_heard() -> None:
+    """As a status message of the preferences, on the page of choices too, and of the banner; not before."""
+    site = Site(OPT_OUT)
+    assert statuses(shown(site)) == []
+    answer = site.choose("opt-out", form="opt-out", stay="on")
+    assert answer.headers["location"].startswith("/_consent/choices?saved=1")
+    page = shown(site)
+    assert statuses(page) == [HONOURED]
+    assert page.words("consent-pill-note") == []  # it has no such control
+    assert statuses(shown(site, **{"sec-gpc": "1"})) == [
+        f"{HONOURED} Your browser sends Global Privacy Control: targeting stays off."
+    ]
+    both = markup(replace(POLICY, language="en"), Signals(gpc=True, dnt=True))
+    assert (
+        statuses(both)
+        == [
+            f"{HONOURED} Your browser sends Global Privacy Control: targeting stays off.",
+            f"{HONOURED} Your browser sends Do Not Track: performance and targeting stay off unless you say yes here.",
+        ]
+        * 2
+    )
+    # Who said yes, told of the signal, is not told that it was honoured.
+    site = Site(replace(OPT_OUT, language="en"))
+    site.choose("accept", {"dnt": "1"}, told="dnt")
+    assert statuses(shown(site, dnt="1")) == []
+
+
 def test_opting_out_takes_exceptions_back_too_and_grants_nothing() -> None:
     """What was refused before stays refused; a vendor that was always allowed is not any more."""
     site = Site(OPT_OUT)
