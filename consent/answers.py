@@ -20,7 +20,7 @@ LOCKED_DOWN: Headers = (
     # With no-referrer, browsers would send our own forms with "Origin: null".
     (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
-    (b"x-robots-tag", b"noindex"),
+    (b"x-robots-tag", b"noindex, nofollow"),
 )
 """What every page of our own has: no script, nothing of anybody else, in nobody's frame."""
 DECIDING = (b"vary", b", ".join(fields.DECIDING_FIELDS))

@@ -63,6 +63,14 @@ _PROGRAMS = frozenset(
 )
 
 
+def is_crawler(user_agent: str) -> bool:
+    """Tell whether a ``User-Agent`` field says that nobody is there: a search engine, the preview of a link, a monitor.
+
+    Not so what somebody uses to work with a site of theirs: a browser under a program's control, or curl.
+    """
+    return bool(user_agents.parse(user_agent[:MAX_USER_AGENT_CHARS]).is_bot)
+
+
 def classify_user_agent(user_agent: str) -> tuple[str, Device]:
     """Return the browser's family and the class of device that a ``User-Agent`` field names."""
     parsed = user_agents.parse(user_agent[:MAX_USER_AGENT_CHARS])

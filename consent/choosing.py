@@ -1,6 +1,7 @@
 """The life of a choice: same origin? small enough? understood? then a receipt is recorded.
 
-Only then the signed cookie is set and the answer sent. A refusal is honoured even if it cannot be recorded.
+Only then the signed cookie is set and the answer sent. A refusal is honoured even if it cannot be recorded. A crawler
+agrees to nothing, and nothing is recorded of it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from starlette.types import Receive, Scope
 from consent import headers as fields
 from consent.answers import JSON_HEADERS, PAGE_HEADERS, Answer, Headers, Refused, json_bytes, wants_json
 from consent.banner import Banner, Shown
+from consent.browsers import is_crawler
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
@@ -132,8 +134,10 @@ class Choosing:
             raise Refused(400, "bad-request", "error_bad_request") from error
         effective: Choice | None = choice
         refused: Refused | None = None
-        recorded = True
+        user_agent = (fields.only(headers, b"user-agent") or b"").decode("latin-1")
+        is_person = recorded = True
         try:
+            is_person = recorded = not is_crawler(user_agent)
             receipt = build_receipt(
                 policy=self._policy,
                 jurisdiction=self._locate(scope),
@@ -144,17 +148,22 @@ class Choosing:
                 policy_hash=self._terms.policy.hash,
                 vendor_list_hash=self._terms.vendor_list.hash,
                 collection_method=submission.method,
-                user_agent=(fields.only(headers, b"user-agent") or b"").decode("latin-1"),
+                user_agent=user_agent,
                 now_ms=int(self._clock() * 1000),
             )
             artefacts = [Artefact(content=shown.content, media_type=shown.media_type)] if shown else []
             artefacts += (self._terms.policy, self._terms.vendor_list)
-            await self._store.append(receipt, artefacts)
+            if is_person:
+                await self._store.append(receipt, artefacts)
         except Exception:
             # Whatever is wrong with the store, it must not turn a no into anything else, nor count a yes.
             logger.exception("a choice could not be recorded: its refusals are honoured, its grants are not")
             recorded = False
+        if not recorded:
             effective, refused = self._unrecorded(choice, signals, before)
+            if refused is not None and not is_person:
+                # Nobody is there to agree, nor to try again.
+                refused = Refused(403, "not-a-person", refused.text)
             if effective is not None:
                 stored = storing(effective, self._cookie, self._companion, headers, secure=secure, now=now)
         cookies: list[tuple[bytes, bytes]] = []

@@ -147,7 +147,7 @@ def test_it_is_kept_and_asked_after_each_time(client: TestClient) -> None:
         "frame-ancestors 'none'; base-uri 'none'",
         "referrer-policy": "same-origin",
         "x-content-type-options": "nosniff",
-        "x-robots-tag": "noindex",
+        "x-robots-tag": "noindex, nofollow",
         "etag": etag,
         "vary": "Accept-Encoding",
         "content-length": str(len(plain.content)),

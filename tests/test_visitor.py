@@ -972,7 +972,7 @@ def test_the_page_of_choices_is_private_and_locked_down() -> None:
         "frame-ancestors 'none'; base-uri 'none'",
         "referrer-policy": "same-origin",
         "x-content-type-options": "nosniff",
-        "x-robots-tag": "noindex",
+        "x-robots-tag": "noindex, nofollow",
         "content-length": str(len(answer.body)),
     }
     assert b"evil" not in answer.body
