@@ -135,13 +135,16 @@ def measure_ceiling(path: Path, receipts: list[Receipt], batch: int, seconds: fl
     SQLiteStore(path, KEYS).prepare()
     sealer = Sealer(KEYS)
     subjects, records = [], []
+    kinds: dict[str, int] = {}
     for leaf, receipt in enumerate(receipts):
         row = SealedReceipt(receipt, sealer)
         subjects.append((leaf + 1, row.tag, row.wrapped_key))
+        kind = kinds.setdefault(row.kind.text(), len(kinds) + 1)
         records.append(
-            (leaf, row.id_tag, row.commitment, leaf + 1, row.outcome, row.site, row.time_ms, row.sealed)
+            (leaf, row.id_tag, row.commitment, leaf + 1, row.outcome, row.site, row.time_ms, row.sealed, kind)
         )
     connection = sqlite3.connect(path, isolation_level=None)
+    connection.executemany("INSERT INTO kind (key, number) VALUES (?, ?)", kinds.items())
     for pragma in ("synchronous = FULL", "secure_delete = ON", "wal_autocheckpoint = 0"):
         connection.execute(f"PRAGMA {pragma}")
     done = commits = rows_since = 0
@@ -152,8 +155,8 @@ def measure_ceiling(path: Path, receipts: list[Receipt], batch: int, seconds: fl
             "INSERT INTO subject (number, tag, wrapped_key) VALUES (?, ?, ?)", subjects[done : done + batch]
         )
         connection.executemany(
-            "INSERT INTO record (leaf, id_tag, commitment, subject, outcome, site, time_ms, body)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO record (leaf, id_tag, commitment, subject, outcome, site, time_ms, body, kind)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             records[done : done + batch],
         )
         connection.execute("COMMIT")
@@ -173,19 +176,24 @@ async def measure_postgresql_ceiling(url: str, receipts: list[Receipt], batch: i
     PostgreSQLStore(url, KEYS).prepare()
     sealer = Sealer(KEYS)
     rows = []
+    kinds: dict[str, int] = {}
     for leaf, receipt in enumerate(receipts):
         row = SealedReceipt(receipt, sealer)
         record = (row.id_tag, row.tag, row.wrapped_key, row.outcome, row.site, row.time_ms, row.sealed)
-        rows.append((month_of(receipt.time), *record, leaf, row.commitment))
+        kind = kinds.setdefault(row.kind.text(), len(kinds) + 1)
+        rows.append((month_of(receipt.time), *record, leaf, row.commitment, kind))
     connection = await asyncpg.connect(url)
     for month in {row[0] for row in rows}:
         await connection.execute(new_partition(month))
+    await connection.executemany(
+        "INSERT INTO consent_kind (key, number) VALUES ($1, $2)", list(kinds.items())
+    )
     statement = await connection.prepare(
         "WITH leaves AS (INSERT INTO consent_leaf (month, id_tag, number, commitment) SELECT * FROM"
         " unnest($1::integer[], $2::bytea[], $9::bigint[], $10::bytea[]))"
-        "INSERT INTO consent_record (month, id_tag, tag, wrapped_key, outcome, site, time_ms, body) SELECT * FROM"
+        "INSERT INTO consent_record (month, id_tag, tag, wrapped_key, outcome, site, time_ms, body, kind) SELECT * FROM"
         " unnest($1::integer[], $2::bytea[], $3::bytea[], $4::bytea[], $5::text[], $6::text[], $7::bigint[],"
-        " $8::bytea[])"
+        " $8::bytea[], $11::integer[])"
     )
     batches = [list(zip(*rows[start : start + batch], strict=True)) for start in range(0, len(rows), batch)]
     done = 0
@@ -211,11 +219,10 @@ async def fill(store: Store, size: int) -> list[str]:
                 pattern,
                 receipt_id=str(uuid.UUID(int=source.getrandbits(128), version=4)),
                 subject=f"{source.getrandbits(128):032x}",
-                shown_hash=None,
             )
             for _ in range(min(1_000, size - start))
         ]
-        await asyncio.gather(*(store.append(receipt) for receipt in batch))
+        await asyncio.gather(*(store.append(receipt, ARTEFACTS) for receipt in batch))
         some.append(batch[0].receipt_id if start == 0 else source.choice(batch).receipt_id)
     await store.aclose()
     return [*some, batch[-1].receipt_id]

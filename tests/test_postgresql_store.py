@@ -480,6 +480,82 @@ def test_nothing_is_signed_after_an_older_state_was_restored(
     assert query(url, "SELECT * FROM consent_checkpoint") == []
 
 
+def test_a_clock_that_is_set_back_makes_no_contradiction(url: str) -> None:
+    """Checkpoints have no time in them, and the last one is the one of the most leaves."""
+    notes: list[str] = []
+    for number, now in enumerate((1_800_000_000, 1_700_000_000, 1_900_000_000, 1_800_000_000)):
+        append_all(PostgreSQLStore(url, KEYS, clock=lambda now=now: float(now)), make_receipt(number))  # type: ignore[misc]
+        with PostgreSQLReceiptLog(url, KEYS) as log:
+            notes.append(log.checkpoint() or "")
+    check_consistent(url, notes)
+    assert [row["size"] for row in query(url, "SELECT size FROM consent_checkpoint ORDER BY size")] == [
+        2,
+        3,
+        4,
+    ]
+
+
+def test_nothing_is_signed_of_a_log_that_was_forked_by_hand(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A leaf exchanged, with all that the tables keep of it, on a machine that has no file of its own."""
+    append_all(PostgreSQLStore(url, KEYS), *(make_receipt(number) for number in range(5)))
+    execute(
+        url,
+        "UPDATE consent_leaf SET commitment = decode(repeat('00', 32), 'hex') WHERE number = 3",
+    )
+    assert append_all(PostgreSQLStore(url, KEYS), make_receipt(9)) == [None]
+    assert "no checkpoint is signed: the first 5 leaves are not those" in caplog.text
+    assert [row["size"] for row in query(url, "SELECT size FROM consent_checkpoint")] == [5]
+
+
+def test_what_was_altered_is_located(url: str) -> None:
+    """One bit of a commitment, a sealed record, a tile or a checkpoint: which one it is."""
+    append_all(PostgreSQLStore(url, KEYS), *(make_receipt(number) for number in range(300)))
+    flip = (
+        "UPDATE {table} SET {column} = set_bit({column}, {bit}, 1 - get_bit({column}, {bit})) WHERE {where}"
+    )
+    record = "id_tag = (SELECT id_tag FROM consent_leaf WHERE number = 270)"
+    for table, column, bit, where, found in (
+        (
+            "consent_leaf",
+            "commitment",
+            77,
+            "number = 270",
+            "leaf 270: its record is not the one that it commits to",
+        ),
+        ("consent_record", "body", 900, record, "leaf 270: its record does not open"),
+        ("consent_record", "wrapped_key", 300, record, "leaf 270: its record does not open"),
+        (
+            "consent_tile",
+            "hashes",
+            9_000,
+            "level = 0 AND number = 0",
+            "tile/0/000: hash 35 is not that of leaf 35",
+        ),
+        (
+            "consent_tile",
+            "hashes",
+            100,
+            "level = 1 AND number = 0",
+            "tile/1/000: hash 0 is not that of leaves 0 to 255",
+        ),
+    ):
+        statement = flip.format(table=table, column=column, bit=bit, where=where)
+        execute(url, statement)
+        problems = "\n".join(problems_of(url))
+        assert found in problems, statement
+        execute(url, statement)  # back
+    assert problems_of(url) == []
+    execute(url, "UPDATE consent_checkpoint SET note = replace(note, '300', '299')")
+    assert any(problem.startswith("checkpoint of ") for problem in problems_of(url))
+
+
+def problems_of(url: str) -> Sequence[str]:
+    with PostgreSQLReceiptLog(url, KEYS) as log, log.one_moment():
+        return verify_log(log, log.verifiers()).problems
+
+
 # ---- forgetting
 
 

@@ -456,6 +456,38 @@ def killed_while_writing(
     return [int(line) for line in (first + rest).split()]
 
 
+def test_a_slow_disk_turns_callers_away_and_keeps_no_loop_waiting(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one batch takes its time, others gather up to the bound; the event loop goes on meanwhile."""
+    record = sqlite_database.LogDatabase.record
+
+    def slowly(database: Any, batch: Any) -> Any:
+        time.sleep(0.3)
+        return record(database, batch)
+
+    monkeypatch.setattr(sqlite_database.LogDatabase, "record", slowly)
+
+    async def run() -> tuple[list[BaseException | None], int]:
+        store = SQLiteStore(path, KEYS, max_waiting=20)
+        first = asyncio.ensure_future(store.append(make_receipt(0)))
+        await asyncio.sleep(0.1)  # it is being written
+        rest = asyncio.gather(*(store.append(make_receipt(n)) for n in range(1, 31)), return_exceptions=True)
+        turns = 0
+        while not first.done():
+            await asyncio.sleep(0.001)
+            turns += 1
+        await first
+        outcomes = await rest
+        await store.aclose()
+        return outcomes, turns
+
+    outcomes, turns = asyncio.run(run())
+    assert [type(outcome) for outcome in outcomes] == [type(None)] * 20 + [StoreFull] * 10
+    assert turns > 10
+    assert set(recorded(path)) == {receipt_id(number) for number in range(21)}
+
+
 def test_whatever_was_acknowledged_survives_kill_9(path: Path) -> None:
     """A writing process is killed at random moments, again and again on one database.
 
