@@ -12,6 +12,9 @@ from consent.checkpoint import Verifier
 from consent.cli.data import data_option, open_log
 from consent.errors import InvalidProofError
 from consent.evidence import MAX_EVIDENCE_BYTES, Evidence
+from consent.gathered_logs import FORMAT as GATHERED_FORMAT
+from consent.gathered_logs import MAX_GATHERED_BYTES, GatheredLogs
+from consent.gathered_logs import gather as gather_logs
 from consent.log_export import FORMAT, export_lines, verify_export, verify_log
 from consent.log_verification import MAX_PROBLEMS, LogVerification
 
@@ -25,6 +28,7 @@ def ledger() -> None:
     Everything, for an auditor:                   consent ledger export log.jsonl
     Check the database:                           consent ledger verify
     Check a file, with nothing but the keys:      consent ledger verify FILE --key KEY
+    Put several logs under one root:              consent ledger gather CHECKPOINT... --key KEY
     """
 
 
@@ -91,7 +95,7 @@ def export(folder: Path, file: BinaryIO) -> None:
 )
 @click.argument("file", type=click.File("rb"), required=False)
 def verify(folder: Path, key_texts: tuple[str, ...], kept: TextIO | None, file: BinaryIO | None) -> None:
-    """Check the log in the data folder; with FILE, an export or a receipt with its proof.
+    """Check the log in the data folder; with FILE, an export, a receipt with its proof, or gathered logs.
 
     A file is checked with the keys that --key names, and with nothing else. Says where something is not what it
     was, and exits with 1.
@@ -109,6 +113,11 @@ def verify(folder: Path, key_texts: tuple[str, ...], kept: TextIO | None, file: 
         if _is_export(file):
             _report(verify_export(file, verifiers, older))
             return
+        if _is_gathered(file):
+            gathered = GatheredLogs.parse(file.read(MAX_GATHERED_BYTES + 1))
+            for each in gathered.verify(verifiers):
+                click.echo(f"{each.size} leaves of {each.origin} are under the root.")
+            return
         evidence = Evidence.parse(file.read(MAX_EVIDENCE_BYTES + 1))
         proven = evidence.verify(verifiers)
     except InvalidProofError as error:
@@ -116,9 +125,41 @@ def verify(folder: Path, key_texts: tuple[str, ...], kept: TextIO | None, file: 
     click.echo(f"The record is leaf {evidence.proof.index} of {proven.size} in {proven.origin}.")
 
 
+@ledger.command()
+@click.option(
+    "--key",
+    "key_texts",
+    multiple=True,
+    required=True,
+    help="The public key of one of the logs, as 'keys' prints it.",
+)
+@click.argument(
+    "files", type=click.File("r", encoding="utf-8"), nargs=-1, required=True, metavar="CHECKPOINT..."
+)
+def gather(key_texts: tuple[str, ...], files: tuple[TextIO, ...]) -> None:
+    """Put several logs under one root: print it with the checkpoints, and with each one's path to it.
+
+    Publish what is printed. 'verify' checks it, and whoever has a receipt of one of the logs finds its checkpoint
+    there.
+    """
+    try:
+        verifiers = [Verifier.parse(text) for text in key_texts]
+        notes = [file.read(MAX_GATHERED_BYTES) for file in files]
+        click.echo(gather_logs(notes, verifiers).text(), nl=False)
+    except InvalidProofError as error:
+        raise click.ClickException(str(error)) from None
+
+
 def _is_export(file: BinaryIO) -> bool:
-    """Tell an export by its beginning; leave the file where it was."""
-    heading = b'{"format":"' + FORMAT.encode()
+    return _begins(file, b'{"format":"' + FORMAT.encode())
+
+
+def _is_gathered(file: BinaryIO) -> bool:
+    return _begins(file, b'{\n  "format": "' + GATHERED_FORMAT.encode())
+
+
+def _begins(file: BinaryIO, heading: bytes) -> bool:
+    """Tell a file by its beginning; leave it where it was."""
     beginning = file.peek(len(heading))[: len(heading)]  # type: ignore[attr-defined]
     return bool(beginning == heading)
 
