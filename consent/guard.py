@@ -21,7 +21,6 @@ from consent.catalog import Catalog, Vendor
 from consent.catalog.matching import UrlPattern, with_parents
 from consent.categories import OPTIONAL, Category
 from consent.decision import Decision, Reason, allowance
-from consent.errors import ConfigurationError
 from consent.minify import minified_script
 from consent.static_files import StaticFile
 
@@ -34,7 +33,6 @@ MAX_LISTED_RULES = 1_000
 _MAX_MEMO = 256
 _DATA = re.compile(r"\b[A-Z][A-Z_]{2,}\b")
 """What stands in the script for data: a name of capitals."""
-_SEPARATOR = re.compile(r"[\t\n]")
 _CALL = re.compile(r"([A-Za-z_]\w*)\\s\*\+\\\(")
 """How a signature begins that is the call of a function."""
 _MARKS = ("", "=", "#", "(")
@@ -42,6 +40,7 @@ _MARKS = ("", "=", "#", "(")
 _NEEDLESS = re.compile(r"%(2[de]|3\d|[4-7][\da-f])", re.IGNORECASE)
 """Escapes that guard.js undoes in paths."""
 _SPECIAL = re.compile(r"[.+?^$(){}|\[\]\\]")
+_BLANK = re.compile(r"[\s\ufeff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class Guard:
         parts: What the policy adds to the script.
 
     Raises:
-        ConfigurationError: the installation is incomplete, or a name has a tab or a line break in it.
+        ConfigurationError: the installation is incomplete.
     """
 
     def __init__(
@@ -142,15 +141,12 @@ def script(table: str, sources: Sequence[str] = SOURCES, parts: Sequence[ClientP
 def guard_table(catalog: Catalog) -> str:
     """Return what ``catalog`` knows about hosts, URLs, cookies and storage keys, as the guard reads it.
 
-    Every line is about one vendor: the first letter of its category and its id, then, each after a tab, hosts and
-    URL patterns; first-party cookies after ``=``; storage keys after ``#``; and after ``(`` functions that its
-    snippet defines and the site's own code may call. What follows the host of a URL pattern, and each name, is
-    a regular expression for how the text begins, and the first that fits counts. So where vendors compete,
-    their rules come first, in the catalog's order; all others stay together by vendor, which makes the table
-    small when compressed.
-
-    Raises:
-        ConfigurationError: a name has a tab or a line break in it.
+    Each word stands between blanks: the rules of a vendor, and then the first letter of its category with its id. The
+    rules are hosts and URL patterns; first-party cookies after ``=``; storage keys after ``#``; and after ``(``
+    functions that its snippet defines and the site's own code may call. What follows the host of a URL pattern, and
+    each name, is a regular expression for how the text begins, and the letters that it begins with are the text's own.
+    The first that fits counts. So where vendors compete, their rules come first, in the catalog's order; all others
+    stay together by vendor, which makes the table small when compressed.
     """
     listed = [rule for vendor in catalog.vendors.values() if vendor.listed_by for rule in _rules(vendor)]
     rules = [rule for vendor in catalog.vendors.values() if not vendor.listed_by for rule in _rules(vendor)]
@@ -170,7 +166,7 @@ def guard_table(catalog: Catalog) -> str:
         (rule for rule in rules if rule not in competing), key=lambda rule: order[rule.vendor.category]
     )
     runs = groupby(chain(first, rest), key=lambda rule: rule.vendor.id)
-    return "\n".join(_line(list(run)) for _, run in runs)
+    return " ".join(("", *(_words(list(run)) for _, run in runs), ""))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,10 +198,6 @@ def _rules(vendor: Vendor) -> Iterator[_Rule]:
     # A vendor may keep the same key in several places.
     names += dict.fromkeys((2, item.key) for item in vendor.storage)
     for kind, name in names:
-        if _SEPARATOR.search(name):
-            raise ConfigurationError(
-                f"{name!r} must not have a tab or a line break", key=f"vendor.{vendor.id}"
-            )
         stem, star, _ = name.partition("*")
         yield _Rule(vendor, kind, stem, _name_expression(name), (1, -len(name)) if star else (0, 0))
     for function in dict.fromkeys(_called(vendor)):
@@ -220,10 +212,10 @@ def _called(vendor: Vendor) -> Iterator[str]:
             yield call[1]
 
 
-def _line(rules: Sequence[_Rule]) -> str:
+def _words(rules: Sequence[_Rule]) -> str:
     vendor = rules[0].vendor
     texts = (rule.text for rule in sorted(rules, key=lambda rule: rule.kind))
-    return "\t".join((vendor.category[0] + vendor.id, *texts))
+    return " ".join((*texts, vendor.category[0] + vendor.id))
 
 
 def _competing(rules: Sequence[_Rule]) -> frozenset[_Rule]:
@@ -263,7 +255,8 @@ def _near_optional_hosts(rules: Sequence[_Rule]) -> frozenset[str]:
 
 def _expression(written: str, anything: str) -> str:
     """Return ``written``, with ``*`` as wildcard, as a regular expression of JavaScript."""
-    return _SPECIAL.sub(r"\\\g<0>", written).replace("*", anything)
+    plain = _BLANK.sub(lambda match: f"\\u{ord(match[0]):04x}", _SPECIAL.sub(r"\\\g<0>", written))
+    return plain.replace("*", anything)
 
 
 def _name_expression(name: str) -> str:

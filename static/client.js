@@ -33,21 +33,21 @@ const restore = async (places, all) => {
     const content = (place.querySelector("template") || place).content;
     const first = content.firstElementChild;
     const scripts = [...content.querySelectorAll("script")].map((old) => {
-      const mark = document.createComment("");
-      old.replaceWith(mark);
+      // Made anew: one that came by a parser without a page, as in a fetched piece of a page, would never run.
+      const script = document.createElement("script");
+      for (const attribute of old.attributes) script.setAttributeNode(attribute.cloneNode());
+      script.nonce = old.nonce;
+      script.text = old.text;
+      script.async = old.hasAttribute("async");
+      // Until its turn comes the old one stands there, and is none that would run.
+      old.type = "-";
       const run = () =>
         new Promise((done) => {
-          // Made anew: one that came by a parser without a page, as in a fetched piece of a page, would never run.
-          const script = document.createElement("script");
-          for (const attribute of old.attributes) script.setAttributeNode(attribute.cloneNode());
-          script.nonce = old.nonce;
-          script.text = old.text;
-          script.async = old.hasAttribute("async");
           script.onload = script.onerror = done;
-          mark.replaceWith(script);
+          old.replaceWith(script);
           if (!script.src || script.async || script.noModule) done(0);
         });
-      return old.type == "module" || old.defer && old.src ? () => last.push(run) : run;
+      return script.type == "module" || script.defer && script.src ? () => last.push(run) : run;
     });
     const focused = place.contains(document.activeElement);
     place.replaceWith(content);
@@ -83,6 +83,8 @@ const arrange = () => {
  * @param {string} allowed @param {unknown} [here] Whether the choice was made in this page.
  */
 const take = (allowed, here) => {
+  /** @type {any[]} */
+  const vendors = table.split(" ").filter((word) => /^[\w-]+$/.test(word));
   const before = vendors.map(refuses);
   state = words(allowed);
   const changes = vendors.map((vendor, at) => refuses(vendor) - before[at]);

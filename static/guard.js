@@ -9,7 +9,7 @@
 // division, no shorthand properties, no destructuring of objects.
 
 /** @typedef {string} Vendor The first letter of its category, and its id. */
-/** @typedef {(self: any, args: any[], name: string) => unknown[] | false | void} Before */
+/** @typedef {(self: any, args: any[], at: number, name: string) => unknown[] | false | void} Before */
 
 const INERT = "about:invalid";
 /** @type {any} */
@@ -28,23 +28,32 @@ const allows = (category, id) =>
 /** @param {Vendor} [vendor] @returns {any} */
 const refuses = (vendor) => vendor && !state.includes("+" + vendor.slice(1)) && !allows(vendor, vendor.slice(1));
 
-// The table: by "=" cookies, by "#" keys, by "(" functions; by host what begins its URLs, by host and "." that the
-// whole host is somebody's.
-/** @type {Vendor[]} */
-const vendors = [];
-/** @type {Record<string, [string, Vendor, RegExp?][]>} */
-const rules = {};
-for (const line of TABLE.split("\n")) {
-  const [vendor, ...texts] = line.split("\t");
-  vendors.push(vendor);
-  for (const text of texts) {
-    /** @type {any} */
-    const [, key, source] = /^([=#(]|[^\/]*)(.*)/.exec(text);
-    (rules[source ? key : key + "."] ||= []).push([source, vendor]);
-  }
-}
-/** @param {string} list @param {string} text */
-const find = (list, text) => rules[list]?.find((rule) => (rule[2] ||= RegExp("^" + rule[0])).test(text))?.[1];
+// The table is searched where something is asked, and never read as a whole. Each word in it stands between blanks: the
+// rules of a vendor, and then the vendor. With "=" begin cookies, with "#" keys, with "(" functions, with their host
+// URLs; a host that is somebody's as a whole has nothing behind it.
+const table = TABLE;
+/** @type {Record<string, any[][]>} */
+const known = {};
+/**
+ * Returns the rules that begin with one of `places` and one of `ends`: an expression from that end on, its first
+ * letters, and whose it is.
+ * @param {string[]} places
+ */
+const rules = (places, ends = [""]) =>
+  (known[places + "/" + ends] ||= ends.flatMap((end) =>
+    places.flatMap((place) => {
+      const found = [];
+      for (let at = 0; (at = table.indexOf(" " + place + end, at) + 1); )
+        found.push(/((\/?\w*)\S*).*? ([\w-]+) /.exec(table.slice(at + place.length)));
+      return found;
+    }),
+  ));
+/** @param {string} text @param {string[]} places @param {string[]} [ends] @returns {Vendor} */
+const find = (text, places, ends) =>
+  // Most are told apart by their first letters.
+  rules(places, ends).find(
+    (rule) => text.startsWith(rule[2]) && (rule[4] ||= RegExp("^" + rule[1])).test(text),
+  )?.[3];
 
 // The three questions, answered as consent/catalog/matching.py answers them.
 /** @param {string} text @param {RegExp} part What is taken away each time. @returns {string[]} */
@@ -60,14 +69,9 @@ const refused = (value) => {
   }
   // One spelling of each path, as in consent/html/urls.py.
   const path = url.pathname.replace(/%(2[de]|3\d|[4-7].)/gi, unescape);
-  let owner;
   // Of the page's own host only what is somebody's on every host.
-  for (const host of shorter(url.hostname == location.hostname ? "" : url.hostname.replace(/\.$/, ""), LABEL)) {
-    const vendor = find(host, path + url.search);
-    if (vendor) return refuses(vendor);
-    owner ||= find(host + ".", "");
-  }
-  return refuses(owner);
+  const host = url.hostname == location.hostname ? "" : url.hostname.replace(/\.$/, "");
+  return refuses(find(path + url.search, shorter(host, LABEL), ["/", " "]));
 };
 /** @param {unknown} url */
 const inert = (url) => refused(url) ? INERT : url;
@@ -75,9 +79,9 @@ const inert = (url) => refused(url) ? INERT : url;
 /** @param {unknown} url */
 const unasked = (url) => !navigator.userActivation.isActive && refused(url);
 /** @param {any} text */
-const refusedCookie = (text) => refuses(find("=", String(text).split("=")[0].trim()));
+const refusedCookie = (text) => refuses(find(String(text).split("=")[0].trim(), ["="]));
 /** @param {any} text */
-const refusedKey = (text) => refuses(find("#", text));
+const refusedKey = (text) => refuses(find(String(text), ["#"]));
 
 // What holds URLs: style, code, attributes, markup. Each returns the very `value` where there is nothing to refuse, but
 // what stands for a text, so that it is asked for it once.
@@ -85,19 +89,14 @@ const refusedKey = (text) => refuses(find("#", text));
 const plain = (value) => Object(value) === value && !trustee(value) ? String(value) : value;
 /** @param {any} value */
 const trustee = (value) => /^Trusted(.*)/.exec(value?.[Symbol.toStringTag]);
-/** @param {any} value */
-const css = (value) =>
-  String(value).replace(
-    /((?:url|src)\(\s*|@import\s*(?!url)|[(,]\s*)(\\?["']?)([^\s"'()\\]+)/gi,
-    (_, lead, quote, url) => lead + quote + inert(url),
+/** @param {RegExp} urls What stands before a URL, a quote, and the URL. @returns {(value: any, script?: any) => string} */
+const cleaner = (urls) => (value, script) =>
+  String(value).replace(urls, (text, lead, quote, url) =>
+    lead || /map|rules|bundle/.test(script.type) ? lead + quote + inert(url) : text,
   );
+const css = cleaner(/((?:url|src)\(\s*|@import\s*(?!url)|[(,]\s*)(\\?["']?)([^\s"'()\\]+)/gi);
 // Modules of scripts, which nothing else can refuse, and each URL of import maps, rules and bundles.
-/** @param {any} value @param {any} script */
-const code = (value, script) =>
-  String(value).replace(
-    /(\b(?:import|from)[\s(]*|)(["'])([^\s"']+)/g,
-    (text, lead, quote, url) => lead || /map|rules|bundle/.test(script.type) ? lead + quote + inert(url) : text,
-  );
+const code = cleaner(/(\b(?:import|from)[\s(]*|)(["'])([^\s"']+)/g);
 /** @param {any} node @returns {any} */
 const judge = (node) => /** @type {any} */ ({ style: css, script: code })[node?.localName];
 
@@ -209,7 +208,8 @@ const hook = (realm, object, names, before) => {
       let end;
       quietly(() => {
         const given = [...args];
-        end = before(self, args, name);
+        // With fewer than it needs the browser throws.
+        if (args.length >= native.length) end = before(self, args, Math.max(native.length - 1, 0), name);
         given.forEach((value, at) => {
           const kind = args[at] !== value && trustee(value);
           if (kind) args[at] = trusted(kind[1], args[at]);
@@ -235,10 +235,9 @@ const hook = (realm, object, names, before) => {
 };
 
 /** @param {any[]} args */
-const asked = (args, at = 0) => at in args && (args[at] = plain(args[at]));
+const asked = (args, at = 0) => (args[at] = plain(args[at]));
 /** @type {Before} */
-const address = (self, args, name) => {
-  const at = +(name == "open");
+const address = (self, args, at, name) => {
   // Where that is no address at all: a port that browsers do not connect to.
   if (refused(args[at]?.url ?? asked(args, at))) args[at] = /[WL]/.test(name) ? "https://0:1" : INERT;
 };
@@ -248,8 +247,7 @@ const styles = (self, args) => {
 };
 // A copy takes their place where something in them is refused.
 /** @type {Before} */
-const keyframes = (self, args, name) => {
-  const at = +(name[0] == "K");
+const keyframes = (self, args, at) => {
   // What can be gone through only once is kept.
   if (typeof args[at] != "string" && args[at][Symbol.iterator]) args[at] = [...args[at]];
   const text = JSON.stringify(args[at]);
@@ -267,25 +265,24 @@ const begun = new WeakMap();
 
 /** @type {[RegExp, RegExp, Before][]} */
 const HOOKS = [
-  [/^Element$/, /^setAttribute(NS)?$/, (self, args, name) => {
-    const at = name[12] ? 2 : 1;
-    if (at in args) args[at] = judged(self, args[at - 1], args[at]);
+  [/^Element$/, /^setAttribute(NS)?$/, (self, args, at) => {
+    args[at] = judged(self, args[at - 1], args[at]);
   }],
   [/^(Element|NamedNodeMap)$/, /^set.*(Node|Item)(NS)?$/, (self, args) => {
     args[0].value = judged(self, args[0].name, args[0].value);
   }],
-  [/^(HTML.*|SVG)Element$/, ATTRIBUTES, (self, args, name) => {
-    args[0] = judged(self, name, args[0]);
+  [/^(HTML.*|SVG)Element$/, ATTRIBUTES, (self, args, at, name) => {
+    args[at] = judged(self, name, args[at]);
   }],
-  [/^(Element|ShadowRoot|Range|Document)$/, /(er|set|nt)HTML|^write|lFragment$|^execC/, (self, args, name) => {
+  [/^(Element|ShadowRoot|Range|Document)$/, /(er|set|nt)HTML|^write|lFragment$|^execC/, (self, args, at, name) => {
     if (name[0] == "w") {
       const text = (begun.get(self) || "") + args.join("") + (name[5] ? "\n" : "");
-      const at = (text + "<").search(/<(?![^a-z!\/])([^"'>]|"[^"]*"|'[^']*')*("[^"]*|'[^']*)?$/i);
-      begun.set(self, text.slice(at));
-      args.splice(0, args.length, text.slice(0, at));
+      const end = (text + "<").search(/<(?![^a-z!\/])([^"'>]|"[^"]*"|'[^']*')*("[^"]*|'[^']*)?$/i);
+      begun.set(self, text.slice(end));
+      args.splice(0, args.length, text.slice(0, end));
     }
-    const at = name[0] == "e" ? 2 : +/^ins/.test(name);
-    if (at in args) args[at] = (/Im/i.test(args[at - 2]) ? inert : judge(self) || markup)(plain(args[at]), self);
+    if (name[0] == "e") at = 2;
+    args[at] = (/Im/i.test(args[at - 2]) ? inert : judge(self) || markup)(plain(args[at]), self);
   }],
   [/^(Node|Element|Char.*|Doc.*|Range|Attr|HTML(Script)?Element)$/, /^(app|ins|rep|prep|bef|aft|imp|ado|data)|[tT]ext(C.*)?$|[vV]alue$/, (self, args) => {
     const holder = judge(self) ? self : self.parentNode;
@@ -309,7 +306,7 @@ const HOOKS = [
   [/^(SVGA.*ng|Worklet|Cache|XMLH.*st)$/, /^(baseVal|add|addModule|open)$/, address],
   [/^Navigator$/, /^sendB/, (self, args) => refused(asked(args)) && [true]],
   // Into a window or a frame; where else a link leads, the event tells.
-  [/^(HTMLElement|EventTarget)$/, /^(click$|dispatchE)/, (self, args, name) =>
+  [/^(HTMLElement|EventTarget)$/, /^(click$|dispatchE)/, (self, args, at, name) =>
     /^cli/.test(args[0]?.type ?? name) && unasked(self.closest("[target]").href) && []],
   [/^HTMLForm/, /ubmit$/, (self) => refused(self.getAttribute("action")) && [0]],
   // A cookie that is being deleted may be.
@@ -362,7 +359,7 @@ const clear = () => {
           for (const host of shorter(location.hostname, LABEL))
             document.cookie = cookie.split("=")[0] + "=;max-age=0;path=" + (path || "/") + ";domain=" + host;
     for (const area of [localStorage, sessionStorage])
-      for (const key in area) if (refusedKey(key)) area.removeItem(key);
+      for (const key of Object.keys(area)) if (refusedKey(key)) area.removeItem(key);
     indexedDB.databases().then((/** @type {any[]} */ found) => {
       for (const base of found) if (refusedKey(base.name)) indexedDB.deleteDatabase(base.name);
     });
@@ -373,10 +370,8 @@ const clear = () => {
 // define it finds no such name.
 const ignored = () => {};
 const ignore = () => {
-  for (const [name] of rules["("] || []) {
-    try {
-      if (page[name] == ignored) delete page[name];
-      if (rules["("].every((rule) => rule[0] != name || refuses(rule[1]))) page[name] ||= ignored;
-    } catch {}
-  }
+  const calls = rules(["("]);
+  for (const [, name, , vendor] of calls) quietly(() => refuses(vendor) && (page[name] ||= ignored));
+  for (const [, name, , vendor] of calls)
+    quietly(() => refuses(vendor) || page[name] != ignored || delete page[name]);
 };

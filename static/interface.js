@@ -30,7 +30,7 @@ page.consent = {
   },
 };
 
-if (vendors.some(refuses)) {
+if (state != "pft") {
   ignore();
   guard(window);
   // Not before the page is there: it takes its time, and nobody who is refused is there to see.

@@ -25,11 +25,10 @@ const overruled = (letter) =>
   );
 /** @param {string} letter */
 const counts = (letter) => !overruled(letter) && (valid || grants(letter) && site.silence.includes(letter));
-const letters = [..."pft"];
 state = [
-  letters.filter((letter) => grants(letter) && counts(letter)),
+  granted.replace(/./g, (letter) => counts(letter) ? letter : ""),
   // Vendors whose answer is another than their category's.
   ...others.split("_").filter(([letter]) => letter && counts(letter)).map((vendor) => vendor.slice(1)),
 ];
 // Nobody is asked in a frame, nor who has answered. What is taken away goes before anything is drawn.
-needless = top != window ? ".consent-root" : valid || letters.every(overruled) ? ".consent-banner" : "x";
+needless = top != window ? ".consent-root" : valid || [..."pft"].every(overruled) ? ".consent-banner" : "x";

@@ -34,7 +34,7 @@ LONG_AGO = NOW - 1000 * 86_400
 # Runs the file in a page of nobody's, and returns what is allowed then, and what it takes away.
 HARNESS = """(cases) => {
   const run = new Function("tag", "document", "navigator", "top", "window",
-    `let state, needless; ${SOURCE}; return [[state[0].join(""), ...state.slice(1)].join(" "), needless];`);
+    `let state, needless; ${SOURCE}; return [[state[0], ...state.slice(1)].join(" "), needless];`);
   return cases.map(([dataset, cookie, navigator, framed]) =>
     run({dataset}, {cookie}, navigator, framed ? {} : 0, 0));
 }"""
