@@ -70,7 +70,7 @@ class SpeedupsHook(BuildHookInterface):  # type: ignore[type-arg]
         sources = sorted(map(str, Path(self.root, "consent", "native").glob("*.c")))
         target = Path(self.root, "consent", "_speedups.abi3.so")
         compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-        flags = ["-O3", "-fvisibility=hidden", "-shared", "-fPIC", f"-DPy_LIMITED_API={_STABLE_ABI}"]
+        flags = ["-O2", "-fvisibility=hidden", "-shared", "-fPIC", f"-DPy_LIMITED_API={_STABLE_ABI}"]
         if sys.platform == "darwin":
             flags += ["-undefined", "dynamic_lookup"]
         # Written elsewhere and moved, so that a process that has the old one mapped is not pulled from under.

@@ -161,7 +161,12 @@ Bytes skip_markup(Pass *pass, Bytes at, Bytes end)
             while (at < end && !is_a(ENDS_NAME, *at))
                 at++;
             const Tag *tag = at == end ? NULL : tag_named(pass->screen, name, at);
-            outcome = at < end && !(tag && tag->flags & ENDS_STOP) && end_tag_passes(&at, end) ? CLEAR : LOOK;
+            if (at == end || (tag && tag->flags & ENDS_STOP))
+                return start;
+            if (*at == '>') /* most have nothing behind their name */
+                at++;
+            else if (!end_tag_passes(&at, end))
+                return start;
         } else if (*at == '!') {
             at = end - at > 2 && at[1] == '-' && at[2] == '-' ? comment_end(at + 3, end) : NULL;
             outcome = at ? CLEAR : LOOK;
