@@ -15,6 +15,7 @@ from tests.test_banner import BANNER, Reader, decided, every_decision, read
 from tests.test_banner_rules import names_in
 
 EVERYBODY = "browser/test_layouts.py::test_a_banner_is_for_everybody"
+STILL = "test_accessibility_rules.py::test_nothing_moves_and_nothing_goes_by_itself"
 KEYBOARD = "browser/test_layouts.py::test_with_a_banner_the_page_can_be_used_by_keyboard"
 PREFERENCES = "browser/test_layouts.py::test_the_preferences_are_for_everybody"
 
@@ -22,7 +23,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "2.1.1 All can be done by keyboard": (
         KEYBOARD,
         PREFERENCES,
-        "browser/test_withholding.py::test_an_embed_is_shown_once_by_keyboard",
+        "browser/test_withholding.py::test_an_embed_is_shown_once_by_keyboard_alone",
     ),
     "2.1.2 Nothing keeps the focus": (KEYBOARD, PREFERENCES),
     "2.4.3 The focus goes in, and comes back": (

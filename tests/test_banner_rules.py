@@ -34,6 +34,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
     "No is as easy to see and to press as yes: not a link, not smaller, not paler": (
         "test_banner.py::test_accept_refuse_and_choose_are_equals",
         "browser/test_demo_site.py::test_only_a_button_of_the_banner_answers_it",
+        "browser/test_layouts.py::test_a_banner_is_for_everybody",
     ),
     # EDPB, as before, practice B; CJEU C-673/17 (Planet49)
     "What is optional is off until somebody switches it on": (
@@ -88,6 +89,7 @@ RULES: Mapping[str, tuple[str, ...]] = {
         "browser/test_demo_site.py::test_a_page_without_consent_says_everything_it_would_say_with_it",
         "browser/test_demo_site.py::test_only_a_button_of_the_banner_answers_it",
         "browser/test_demo_site.py::test_a_preference_that_the_sites_own_script_keeps_works_after_refusing",
+        "browser/test_layouts.py::test_with_a_banner_the_page_can_be_used_by_keyboard",
     ),
     # California, 11 CCR 7004(a)
     "What a button does can be understood at once: no no to a no": (
@@ -106,10 +108,13 @@ RULES: Mapping[str, tuple[str, ...]] = {
     # GDPR, article 4(11): consent is of a person, by a statement or a clear act
     "A program agrees to nothing, and is told apart in the record": (
         "test_banner_rules.py::test_a_crawler_gets_the_page_of_a_person_who_has_not_chosen",
+        "test_crawlers.py::test_a_preview_is_the_page_of_a_person_who_has_not_chosen",
+        "test_crawlers.py::test_a_crawler_s_yes_is_none",
         "test_receipts.py::test_only_a_known_family_and_a_class_are_taken_from_the_user_agent",
     ),
     "Search engines show the page in their results, not the banner": (
         "test_banner.py::test_everything_is_marked_for_search_engines_and_readers",
+        "test_crawlers.py::test_snippets_have_no_words_of_ours",
     ),
 }
 """Each rule, and where it is shown."""
