@@ -42,9 +42,7 @@ MAX_COOKIE_BYTES = 4096
 """Name and value together; browsers drop longer cookies (RFC 6265bis, section 5.6)."""
 CLOCK_SKEW_SECONDS = 300
 """How far ahead of ours the clock of another server that signs with the same keys may be."""
-_MAX_VERIFIED = (
-    8  # candidates of one name that are worth an HMAC; a browser sends one, or one for each domain
-)
+MAX_VERIFIED = 8  # candidates of one name that are worth an HMAC; a browser sends one, or one for each domain
 _MIN_SECRET_BYTES = 16
 RENEWAL_DAYS = 200
 """How long after a refusal its cookie is set anew with each page."""
@@ -127,7 +125,7 @@ class ChoiceCookie:
             return None, state
         taken = [
             found
-            for value in self._well_formed(headers, self._taken_name)[1][:_MAX_VERIFIED]
+            for value in self._well_formed(headers, self._taken_name)[1][:MAX_VERIFIED]
             if (found := self._open(value, self._taken_signer)) and found[1]
         ]
         if choice is not None:
@@ -158,7 +156,7 @@ class ChoiceCookie:
         is_there, values = self._well_formed(headers, self._name)
         if not is_there:
             return None, ChoiceState.ABSENT
-        if len(values) > _MAX_VERIFIED:
+        if len(values) > MAX_VERIFIED:
             return None, ChoiceState.FORGED  # one of those that were not looked at may be the no
         genuine = [
             found[0]
@@ -321,7 +319,7 @@ class ChoiceCookie:
             is_there = True
             if len(name) + len(value) <= MAX_COOKIE_BYTES and _VALUE.fullmatch(value):
                 found.append(value)
-                if len(found) > _MAX_VERIFIED:
+                if len(found) > MAX_VERIFIED:
                     break
         return is_there, found
 

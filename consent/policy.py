@@ -131,6 +131,8 @@ class Policy:
     dnt_refuses: frozenset[Category] = frozenset({Category.PERFORMANCE, Category.TARGETING})
     choice_days: int = 180
     """How many days a yes and a no alike count, 1 to 400. Then visitors are asked again; a no stands meanwhile."""
+    choice_domain: str = ""
+    """The domain on all hosts of which a choice counts, such as ``example.com``; empty: on the host it was made on."""
     layout: Layout = Layout.CARD
     """How the banner lies over the page."""
     retention_days: int = 0

@@ -39,6 +39,7 @@ _FIELDS: Mapping[Place, str] = {
     ("signals", "gpc_refuses"): "gpc_refuses",
     ("signals", "dnt_refuses"): "dnt_refuses",
     ("choice", "days"): "choice_days",
+    ("choice", "domain"): "choice_domain",
     ("banner", "layout"): "layout",
     ("retention", "days"): "retention_days",
     ("retention", "jurisdictions"): "retention_jurisdictions",

@@ -10,6 +10,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Literal, cast
 
+from publicsuffixlist import PublicSuffixList
+
 from consent.catalog import CatalogList, Cookie, Vendor
 from consent.categories import OPTIONAL, Category
 
@@ -367,6 +369,21 @@ def _days(value: object) -> int:
     return value
 
 
+def _domain(value: object) -> str:
+    domain = a_line(value)
+    if not domain:
+        return ""
+    if _RULED_HOST.fullmatch(domain) is None or domain.startswith("*") or domain.rpartition(".")[2].isdigit():
+        raise Wrong(
+            'must be a domain such as "example.com", in lower case, without a dot before it or a port'
+        )
+    if PublicSuffixList().privatesuffix(domain) is None:
+        raise Wrong(
+            f'"{domain}" is nobody\'s own, and browsers keep no cookie for it: name your domain below it'
+        )
+    return domain
+
+
 def _days_kept(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MAX_DAYS_KEPT:
         raise Wrong(f"must be a whole number of days, 1 to {_MAX_DAYS_KEPT}, or 0 to keep them")
@@ -537,6 +554,7 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "gpc_refuses": _refusable,
     "dnt_refuses": _refusable,
     "choice_days": _days,
+    "choice_domain": _domain,
     "layout": _one_of(Layout),
     "retention_days": _days_kept,
     "retention_jurisdictions": _jurisdictions_kept,

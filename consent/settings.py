@@ -62,7 +62,9 @@ class Settings:
 
     def _prepare(self, *, in_force_since: date | None) -> None:
         policy = self.policy
-        self.cookie = ChoiceCookie(self.folder.keys(), max_age_days=policy.choice_days)
+        self.cookie = ChoiceCookie(
+            self.folder.keys(), max_age_days=policy.choice_days, domain=policy.choice_domain
+        )
         self.companion: VariantCookie | None = None
         if policy.cache is not CacheMode.PER_VISITOR:
             self.companion = VariantCookie(self.cookie, policy, self.catalog)

@@ -20,6 +20,7 @@ from consent.choice import BrowserSignal, Choice
 from consent.choice_cookie import (
     CLOCK_SKEW_SECONDS,
     MAX_COOKIE_BYTES,
+    MAX_VERIFIED,
     ChoiceCookie,
     UnwritableChoiceError,
 )
@@ -557,6 +558,115 @@ def test_of_two_choices_in_the_same_second_the_one_that_grants_less_wins() -> No
     least = dataclasses.replace(CHOICE, granted=frozenset(), vendors={"example-stats": False})
     lines = [b"consent=" + value(one) for one in (more, less, least)]
     assert read(*lines) == read(*reversed(lines)) == (least, ChoiceState.VALID)
+
+
+OTHERS = dataclasses.replace(CHOICE, subject="f" * 32, receipt_id="3f2504e0-4f89-41d3-9a0c-0305e82c3302")
+
+
+@given(
+    choices=st.lists(
+        st.builds(
+            dataclasses.replace,
+            st.sampled_from([CHOICE, OTHERS]),
+            made_at=st.integers(NOW - 400 * DAY, NOW),
+            granted=st.frozensets(st.sampled_from(OPTIONAL)),
+            vendors=st.dictionaries(st.sampled_from(["example-stats", "example-chat"]), st.booleans()),
+        ),
+        min_size=1,
+        max_size=10,
+    ),
+    order=st.randoms(),
+)
+def test_no_cookie_from_elsewhere_goes_over_a_no(choices: list[Choice], order: Any) -> None:
+    """Of one visitor the newest counts, whatever another host of the domain has set beside it, in any order."""
+    lines = [b"consent=" + value(choice) for choice in choices]
+    order.shuffle(lines)
+    read_one, state = read(b"; ".join(lines))
+    if len(choices) > MAX_VERIFIED:
+        assert (read_one, state) == FORGED
+        return
+    assert read_one is not None
+    words: dict[str, list[Choice]] = {}
+    for choice in choices:
+        words.setdefault(choice.subject, []).append(choice)
+    for own in words.values():
+        last = max(choice.made_at for choice in own)
+        # Two of one second are not told apart here.
+        newest = [choice for choice in own if choice.made_at == last]
+        assert any(read_one.granted <= choice.granted for choice in newest)
+        for vendor, allowed in read_one.vendors.items():
+            assert not allowed or any(choice.vendors.get(vendor) for choice in newest)
+    if len(words) == 1:
+        assert read_one.made_at == max(choice.made_at for choice in choices)
+    assert read(*lines) == read(*reversed(lines))
+
+
+def test_a_choice_is_stored_for_the_domain_where_the_host_is_in_it(caplog: pytest.LogCaptureFixture) -> None:
+    """On other hosts for the host alone; that is told once."""
+    shared = cookie(domain="example.com")
+    of = OTHERS.receipt_id
+    for host in ("example.com", "shop.example.com", "a.b.example.com"):
+        for header in (
+            shared.header(CHOICE, secure=True, now=NOW, host=host),
+            shared.taken_header(CHOICE, of, secure=True, now=NOW, host=host),
+        ):
+            assert header.endswith(
+                b"; Max-Age=34560000; Path=/; Domain=example.com; HttpOnly; SameSite=Lax; Secure"
+            )
+    assert caplog.messages == []
+    for host in ("badexample.com", "example.org", "com", "", "127.0.0.1", "example.com.example.org"):
+        assert b"Domain" not in shared.header(CHOICE, secure=True, now=NOW, host=host)
+    assert [message.partition(":")[0] for message in caplog.messages] == [
+        "choice.domain is example.com, and a request was for 'badexample.com'"
+    ]
+    assert cookie().header(CHOICE, secure=True, now=NOW, host="example.com") == cookie().header(
+        CHOICE, secure=True, now=NOW
+    )
+    assert len(caplog.messages) == 1
+
+
+def test_what_is_deleted_is_what_the_request_brought() -> None:
+    """Of the host and of its domain; where the cookie stays, what is left of the host's own alone."""
+    shared, alone = cookie(domain="example.com"), cookie()
+    headers = [(b"cookie", b"consent=1; a=2; consent=3")]
+    names = ["consent", "consent_taken"]
+
+    def deleted(by: ChoiceCookie, *, stays: bool) -> list[bytes]:
+        return [
+            line.removesuffix(b"; HttpOnly; SameSite=Lax; Secure")
+            for line in by.deletions(headers, names, secure=True, host="example.com", stays=stays)
+        ]
+
+    own, domains = b"consent=; Max-Age=0; Path=/", b"consent=; Max-Age=0; Path=/; Domain=example.com"
+    assert deleted(shared, stays=False) == [own, domains]
+    assert deleted(shared, stays=True) == [own]
+    assert deleted(alone, stays=False) == [own]
+    assert deleted(alone, stays=True) == []
+
+
+def test_what_was_taken_back_counts_beside_its_choice_alone() -> None:
+    """And takes away only; two of them, of two domains, take away what both do."""
+    base = dataclasses.replace(CHOICE, granted=frozenset(OPTIONAL), vendors={})
+    by = cookie()
+
+    def taken(granted: set[Category], of: str = base.receipt_id) -> bytes:
+        kept = dataclasses.replace(base, granted=frozenset(granted), receipt_id=OTHERS.receipt_id)
+        return by.taken_header(kept, of, secure=True, now=NOW).partition(b";")[0]
+
+    stored = b"consent=" + value(base)
+    both, _ = read(b"; ".join((stored, taken({P, F}), taken({F, T}))))
+    assert both is not None
+    assert (set(both.granted), both.receipt_id) == ({F}, OTHERS.receipt_id)
+    assert by.stored_receipt([(b"cookie", stored)], now=NOW) == base.receipt_id
+    assert read(stored, taken(set(), of=OTHERS.receipt_id))[0] == base
+    assert read(stored, taken(set())[:-1])[0] == base
+    # Neither is worth anything under the name of the other.
+    assert read(b"consent=" + taken({P}).partition(b"=")[2]) == FORGED
+    assert read(stored, b"consent_taken=" + value(base))[0] == base
+    # Where the choice is over, and gone: what was taken back stays so, and no more than that.
+    kept, state = read(taken({P, F}))
+    assert kept is not None
+    assert (set(kept.granted), state) == ({P, F}, ChoiceState.EXPIRED)
 
 
 def test_a_newer_refusal_wins_over_an_older_consent_though_it_is_outdated() -> None:

@@ -51,6 +51,7 @@ dnt_refuses = ["performance", "targeting"]
 
 [choice]
 days = 180                              # how long a yes and a no alike are remembered, 1 to 400
+# domain = "example.com"                # a choice counts on all hosts below it, not on the one alone
 
 [banner]
 layout = "card"                         # or "bar", "dialog": how the banner lies over the page
