@@ -173,4 +173,10 @@ def _with_expiry_as_age(headers: fields.Headers, *, now: int) -> fields.Headers:
 def uniform_decision(policy: Policy) -> Decision:
     """Return the decision for the page that everybody gets: nothing optional, and asked as if nobody had chosen."""
     strict = decide(replace(policy, regime=Regime.OPT_IN), Signals())
-    return replace(strict, policy_version=policy.version, asks=policy.regime is Regime.OPT_IN)
+    # Who sends a signal gets this page, too: what the policy lets through the client gives back to the others.
+    return replace(
+        strict,
+        policy_version=policy.version,
+        asks=policy.regime is Regime.OPT_IN,
+        let_through=frozenset(),
+    )

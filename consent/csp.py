@@ -153,7 +153,7 @@ class ClosedWorld:
     ) -> None:
         self._catalog = catalog
         self._for_all = for_all
-        self._declared = [vendor.id for vendor in policy.vendors]
+        self._declared = [*(vendor.id for vendor in policy.vendors), *sorted(policy.let_through)]
         self._own = tuple(filter(None, map(source, policy.csp_allow)))
         self._field = _MODE_FIELDS[policy.csp]
         self._may_be_open = policy.unclassified is not Unclassified.STRIP

@@ -30,6 +30,8 @@ class Reason(StrEnum):
     """The browser sends Do Not Track, and the visitor was not told so when last consenting."""
     REGIME = "regime"
     """Nobody refused, and the policy's regime allows it until somebody does."""
+    LET_THROUGH = "let-through"
+    """Refused, but the policy lets this one tag load all the same. Never of a category."""
     CHILDREN = "children"
     """The site is made for children: nobody can allow it."""
     OUTDATED = "outdated"
@@ -59,7 +61,10 @@ class UnknownCategoryError(ConsentError, ValueError):
 
 
 # Every verdict there can be, made once: a decision allocates none.
-_YES = {reason: Verdict(True, reason) for reason in (Reason.ALWAYS_ON, Reason.GRANTED, Reason.REGIME)}
+_YES = {
+    reason: Verdict(True, reason)
+    for reason in (Reason.ALWAYS_ON, Reason.GRANTED, Reason.REGIME, Reason.LET_THROUGH)
+}
 _NO = {reason: Verdict(False, reason) for reason in Reason if reason not in _YES}
 _NO_EXCEPTIONS: Mapping[str, bool] = MappingProxyType({})
 _NO_CONFLICTS: frozenset[BrowserSignal] = frozenset()
@@ -94,6 +99,8 @@ class Decision:
     """Whether the banner is to be shown: there is something to decide, and nobody has."""
     conflicts: frozenset[BrowserSignal]
     """The browser signals that overrule a grant, or took one back: the visitor is to be told of them."""
+    let_through: frozenset[str] = frozenset()
+    """Ids of what may load though it is refused, by the policy's word; against a signal it may not."""
 
     def allows(self, category: str | Category, vendor: str | None = None) -> bool:
         """Tell whether ``category``, or in it the one ``vendor`` (an id of the catalog), is allowed.
@@ -107,6 +114,8 @@ class Decision:
         verdict = self._verdict(category)
         if vendor is None or verdict.reason is Reason.ALWAYS_ON:
             return verdict.allowed
+        if vendor in self.let_through:
+            return verdict.allowed or verdict.reason not in _FINAL
         exception = self.vendors.get(vendor)
         if exception is None:
             return verdict.allowed
@@ -134,7 +143,7 @@ class Decision:
         a dot and 16 hexadecimal digits naming them. It is the same in every process and fit for an ``ETag``.
         """
         vendors = self.vendors
-        opened = any(vendors.values()) if vendors else False
+        opened = bool(self.let_through) or (any(vendors.values()) if vendors else False)
         letters = ""
         for category in OPTIONAL:
             verdict = self.verdicts[category]
@@ -164,7 +173,7 @@ def allowance(decision: Decision, catalog: Catalog) -> str:
     letters = "".join(category[0] for category in OPTIONAL if decision.allows(category))
     exceptions = (
         vendor
-        for vendor in sorted(decision.vendors)
+        for vendor in sorted({*decision.vendors, *decision.let_through})
         if (known := catalog.vendors.get(vendor)) is not None
         and decision.allows(known.category, vendor) is not decision.allows(known.category)
     )
@@ -253,6 +262,7 @@ def decide(policy: Policy, signals: Signals) -> Decision:
         # Where signals have answered everything, a banner would only ask the visitor to take it back.
         asks=opt_in and not valid and not answered,
         conflicts=conflicts,
+        let_through=policy.let_through,
     )
 
 

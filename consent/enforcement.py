@@ -310,7 +310,8 @@ class PageEnforcement:
         """Return for each vendor, in catalog order, whether it is allowed; then whether what is nobody's is."""
         decision, catalog = self._decision, self._catalog
         allowed = _vendors_of(catalog, tuple(filter(decision.allows, Category)))
-        exceptions = [vendor for vendor in map(catalog.vendors.get, decision.vendors) if vendor is not None]
+        named = (*decision.vendors, *decision.let_through)
+        exceptions = [vendor for vendor in map(catalog.vendors.get, named) if vendor is not None]
         if not exceptions:
             return allowed + bytes((self._passes_unclassified,))
         answers = bytearray(allowed + bytes((self._passes_unclassified,)))
@@ -325,6 +326,8 @@ class PageEnforcement:
         # A vendor's own exception overrules its category's answer.
         if allowed != self._decision.allows(category):
             reason = Reason.GRANTED if allowed else Reason.REFUSED
+        if allowed and vendor.id in self._decision.let_through and not self._decision.allows(category):
+            reason = Reason.LET_THROUGH
         action = Action.ALLOWED if allowed else Action.STRIPPED
         answer = self._answers[vendor.id] = action, reason, _spec(vendor)
         return answer

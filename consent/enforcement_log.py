@@ -18,7 +18,7 @@ from consent.enforcement import Action, Finding
 MAX_PENDING = 5_000
 """How many different counts wait in memory; what is beyond them is not counted until they are taken."""
 
-ALLOWING = frozenset({Reason.ALWAYS_ON, Reason.GRANTED, Reason.REGIME})
+ALLOWING = frozenset({Reason.ALWAYS_ON, Reason.GRANTED, Reason.REGIME, Reason.LET_THROUGH})
 """The reasons for which a vendor's tags may leave; every other one refuses them."""
 
 

@@ -14,6 +14,8 @@ class GoogleMode(StrEnum):
 
     BASIC = "basic"
     """It is not in the page."""
+    ADVANCED = "advanced"
+    """It loads, and sends what needs no cookies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +47,8 @@ def a_google_mode(value: object) -> GoogleMode:
     Raises:
         Wrong: it is no mode.
     """
+    if value is True:
+        raise Wrong(f"must be one of {listed(GoogleMode)}: which of the two is for you to say")
     name = a_line(value)
     try:
         return GoogleMode(name)

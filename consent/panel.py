@@ -104,6 +104,8 @@ class Panel:
         vendor = finding.vendor
         if vendor is None or finding.reason is None:
             return ""
+        if finding.reason is Reason.LET_THROUGH:
+            return self._texts["let_through"]
         exception = decision.vendors.get(vendor.id)
         by_exception = exception is (finding.action is Action.ALLOWED)
         if by_exception and finding.reason in (Reason.GRANTED, Reason.REFUSED):

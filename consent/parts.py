@@ -11,7 +11,7 @@ from consent.catalog import Catalog, load_catalog
 from consent.csp import Source, covers, source
 from consent.enforcement import Finding, UnclassifiedRule
 from consent.html.urls import PageURL
-from consent.policy import Policy, Rule, own_cookie_vendors
+from consent.policy import Policy, Rule, with_additions
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,5 +93,4 @@ def is_under(path: str, beginnings: tuple[str, ...]) -> bool:
 @lru_cache(maxsize=8)
 def catalog_of(policy: Policy) -> Catalog:
     """Return the built-in catalog with what a policy adds to it."""
-    known = load_catalog().with_vendors((*policy.vendors, *own_cookie_vendors(policy)))
-    return known.with_lists(vendor for each in policy.lists for vendor in each.vendors)
+    return with_additions(load_catalog().with_vendors(policy.vendors), policy)

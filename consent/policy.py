@@ -12,6 +12,7 @@ from consent import policy_rules as rules
 from consent.catalog import Catalog, CatalogList, Cookie, Vendor
 from consent.categories import Category
 from consent.errors import ConfigurationError
+from consent.google_tag import LET_THROUGH, with_google_tag
 from consent.interface_rules import NO_INTERFACES, GoogleMode, Interfaces, interfaces
 from consent.policy_rules import (
     LANGUAGE_TAG,
@@ -57,6 +58,8 @@ SECTION_FIELDS = ("refused", "embeds", "unclassified", "csp_allow")
 
 _NOTHING: frozenset[Category] = frozenset()
 _TARGETING = frozenset({Category.TARGETING})
+_NOBODY: frozenset[str] = frozenset()
+_GOOGLE_TAGS = frozenset(LET_THROUGH.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -196,6 +199,11 @@ class Policy:
                     "receipts for at least as long",
                     key="retention_days" if days == self.retention_days else "retention_jurisdictions",
                 )
+        if self.children and self.let_through:
+            raise ConfigurationError(
+                'on a site for children Google\'s tag does not load before anybody agreed: choose google = "basic"',
+                key="interfaces",
+            )
         if self.jurisdictions is not None:
             self._check_jurisdictions(self.jurisdictions)
         self._check_gpp()
@@ -255,6 +263,12 @@ class Policy:
         """The categories that nobody can allow."""
         return _TARGETING if self.children else _NOTHING
 
+    @property
+    def let_through(self) -> frozenset[str]:
+        """The ids of what may load though it is refused, unless a browser signal refuses it."""
+        advanced = self.interfaces.google is GoogleMode.ADVANCED
+        return _GOOGLE_TAGS if advanced else _NOBODY
+
     def has_section(self, other: Policy) -> bool:
         """Tell whether ``other`` differs from this one in `SECTION_FIELDS` alone, rules apart."""
         return all(
@@ -288,6 +302,14 @@ def own_cookie_vendors(policy: Policy) -> tuple[Vendor, ...]:
     )
 
 
+def with_additions(catalog: Catalog, policy: Policy) -> Catalog:
+    """Return ``catalog`` with what a policy adds to it, but for vendors: own cookies, lists, what it lets through."""
+    known = catalog.with_vendors(own_cookie_vendors(policy)).with_lists(
+        vendor for each in policy.lists for vendor in each.vendors
+    )
+    return with_google_tag(known) if policy.let_through else known
+
+
 def _version(policy: Policy) -> str:
     """Name what a visitor consents to: who, which vendors, what is stored and how long, under which rules."""
     matter = {
@@ -310,5 +332,7 @@ def _version(policy: Policy) -> str:
     }
     if policy.children:
         matter["children"] = True
+    if policy.let_through:
+        matter["google"] = GoogleMode.ADVANCED
     canonical = json.dumps(matter, sort_keys=True, separators=(",", ":"))
     return sha256(canonical.encode()).hexdigest()[:12]

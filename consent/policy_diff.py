@@ -35,12 +35,14 @@ def policy_changes(before: Policy, after: Policy) -> list[Change]:
 
     One of them is material if and only if the versions differ, or those of a rule's policies.
     """
+    # What may load though it is refused matters; who else is told what is allowed does not.
+    lets_through = before.let_through != after.let_through
     changes = [
         *_fields(
             "",
             before,
             after,
-            material=_OF_POLICIES,
+            material=_OF_POLICIES + ("interfaces",) * lets_through,
             apart=("vendors", "own_cookies", "lists", "texts", "sentences", "rules", "version"),
         ),
         *_texts(before.texts, after.texts),

@@ -14,7 +14,7 @@ from consent.catalog.loading import wrong_host, wrong_url_pattern
 from consent.categories import Category
 from consent.errors import ConfigurationError
 from consent.interface_rules import INTERFACE_RULES, interfaces
-from consent.policy import SECTION_FIELDS, OwnCookie, Policy, Rule, own_cookie_vendors
+from consent.policy import SECTION_FIELDS, OwnCookie, Policy, Rule, with_additions
 from consent.toml_file import Place, TomlFile, dotted, undotted
 
 MAX_POLICY_BYTES = 1 << 20
@@ -160,9 +160,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
     except ConfigurationError as error:
         # What does not go together.
         raise document.located(error) from None
-    catalog = catalog.with_vendors(own_cookie_vendors(policy)).with_lists(
-        vendor for each in policy.lists for vendor in each.vendors
-    )
+    catalog = with_additions(catalog, policy)
     found_rules = tuple(_read_rules(document, policy, catalog, known))
     return (replace(policy, rules=found_rules) if found_rules else policy), catalog
 

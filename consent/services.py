@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from consent.catalog import Cookie, StorageKey, Vendor
 from consent.categories import OPTIONAL, Category
 from consent.choice import MAX_COOKIE_DAYS
+from consent.google_tag import LET_THROUGH
 from consent.policy import CacheMode, Policy
 from consent.policy_rules import OWN_PREFIX
 from consent.sentences import Wording
@@ -111,7 +112,11 @@ def services(
                 title=texts[key],
                 about=texts[f"{key}_about"],
                 own_cookies=tuple(own),
-                vendors=tuple(_service(v, texts, wording) for v in policy.vendors if v.category is category),
+                vendors=tuple(
+                    _service(v, texts, wording, runs=LET_THROUGH.get(v.id) in policy.let_through)
+                    for v in policy.vendors
+                    if v.category is category
+                ),
                 seen=tuple(_service(v, texts, wording) for v in undeclared if v.category is category),
             )
         )
@@ -137,12 +142,15 @@ def _keeping_the_choice(policy: Policy, texts: Texts, cookies: Mapping[str, bool
     ]
 
 
-def _service(vendor: Vendor, texts: Texts, wording: Wording) -> Service:
+def _service(vendor: Vendor, texts: Texts, wording: Wording, *, runs: bool = False) -> Service:
+    """Return what is said of a vendor; ``runs``: also where it is refused."""
     company = vendor.company
     if vendor.country:
         company = texts.fill("company_country", company=company, country=texts.country(vendor.country))
     say = wording.listed if vendor.listed_by else wording
     about = escape(texts.fill("listed_by", list=vendor.listed_by)) if vendor.listed_by else say(vendor.about)
+    if runs:
+        about = Markup("{} {}").format(about, texts["let_through"])
     return Service(
         id=vendor.id,
         name=vendor.name if vendor.listed_by in ("", vendor.name) else f"{vendor.name} ({vendor.listed_by})",

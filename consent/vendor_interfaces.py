@@ -95,6 +95,9 @@ def _parts(policy: Policy, catalog: Catalog, *, uniform: bool, is_located: bool)
             {},
             tells_silence=policy.regime is not Regime.OPT_IN and not uniform,
         )
+    if uniform and policy.let_through:
+        tags = [_spec(tag, catalog) for tag in sorted(policy.let_through) if tag in catalog.vendors]
+        yield _part("google_tags", GOOGLE_TAGS=tags)
     for name in on:
         yield _part(name, **dict(_data(name, policy, catalog, is_located=is_located)))
 

@@ -84,8 +84,8 @@ def test_counts_in_memory_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("reason", list(Reason))
 def test_a_leak_is_what_left_for_a_reason_that_refuses(reason: Reason) -> None:
-    """Only always-on, granted and the regime let a tag leave."""
-    allowing = {Reason.ALWAYS_ON, Reason.GRANTED, Reason.REGIME}
+    """Only always-on, granted, the regime and what a policy lets through let a tag leave."""
+    allowing = {Reason.ALWAYS_ON, Reason.GRANTED, Reason.REGIME, Reason.LET_THROUGH}
     assert kind(action="allowed", reason=str(reason)).leaked is (reason not in allowing)
     assert kind(action="stripped", reason=str(reason)).leaked is False
 

@@ -232,7 +232,7 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
         ("interfaces", ["meta"], "must be a table, not a list"),
         ("interfaces", {"facebook": True}, 'there is no interface "facebook": use one of "google", '),
         ("interfaces", {"tictoc": True}, 'there is no interface "tictoc": did you mean "tiktok"?'),
-        ("interfaces", {"google": True}, '"google" must be a text in quotes, not true or false'),
+        ("interfaces", {"google": True}, '"google" must be one of "basic", "advanced": which'),
         ("interfaces", {"google": "strict"}, '"google" must be one of "basic"'),
         ("interfaces", {"meta": "yes"}, '"meta" must be true or false, without quotes, not a text'),
         (

@@ -72,7 +72,7 @@ csp = "report"                          # or "enforce", "off": a Content-Securit
 # Vendors that are told what a visitor allows, in their own words; docs/interfaces.md has all of them. And what scripts
 # of the advertising industry are told, where visitors are in the United States.
 # [interfaces]
-# google = "basic"                        # Consent Mode
+# google = "basic"                        # Consent Mode; "advanced" lets its tag load without consent
 # microsoft_uet = true
 # meta = true
 # gpp = "by-state"                        # or "national": sections of the IAB's Global Privacy Platform

@@ -5,6 +5,7 @@ declare const REVOCATIONS: [string, string, ...unknown[]][];
 declare const GOOGLE: [string, string][];
 declare const REGIONS: string[];
 declare const GOOGLE_SETTINGS: string[];
+declare const GOOGLE_TAGS: string[];
 declare const HUBSPOT: [string, string][];
 declare const UET: string;
 declare const CLARITY: string;
