@@ -15,7 +15,7 @@ from consent.receipt_search import KindQuery, Position
 
 MERGED_KINDS: Final = 64
 """Up to so many kinds are merged at once."""
-LOOKED_THROUGH: Final = 50_000
+LOOKED_THROUGH: Final = 20_000
 """How many entries of the index by time are looked through for more kinds than that."""
 _LATEST: Final = 2**62
 
