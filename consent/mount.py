@@ -66,8 +66,8 @@ class ConsentMiddleware:
         prefix: the path under which the endpoints answer. ``CONSENT_PREFIX``. Default: ``/_consent``.
         guard: put the guard's script first into every page: it refuses what scripts add, and spares visitors the
             reload after a refusal. ``CONSENT_GUARD``: ``1`` or ``0``. Default: on. The rest needs no JavaScript.
-        office: let the privacy office's API answer under ``prefix``, to those who have a token. ``CONSENT_OFFICE``:
-            ``1`` or ``0``. Default: on, where the receipts are in a database of our own.
+        office: let the privacy office's console and API answer under ``prefix``, to those who have a token.
+            ``CONSENT_OFFICE``: ``1`` or ``0``. Default: on, where the receipts are in a database of our own.
         explain: show developers at the end of each page what was withheld and why. ``CONSENT_EXPLAIN``: ``1`` or
             ``0``. Default: off.
         on_error: what becomes of the rest of a page that cannot be rewritten: ``withhold`` or ``pass``.

@@ -621,7 +621,7 @@ def test_every_endpoint_is_documented_and_answers(site: Starlette) -> None:
     in_code |= set(re.findall(r'"(/\.well-known/[a-z./]+)"', code))
     ledger = (ROOT / "consent" / "ledger_endpoints.py").read_text()
     in_code |= {f"/_consent/{name}" for name in re.findall(r'== f"\{self\._prefix\}/([a-z]+)"', ledger)}
-    in_code |= {"/_consent/ledger", "/_consent/api/v1"}
+    in_code |= {"/_consent/ledger", "/_consent/api/v1", "/_consent/office"}
     rows = tables("docs/http-api.md", "endpoint")
     documented = {
         _INLINE_CODE.findall(row[0])[0].removesuffix("/…"): _INLINE_CODE.findall(row[1]) for row in rows

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from consent.data_folder import DataFolder
 from consent.office.access_log import AccessLog
 from consent.office.api import OfficeApi
+from consent.office.console import Console
 from consent.office.database import OfficeDatabase
 from consent.office.desk import Desk, OfficeLog
 from consent.office.tokens import TokenBook
@@ -17,7 +18,7 @@ from consent.sqlite_inventory import SQLiteInventory
 
 
 class Office:
-    """Everything under ``api/v1/``.
+    """Everything under ``office`` and ``api/v1/``.
 
     Making the object opens nothing but the folder's keys.
 
@@ -38,6 +39,7 @@ class Office:
         open_log: Callable[[], OfficeLog],
         clock: Callable[[], float] = time.time,
     ) -> None:
+        keys = folder.keys()
         database = OfficeDatabase(folder.office_path)
         desk = Desk(
             open_log,
@@ -47,10 +49,14 @@ class Office:
             clock,
         )
         self._api = OfficeApi(f"{prefix}/api/v1", desk)
+        self._console = Console(f"{prefix}/office", desk, keys)
 
     def answers(self, path: str) -> bool:
         """Tell whether a path is one of these."""
-        return path.startswith(f"{self._api.path}/")
+        return path.startswith(f"{self._api.path}/") or self._console.answers(path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._api(scope, receive, send)
+        if scope["type"] != "http":
+            return  # a WebSocket is refused by not being accepted
+        app = self._console if self._console.answers(scope["path"]) else self._api
+        await app(scope, receive, send)

@@ -175,6 +175,11 @@ class Desk:
         text = None if receipt.shown_hash is None else self.log.artefact(receipt.shown_hash)
         return OpenedReceipt(leaf, receipt, evidence, checkpoint, problem, text)
 
+    def history(self, token: Token, receipt: Receipt) -> FoundPage:
+        """Return what the choices of the same visitor are found by; opening one of them was recorded."""
+        self.require(token, Action.OPEN)
+        return self.log.look(of_sites(Sought(subject=receipt.subject), token), limit=200)
+
     def counts(
         self, token: Token, first_day: str, last_day: str, groups: Sequence[str], wanted: Mapping[str, object]
     ) -> Counter[tuple[Any, ...]]:

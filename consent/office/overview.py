@@ -1,0 +1,122 @@
+"""The numbers of the overview, from one look at the counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Final
+
+from consent.office.charts import Stacked, rarer, stacked
+from consent.office.desk import Desk
+from consent.office.tokens import Token
+from consent.receipts import CollectionMethod, Outcome
+
+SERIES: Final = ("agreed", "agreed in part", "refused", "withdrawn", "by a signal")
+"""What a day's choices are told apart by."""
+GROUPS: Final = (
+    ("jurisdiction", "By place"),
+    ("language", "By language"),
+    ("regime", "By what silence means"),
+    ("policy_version", "By version of the policy"),
+    ("shown_hash", "By the text shown"),
+    ("collection_method", "By how it was asked"),
+)
+MAX_ROWS: Final = 20
+"""How many rows a table has; the rest are added up in one more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One group of choices."""
+
+    name: str
+    choices: int
+    agreed: int
+    refused: int
+    suspicious: bool
+    """Whether refusing is rarer there than elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All that is shown."""
+
+    first_day: str
+    last_day: str
+    choices: int
+    chart: Stacked
+    days: Sequence[tuple[str, Sequence[int]]]
+    """Day by day, in the order of :data:`SERIES`."""
+    totals: Sequence[int]
+    categories: Sequence[tuple[str, int]]
+    """How many choices said yes to each."""
+    tables: Sequence[tuple[str, str, Sequence[Row]]]
+    """By member: its name, its heading, its rows."""
+
+
+def overview(desk: Desk, token: Token, first_day: str, last_day: str) -> Overview:
+    """Count the choices of some days."""
+    members = [name for name, _ in GROUPS]
+    asked = ["day", "outcome", "performance", "functional", "targeting", *members]
+    by_day: Counter[tuple[str, str]] = Counter()
+    granted: Counter[str] = Counter()
+    groups: dict[str, dict[str, list[int]]] = {name: {} for name in members}
+    total = refused = 0
+    for key, choices in desk.counts(token, first_day, last_day, asked, {}).items():
+        values = dict(zip(asked, key, strict=True))
+        series = _series(values)
+        by_day[values["day"], series] += choices
+        for category in ("performance", "functional", "targeting"):
+            granted[category] += choices if values[category] else 0
+        agrees, refuses = series in SERIES[:2], series == "refused"
+        total += choices
+        refused += choices if refuses else 0
+        for name in members:
+            row = groups[name].setdefault(values[name], [0, 0, 0])
+            row[0] += choices
+            row[1] += choices if agrees else 0
+            row[2] += choices if refuses else 0
+    days = _days(first_day, last_day)
+    return Overview(
+        first_day,
+        last_day,
+        total,
+        stacked(days, SERIES, by_day),
+        [(day, [by_day[day, series] for series in SERIES]) for day in days],
+        [sum(by_day[day, series] for day in days) for series in SERIES],
+        [(category, granted[category]) for category in ("performance", "functional", "targeting")],
+        [(name, heading, _rows(groups[name], refused, total)) for name, heading in GROUPS],
+    )
+
+
+def _series(values: dict[str, Any]) -> str:
+    if values["collection_method"] == CollectionMethod.SIGNAL:
+        return "by a signal"
+    if values["outcome"] == Outcome.WITHDRAWN:
+        return "withdrawn"
+    answers = (values["performance"], values["functional"], values["targeting"])
+    if all(answers):
+        return "agreed"
+    return "agreed in part" if any(answers) or values["outcome"] != Outcome.REFUSED else "refused"
+
+
+def _rows(groups: dict[str, list[int]], all_refused: int, all_choices: int) -> list[Row]:
+    rows = [
+        Row(name, choices, agreed, refused, rarer(refused, choices, all_refused, all_choices))
+        for name, (choices, agreed, refused) in groups.items()
+    ]
+    rows.sort(key=lambda row: (not row.suspicious, -row.choices, row.name))
+    rest = rows[MAX_ROWS:]
+    if not rest:
+        return rows
+    sums = [
+        sum(values) for values in zip(*((row.choices, row.agreed, row.refused) for row in rest), strict=True)
+    ]
+    return [*rows[:MAX_ROWS], Row(f"{len(rest)} more", sums[0], sums[1], sums[2], False)]
+
+
+def _days(first_day: str, last_day: str) -> list[str]:
+    first, last = date.fromisoformat(first_day), date.fromisoformat(last_day)
+    return [(first + timedelta(days=number)).isoformat() for number in range((last - first).days + 1)]

@@ -1,0 +1,362 @@
+"""The office's console: without a script, signed in with a token, and nothing of a visitor in any address."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from click.testing import CliRunner
+
+from consent.cli import main
+from consent.office.charts import rarer, stacked
+from consent.office.overview import overview
+from consent.office.roles import Role
+from consent.office.sessions import COOKIE, SESSION_SECONDS
+from consent.office.tokens import Token
+from consent.sqlite_store import SQLiteStore
+from tests.test_office_api import NOW, RECEIPTS, SUBJECT, Answer, Place
+from tests.test_receipts import SHOWN, make_receipt
+from tests.test_sqlite_store import append_all
+
+HOME = "/_consent/office"
+SAME = {"sec-fetch-site": "same-origin"}
+
+
+class Visitor:
+    """Somebody with a browser."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.cookie = ""
+
+    def get(self, path: str = "", **headers: str) -> Answer:
+        return self._ask("GET", path, None, headers)
+
+    def post(self, path: str, form: Mapping[str, str], headers: Mapping[str, str] = SAME) -> Answer:
+        return self._ask("POST", path, form, headers)
+
+    def _ask(
+        self, method: str, path: str, form: Mapping[str, str] | None, headers: Mapping[str, str]
+    ) -> Answer:
+        sent = {**headers}
+        body: bytes | None = None
+        if self.cookie:
+            sent["cookie"] = f"other=1; {COOKIE}={self.cookie}"
+        if form is not None:
+            body = urlencode(form).encode()
+            sent.setdefault("content-type", "application/x-www-form-urlencoded")
+        answer = self._place.ask(HOME + path, method=method, headers=sent, body=body)
+        set_cookie = answer.headers.get("set-cookie", "")
+        if found := re.match(f"{COOKIE}=([^;]*);", set_cookie):
+            self.cookie = found[1]
+        return answer
+
+    def sign_in(self, secret: str) -> Answer:
+        return self.post("/sign-in", {"token": f" {secret} "})
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    return Place(tmp_path_factory.mktemp("console") / "data")
+
+
+def signed_in(place: Place, role: Role) -> Visitor:
+    visitor = Visitor(place)
+    assert visitor.sign_in(place.secrets[role]).status == 303
+    return visitor
+
+
+def text(answer: Answer) -> str:
+    """Return the words of a page."""
+    return " ".join(re.sub(r"<[^>]*>", " ", answer.body.decode()).split())
+
+
+TABLE = {
+    #                            reader analyst officer administrator
+    ("GET", ""):                 "200 200 200 200",
+    ("GET", "/receipts"):        "403 200 200 200",
+    ("POST", "/lookups"):        "403 403 200 403",
+    ("GET", "/receipts/27"):     "403 403 200 403",
+    ("POST", "/receipts/27"):    "403 403 200 403",
+    ("POST", "/evidence/27"):    "403 403 200 403",
+    ("GET", f"/texts/{SHOWN.hash}"): "403 200 200 200",
+    ("GET", "/trackers"):        "200 200 200 200",
+    ("GET", "/accesses"):        "403 403 403 200",
+}  # fmt: skip
+
+
+def test_who_may_see_which_page(place: Place) -> None:
+    """Cell by cell; nobody who is not signed in sees any of them, or whether there is one."""
+    form = {"reason": "complaint 12", "sought": SUBJECT}
+    nobody = Visitor(place)
+    for (method, path), row in TABLE.items():
+        for role, status in zip(Role, row.split(), strict=True):
+            visitor = signed_in(place, role)
+            answer = visitor.get(path) if method == "GET" else visitor.post(path, form)
+            assert answer.status == int(status), (path, role)
+        answer = nobody.get(path) if method == "GET" else nobody.post(path, form)
+        assert (answer.status, "Sign in" in text(answer)) == (401 if path else 200, True)
+    assert nobody.get("/no/such/page").body == nobody.get("/receipts").body
+    assert signed_in(place, Role.OFFICER).get("/no/such/page").status == 404
+
+
+def test_signing_in_and_out(place: Place) -> None:
+    """With a token only; the cookie has no secret in it, is for the console alone, and goes with the token."""
+    visitor = Visitor(place)
+    assert "consent office token" in text(visitor.get())
+    wrong = visitor.sign_in("cot_000000000000_" + "A" * 43)
+    assert (wrong.status, "That token is not valid" in text(wrong), visitor.cookie) == (401, True, "")
+    secret, token = place.book.make("Jo Example", Role.ADMINISTRATOR, days=1)
+    answer = visitor.sign_in(secret)
+    assert (answer.status, answer.headers["location"]) == (303, HOME)
+    field = answer.headers["set-cookie"].split("; ")
+    assert field[1:] == [
+        f"Path={HOME}",
+        f"Max-Age={SESSION_SECONDS}",
+        "HttpOnly",
+        "SameSite=Strict",
+        "Secure",
+    ]
+    assert secret[17:] not in visitor.cookie
+    assert "Jo Example, administrator" in text(visitor.get())
+    (entry,) = place.accesses.newest(limit=1)
+    assert (entry.who, entry.what) == (f"Jo Example ({token.id})", "signed-in")
+    kept = visitor.cookie
+    for forged in (kept[:-1], kept + "x", "." + kept, kept.replace("W", "w", 1), "x" * 600):
+        visitor.cookie = forged
+        assert "Sign in" in text(visitor.get()) or forged == kept
+    visitor.cookie = kept
+    place.now += SESSION_SECONDS
+    assert visitor.get("/accesses").status == 401
+    place.now = NOW
+    assert visitor.get("/accesses").status == 200
+    assert visitor.post("/sign-out", {}).headers["location"] == HOME
+    assert visitor.cookie == ""
+    visitor.cookie = kept
+    place.book.revoke(token.id)
+    assert visitor.get("/accesses").status == 401
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {},
+    ],
+)
+def test_no_other_site_posts_a_form(place: Place, headers: Mapping[str, str]) -> None:
+    """Also not to sign somebody in, or out."""
+    officer = signed_in(place, Role.OFFICER)
+    before = place.accesses.newest(limit=1)
+    for path in ("/sign-in", "/sign-out", "/lookups", "/receipts/27"):
+        answer = officer.post(path, {"reason": "complaint 12", "sought": SUBJECT}, headers)
+        assert (answer.status, "This came from another site" in text(answer)) == (403, True)
+    assert place.accesses.newest(limit=1) == before
+    assert (
+        officer.post(
+            "/lookups", {"reason": "x y z", "sought": SUBJECT}, {"origin": "https://shop.example"}
+        ).status
+        == 200
+    )
+
+
+def test_forms_are_read_within_bounds(place: Place) -> None:
+    """And what is none is said."""
+    officer = signed_in(place, Role.OFFICER)
+    assert officer.post("/lookups", {"sought": "x" * 17_000}).status == 413
+    assert officer.post("/lookups", {}, {**SAME, "content-type": "text/plain"}).status == 415
+    assert officer.post("/lookups", {str(number): "" for number in range(40)}).status == 400
+    assert officer.post("/lookups", {"sought": "nobody", "reason": "abc"}).status == 400
+    answer = officer.post("/lookups", {"sought": SUBJECT, "reason": " a "})
+    assert (answer.status, "A reason is missing" in text(answer)) == (400, True)
+    answer = officer.get("/receipts?colour=red")
+    assert (answer.status, "colour: there is no such parameter" in text(answer)) == (400, True)
+    assert officer.get("/receipts/99999").status == 200  # it asks for a reason first, and tells nothing
+    assert officer.post("/receipts/99999", {"reason": "complaint 12"}).status == 404
+    assert officer.get("/receipts/x").status == 404
+
+
+def test_the_overview_counts_and_says_where_refusing_is_rare(place: Place) -> None:
+    """Each chart has its table; what left although it was refused stands out."""
+    page = signed_in(place, Role.READER).get("?from=2026-01-01&to=2026-01-02")
+    words = text(page)
+    assert "60 choices" in words
+    assert "50.0 % agreed to something" in words
+    assert "50.0 % refused" in words
+    assert "5 left although refused" in words
+    assert "1 unclassified third parties, 0 vendors seen" in words
+    assert "The same as a table" in words
+    assert page.body.count(b'<rect class="s2"') >= 1  # agreed in part
+    assert "60 leaves" in words
+    assert "No choices on these days." in text(
+        signed_in(place, Role.READER).get("?from=2025-01-01&to=2025-01-02")
+    )
+
+
+def test_receipts_are_found_and_paged(place: Place) -> None:
+    """By the form's own parameters; the next page is an address without anybody in it."""
+    analyst = signed_in(place, Role.ANALYST)
+    page = analyst.get("/receipts?outcome=given&limit=20&vendor=&site=")
+    assert page.body.count(b'<th scope="row">') == 20
+    (following,) = re.findall(r'href="/_consent/office(/receipts\?[^"]*)" rel="next"', page.body.decode())
+    assert following == "/receipts?outcome=given&amp;limit=20&amp;cursor=1767225621000.21"
+    last = analyst.get(following.replace("&amp;", "&"))
+    assert (last.body.count(b'<th scope="row">'), b'rel="next"' in last.body) == (10, False)
+    assert b"/receipts/59" not in page.body  # an analyst opens nothing
+    assert SUBJECT not in page.body.decode()
+
+
+def test_a_receipt_is_told_with_its_proof(place: Place) -> None:
+    """Who, what, on which text, what came before, what the server did; and the file that proves it."""
+    officer = signed_in(place, Role.OFFICER)
+    found = officer.post(
+        "/lookups", {"sought": SUBJECT.upper(), "reason": "complaint 12", "until": "2026-01-01"}
+    )
+    assert re.findall(r"/receipts/(\d+)\"", found.body.decode()) == ["47", "27", "7"]
+    by_id = officer.post("/lookups", {"sought": RECEIPTS[27].receipt_id, "reason": "complaint 12"})
+    assert re.findall(r"/receipts/(\d+)\"", by_id.body.decode()) == ["27"]
+    asked = officer.get("/receipts/27")
+    assert "Say why you open it" in text(asked)
+    assert SUBJECT not in asked.body.decode()
+    page = officer.post("/receipts/27", {"reason": "complaint 12"})
+    words = text(page)
+    assert "a visitor of Example shop agreed on the banner, under opt-in." in words
+    assert (
+        "Proof verified. This receipt, to the byte, is leaf 27 of the 60 that the log's key signed."
+        in words.replace("&#39;", "'")
+    )
+    assert RECEIPTS[27].content_hash in words
+    assert SUBJECT in words
+    assert re.findall(r"/receipts/(\d+)\"", page.body.decode()) == ["47", "7"]
+    assert f'src="{HOME}/texts/{SHOWN.hash}" sandbox' in page.body.decode()
+    assert [entry.what for entry in place.accesses.newest(limit=3)] == ["opened", "looked-up", "looked-up"]
+    shown = officer.get(f"/texts/{SHOWN.hash}")
+    assert shown.body == SHOWN.content
+    assert shown.headers["content-security-policy"].startswith("sandbox; default-src 'none';")
+    file = officer.post("/evidence/27", {"reason": "complaint 12"})
+    assert file.headers["content-disposition"] == 'attachment; filename="consent-receipt-27.json"'
+    assert file.headers["cache-control"] == "no-store"
+
+
+def test_trackers_and_accesses(place: Place) -> None:
+    """What nobody explained comes first; the log of accesses is verified as it is shown."""
+    assert "cdn.example unclassified script, response 2026-01-01" in text(
+        signed_in(place, Role.READER).get("/trackers")
+    )
+    words = text(signed_in(place, Role.ADMINISTRATOR).get("/accesses"))
+    assert "Verified. Every entry is the one that was recorded, and none is missing." in words
+    assert f"administrator Example ({place.book.find(place.secrets[Role.ADMINISTRATOR]).id})" in words  # type: ignore[union-attr]
+
+
+def test_every_page_is_locked_down(place: Place) -> None:
+    """No script, nothing of anybody else, in nobody's frame, kept by nobody."""
+    officer = signed_in(place, Role.OFFICER)
+    for path in ("", "/receipts", "/receipts/3", "/trackers", "/nothing"):
+        answer = officer.get(path)
+        assert answer.headers["content-security-policy"] == (
+            "default-src 'none'; style-src 'self'; frame-src 'self'; form-action 'self'; frame-ancestors 'none';"
+            " base-uri 'none'"
+        )
+        assert answer.headers["cache-control"] == "no-store"
+        page = answer.body.decode()
+        assert not re.search(r"<script|\sstyle=|\son\w+=|https?://", page)
+        assert page.count("<h1>") == 1
+        labels = set(re.findall(r'<label for="([^"]+)"', page))
+        assert set(re.findall(r'<(?:input|select) id="([^"]+)"', page)) == labels
+    (style,) = re.findall(r'<link rel="stylesheet" href="([^"]+)"', officer.get().body.decode())
+    css = Visitor(place).get(style.removeprefix(HOME))
+    assert (css.status, css.headers["content-type"]) == (200, "text/css; charset=utf-8")
+
+
+def test_markup_in_what_is_recorded_stays_text(tmp_path: Path) -> None:
+    """Names of sites and of people, and reasons, are written by others."""
+    place = Place(tmp_path / "data")
+    evil = make_receipt(500, site="<img src=x onerror=alert(1)>", time="2026-01-02T00:00:00.000Z")
+    append_all(SQLiteStore(place.folder.receipts_path, place.keys), evil)
+    secret, _ = place.book.make("<b>Jo</b>", Role.OFFICER, days=1)
+    officer = Visitor(place)
+    officer.sign_in(secret)
+    for answer in (
+        officer.get("/receipts"),
+        officer.post("/receipts/60", {"reason": '"><script>alert(1)</script>'}),
+        officer.get("/receipts?site=%22%3E%3Cscript%3E"),
+        officer.get("/receipts?%22%3E%3Cscript%3E=1"),
+    ):
+        page = answer.body.decode()
+        assert "<script" not in page
+        assert "<img src=x" not in page
+        assert "<b>Jo" not in page
+
+
+def test_it_is_served_by_itself(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a port of its own, with no log of requests."""
+    served: dict[str, Any] = {}
+    monkeypatch.setattr("uvicorn.run", lambda app, **options: served.update(options, app=app))
+    result = CliRunner().invoke(main, ["office", "serve", "--port", "9001", "--data", str(place.folder.path)])
+    assert (result.exit_code, result.stderr) == (0, "http://127.0.0.1:9001/_consent/office\n")
+    assert (served["port"], served["host"], served["access_log"]) == (9001, "127.0.0.1", False)
+    usual, place.app = place.app, served["app"]
+    try:
+        assert "Privacy office Token" in text(Visitor(place).get())
+        answer = place.ask(HOME, method="DELETE")
+    finally:
+        place.app = usual
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+
+
+# ---- charts
+
+
+def test_bars_are_stacked_in_proportion() -> None:
+    """The tallest day has the full height; nothing is drawn of nothing."""
+    chart = stacked(["a", "b"], ["yes", "no"], {("a", "yes"): 30, ("a", "no"): 10, ("b", "no"): 20})
+    assert chart.top == 40
+    assert [(bar.x, bar.y, bar.width, bar.height, bar.kind, bar.title) for bar in chart.bars] == [
+        (36.0, 50.0, 288.0, 150.0, "yes", "a: 30 yes"),
+        (36.0, 0.0, 288.0, 50.0, "no", "a: 10 no"),
+        (396.0, 100.0, 288.0, 100.0, "no", "b: 20 no"),
+    ]
+    assert stacked(["a"], ["yes"], {}).bars == []
+
+
+@pytest.mark.parametrize(
+    ("group", "everybody", "expected"),
+    [
+        ((10, 1_000), (5_010, 11_000), True),  # 1 % where others have 50 %
+        ((300, 1_000), (5_300, 11_000), False),  # rarer, and not by half
+        ((0, 99), (5_000, 11_000), False),  # too few to say
+        ((4, 110), (2_000, 20_000), False),  # half as often, and it may be chance
+        ((0, 1_000), (0, 11_000), False),  # nobody refuses anywhere
+        ((0, 11_000), (0, 11_000), False),  # there are no others
+    ],
+)
+def test_refusing_is_called_rare_where_it_is(
+    group: tuple[int, int], everybody: tuple[int, int], expected: bool
+) -> None:
+    """Compared with all others, and more than chance explains."""
+    assert rarer(*group, *everybody) is expected
+
+
+def test_many_groups_are_added_up(place: Place) -> None:
+    """A table has 20 rows and one for the rest."""
+    token = Token("a" * 12, "Jo", Role.READER, (), 0, 1)
+
+    class Desk:
+        def counts(self, *_: Any) -> dict[tuple[Any, ...], int]:
+            return {
+                ("2026-01-01", "given", True, True, True, f"P{n}", "en", "opt-in", "v", "", "banner-form"): n
+                + 1
+                for n in range(30)
+            }
+
+    shown = overview(Desk(), token, "2026-01-01", "2026-01-01")  # type: ignore[arg-type]
+    places = shown.tables[0][2]
+    assert (len(places), places[0].name, places[-1].name) == (21, "P29", "10 more")
+    assert sum(row.choices for row in places) == shown.choices == 465
