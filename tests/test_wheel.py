@@ -84,7 +84,10 @@ def test_an_installed_wheel_serves_a_banner(wheel: Path, tmp_path: Path) -> None
     )
     result = json.loads(answer.stdout)
     assert Path(result["module"]).is_relative_to(environment)
-    assert '<form class="consent-banner" method="post" action="/_consent/choice"' in result["page"]
+    assert (
+        '<form class="consent-banner" data-layout="card" method="post" action="/_consent/choice"'
+        in result["page"]
+    )
     status, style = result["style"]
     assert status == 200
     assert ".consent-banner" in style
