@@ -20,12 +20,12 @@ from consent.append_queue import AppendQueue, Entry, deliver
 from consent.enforcement_log import EnforcementKind
 from consent.erasure import Erasure
 from consent.errors import ConsentError, StoreError, StoreUnavailable
+from consent.opened_store import OpenedStore
 from consent.postgresql_direct import DirectRecorder
 from consent.postgresql_erasing import Eraser
 from consent.postgresql_recording import Recorder
 from consent.postgresql_sequencer import STATE, STEP_LEAVES, Sequencer
 from consent.postgresql_session import Session
-from consent.process_lifetime import attend
 from consent.receipts import Artefact, Receipt
 from consent.retention import Past
 from consent.sealing import LedgerKeys, Sealer
@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 logger = logging.getLogger("consent")
 
 
-class PostgreSQLStore:
+class PostgreSQLStore(OpenedStore["_Writer"]):
     """Keeps a log in PostgreSQL; implements :class:`consent.store.Store` and :class:`consent.store.Erasing`.
 
     Safe to share between tasks, event loops and threads, and to open in any number of processes on any number of
@@ -72,6 +72,7 @@ class PostgreSQLStore:
         timeout_seconds: float = 10.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__()
         self._url = url
         self._keys = keys
         self._sealer = Sealer(keys)
@@ -79,9 +80,6 @@ class PostgreSQLStore:
         self._max_waiting = max_waiting
         self._timeout = timeout_seconds
         self._clock = clock
-        self._lock = threading.Lock()
-        self._writer: _Writer | None = None
-        attend(self)
 
     def prepare(self) -> None:
         """Make the tables where there are none, and check that the database is ours and keeps what it acknowledges.
@@ -147,60 +145,11 @@ class PostgreSQLStore:
             writer = self._started()
         return await asyncio.to_thread(writer.do, task)
 
-    def _started(self) -> _Writer:
-        """Return the writer. Hold the lock."""
-        if self._writer is None:
-            session = Session(self._url, self._timeout)
-            sequencer = Sequencer(session, self._keys, self._mark, self._clock)
-            eraser = Eraser(sequencer, self._sealer, self._clock)
-            self._writer = _Writer(
-                session, Recorder(session, self._sealer), sequencer, eraser, self._max_waiting
-            )
-        return self._writer
-
-    async def aclose(self) -> None:
-        """Record what waits, then let go of the database. May be repeated; a later append opens it again."""
-        writer = self._detach()
-        if writer is not None:
-            await asyncio.to_thread(writer.join)
-
-    def close(self) -> None:
-        """Do the same where no event loop runs. Blocks."""
-        writer = self._detach()
-        if writer is not None:
-            writer.join()
-
-    def _detach(self) -> _Writer | None:
-        with self._lock:
-            writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.stop()
-        return writer
-
-    def __del__(self) -> None:
-        # Nobody can append any more; the threads need not outlive that.
-        if self._writer is not None:
-            self._writer.stop()
-
-    def before_fork(self) -> None:
-        """See :class:`consent.process_lifetime.Forking`."""
-        self._lock.acquire()
-
-    def after_fork_in_parent(self) -> None:
-        """See :class:`consent.process_lifetime.Forking`."""
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """See :class:`consent.process_lifetime.Forking`."""
-        # Threads, connections and whatever waits are the parent's. They are kept, for ever, because to take them apart
-        # would be to write to connections that the parent goes on using.
-        _inherited.append(self._writer)
-        self._lock = threading.Lock()
-        self._writer = None
-
-
-_inherited: list[_Writer | None] = []
-"""What a child process has of its parent's."""
+    def _start(self) -> _Writer:
+        session = Session(self._url, self._timeout)
+        sequencer = Sequencer(session, self._keys, self._mark, self._clock)
+        eraser = Eraser(sequencer, self._sealer, self._clock)
+        return _Writer(session, Recorder(session, self._sealer), sequencer, eraser, self._max_waiting)
 
 
 class _Writer:

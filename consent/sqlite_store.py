@@ -23,7 +23,7 @@ from consent.append_queue import AppendQueue, Entry, deliver
 from consent.enforcement_log import EnforcementKind
 from consent.erasure import Erasure
 from consent.errors import StoreError, StoreUnavailable
-from consent.process_lifetime import attend
+from consent.opened_store import OpenedStore
 from consent.receipts import Artefact, Receipt
 from consent.retention import Past
 from consent.sealing import LedgerKeys, Sealer
@@ -37,7 +37,7 @@ _T = TypeVar("_T")
 logger = logging.getLogger("consent")
 
 
-class SQLiteStore:
+class SQLiteStore(OpenedStore["_Writer"]):
     """Keeps a log in one SQLite database; implements :class:`consent.store.Store` and :class:`consent.store.Erasing`.
 
     Safe to share between tasks, event loops and threads, to open in several processes at once, and across a
@@ -62,6 +62,7 @@ class SQLiteStore:
         lock_timeout_seconds: float = 10.0,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        super().__init__()
         # Absolute now: the working directory may be another one by the time the first receipt comes.
         self._path = Path(path).absolute()
         self._keys = keys
@@ -69,9 +70,6 @@ class SQLiteStore:
         self._max_waiting = max_waiting
         self._lock_timeout = lock_timeout_seconds
         self._clock = clock
-        self._lock = threading.RLock()
-        self._writer: _Writer | None = None
-        attend(self)
 
     def prepare(self) -> None:
         """Create the database where there is none, bring an older one to the present tables, and check that it is ours.
@@ -178,41 +176,14 @@ class SQLiteStore:
     def _database(self) -> LogDatabase:
         return LogDatabase(self._path, self._keys, self._lock_timeout, self._clock)
 
-    def _started(self) -> _Writer:
-        """Return the writer. Hold the lock."""
-        if self._writer is None:
-            self._writer = _Writer(self._database(), self._max_waiting, self._lock)
-        return self._writer
-
-    async def aclose(self) -> None:
-        """Record what waits, then close the database. May be repeated; a later append opens it again."""
-        writer = self._detach()
-        if writer is not None:
-            await asyncio.to_thread(writer.join)
-
-    def close(self) -> None:
-        """Do the same where no event loop runs. Blocks."""
-        writer = self._detach()
-        if writer is not None:
-            writer.join()
-
-    def _detach(self) -> _Writer | None:
-        with self._lock:
-            writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.stop()
-        return writer
-
-    def __del__(self) -> None:
-        # Nobody can append any more; the thread need not outlive that.
-        if self._writer is not None:
-            self._writer.stop()
+    def _start(self) -> _Writer:
+        return _Writer(self._database(), self._max_waiting, self._lock)
 
     def before_fork(self) -> None:
         """See :class:`consent.process_lifetime.Forking`."""
         # A connection must not exist in two processes: SQLite keeps its locks per process, and would take
         # the child for their holder. The writer opens another one for the next batch.
-        self._lock.acquire()
+        super().before_fork()
         if self._writer is not None:
             self._writer.pause()
 
@@ -220,13 +191,7 @@ class SQLiteStore:
         """See :class:`consent.process_lifetime.Forking`."""
         if self._writer is not None:
             self._writer.resume()
-        self._lock.release()
-
-    def after_fork_in_child(self) -> None:
-        """See :class:`consent.process_lifetime.Forking`."""
-        # The thread is the parent's, and so is whatever waits in its queue.
-        self._lock = threading.RLock()
-        self._writer = None
+        super().after_fork_in_parent()
 
 
 class _Writer:
