@@ -154,8 +154,8 @@ class History:
             before = _position(query_of(scope).get("before", ""))
             try:
                 found = await self._log.read(_listing(choice.subject, before, PAGE_RECEIPTS))
-            except ConsentError:
-                logger.exception("a visitor's receipts could not be read")
+            except ConsentError as error:
+                logger.warning("a visitor's receipts could not be read: %s", error)
                 is_readable = False
         return Past(
             standing=self._standing(choice, banner) if signals.choice_state is ChoiceState.VALID else "",
@@ -280,7 +280,7 @@ class History:
         try:
             return await self._log.read(work)
         except ConsentError as error:
-            logger.exception("a visitor's receipts could not be read")
+            logger.warning("a visitor's receipts could not be read: %s", error)
             retry = (b"retry-after", b"%d" % RETRY_AFTER_SECONDS)
             raise Refused(503, "unavailable", "history_unavailable", (retry,)) from error
 

@@ -17,6 +17,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+import consent.history
 from consent import ConsentMiddleware
 from consent.choice import NOBODY, Choice
 from consent.choice_cookie import ChoiceCookie
@@ -128,8 +129,10 @@ def test_the_newest_answer_comes_first_in_words(visitor: Visitor) -> None:
     assert re.search(r"Ihre Antwort vom \d{4}-\d\d-\d\d gilt bis \d{4}-\d\d-\d\d\.", page)
 
 
-def test_a_page_lists_some_and_leads_to_the_older_ones(visitor: Visitor) -> None:
-    """Bounded, whoever chooses however often."""
+def test_a_page_lists_some_and_leads_to_the_older_ones(
+    visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bounded, whoever chooses however often; files too."""
     for _ in range(PAGE_RECEIPTS + 2):
         visitor.choose("refuse")
     everything = [receipt["receipt_id"] for receipt in visitor.receipts]
@@ -143,6 +146,12 @@ def test_a_page_lists_some_and_leads_to_the_older_ones(visitor: Visitor) -> None
     assert re.findall(r"receipt\?id=([0-9a-f-]{36})&amp;form=page", rest) == everything[PAGE_RECEIPTS:]
     assert "choices?before=" not in rest
     assert visitor.get("choices?before=x").text.count("form=page") == PAGE_RECEIPTS
+    monkeypatch.setattr(consent.history, "MAX_EXPORTED", PAGE_RECEIPTS)
+    for form in ("receipt", "iso-27560"):
+        files = [visitor.get(f"receipts?form={form}").json()]
+        files.append(visitor.get(f"receipts?form={form}&before={files[0]['next']}").json())
+        assert "next" not in files[1]
+        assert [record_id(record) for file in files for record in records(file)] == everything
 
 
 @pytest.mark.parametrize(
@@ -473,6 +482,14 @@ def test_only_so_many_read_at_once() -> None:
     names, then = asyncio.run(crowd())
     assert names == ["NoneType"] * MAX_READS + ["StoreUnavailable"] * 2
     assert then == "read"
+
+
+def records(file: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(file.get("receipts") or file["@graph"])
+
+
+def record_id(record: dict[str, Any]) -> str:
+    return str(record.get("receipt_id") or record["header"]["record_id"])
 
 
 def stored(folder: Path, visitor: Visitor) -> Choice:

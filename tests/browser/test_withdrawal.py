@@ -27,7 +27,9 @@ VENDORS = [
 ]
 OWN = ["basket=1; Path=/shop; HttpOnly", "seat=1; Path=/; Secure; SameSite=None; Partitioned"]
 STORE = """async () => {
-  localStorage.li_adsId = localStorage.mine = sessionStorage._cltk = sessionStorage.mine = '1';
+  for (const key of ['li_adsId', 'onetag_sid', '33acrossId', 'cto_a', 'cto_b', '_li_duid', 'mine'])
+    localStorage[key] = '1';
+  sessionStorage._cltk = sessionStorage.mine = '1';
   for (const name of ['ONE_SIGNAL_SDK_DB', 'mine'])
     await new Promise(done => indexedDB.open(name).onsuccess = event => { event.target.result.close(); done(); });
 }"""
