@@ -195,6 +195,23 @@ def test_the_tag_tells_silence_from_consent_where_that_is_asked_for() -> None:
     assert not Guard(catalog).is_first
 
 
+def test_google_is_told_of_stricter_regions_where_nobody_knows_the_visitors() -> None:
+    """Not where the policy is that of the visitor's place, and not in opt-in, where all of it is denied anyway."""
+    catalog = load_catalog()
+
+    def regions(regime: Regime, *, is_located: bool = False) -> list[str]:
+        policy = Policy(regime=regime, interfaces=Interfaces(google=GoogleMode.BASIC))
+        (found,) = [
+            p.data for p in interface_parts(policy, catalog, is_located=is_located) if "REGIONS" in p.data
+        ]
+        return list(json.loads(found["REGIONS"]))
+
+    assert {"DE", "NO", "GB", "BR", "CA-QC"} < {*regions(Regime.OPT_OUT)}
+    assert {"US", "US-CA", "CH", "EU"}.isdisjoint(regions(Regime.OPT_OUT))
+    assert regions(Regime.OPT_OUT) == regions(Regime.NOTICE)
+    assert regions(Regime.OPT_OUT, is_located=True) == regions(Regime.OPT_IN) == []
+
+
 def test_whoever_is_told_of_a_withdrawal_is_in_the_catalog() -> None:
     """Each by its id."""
     assert REVOCATIONS.keys() <= load_catalog().vendors.keys()
