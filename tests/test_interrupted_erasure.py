@@ -192,7 +192,7 @@ def test_an_erasure_in_postgresql_may_be_killed_at_any_statement(
     asyncio.run(record(PostgreSQLStore(url, KEYS), *RECEIPTS))
     fresh = itertools.count(1_000)
     counts = set()
-    for statements in range(2, 60, 2 * STRIDE):
+    for statements in range(2, 400, 3 * STRIDE):
         was_killed = killed_at(_interrupted_postgresql, url, work, statements)
         there = check_whole(PostgreSQLReceiptLog(url, KEYS))
         counts.add(there)

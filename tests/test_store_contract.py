@@ -13,7 +13,7 @@ import pytest
 
 from consent.checkpoint import Checkpoint, InclusionProof, Signer, Verifier, open_checkpoint
 from consent.erasure import Erasure, ErasureReason
-from consent.errors import ErasureHeldError, StoreError
+from consent.errors import ErasureHeldError, OtherReceiptError, StoreError
 from consent.evidence import Evidence
 from consent.merkle import Tiles, consistency_proof, leaf_hash, tree_root, verify_consistency
 from consent.moments import parse_moment
@@ -147,7 +147,7 @@ def test_another_receipt_under_the_same_id_is_refused(backend: Backend) -> None:
     """The first one stays as it is; the others that came with it are recorded."""
     append_all(backend, make_receipt(1))
     raised = append_all(backend, make_receipt(2), make_receipt(1, site="Another shop"), make_receipt(3))
-    assert [type(error) for error in raised] == [type(None), StoreError, type(None)]
+    assert [type(error) for error in raised] == [type(None), OtherReceiptError, type(None)]
     log = backend.log()
     assert log.get(receipt_id(1)) == make_receipt(1)
     assert len(log.list(limit=9)) == 3
@@ -157,7 +157,7 @@ def test_two_receipts_under_one_id_at_the_same_moment_leave_one(backend: Backend
     """One of them is acknowledged, and that one is there."""
     candidates = [make_receipt(1), make_receipt(1, site="Another shop")]
     raised = append_all(backend, *candidates)
-    assert sorted(type(error).__name__ for error in raised) == ["NoneType", "StoreError"]
+    assert sorted(type(error).__name__ for error in raised) == ["NoneType", "OtherReceiptError"]
     assert backend.log().get(receipt_id(1)) == candidates[raised.index(None)]
 
 
