@@ -83,8 +83,8 @@ const arrange = () => {
  * @param {string} allowed @param {unknown} [here] Whether the choice was made in this page.
  */
 const take = (allowed, here) => {
-  /** @type {any[]} */
-  const vendors = table.split(" ").filter((word) => /^[\w-]+$/.test(word));
+  // What is no vendor among them never changes, or with a category.
+  const vendors = words(table);
   const before = vendors.map(refuses);
   state = words(allowed);
   const changes = vendors.map((vendor, at) => refuses(vendor) - before[at]);

@@ -170,8 +170,9 @@ const setMarkup = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML"
 /** @param {any} value */
 const markup = (value) => {
   const text = String(value);
-  // What has neither an attribute nor style nor code is not parsed twice.
-  if (!/["'=@(]/.test(text)) return value;
+  // What has nothing in it that could load is not parsed twice: no such element, and no attribute whose name ends so.
+  if (!/<(s(cr|ty)|link|base|im|use|fe)|(src|set|doc|data|poster|background|ping|to|values|style)\s*=/i.test(text))
+    return value;
   const box = document.createElement("template");
   try {
     setMarkup.call(box, value);
@@ -209,7 +210,7 @@ const hook = (realm, object, names, before) => {
       quietly(() => {
         const given = [...args];
         // With fewer than it needs the browser throws.
-        if (args.length >= native.length) end = before(self, args, Math.max(native.length - 1, 0), name);
+        if (args.length >= native.length) end = before(self, args, (native.length || 1) - 1, name);
         given.forEach((value, at) => {
           const kind = args[at] !== value && trustee(value);
           if (kind) args[at] = trusted(kind[1], args[at]);
@@ -337,11 +338,11 @@ const guard = (realm) => {
   for (const type of Object.getOwnPropertyNames(realm))
     for (const entry of HOOKS) if (entry[0].test(type)) hook(realm, realm[type].prototype, entry[1], entry[2]);
   hook(realm, realm, /^(fetch|EventSo|Audio$|Web[ST])/, address);
-  hook(realm, realm, /^FontFace$/, styles);
+  hook(realm, realm, /^FontF/, styles);
   hook(realm, realm, /^KeyframeE/, keyframes);
   hook(realm, realm, /^open$/, (self, args) => unasked(asked(args)) && [null]);
   realm.navigation?.addEventListener("navigate", (/** @type {any} */ event) => {
-    if (!event.userInitiated && unasked(event.destination.url)) event.preventDefault();
+    if (unasked(event.destination.url)) event.preventDefault();
   });
   // Where styles are no properties of a prototype: before anything is drawn. And frames that came with the page.
   new MutationObserver((records) => {

@@ -291,6 +291,45 @@ def test_markup_with_something_refused_keeps_the_rest(visit: Visit) -> None:
     )
 
 
+def test_markup_is_read_twice_only_where_something_in_it_could_load(visit: Visit) -> None:
+    """Rows with classes, data and links are not; whatever has a name that leads to a URL is, however it is written."""
+    visit.open()
+    url = "https://snap.licdn.com/"
+    harmless = "<tr class='row' data-id=\"5\" onclick='f(this)'><td title='src'><a href='/x'>(a = b; @c)</a></td></tr>"
+    loading = [
+        f"<{element} {name}{equals}'{url} 2x'>"
+        for element, name in (
+            ("img", "SRC"), ("x", "SrcSet"), ("link imagesizes=x", "imagesrcset"), ("object", "data"),
+            ("video", "poster"), ("td", "background"), ("a", "ping"), ("p", "attributionsrc"), ("LINK", "href"),
+            ("svg><Image", "href"), ("svg><use", "xlink:href"), ("svg><feImage", "href"), ("base", "href"),
+            ("svg><script", "href"), ("svg><set", "to"), ("svg><animate", "values"),
+        )
+        for equals in ("=", " =\n", "\t=\f ")
+    ]  # fmt: skip
+    loading += [
+        f"<p STYLE = 'background: url({url})'>",
+        f"<Style>@import '{url}'</style>",
+        f"<svg><style>a {{ fill: url({url}) }}</style></svg>",
+        f"<script>import '{url}'</script>",
+        f"<iframe srcdoc=\"<img src='{url}'>\"></iframe>",
+        f"<template><img src={url}></template>",
+    ]
+    made = visit.page.evaluate(
+        """([harmless, loading]) => {
+          let read = 0;
+          const make = document.createElement;
+          document.createElement = function (name) { read += name == 'template'; return make.apply(this, arguments) };
+          const set = html => { const e = make.call(document, 'div'); e.innerHTML = html; return e.innerHTML };
+          set(harmless.repeat(9));
+          return [read, loading.map(set), read];
+        }""",
+        [harmless, loading],
+    )
+    assert made[0] == 0
+    assert [text for text, kept in zip(loading, made[1], strict=True) if "licdn" in kept] == []
+    assert made[2] >= len(loading)
+
+
 def test_srcset_keeps_its_benign_form(visit: Visit) -> None:
     """Addresses with commas are one address; descriptors are no addresses."""
     visit.open()
