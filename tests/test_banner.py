@@ -332,7 +332,7 @@ def test_every_vendor_is_listed_with_what_it_does_and_keeps() -> None:
     page = read(decided())
     text = " ".join(page.all("details")[1].text.split())
     assert text == (
-        "Services and cookies (1) Example Stats · Example Metrics Ltd, Ireland Counts <visits>. "
+        "Services and cookies (1) Example Stats Counts <visits>. Receives the data: Example Metrics Ltd, Ireland "
         "_es Tells visitors apart. Kept: 2 years _es_s One visit. Kept: until the browser is closed "
         "es:* Waiting events. Kept in the browser until deleted "
         "es-tab This tab. Kept: until the browser is closed "
@@ -555,7 +555,7 @@ def test_the_policy_s_language_is_the_visitor_s() -> None:
         "Alle erlauben",
         "Alle ablehnen",
     ]
-    assert "Example Metrics Ltd, Irland" in page.words("consent-company")
+    assert "Erhält die Daten: Example Metrics Ltd, Irland" in page.words("consent-company")
     assert [p.text for p in page.all("p", lang="en")] == []
     assert {"Counts <visits>.", "Chooses advertising."} < {bdi.text for bdi in page.all("bdi")}
 

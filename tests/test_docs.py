@@ -8,6 +8,7 @@ blocks every line that begins with ``$`` is a command: it must exist and take th
 from __future__ import annotations
 
 import ast
+import gzip
 import importlib
 import importlib.util
 import json
@@ -47,11 +48,12 @@ from consent.interface_rules import INTERFACE_RULES
 from consent.languages import Languages
 from consent.office import roles
 from consent.office.endpoints import ENDPOINTS
-from consent.policy import CspMode, GoogleMode, Interfaces, Refused, Whereabouts
+from consent.policy import CspMode, GoogleMode, Interfaces, Layout, Refused, Whereabouts
 from consent.policy_file import _COOKIE_RULES, _FIELDS, _OVERRIDE_RULES, _RULE_RULES, _TOP
 from consent.receipts import CollectionMethod, Outcome, Receipt
 from consent.reports import Dropped
 from consent.signals import ChoiceState
+from consent.static_files import named, stylesheets
 from consent.texts import load_texts
 from demo_site import site as demo
 from tests.live import served
@@ -609,6 +611,20 @@ def test_every_theming_property_is_documented_with_its_default() -> None:
     for row in rows:
         for default in _INLINE_CODE.findall(row[1]):
             assert used[_INLINE_CODE.findall(row[0])[0]] == default
+
+
+def test_the_layouts_are_documented_with_what_they_weigh() -> None:
+    """As served: the stylesheet with the rules of that layout alone."""
+    weighed = {
+        layout: len(
+            gzip.compress(named(stylesheets(asset_dir("static"), layout), "consent.css").content, 9, mtime=0)
+        )
+        for layout in Layout
+    }
+    rows = tables("docs/configuration.md", "layout")
+    assert [(row[0], row[2]) for row in rows] == [
+        (f"`{layout}`", f"{weighed[layout]:,} bytes") for layout in (Layout.CARD, Layout.BAR, Layout.DIALOG)
+    ]
 
 
 # --- endpoints ---
