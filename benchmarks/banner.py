@@ -1,10 +1,12 @@
 """What the banner costs the page it comes with, as visitors see it: layout shift, and when something is first painted.
 
-    python benchmarks/banner.py [FOLDER] [--rounds N] [--json]
+    python benchmarks/banner.py [FOLDER] [--rounds N] [--layout LAYOUT] [--pieces] [--json]
 
 FOLDER holds ``*.html`` pages; without it one is generated, with a style sheet, text, and drawings of a size that the
 markup states. They are served on loopback three times: without the middleware, so again, and with it. Nothing else
-can be reached, so that what pages of others load from elsewhere fails the same way with and without.
+can be reached, so that what pages of others load from elsewhere fails the same way with and without. ``--layout`` says
+how the banner lies over the page. With ``--pieces`` the end of a page comes in eight, 20 ms apart, cut within the
+banner.
 
 Each round opens each page in each of the three as a new visitor, with nothing in the browser's cache, and then once
 more, as somebody who has refused: the first time with the middleware there is the banner, the second time the small
@@ -21,6 +23,7 @@ control. Which of the three comes first goes round.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import platform
 import socket
@@ -39,9 +42,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from starlette.applications import Starlette
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from consent import ConsentMiddleware
+from consent.policy import Layout, Policy
 from tests.browser.chromium import find_chromium
 
 SERVED = ("without", "without, again", "with")
@@ -96,6 +100,30 @@ def site(pages: Sequence[bytes]) -> Starlette:
     routes.append(Route("/style.css", lambda request: Response(STYLE, media_type="text/css")))
     routes.append(Route("/drawing.svg", lambda request: Response(DRAWING, media_type="image/svg+xml")))
     return Starlette(routes=routes)
+
+
+def in_pieces(app: ASGIApp) -> ASGIApp:
+    """Return ``app`` with the end of each page, where a banner is, sent in pieces."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def cut(message: Message) -> None:
+            body = message.get("body", b"")
+            end = max(len(body) - 24_000, 0)
+            if scope["path"].startswith("/page/") and len(body) > end + 8:
+                step = (len(body) - end) // 8 + 1
+                pieces = [
+                    body[: end + step],
+                    *(body[at : at + step] for at in range(end + step, len(body), step)),
+                ]
+                for piece in pieces[:-1]:
+                    await send({**message, "body": piece, "more_body": True})
+                    await asyncio.sleep(0.02)
+                message = {**message, "body": pieces[-1]}
+            await send(message)
+
+        await app(scope, receive, cut)
+
+    return answer
 
 
 @contextmanager
@@ -206,6 +234,8 @@ def main() -> None:
     )
     parser.add_argument("folder", nargs="?", type=Path, help="with *.html pages")
     parser.add_argument("--rounds", type=int, default=20, help="2 or more")
+    parser.add_argument("--layout", choices=list(Layout), default=Layout.CARD, type=Layout)
+    parser.add_argument("--pieces", action="store_true", help="send pages in pieces")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     if options.rounds < 2:
@@ -218,9 +248,10 @@ def main() -> None:
     with ExitStack() as stack:
         data = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         plain = site(pages)
-        apps: dict[str, ASGIApp] = dict(
-            zip(SERVED, (plain, plain, ConsentMiddleware(site(pages), data=data)), strict=True)
-        )
+        governed = ConsentMiddleware(site(pages), policy=Policy(layout=options.layout), data=data)
+        apps: dict[str, ASGIApp] = dict(zip(SERVED, (plain, plain, governed), strict=True))
+        if options.pieces:
+            apps = {name: in_pieces(app) for name, app in apps.items()}
         addresses = {name: stack.enter_context(serving(app)) for name, app in apps.items()}
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(
@@ -232,7 +263,12 @@ def main() -> None:
         browser.close()
     rows = {visit: kept.summary() for visit, kept in zip(VISITS, seen, strict=True)}
     if options.json:
-        about = {"chromium": version, "python": platform.python_version(), "pages": len(pages)}
+        about = {
+            "chromium": version,
+            "python": platform.python_version(),
+            "pages": len(pages),
+            "layout": options.layout,
+        }
         print(json.dumps({**about, "rounds": options.rounds, "rows": rows}))
         return
     print(
@@ -247,7 +283,8 @@ def main() -> None:
             f"| {row['noise_ms']:+g} ms, {row['noise_low_ms']:+g} to {row['noise_high_ms']:+g} "
             f"| {row['fastest_without_ms']:g}, {row['fastest_again_ms']:g}, {row['fastest_with_ms']:g} ms |"
         )
-    print(f"\n{len(pages)} pages, {options.rounds} rounds, Chromium {version}, {platform.machine()}")
+    machine = f"Chromium {version}, {platform.machine()}"
+    print(f"\n{len(pages)} pages, {options.rounds} rounds, layout {options.layout}, {machine}")
 
 
 if __name__ == "__main__":
