@@ -310,6 +310,18 @@ def test_a_layout_changes_where_the_banner_lies_and_nothing_in_it() -> None:
     assert len(set(markups.values())) == 1
 
 
+def test_every_layout_takes_the_theme_and_a_site_s_own_templates(tmp_path: Path) -> None:
+    """Each property is in each sheet; a template of the site's own is told the layout."""
+    properties = set(re.findall(r"--consent-[a-z-]+", (asset_dir("static") / "consent.css").read_text()))
+    assert len(properties) == 10
+    (tmp_path / "_pill.html").write_text("<span>In a {{ policy.layout }}</span>", encoding="utf-8")
+    for layout, banner in LAYOUTS.items():
+        sheet = named(banner.static, "consent.css").content.decode()
+        assert set(re.findall(r"--consent-[a-z-]+", sheet)) == properties
+        own = Banner(replace(POLICY, layout=layout), templates=tmp_path)
+        assert read(decided(), own).words("consent-pill") == [f"In a {layout}"] * 2
+
+
 def test_the_evidence_says_which_layout_was_shown() -> None:
     """Where the banner asked; without it there is no difference, and the text is the same."""
     asked, answered = [], set()

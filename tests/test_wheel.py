@@ -58,7 +58,9 @@ def test_the_wheel_holds_the_package_with_its_templates_and_nothing_of_the_tests
     names = zipfile.ZipFile(wheel).namelist()
     top = {name.partition("/")[0] for name in names}
     assert top == {"consent", next(name for name in top if name.endswith(".dist-info"))}
-    assert {"consent/templates/banner.html", "consent/static/consent.css", "consent/py.typed"} <= set(names)
+    assert {"consent/templates/banner.html", "consent/static/layouts/bar.css", "consent/py.typed"} <= set(
+        names
+    )
     for kind in ("texts", "catalog"):
         spoken = {f"consent/templates/{kind}/{path.name}" for path in (ROOT / "templates" / kind).iterdir()}
         assert {name for name in names if name.startswith(f"consent/templates/{kind}/")} == spoken

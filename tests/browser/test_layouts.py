@@ -175,6 +175,16 @@ def test_a_banner_is_for_everybody(layout: Layout, sites: Sites) -> None:
         assert_alike_and_in_sight(page)
     page.emulate_media(color_scheme="dark")
     assert_no_violations(page)
+    # A theme is taken from the page, whatever the layout.
+    page.add_style_tag(
+        content=":root { --consent-accent: #123456; --consent-surface: #fff; --consent-radius: 8px; "
+        "--consent-layer: 7 }"
+    )
+    looks = "e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).borderTopLeftRadius]"
+    banner = page.locator(".consent-banner")
+    assert banner.evaluate(looks) == ["rgb(255, 255, 255)", "8px"]
+    assert banner.locator(".consent-button").first.evaluate(looks) == ["rgb(18, 52, 86)", "4px"]
+    assert banner.evaluate("e => getComputedStyle(e).zIndex") == "7"
     page.emulate_media(forced_colors="active")
     edge = "b => [getComputedStyle(b).borderTopWidth, getComputedStyle(b).borderTopColor]"
     edges = [button.evaluate(edge) for button in page.locator(".consent-banner .consent-button").all()]
