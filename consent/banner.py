@@ -494,9 +494,19 @@ class Banner:
                 (
                     texts.fill("duration", days=policy.choice_days, cookie=self._cookie_name),
                     texts["duration_refused"],
+                    *self._where_it_counts(),
                 )
             ),
         }
+
+    def _where_it_counts(self) -> Iterator[str]:
+        """Yield what tells visitors on which sites their answer counts, where these are more than the one host."""
+        hosts = [origin.partition("://")[2] for origin in self._policy.group]
+        domain = self._policy.choice_domain
+        if domain and not any(host == domain or host.endswith("." + domain) for host in hosts):
+            hosts.insert(0, domain)
+        if hosts:
+            yield self.texts.fill("counts_on", sites=self.texts.listing(hosts))
 
     def template(self, name: str) -> Template:
         """Return one of the templates, the site's own before the built-in ones, with what all of them may use."""

@@ -123,9 +123,10 @@ class ChoiceCookie:
         choice, state = self._stored(headers, now=now)
         if state is ChoiceState.FORGED:
             return None, state
+        is_taken, values = self._well_formed(headers, self._taken_name)
         taken = [
             found
-            for value in self._well_formed(headers, self._taken_name)[1][:MAX_VERIFIED]
+            for value in values[:MAX_VERIFIED]
             if (found := self._open(value, self._taken_signer)) and found[1]
         ]
         if choice is not None:
@@ -137,7 +138,7 @@ class ChoiceCookie:
             # The choice is over, and browsers have let go of it. What was taken back of it stays refused.
             return max((kept for kept, _ in taken), key=_rank), ChoiceState.EXPIRED
         else:
-            return None, ChoiceState.ABSENT
+            return None, ChoiceState.FORGED if is_taken else ChoiceState.ABSENT
         if now >= self.fresh_until(choice):
             return choice, ChoiceState.EXPIRED
         if choice.policy_version != policy_version:
@@ -352,6 +353,21 @@ def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> Iterator[byt
             found, equals, value = pair.partition(b"=")
             if equals and found.strip(b" \t") == name:
                 yield value.strip(b" \t")
+
+
+def written_choice(choice: Choice) -> bytes:
+    """Return the canonical form of ``choice``, without a signature.
+
+    Raises:
+        UnwritableChoiceError: the choice would not be read back.
+    """
+    return _encode(choice)
+
+
+def read_choice(text: bytes) -> Choice | None:
+    """Read what :func:`written_choice` wrote; ``None`` for anything else."""
+    found = _decode(base64_encode(text))
+    return found[0] if found and not found[1] else None
 
 
 def _refuses(choice: Choice) -> bool:

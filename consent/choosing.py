@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from time import time
 from types import MappingProxyType
@@ -138,23 +138,16 @@ class Choosing:
         is_person = recorded = True
         try:
             is_person = recorded = not is_crawler(user_agent)
-            receipt = build_receipt(
-                policy=self._policy,
-                jurisdiction=self._locate(scope),
-                signals=signals,
-                choice=choice,
-                language=banner.language,
-                shown_hash=shown.hash if shown else None,
-                policy_hash=self._terms.policy.hash,
-                vendor_list_hash=self._terms.vendor_list.hash,
-                collection_method=submission.method,
-                user_agent=user_agent,
-                now_ms=int(self._clock() * 1000),
-            )
-            artefacts = [Artefact(content=shown.content, media_type=shown.media_type)] if shown else []
-            artefacts += (self._terms.policy, self._terms.vendor_list)
             if is_person:
-                await self._store.append(receipt, artefacts)
+                await self._record(
+                    choice,
+                    signals,
+                    scope,
+                    headers,
+                    language=banner.language,
+                    method=submission.method,
+                    shown=shown,
+                )
         except Exception:
             # Whatever is wrong with the store, it must not turn a no into anything else, nor count a yes.
             logger.exception("a choice could not be recorded: its refusals are honoured, its grants are not")
@@ -170,12 +163,7 @@ class Choosing:
         after = before
         if effective is not None:
             after = decide(self._policy, self._under(effective, signals))
-            expiries = expire_refused_cookies(
-                headers,
-                refused_cookies(self._catalog, after, ours=self._cookie.name),
-                return_to=submission.return_to,
-                secure=secure,
-            )
+            expiries = self._expiries(after, headers, return_to=submission.return_to, secure=secure)
             cookies = [(b"set-cookie", line) for line in (*stored, *expiries)]
         if refused is not None:
             refused.headers = (*refused.headers, *cookies)
@@ -202,6 +190,67 @@ class Choosing:
             target = f"{self._prefix}/choices?saved=1&language={banner.language}&return_to={quote(target, safe='/')}"
         location = (b"location", quote(target, safe="/?&=#%:;,+@!$'()*~[]").encode("ascii"))
         return Answer(303, (location, (b"cache-control", b"no-store"), *cookies))
+
+    async def take_over(
+        self, choice: Choice, signals: Signals, scope: Scope, headers: Headers, *, return_to: str
+    ) -> None:
+        """Record a choice that was made on another site of the group.
+
+        Raises:
+            StoreError: it is not recorded.
+        """
+        language = self._requests.speaking(headers, return_to).language
+        await self._record(choice, signals, scope, headers, language=language, method=CollectionMethod.GROUP)
+
+    def storing(
+        self, choice: Choice, signals: Signals, scope: Scope, headers: Headers, *, return_to: str
+    ) -> Sequence[bytes]:
+        """Return the ``Set-Cookie`` values that store ``choice``, and delete what it refuses.
+
+        Raises:
+            UnwritableChoiceError: it does not fit into a cookie.
+        """
+        secure = scope.get("scheme") == "https"
+        now = int(self._clock())
+        after = decide(self._policy, self._under(choice, signals))
+        return [
+            *storing(choice, self._cookie, self._companion, headers, secure=secure, now=now),
+            *self._expiries(after, headers, return_to=return_to, secure=secure),
+        ]
+
+    def _expiries(
+        self, after: Decision, headers: Headers, *, return_to: str, secure: bool
+    ) -> Iterator[bytes]:
+        refused = refused_cookies(self._catalog, after, ours=self._cookie.name)
+        return expire_refused_cookies(headers, refused, return_to=return_to, secure=secure)
+
+    async def _record(
+        self,
+        choice: Choice,
+        signals: Signals,
+        scope: Scope,
+        headers: Headers,
+        *,
+        language: str,
+        method: CollectionMethod,
+        shown: Shown | None = None,
+    ) -> None:
+        receipt = build_receipt(
+            policy=self._policy,
+            jurisdiction=self._locate(scope),
+            signals=signals,
+            choice=choice,
+            language=language,
+            shown_hash=shown.hash if shown else None,
+            policy_hash=self._terms.policy.hash,
+            vendor_list_hash=self._terms.vendor_list.hash,
+            collection_method=method,
+            user_agent=(fields.only(headers, b"user-agent") or b"").decode("latin-1"),
+            now_ms=int(self._clock() * 1000),
+        )
+        artefacts = [Artefact(content=shown.content, media_type=shown.media_type)] if shown else []
+        artefacts += (self._terms.policy, self._terms.vendor_list)
+        await self._store.append(receipt, artefacts)
 
     def _shown(self, submission: Submission, banner: Banner) -> Shown | None:
         """Return the text that the visitor chose on, by the form's own account, if it is one of ours."""

@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
 
@@ -19,6 +20,7 @@ DEFAULT_FOLDER = "consent-data"
 """Where a site's data folder is unless it says otherwise, in the working directory."""
 
 _KEYS = "keys"
+_GROUP_KEYS = "group-keys"
 _VERSION = "policy-version"
 _KEY = re.compile(rb"[0-9a-f]{64}")
 _MAX_KEYS_BYTES = 64 * 1024
@@ -26,6 +28,10 @@ _MAX_KEYS = 100
 _KEYS_HEADING = b"""\
 # Keys that sign what this site gives its visitors, each 64 hexadecimal digits. Keep them secret.
 # The first line signs, all of them verify. To rotate: put a new one first, restart, drop the old one later.
+"""
+_GROUP_KEYS_HEADING = b"""\
+# Keys that the sites of a group share, each 64 hexadecimal digits. Keep them secret. All sites need the same file.
+# The first line seals, all of them open. To rotate: put a new one second everywhere, then first, then drop the old one.
 """
 _LEDGER_KEYS = ("sign", "wrap", "index")
 _LEDGER_KEYS_HEADING = b"""\
@@ -86,6 +92,17 @@ class DataFolder:
                 put their own in the place of them, or the file does not hold keys.
         """
         return tuple(key for _, key in self._lines(self.keys_path, _parse_keys, _new_keys))
+
+    def group_keys(self) -> tuple[bytes, ...]:
+        """Return the keys that the sites of a group share, the sealing one first; make them where they are missing.
+
+        Raises:
+            ConfigurationError: as for :meth:`keys`.
+        """
+        path = self.path / _GROUP_KEYS
+        return tuple(
+            key for _, key in self._lines(path, _parse_keys, partial(_new_keys, _GROUP_KEYS_HEADING))
+        )
 
     def ledger_keys(self, *, create: bool = True) -> LedgerKeys:
         """Return the keys of the log of receipts; make folder and key file where they are missing.
@@ -289,8 +306,8 @@ def _parse_lines(content: bytes, source: str, kinds: Sequence[str]) -> Sequence[
     return keys
 
 
-def _new_keys() -> bytes:
-    return _KEYS_HEADING + token_hex(32).encode() + b"\n"
+def _new_keys(heading: bytes = _KEYS_HEADING) -> bytes:
+    return heading + token_hex(32).encode() + b"\n"
 
 
 def _new_ledger_keys() -> bytes:

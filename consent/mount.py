@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import time
@@ -18,7 +19,8 @@ from consent.dispatch import Dispatch
 from consent.enforcement_log import EnforcementLog, EnforcementStore
 from consent.errors import ConfigurationError, StoreError
 from consent.gpp import GppScript, gpp_scripts, section_at, sections_of
-from consent.guard import Guard
+from consent.group_token import GroupTokens
+from consent.guard import ClientPart, Guard
 from consent.inline_scripts import PickedPages
 from consent.interface_rules import NO_INTERFACES
 from consent.jurisdictions import Treatment, treatments
@@ -187,6 +189,8 @@ class ConsentMiddleware:
         if self._guards:
             attributes = companion.guard_attributes(policy) if companion and uniform else None
             client_parts = interface_parts(policy, catalog, uniform=uniform, is_located=is_located)
+            if policy.group:
+                client_parts += (ClientPart(("group.js",), {"GROUP": json.dumps(policy.group)}),)
             guarding = Guard(catalog, prefix=prefix, uniform=attributes, parts=client_parts)
         elif uniform:
             raise ConfigurationError(
@@ -216,6 +220,7 @@ class ConsentMiddleware:
             companion=companion,
             reports=None if policy.csp is CspMode.OFF else Reports(inventory, catalog),
             ledger=self._ledger,
+            group=GroupTokens(settings.folder.group_keys()) if policy.group else None,
             seen=(lambda: inventory.seen_in_pages) if policy.declare_seen else tuple,
             locate=locate,
             honours_gpc=honours_gpc,

@@ -136,6 +136,8 @@ class Policy:
     """How many days a yes and a no alike count, 1 to 400. Then visitors are asked again; a no stands meanwhile."""
     choice_domain: str = ""
     """The domain on all hosts of which a choice counts, such as ``example.com``; empty: on the host it was made on."""
+    group: tuple[str, ...] = ()
+    """Origins of sites that hand a visitor's choice over to each other, this one's among them."""
     layout: Layout = Layout.CARD
     """How the banner lies over the page."""
     retention_days: int = 0
@@ -334,5 +336,7 @@ def _version(policy: Policy) -> str:
         matter["children"] = True
     if policy.let_through:
         matter["google"] = GoogleMode.ADVANCED
+    if policy.group:
+        matter["group"] = policy.group
     canonical = json.dumps(matter, sort_keys=True, separators=(",", ":"))
     return sha256(canonical.encode()).hexdigest()[:12]

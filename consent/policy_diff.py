@@ -13,7 +13,7 @@ from consent.policy import SECTION_FIELDS, OwnCookie, Policy, Rule
 
 _OF_VENDORS = ("company", "category")
 _OF_COOKIES = ("category", "lifetime")
-_OF_POLICIES = ("regime", "controller", "children", "gpc_refuses", "dnt_refuses")
+_OF_POLICIES = ("regime", "controller", "children", "group", "gpc_refuses", "dnt_refuses")
 
 
 @dataclass(frozen=True, slots=True)

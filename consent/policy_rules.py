@@ -21,6 +21,8 @@ OWN_PREFIX = "this-site-"
 """What the vendor ids begin with that stand for the site's own cookies."""
 MAX_LISTS = 20
 """Public lists; each takes time at every start."""
+MAX_GROUP = 20
+"""Sites; each is named to visitors."""
 _MAX_PLACES = 100
 _MAX_LINE = 200  # characters of a name, purpose or address
 
@@ -181,6 +183,9 @@ _RULED_HOST = re.compile(r"(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)*")
 _LOCAL_PATH = re.compile(r"/(?![/\\])[!-~]*")
 _WEB_ADDRESS = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?#][!-~]*)?")
 _PLACE = re.compile(r"((?:https?|wss)://)?(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+(:[0-9]{1,5})?(/[!#-+./-:<-~-]*)?")
+_ORIGIN = re.compile(
+    r"https://[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?"
+)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COOKIE_NAME = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]{1,100}")
 _WILDCARD_NAME = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]{3,99}\*[!#$%&'+.^_`|~0-9A-Za-z-]{0,96}")
@@ -403,6 +408,22 @@ def _jurisdictions_kept(value: object) -> Mapping[str, int]:
     return MappingProxyType(dict(value))
 
 
+def _group(value: object) -> tuple[str, ...]:
+    origins = list_of("origins", _wrong_origin)(value)
+    if len(origins) == 1:
+        raise Wrong("one site is no group: name the others, or remove it")
+    if len(origins) > MAX_GROUP:
+        raise Wrong(f"there are {len(origins)} of them; at most {MAX_GROUP} can be named to visitors")
+    all_different("site", [origin.partition("://")[2] for origin in origins])
+    return tuple(sorted(origins))
+
+
+def _wrong_origin(origin: str) -> str | None:
+    if _ORIGIN.fullmatch(origin):
+        return None
+    return 'must be an origin such as "https://www.example.com", in lower case and with nothing behind it'
+
+
 def a_flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise Wrong(f"must be true or false, without quotes, not {kind_of(value)}")
@@ -555,6 +576,7 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "dnt_refuses": _refusable,
     "choice_days": _days,
     "choice_domain": _domain,
+    "group": _group,
     "layout": _one_of(Layout),
     "retention_days": _days_kept,
     "retention_jurisdictions": _jurisdictions_kept,

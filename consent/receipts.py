@@ -65,6 +65,8 @@ class CollectionMethod(StrEnum):
     """With the control "Do not sell or share"."""
     SIGNAL = "signal"
     """By the browser itself: a signal took back what was granted before."""
+    GROUP = "group"
+    """On another site of the group, from which the visitor came."""
     API = "api"
 
 

@@ -33,6 +33,8 @@ from consent.choice_cookie import ChoiceCookie
 from consent.choosing import Choosing
 from consent.declaration_pages import DeclarationPages
 from consent.forgetting import Forgetting
+from consent.group_handover import HandOver
+from consent.group_token import GroupTokens
 from consent.history import History
 from consent.ledger_endpoints import LedgerEndpoints
 from consent.log_reading import Log, LogReading
@@ -65,6 +67,7 @@ class VisitorEndpoints:
         ledger: Opens the log for its public part, and for visitors' own receipts; ``None``: they are not shown.
         seen: Returns the ids of vendors to be told of besides those declared, another object when there is a new one.
         locate: Returns where the visitor is who made a request; left out, that is the policy's jurisdiction.
+        group: Opens and seals what the sites of the policy's group hand over; ``None``: nothing is handed over.
         honours_gpc: Whether the site makes something of Global Privacy Control; left out, the policy says.
         clock: Returns seconds since 1970-01-01T00:00:00Z.
         random_bytes: The source of receipt ids and pseudonyms.
@@ -85,6 +88,7 @@ class VisitorEndpoints:
         ledger: Callable[[], Log] | None = None,
         seen: Callable[[], Sequence[str]] = tuple,
         locate: Callable[[Scope], str] | None = None,
+        group: GroupTokens | None = None,
         honours_gpc: bool | None = None,
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
@@ -120,6 +124,17 @@ class VisitorEndpoints:
             )
         can_forget = self._forgetting is not None
         self._history = History(policy, catalog, banner, cookie, self._requests, log, can_forget=can_forget)
+        self._hand_over = None
+        if group is not None:
+            self._hand_over = HandOver(
+                policy,
+                group,
+                self._requests,
+                self._choosing,
+                prefix=banner.prefix,
+                clock=clock,
+                random_bytes=random_bytes,
+            )
         self._static = {file.name: _kept_forever(file) for file in (*banner.static.values(), *static)}
         honours = bool(policy.gpc_refuses) if honours_gpc is None else honours_gpc
         support = {"gpc": honours, "lastUpdate": GPC_SUPPORT_SINCE.isoformat()}
@@ -166,6 +181,9 @@ class VisitorEndpoints:
         if path == f"{self._prefix}/forget" and self._forgetting is not None:
             allow(method, "POST")
             return await self._forgetting.answer(scope, headers, receive)
+        if self._hand_over is not None and path.startswith(f"{self._prefix}/group/"):
+            allow(method, "GET")
+            return await self._hand_over.answer(scope, headers)
         resource = self._resource(path)
         if resource is None:
             raise Refused(404, "not-found", "error_not_found")

@@ -142,6 +142,7 @@ def scope_for(
     *,
     method: str = "GET",
     headers: Mapping[str, str] | Headers = MappingProxyType({}),
+    query: str = "",
     **more: Any,
 ) -> Scope:
     """Return the scope of a request as a server makes it."""
@@ -157,7 +158,7 @@ def scope_for(
         "scheme": "https",
         "path": path,
         "raw_path": path.encode(),
-        "query_string": b"",
+        "query_string": query.encode(),
         "root_path": "",
         "headers": list(headers),
         "client": ("192.0.2.1", 50000),

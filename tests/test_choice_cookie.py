@@ -667,6 +667,7 @@ def test_what_was_taken_back_counts_beside_its_choice_alone() -> None:
     kept, state = read(taken({P, F}))
     assert kept is not None
     assert (set(kept.granted), state) == ({P, F}, ChoiceState.EXPIRED)
+    assert read(taken({P, F})[:-1]) == read(b"consent_taken=x") == FORGED
 
 
 def test_a_newer_refusal_wins_over_an_older_consent_though_it_is_outdated() -> None:

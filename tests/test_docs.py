@@ -637,19 +637,22 @@ def test_every_endpoint_is_documented_and_answers(site: Starlette) -> None:
     in_code |= set(re.findall(r'"(/\.well-known/[a-z./]+)"', code))
     ledger = (ROOT / "consent" / "ledger_endpoints.py").read_text()
     in_code |= {f"/_consent/{name}" for name in re.findall(r'== f"\{self\._prefix\}/([a-z]+)"', ledger)}
-    in_code |= {"/_consent/ledger", "/_consent/api/v1", "/_consent/office"}
+    in_code |= {"/_consent/ledger", "/_consent/api/v1", "/_consent/office", "/_consent/group"}
     rows = tables("docs/http-api.md", "endpoint")
     documented = {
         _INLINE_CODE.findall(row[0])[0].removesuffix("/…"): _INLINE_CODE.findall(row[1]) for row in rows
     }
     assert documented.keys() == in_code
-    with TestClient(ConsentMiddleware(site)) as client:
+    policy = Policy(group=("https://testserver", "https://www.example.org"))
+    with TestClient(ConsentMiddleware(site, policy=policy)) as client:
         for path, methods in documented.items():
             real = path
             if path == "/_consent/static":
                 real = re.findall(r'href="(/_consent/static/[^"]+)"', client.get("/").text)[0]
             elif path == "/_consent/api/v1":
                 real = "/_consent/api/v1/openapi.json"
+            elif path == "/_consent/group":
+                real = "/_consent/group/go"
             elif path == "/_consent/ledger":
                 real = "/_consent/ledger/checkpoint"
             elif path == "/_consent/text":

@@ -18,7 +18,7 @@ from consent.choice import Choice
 from consent.decision import Decision, decide
 from consent.gpp import GppScript
 from consent.gpp import script as gpp_script
-from consent.guard import UNIFORM_SOURCES, Guard, guard_table, script
+from consent.guard import UNIFORM_SOURCES, ClientPart, Guard, guard_table, script
 from consent.interface_rules import INTERFACE_RULES
 from consent.minify import minified_script, minified_stylesheet
 from consent.policy import GoogleMode, Gpp, Interfaces, Layout, Policy, Regime
@@ -108,6 +108,16 @@ def test_the_code_visitors_load_is_within_the_budget(tell: Tell) -> None:
     for sheet in sheets:
         assert sizes[sheet] + sizes["the script"] <= BUDGET, sheet
     assert sizes["__gpp, as served in California"] <= GPP_BUDGET
+
+
+def test_the_links_of_a_group_cost_what_the_documentation_says(tell: Tell) -> None:
+    """Only where there is a group."""
+    part = ClientPart(
+        ("group.js",), {"GROUP": json.dumps(["https://www.example.com", "https://www.example.org"])}
+    )
+    cost = zipped(script("", parts=[part]).encode()) - zipped(script("").encode())
+    tell("what a group adds", [f"{cost:6} bytes gzip  links to its other sites"])
+    assert cost <= 140
 
 
 def test_an_interface_costs_what_the_documentation_says(tell: Tell) -> None:

@@ -223,6 +223,33 @@ def test_without_configuration_the_policy_is_opt_in_and_honours_both_signals() -
         ("choice_domain", "example.com; Secure", 'must be a domain such as "example.com"'),
         ("choice_days", True, "must be a whole number of days, 1 to 400"),
         ("choice_days", 1.5, "must be a whole number of days, 1 to 400"),
+        ("group", ["https://a.example"], "one site is no group: name the others, or remove it"),
+        ("group", "https://a.example", "must be a list of origins, not a text"),
+        (
+            "group",
+            ["https://a.example/", "https://b.example"],
+            '"https://a.example/" must be an origin such as',
+        ),
+        (
+            "group",
+            ["http://a.example", "https://b.example"],
+            '"http://a.example" must be an origin such as',
+        ),
+        (
+            "group",
+            ["https://A.example", "https://b.example"],
+            '"https://A.example" must be an origin such as',
+        ),
+        (
+            "group",
+            ["https://a.example", "https://a.example"],
+            'the site "a.example" is listed twice: remove one',
+        ),
+        (
+            "group",
+            [f"https://{n}.example" for n in range(21)],
+            "there are 21 of them; at most 20 can be named",
+        ),
         ("layout", "modal", 'must be one of "bar", "card", "dialog"'),
         ("refused", "held", 'must be one of "strip", "hold"'),
         ("refused", True, "must be a text in quotes, not true or false"),
@@ -330,6 +357,7 @@ def test_the_version_is_12_hexadecimal_digits_and_does_not_change_between_releas
             )
         },
         {"vendors": (dataclasses.replace(STATS, storage=()), ADS)},
+        {"group": ("https://a.example", "https://b.example")},
         {"own_cookies": (BASKET,)},
         {"own_cookies": (BASKET, dataclasses.replace(THEME, category=Category.TARGETING))},
         {"own_cookies": (BASKET, dataclasses.replace(THEME, lifetime="2 years"))},

@@ -20,6 +20,7 @@ from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice_cookie import RENEWAL_DAYS, ChoiceCookie
 from consent.errors import StoreFull
+from consent.group_token import GroupTokens
 from consent.middleware import EnforcingMiddleware
 from consent.policy import CacheMode, Policy, Regime
 from consent.transitions import Transitions
@@ -32,14 +33,15 @@ DAY = 86_400
 P, F, T = OPTIONAL
 CATALOG = Catalog([vendor(category, category, f"{category}.example") for category in OPTIONAL])
 PAGE = "".join(f'<script src="https://{category}.example/t.js"></script>' for category in OPTIONAL).encode()
+HOSTS = ["example.com", "shop.example.com"]
+ORIGINS = tuple(f"https://{host}" for host in HOSTS)
 POLICIES = [
-    Policy(language="en", regime=regime, controller=controller)
+    Policy(language="en", regime=regime, controller=controller, group=ORIGINS)
     for regime in Regime
     for controller in ("One", "Two")
 ]
 BANNERS = {policy.version: Banner(policy) for policy in POLICIES}
 CLOCK_SET_BACK = -2 * DAY
-HOSTS = ["example.com", "shop.example.com"]
 
 
 def allowed_in(answer: Answer) -> frozenset[Category]:
@@ -66,7 +68,13 @@ class Browser:
             cookie = ChoiceCookie(self.keys, max_age_days=self.policy.choice_days, domain=self.domain)
             banner = BANNERS[self.policy.version]
             endpoints = VisitorEndpoints(
-                self.policy, CATALOG, banner, cookie, self.store, clock=lambda: self.now
+                self.policy,
+                CATALOG,
+                banner,
+                cookie,
+                self.store,
+                group=GroupTokens(self.keys),
+                clock=lambda: self.now,
             )
             self.apps[key] = EnforcingMiddleware(
                 answering(PAGE),
@@ -103,6 +111,18 @@ class Browser:
         answer = self.ask(signals)
         self.take(answer)
         return allowed_in(answer)
+
+    def follow(self, address: str) -> None:
+        """Follow a link of the host that the browser is on, to the end."""
+        for _ in range(9):
+            path, _, query = address.removeprefix(f"https://{self.host}").partition("?")
+            answer = ask(self.app, path, headers=self.headers({}), query=query)
+            self.take(answer)
+            if (location := answer.header("location")) is None:
+                return
+            if location.startswith("https://"):
+                self.host = location.split("/")[2]
+            address = location
 
     def choose(self, content: Mapping[str, object], signals: Mapping[str, str]) -> tuple[bool, bool]:
         """Send a choice; tell whether it was taken, and whether the answer stored anything."""
@@ -144,6 +164,8 @@ class Site(RuleBasedStateMachine):
         self.browser = Browser()
         self.no: dict[str, frozenset[Category]] = dict.fromkeys(HOSTS, frozenset())
         """What the visitor has said no to on each host, and nothing else since."""
+        self.said: dict[str, float] = dict.fromkeys(HOSTS, 0)
+        """When the last word was said there."""
         self.unread: frozenset[str] = frozenset()
         """The hosts whose cookies nobody can read any more, nor set anew: browsers let go of them after 400 days."""
         self.late: list[tuple[str, Answer]] = []
@@ -176,6 +198,7 @@ class Site(RuleBasedStateMachine):
                 self.no[host] -= granted if taken else frozenset()
                 self.no[host] |= frozenset(OPTIONAL) - granted
                 self.unread -= {host}
+                self.said[host] = self.browser.now
 
     @rule()
     def forget(self) -> None:
@@ -184,6 +207,7 @@ class Site(RuleBasedStateMachine):
                 if self.browser.domain or host == self.browser.host:
                     self.no[host] = frozenset(OPTIONAL)
                     self.unread -= {host}
+                    self.said[host] = self.browser.now
 
     @rule(days=st.sampled_from([1, 90, 179, 180, 199]))
     def time_passes(self, days: int) -> None:
@@ -194,6 +218,17 @@ class Site(RuleBasedStateMachine):
             if host in self.unread and not self.browser.cookie:
                 self.no[host] = frozenset()
             self.visit(gpc=False, dnt=False)
+
+    @rule()
+    def a_link_to_the_other_site(self) -> None:
+        """A choice goes along where it is the later one, by the clocks; it may be a yes, of the visitor's own."""
+        before = self.browser.host
+        (other,) = {*HOSTS} - {before}
+        if self.said[before] > self.said[other]:
+            # Whether what it refuses has arrived is for other tests to say.
+            self.no[other] &= self.no[before]
+        self.browser.follow(f"https://{before}/_consent/group/go?to=https://{other}/")
+        assert self.browser.host == other
 
     @rule(host=st.sampled_from(HOSTS))
     def another_host(self, host: str) -> None:

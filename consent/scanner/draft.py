@@ -42,6 +42,8 @@ name = "{site}"
 # language_paths = {{ "/de/" = "de" }}    # pages whose address says their language
 # opt_out_links = ["edaa.eu"]           # pages of the advertising industry to refer visitors to
 
+# group = ["https://www.example.com", "https://www.example.org"]   # sites that hand a choice over to each other
+
 [signals]
 # Which categories a browser's signal refuses.
 gpc_refuses = ["targeting"]
