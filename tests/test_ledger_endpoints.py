@@ -24,7 +24,7 @@ from consent.merkle import Tiles, leaf_hash, tile_path, tree_root, verify_consis
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
 from tests.live import served
-from tests.test_receipts import make_receipt
+from tests.test_receipts import FIREFOX, make_receipt
 from tests.test_sqlite_store import append_all
 
 COUNT = 700
@@ -168,7 +168,11 @@ def test_a_visitor_gets_his_own_receipt_with_its_proof(site: str) -> None:
     request = Request(
         f"{address}/choice",
         data=b'{"action": "refuse"}',
-        headers={"Content-Type": "application/json", "Origin": address.removesuffix("/_consent")},
+        headers={
+            "Content-Type": "application/json",
+            "Origin": address.removesuffix("/_consent"),
+            "User-Agent": FIREFOX,  # nothing is recorded of a crawler, which urllib is taken for
+        },
     )
     with urlopen(request, timeout=30) as answer:
         cookie = answer.headers["set-cookie"].partition(";")[0]
