@@ -272,9 +272,10 @@ def main() -> None:
         print(json.dumps({**about, "rounds": options.rounds, "rows": rows}))
         return
     print(
-        "| visit | CLS without, with | FCP without, with | shift, and half of all | noise, and half of all |"
+        "| visit | CLS without, with | FCP without, with | shift, and half of all | noise, and half of all "
+        "| fastest without, again, with |"
     )
-    print("|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|")
     for name, row in rows.items():
         print(
             f"| {name} | {row['cls_without']:g}, {row['cls_with']:g} "

@@ -275,3 +275,21 @@ def test_the_preferences_are_for_everybody(sites: Sites) -> None:
     assert_no_violations(page)
     assert page.evaluate(TARGETS) == []
     page.context.close()
+
+
+def test_the_page_of_choices_is_for_everybody(sites: Sites) -> None:
+    """Nothing lies over what has the focus there either, in the smallest window."""
+    page = sites.open("opt-out", width=320, height=568, path="/_consent/choices")
+    assert_no_violations(page)
+    assert page.evaluate("document.documentElement.scrollWidth") == 320
+    reached = set()
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        name, in_sight = page.evaluate(FOCUSED)
+        assert in_sight, name
+        reached.add(name)
+    assert reached >= {"Save choices", "Refuse all", "Accept all", "Do not sell "}
+    page.get_by_role("button", name="Do not sell").click()
+    page.get_by_role("status").filter(has_text="Opt-out request honoured").wait_for()
+    assert_no_violations(page)
+    page.context.close()
