@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import pytest
 
 from consent.assets import asset_dir
-from tests.test_banner import BANNER, Reader, decided, every_decision, read
+from tests.test_banner import BANNER, Reader, all_styles, decided, every_decision, read
 from tests.test_banner_rules import names_in
 
 EVERYBODY = "browser/test_layouts.py::test_a_banner_is_for_everybody"
@@ -93,21 +93,20 @@ def test_every_rule_is_shown(rule: str) -> None:
         assert name in names_in(file), place
 
 
-def styles() -> str:
-    return "".join(path.read_text(encoding="utf-8") for path in sorted(asset_dir("static").rglob("*.css")))
-
-
 def test_nothing_moves_and_nothing_goes_by_itself() -> None:
     """No style moves anything, so there is nothing to leave out for who prefers that; no script waits for a time."""
-    assert re.findall(r"transition|animation|@keyframes|scroll-behavior|marquee", styles()) == []
+    assert re.findall(r"transition|animation|@keyframes|scroll-behavior|marquee", all_styles()) == []
     scripts = "".join(path.read_text(encoding="utf-8") for path in asset_dir("static").glob("*.js"))
-    assert re.findall(r"\bset(?:Timeout|Interval)\b", scripts) == []
+    # One puts a link back to what it was, as soon as it has been followed.
+    assert re.findall(r"\b(?:set(?:Timeout|Interval)\b.*)", scripts) == [
+        "setTimeout(() => link.href = there);"
+    ]
 
 
 def test_the_focus_has_a_ring() -> None:
     """Everything under our root alike; the one place without is no control: the dialog that has the focus at first."""
-    assert re.findall(r"(\S+) \{ outline: 3px solid", styles()) == [":focus-visible"]
-    assert re.findall(r"(\S+) \{ outline: (?:0|none)", styles()) == [".consent-banner:focus"]
+    assert re.findall(r"(\S+) \{ outline: 3px solid", all_styles()) == [":focus-visible"]
+    assert re.findall(r"(\S+) \{ outline: (?:0|none)", all_styles()) == [".consent-banner:focus"]
 
 
 def luminance(colour: str) -> float:
@@ -124,7 +123,7 @@ def contrast(one: str, other: str) -> float:
 
 def test_the_accent_can_be_told_from_light_and_dark() -> None:
     """Buttons, rings and switches against the browser's own pages; and what is written on it."""
-    (accent,) = set(re.findall(r"--consent-accent, (#\w+)", styles()))
+    (accent,) = set(re.findall(r"--consent-accent, (#\w+)", all_styles()))
     assert contrast(accent, "#ffffff") >= 4.5  # the text of buttons, and a light page
     assert contrast(accent, "#121212") >= 3  # Canvas in the dark
     assert contrast(accent, "#000000") >= 3
@@ -150,7 +149,7 @@ def test_every_control_has_a_name_and_a_role() -> None:
 
 def test_what_is_allowed_is_said_in_words_and_by_shape() -> None:
     """The knob of a switch is at the other end where it is on, and the developer's panel has marks before its words."""
-    css = styles()
+    css = all_styles()
     places = [
         re.findall(rf"{rule} {{[^}}]*inset-inline-start: ([\d.]+)rem", css)
         for rule in ("switch::before", "checked::before")

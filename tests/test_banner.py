@@ -729,7 +729,10 @@ def test_an_error_is_a_page_with_a_way_on() -> None:
 
 
 def all_styles() -> str:
-    return "".join(path.read_text(encoding="utf-8") for path in sorted(asset_dir("static").rglob("*.css")))
+    """The stylesheets that visitors are given."""
+    static = asset_dir("static")
+    paths = sorted([*static.glob("*.css"), *static.glob("layouts/*.css")])
+    return "".join(path.read_text(encoding="utf-8") for path in paths)
 
 
 def test_every_class_in_the_templates_is_in_the_stylesheet() -> None:

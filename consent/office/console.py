@@ -114,7 +114,7 @@ class Console:
         self.path = path
         self._desk = desk
         self._sessions = Sessions(keys, desk.tokens, path, desk.clock)
-        self._style = (asset_dir("static") / "office.css").read_bytes()
+        self._style = (asset_dir("static") / "office" / "office.css").read_bytes()
         style = f"{path}/office.{sha256(self._style).hexdigest()[:12]}.css"
         self._style_path = style
         self._environment = Templates(None).environment({"home": path, "stylesheet": style})
