@@ -33,12 +33,13 @@ LATIN_WORDS = {
     "Global",
     "Privacy",
     "Control",
+    "Google",
     "Do",
     "Not",
     "Track",
     "explain",
 }
-"""What is written in Latin letters everywhere: names of signals and of a setting, and terms of the trade."""
+"""What is written in Latin letters everywhere: names of signals, a company and a setting, and terms of the trade."""
 ISOLATED = re.compile("\u2068{([a-z]+)}\u2069")
 SENTENCES = {"categories", "category", "why", "country"}
 """Placeholders for what is in the visitor's language."""
