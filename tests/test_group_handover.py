@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -48,6 +49,11 @@ CHOICE = Choice(
 TOKENS = GroupTokens([KEY])
 
 
+@cache
+def banner_of(policy: Policy) -> Banner:
+    return Banner(policy)
+
+
 class Site:
     """One site of the group, with keys of its own for its cookies."""
 
@@ -56,7 +62,7 @@ class Site:
         self.policy = policy
         self.store = Recorder()
         self.cookie = ChoiceCookie([origin.encode().ljust(32)])
-        banner = Banner(policy)
+        banner = banner_of(policy)
         self.clock = [NOW]
         endpoints = VisitorEndpoints(
             policy,
