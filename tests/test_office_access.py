@@ -198,6 +198,19 @@ def test_an_altered_log_of_accesses_is_noticed(
     assert any(problem in each for each in accesses.verify())
 
 
+def test_an_access_that_is_being_recorded_is_no_alarm(
+    accesses: AccessLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entry and checkpoint are written one after the other: who looks in between looks again."""
+    accesses.append("Jo", "opened")
+    sign = accesses._sign
+    monkeypatch.setattr(accesses, "_sign", lambda: None)
+    accesses.append("Jo", "opened")
+    assert accesses.verify() == ["the 2 entries are not those of the checkpoint of 1"]
+    monkeypatch.setattr("consent.office.access_log.time.sleep", lambda _seconds: sign())
+    assert accesses.verify() == []
+
+
 def test_nothing_more_is_recorded_on_another_log(accesses: AccessLog, database: OfficeDatabase) -> None:
     """An older state of the file was put back: what was to be opened stays shut."""
     accesses.append("Jo", "opened")

@@ -329,6 +329,9 @@ def test_choices_are_counted_by_what_is_asked(place: Place) -> None:
     }
     narrow = place.ask("/counts?by=performance&site=Example+blog&from=2026-01-01", Role.READER).json["counts"]
     assert narrow == [{"performance": False, "choices": 6}, {"performance": True, "choices": 6}]
+    assert place.ask("/counts?by=day,day", Role.READER).json["counts"] == [
+        {"day": "2026-01-01", "choices": 60}
+    ]
 
 
 def test_an_export_is_streamed(place: Place) -> None:
@@ -379,6 +382,8 @@ def test_trackers_integrity_and_accesses(place: Place) -> None:
         ("/receipts?outcome=maybe", 400, "outcome: one of given, refused, changed, withdrawn"),
         ("/receipts?gpc=1", 400, "gpc: true or false"),
         ("/receipts?said=true", 400, "said: it is the answer for a vendor: say which"),
+        ("/receipts?vendor=%00", 400, "vendor: no control characters"),
+        ("/exports/receipts?site=%1B[2J", 400, "site: no control characters"),
         ("/receipts?fields=subject", 400, "fields: 'subject' is none of leaf, time,"),
         ("/receipts?subject=" + SUBJECT, 400, "subject: there is no such parameter"),
         ("/receipts?" + "x" * 9000, 400, "query: at most 8192 bytes"),
@@ -413,7 +418,9 @@ def test_what_is_wrong_is_named_in_one_shape(place: Place, path: str, status: in
         ({"subject": SUBJECT, "until": 7}, 400, "until: a day or a moment"),
         ({"subject": SUBJECT, "until": "soon"}, 400, "until: a day, such as"),
         ({"subject": SUBJECT, "standing": "yes"}, 400, "standing: true or false"),
-        ({"subject": SUBJECT, "name": "Jo"}, 400, "name: there is no such member"),
+        ({"subject": SUBJECT, "cursor": 0}, 400, "standing: true or false, and a cursor in a string"),
+        ({"subject": SUBJECT, "name": "Jo"}, 400, "body: it may have subject, receipt_id, until,"),
+        (rb'{"\ud800": 1}', 400, "body: it may have subject,"),
         (b" " * 17_000, 413, "at most 16384 bytes"),
     ],
 )  # fmt: skip
@@ -425,6 +432,30 @@ def test_a_look_up_is_read_within_bounds(place: Place, body: object, status: int
     assert place.accesses.newest(limit=1) == before
 
 
+@pytest.mark.parametrize(
+    ("reason", "recorded"),
+    [
+        ("%1B[2J%0Acase%C2%9B 7%E2%80%A8", "[2J case 7"),
+        ("%E2%80%AE7 esac", "7 esac"),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        ),
+        ("%00%07%1B%08", None),
+        ("%E2%80%8B%E2%80%8B%E2%80%8B%E2%80%8C", None),
+    ],
+)
+def test_a_reason_is_recorded_as_a_line_that_commands_nothing(
+    place: Place, reason: str, recorded: str | None
+) -> None:
+    """Who reads the log on a terminal reads words; and what nobody can read is no reason."""
+    answer = place.ask("/receipts/3", Role.OFFICER, headers={"consent-reason": reason})
+    assert answer.status == (428 if recorded is None else 200)
+    if recorded is not None:
+        place.ask("/exports/receipts", Role.OFFICER, headers={"consent-reason": reason})
+        assert [entry.reason for entry in place.accesses.newest(limit=2)] == [recorded] * 2
+
+
 def test_methods_and_media_types(place: Place) -> None:
     """What an address does not know is said, with what it does."""
     answer = place.ask("/me", Role.READER, method="DELETE")
@@ -434,6 +465,8 @@ def test_methods_and_media_types(place: Place) -> None:
     )
     assert answer.status == 415
     assert place.ask("/me", Role.READER, method="HEAD").body == b""
+    # The name of a scheme is written as one likes (RFC 9110, 11.1).
+    assert place.ask("/me", headers={"authorization": f"BEARER {place.secrets[Role.READER]}"}).status == 200
 
 
 def test_an_answer_has_an_etag(place: Place) -> None:

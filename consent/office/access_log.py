@@ -5,6 +5,7 @@ What is about a visitor is named by the place of the receipt in the log, and by 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +26,8 @@ SCHEMA_VERSION: Final = 1
 MAX_REASON: Final = 500
 """How many characters a reason has at most."""
 _MAX_BODY: Final = 64 * 1024
+_LOOKS: Final = 5
+_LOOK_AGAIN_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ class AccessLog:
     def checkpoint(self) -> str | None:
         """Return the checkpoint signed last; ``None``: there are no entries."""
         with self._database.reading() as connection:
-            row = connection.execute("SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1").fetchone()
+            row = connection.execute(_LAST_CHECKPOINT).fetchone()
         return None if row is None else str(row[0])
 
     def verifiers(self) -> Sequence[Verifier]:
@@ -151,11 +154,22 @@ class AccessLog:
 
         Every entry is held against its leaf, the leaves against the tree, and the tree against what was signed.
         """
-        note = self.checkpoint()
-        if note is None:
-            return []
+        problems = self._problems()
+        for _ in range(_LOOKS - 1):
+            if not problems:
+                break
+            # An access may have been written, and its checkpoint not yet.
+            time.sleep(_LOOK_AGAIN_SECONDS)
+            problems = self._problems()
+        return problems
+
+    def _problems(self) -> Sequence[str]:
         problems, edge = [], Edge()
-        with self._database.reading() as connection:
+        with self._database.reading_one_state() as connection:
+            row = connection.execute(_LAST_CHECKPOINT).fetchone()
+            if row is None:
+                return []
+            note = str(row[0])
             for leaf, committed, salt, body in connection.execute(f"{_ENTRIES} ORDER BY leaf"):
                 if leaf != edge.size or commitment(salt, body) != committed:
                     problems.append(f"entry {edge.size} is not the one that was recorded")
@@ -171,6 +185,7 @@ class AccessLog:
         return problems
 
 
+_LAST_CHECKPOINT: Final = "SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1"
 # Whoever alters a row can alter its type, too.
 _ENTRIES: Final = "SELECT leaf, CAST(commitment AS BLOB), CAST(salt AS BLOB), CAST(body AS BLOB) FROM record"
 

@@ -33,7 +33,7 @@ REASON_HEADER: Final = b"consent-reason"
 
 logger = logging.getLogger("consent")
 
-_BEARER = re.compile(rb"[Bb]earer +([\x21-\x7e]{1,200})")
+_BEARER = re.compile(rb"(?i:bearer) +([\x21-\x7e]{1,200})")
 
 
 class _Problem(Exception):

@@ -75,6 +75,16 @@ class OfficeDatabase:
             raise StoreUnavailable(f"{self.path} cannot be used: {error}") from error
 
     @contextlib.contextmanager
+    def reading_one_state(self) -> Iterator[sqlite3.Connection]:
+        """Do the same, and let everything in between read the file as it is now. Who writes waits for the end of it."""
+        with self.reading() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
+    @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Do the same in a transaction, in turn with all others; it is committed at the end."""
         with self.reading() as connection:

@@ -105,7 +105,7 @@ class Desk:
     def record(self, token: Token, what: str, reason: str = "", **details: object) -> None:
         """Record what is about to be done."""
         self.accesses.append(
-            f"{token.name} ({token.id})", what, reason=reason.strip(), role=str(token.role), **details
+            f"{token.name} ({token.id})", what, reason=_one_line(reason), role=str(token.role), **details
         )
 
     def require_reason(self, reason: str) -> str:
@@ -114,8 +114,8 @@ class Desk:
         Raises:
             ReasonMissing: there is none.
         """
-        reason = " ".join(reason.split())
-        if len(reason) < MIN_REASON:
+        reason = _one_line(reason)
+        if sum(map(str.isprintable, reason)) < MIN_REASON:
             raise ReasonMissing
         return reason
 
@@ -215,3 +215,9 @@ class Desk:
         self.require(token, Action.COUNTS)
         counts = self.log.enforcement(first_day, last_day)
         return [count for count in counts if not token.sites or count.kind.site in token.sites]
+
+
+def _one_line(reason: str) -> str:
+    # Whoever reads the log of accesses does it on a terminal, too: nothing that moves a cursor, hides a line, or turns
+    # the direction of writing. The two joiners are letters' own.
+    return " ".join("".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in reason).split())

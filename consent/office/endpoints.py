@@ -142,8 +142,9 @@ def _receipts(call: Call) -> Content:
 
 def _lookups(call: Call) -> Content:
     body = call.body
-    if unknown := set(body) - {"subject", "receipt_id", "until", "standing", "cursor", "limit"}:
-        raise WrongQuestion(sorted(unknown)[0][:40], "there is no such member")
+    if not body.keys() <= _LOOKUP["properties"].keys():
+        # Without its name: JSON's escapes can write what no answer can.
+        raise WrongQuestion("body", f"it may have {', '.join(_LOOKUP['properties'])}, and nothing else")
     subject, receipt_id = body.get("subject"), body.get("receipt_id")
     if isinstance(receipt_id, str) and subject is None:
         if RECEIPT_ID.fullmatch(receipt_id.lower()) is None:
@@ -152,7 +153,7 @@ def _lookups(call: Call) -> Content:
     elif isinstance(subject, str) and receipt_id is None:
         if SUBJECT.fullmatch(subject.lower()) is None:
             raise WrongQuestion("subject", "a pseudonym of 32 hexadecimal digits")
-        standing, cursor, limit = body.get("standing", False), body.get("cursor") or "", body.get("limit", "")
+        standing, cursor, limit = body.get("standing", False), body.get("cursor", ""), body.get("limit", "")
         if not (isinstance(standing, bool) and isinstance(cursor, str)):
             raise WrongQuestion("standing", "true or false, and a cursor in a string")
         until = None if body.get("until") is None else moment_of("until", body["until"])
@@ -309,7 +310,7 @@ _COUNTED: Final = tuple(
     for parameter in FILTERS
     if parameter.name in ChoiceKind._fields or parameter in (FIRST_DAY, LAST_DAY)
 )
-_LOOKUP: Final = {
+_LOOKUP: Final[Mapping[str, Any]] = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
