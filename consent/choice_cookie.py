@@ -133,7 +133,7 @@ class ChoiceCookie:
             base = choice.receipt_id
             for kept, of in taken:
                 if of == base:
-                    choice = _both(choice, kept, receipt_id=kept.receipt_id)
+                    choice = granted_by_both(choice, kept, receipt_id=kept.receipt_id)
         elif taken:
             # The choice is over, and browsers have let go of it. What was taken back of it stays refused.
             return max((kept for kept, _ in taken), key=_rank), ChoiceState.EXPIRED
@@ -171,7 +171,7 @@ class ChoiceCookie:
         choice, *others = sorted(genuine, key=_rank, reverse=True)
         for other in others:
             if other.subject != choice.subject:
-                choice = _both(choice, other, receipt_id=choice.receipt_id)
+                choice = granted_by_both(choice, other, receipt_id=choice.receipt_id)
         return choice, ChoiceState.VALID
 
     def header(self, choice: Choice, *, secure: bool, now: int, host: str = "") -> bytes:
@@ -389,7 +389,7 @@ def id_after(kept: Choice) -> str:
     return str(UUID(bytes=hashlib.sha256(b"asgi-consent taken 1:" + _encode(kept)).digest()[:16], version=4))
 
 
-def _both(choice: Choice, other: Choice, *, receipt_id: str) -> Choice:
+def granted_by_both(choice: Choice, other: Choice, *, receipt_id: str) -> Choice:
     """Return what of ``choice`` the other one grants as well: what either refuses is refused."""
     vendors = {
         vendor: allowed

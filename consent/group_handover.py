@@ -28,7 +28,7 @@ from consent import headers as fields
 from consent.answers import Answer, Headers, Refused
 from consent.browsers import is_crawler
 from consent.choice import Choice
-from consent.choice_cookie import UnwritableChoiceError
+from consent.choice_cookie import UnwritableChoiceError, granted_by_both
 from consent.choosing import Choosing
 from consent.errors import OtherReceiptError, StoreError
 from consent.group_token import GroupTokens
@@ -217,6 +217,9 @@ class HandOver:
             subject=subject,
             granted=given.granted - self._policy.never,
         )
+        if before and before.taken_back:
+            # When a signal took it back stands nowhere: it may have been after the other site's yes.
+            choice = granted_by_both(choice, before, receipt_id=choice.receipt_id)
         effective: Choice | None = choice
         try:
             async with asyncio.timeout(RECORDING_SECONDS):

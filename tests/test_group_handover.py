@@ -25,6 +25,7 @@ from consent.group_token import MAX_TOKEN_CHARACTERS, TOKEN_SECONDS, GroupTokens
 from consent.middleware import EnforcingMiddleware
 from consent.policy import Policy, Regime
 from consent.receipts import CollectionMethod, Outcome
+from consent.transitions import Transitions
 from consent.visitor import VisitorEndpoints
 from tests.exchange import NOW, Answer, answering, scope_for, vendor
 from tests.jar import Jar
@@ -80,6 +81,9 @@ class Site:
             catalog=CATALOG,
             cookie=self.cookie,
             banner=banner,
+            keep=Transitions(
+                policy, CATALOG, self.cookie, self.store, language="en", clock=lambda: self.clock[0]
+            ).keep,
             clock=lambda: self.clock[0],
         )
 
@@ -246,6 +250,23 @@ def test_a_signal_goes_before_what_was_handed_over(browser: Browser) -> None:
     browser.go(browser.link(A, B))
     body = browser.ask(f"{B}/", headers={"sec-gpc": "1"}).body
     assert (b"performance.example" in body, b"targeting.example" in body) == (True, False)
+
+
+def test_what_a_signal_took_back_stays_taken_back(browser: Browser) -> None:
+    """When it was taken back stands nowhere, so no yes of another site is known to be later than that."""
+    browser.choose(B, {"action": "accept"})
+    browser.now += 10
+    browser.choose(A, {"action": "save", "functional": True, "targeting": True})
+    browser.now += 10
+    browser.ask(f"{B}/", headers={"sec-gpc": "1"})
+    assert browser.sites[B].store.receipts[-1].collection_method is CollectionMethod.SIGNAL
+    assert browser.allowed(B) == {P, F}
+    browser.go(browser.link(A, B))
+    assert browser.allowed(B) == {F}
+    assert browser.sites[B].store.receipts[-1].categories[T] is False
+    # What the visitor says there goes before it.
+    browser.choose(B, {"action": "accept"})
+    assert browser.allowed(B) == set(OPTIONAL)
 
 
 def token_for(someone: Browser) -> tuple[str, str]:
