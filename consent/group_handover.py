@@ -30,7 +30,7 @@ from consent.browsers import is_crawler
 from consent.choice import Choice
 from consent.choice_cookie import UnwritableChoiceError, granted_by_both
 from consent.choosing import Choosing
-from consent.errors import OtherReceiptError, StoreError
+from consent.errors import OtherReceiptError
 from consent.group_token import GroupTokens
 from consent.policy import Policy, Regime
 from consent.signals import ChoiceState, Signals
@@ -226,7 +226,7 @@ class HandOver:
                 await self._choosing.take_over(choice, signals, scope, headers, return_to=return_to)
         except OtherReceiptError:
             pass  # the same, in another tab
-        except (StoreError, TimeoutError):
+        except Exception:
             logger.exception(
                 "a choice of another site could not be recorded: its refusals are honoured, no more"
             )

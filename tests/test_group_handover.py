@@ -361,6 +361,14 @@ def test_what_cannot_be_recorded_is_not_granted(regime: Regime) -> None:
     assert browser.allowed(B) == {F, T}  # as the receipt there proves
 
 
+def test_whatever_is_wrong_with_the_store_the_link_leads_on(browser: Browser) -> None:
+    """Also what no store should raise: who follows a link does not end on an error."""
+    browser.choose(A, {"action": "accept"})
+    browser.sites[B].store.failure = RuntimeError("the driver is broken")
+    assert browser.go(browser.link(A, f"{B}/x")) == f"{B}/x"
+    assert browser.allowed(B) == set()
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
