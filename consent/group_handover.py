@@ -244,7 +244,7 @@ class HandOver:
         grants = bool(choice.granted) or any(choice.vendors.values())
         if before is None and grants and self._policy.regime is Regime.OPT_IN:
             return None  # silence refuses already, and the visitor can be asked
-        return replace(
+        kept = replace(
             choice,
             granted=choice.granted & before.granted if before else frozenset(),
             vendors=MappingProxyType(
@@ -255,6 +255,10 @@ class HandOver:
                 }
             ),
         )
+        if before and (kept.granted or any(kept.vendors.values())):
+            # The receipt that there is proves what is still granted.
+            kept = replace(kept, receipt_id=before.receipt_id, made_at=before.made_at)
+        return kept
 
     def _onward(self, origin: str, step: str, *cookies: bytes, **asked: str) -> Answer:
         return _redirect(f"{origin}{self._prefix}/group/{step}?{urlencode(asked)}", *cookies)

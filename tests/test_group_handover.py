@@ -359,6 +359,15 @@ def test_what_cannot_be_recorded_is_not_granted(regime: Regime) -> None:
     browser.sites[B].store.failure = StoreFull("full")
     browser.go(browser.link(A, B))
     assert browser.allowed(B) == {F, T}  # as the receipt there proves
+    headers = [(b"cookie", browser.jar.sent(host="b.example", now=browser.now).encode())]
+    choice, _ = browser.sites[B].cookie.read(headers, now=browser.now, policy_version=policy.version)
+    (proof,) = browser.sites[B].store.receipts
+    assert choice is not None
+    assert (choice.receipt_id, choice.made_at) == (proof.receipt_id, NOW)
+    # So the next link tries again.
+    browser.sites[B].store.failure = None
+    browser.go(browser.link(A, B))
+    assert browser.sites[B].store.receipts[-1].previous == proof.receipt_id
 
 
 def test_whatever_is_wrong_with_the_store_the_link_leads_on(browser: Browser) -> None:
