@@ -19,6 +19,8 @@ SUBJECT = re.compile(r"[0-9a-f]{32}")
 POLICY_VERSION = re.compile(r"[0-9a-f]{12}")
 VENDOR_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
+GROUP_COOKIE_SECONDS = 120
+
 NOBODY = "0" * 32
 """The subject of a choice that is kept without saying whose it is."""
 _NO_RECEIPT = "00000000-0000-4000-8000-000000000000"
@@ -60,6 +62,14 @@ class Choice:
     def is_nobodys(self) -> bool:
         """Whether it is what is kept of somebody who was forgotten: a no that names neither visitor nor receipt."""
         return self.subject == NOBODY
+
+
+def group_cookie(origin: str) -> str:
+    """Return the name of the cookie that binds a hand-over in a group of sites to a browser, on that at ``origin``.
+
+    Over HTTPS it has a prefix with which no other host can set it. (RFC 6265bis, section 4.1.3.2.)
+    """
+    return "__Host-consent_group" if origin.startswith("https:") else "consent_group"
 
 
 def nobodys_refusal(*, policy_version: str, now: int) -> Choice:

@@ -27,7 +27,7 @@ from starlette.types import Scope
 from consent import headers as fields
 from consent.answers import Answer, Headers, Refused
 from consent.browsers import is_crawler
-from consent.choice import Choice
+from consent.choice import GROUP_COOKIE_SECONDS, Choice, group_cookie
 from consent.choice_cookie import UnwritableChoiceError, granted_by_both
 from consent.choosing import Choosing
 from consent.errors import OtherReceiptError
@@ -40,9 +40,6 @@ from consent.visitor_requests import VisitorRequests, query_of
 
 logger = logging.getLogger("consent")
 
-COOKIE = "consent_group"
-"""Keeps the secret that ``ask`` gives the browser. Over HTTPS with ``__Host-`` before it: no other host can set it."""
-COOKIE_SECONDS = 120
 _ABSOLUTE = re.compile(r"(https?://[^/?#]+)(.*)", re.DOTALL)
 _SECRET = re.compile(r"[A-Za-z0-9_-]{22}")
 _BINDING = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -109,7 +106,7 @@ class HandOver:
             raise _bad_request()
         return_to = local_address(asked.get("return_to", "/"), prefix=self._prefix)
         if step == "ask":
-            return self._ask(scope, headers, asked.get("at", ""), other, own, return_to)
+            return self._ask(headers, asked.get("at", ""), other, own, return_to)
         if step == "give":
             return self._give(headers, asked.get("binding", ""), other, own, return_to)
         return await self._take(scope, headers, asked.get("token", ""), other, own, return_to)
@@ -147,17 +144,17 @@ class HandOver:
             return None
         return signals.choice if signals.choice_state is ChoiceState.VALID else None
 
-    def _ask(self, scope: Scope, headers: Headers, at: str, other: str, own: str, return_to: str) -> Answer:
+    def _ask(self, headers: Headers, at: str, other: str, own: str, return_to: str) -> Answer:
         if _MOMENT.fullmatch(at) is None:
             raise _bad_request()
         if not _is_older(self._requests.signals(headers), int(at)):
             return _redirect(_quoted(return_to))
         # Two pages that are opened at once have one secret, or the second would make the first one's worthless.
-        secret = _secret_of(scope, headers) or base64_encode(self._random_bytes(16)).decode("ascii")
+        secret = _secret_of(own, headers) or base64_encode(self._random_bytes(16)).decode("ascii")
         return self._onward(
             other,
             "give",
-            _cookie(scope, secret, COOKIE_SECONDS),
+            _cookie(own, secret, GROUP_COOKIE_SECONDS),
             site=own,
             binding=_binding(secret),
             return_to=return_to,
@@ -182,8 +179,8 @@ class HandOver:
     async def _take(
         self, scope: Scope, headers: Headers, token: str, other: str, own: str, return_to: str
     ) -> Answer:
-        cookies = [_cookie(scope, "", 0)]
-        secret = _secret_of(scope, headers)
+        cookies = [_cookie(own, "", 0)]
+        secret = _secret_of(own, headers)
         given = secret and self._tokens.open(
             token, giver=other, taker=own, binding=_binding(secret), now=int(self._clock())
         )
@@ -292,17 +289,13 @@ def _is_visit(headers: Headers) -> bool:
     )
 
 
-def _name(scope: Scope) -> str:
-    return f"__Host-{COOKIE}" if scope.get("scheme") == "https" else COOKIE
-
-
-def _secret_of(scope: Scope, headers: Headers) -> str | None:
+def _secret_of(own: str, headers: Headers) -> str | None:
     found = [
         value
         for line in fields.lines(headers, b"cookie")
         for pair in line.decode("latin-1").split(";")
         for name, _, value in (pair.strip(" \t").partition("="),)
-        if name == _name(scope)
+        if name == group_cookie(own)
     ]
     return found[0] if len(found) == 1 and _SECRET.fullmatch(found[0]) else None
 
@@ -311,9 +304,10 @@ def _binding(secret: str) -> str:
     return base64_encode(sha256(secret.encode()).digest()).decode("ascii")
 
 
-def _cookie(scope: Scope, secret: str, max_age: int) -> bytes:
-    secure = "; Secure" * (scope.get("scheme") == "https")
-    line = f"{_name(scope)}={secret}; Max-Age={max_age}; Path=/; HttpOnly; SameSite=Lax{secure}"
+def _cookie(own: str, secret: str, max_age: int) -> bytes:
+    # What the browser sees decides, whatever the scheme is behind a proxy that ends TLS.
+    secure = "; Secure" * own.startswith("https:")
+    line = f"{group_cookie(own)}={secret}; Max-Age={max_age}; Path=/; HttpOnly; SameSite=Lax{secure}"
     return line.encode("ascii")
 
 

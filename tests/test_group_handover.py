@@ -17,10 +17,10 @@ from starlette.types import Message
 from consent.banner import Banner
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
-from consent.choice import NOBODY, BrowserSignal, Choice, nobodys_refusal
+from consent.choice import GROUP_COOKIE_SECONDS, NOBODY, BrowserSignal, Choice, nobodys_refusal
 from consent.choice_cookie import ChoiceCookie
 from consent.errors import StoreFull
-from consent.group_handover import COOKIE_SECONDS, receipt_id_of
+from consent.group_handover import receipt_id_of
 from consent.group_token import MAX_TOKEN_CHARACTERS, TOKEN_SECONDS, GroupTokens
 from consent.middleware import EnforcingMiddleware
 from consent.policy import Policy, Regime
@@ -96,6 +96,8 @@ class Browser:
         self.now = NOW
         self.jar = Jar()
         self.trail: list[str] = []
+        self.seen_scheme = "https"
+        """... by the sites: another one behind a proxy that ends TLS and does not tell."""
 
     def ask(
         self, url: str, *, body: Mapping[str, object] | None = None, headers: Mapping[str, str] | None = None
@@ -114,6 +116,7 @@ class Browser:
             headers=sent | dict(headers or {}),
         )
         scope["query_string"] = parts.query.encode()
+        scope["scheme"] = self.seen_scheme
         answer = Answer()
 
         async def receive() -> Message:
@@ -302,7 +305,7 @@ def test_a_token_counts_once_and_for_a_minute(browser: Browser) -> None:
     browser.now += TOKEN_SECONDS
     browser.go(address)
     assert browser.allowed(B) == set()
-    browser.now += COOKIE_SECONDS
+    browser.now += GROUP_COOKIE_SECONDS
     _, address = token_for(browser)
     secret = re.search("(__Host-)?consent_group=([^;]+)", browser.jar.sent(host="b.example", now=browser.now))
     assert secret is not None
@@ -316,8 +319,10 @@ def test_a_token_counts_once_and_for_a_minute(browser: Browser) -> None:
     assert browser.allowed(B) == set()
 
 
-def test_the_secret_is_of_the_host_alone(browser: Browser) -> None:
+@pytest.mark.parametrize("seen_scheme", ["http", "https"])
+def test_the_secret_is_of_the_host_alone(browser: Browser, seen_scheme: str) -> None:
     """Over HTTPS by its name; another host of its domain that sets one beside it makes both worthless."""
+    browser.seen_scheme = seen_scheme
     browser.choose(A, {"action": "accept"})
     browser.go(browser.link(A, B), steps=2)
     sent = browser.jar.sent(host="b.example", now=browser.now)
