@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from consent.catalog import Cookie, StorageKey, Vendor
 from consent.categories import OPTIONAL, Category
-from consent.choice import MAX_COOKIE_DAYS
+from consent.choice import GROUP_COOKIE_SECONDS, MAX_COOKIE_DAYS, group_cookie
 from consent.google_tag import LET_THROUGH
 from consent.policy import CacheMode, Policy
 from consent.policy_rules import OWN_PREFIX
@@ -130,7 +130,7 @@ def _keeping_the_choice(policy: Policy, texts: Texts, cookies: Mapping[str, bool
         days = MAX_COOKIE_DAYS if lives_on else policy.choice_days
         return texts.fill("kept", lifetime=texts.fill("choice_cookie_lifetime", days=days))
 
-    return [
+    keeping = [
         Kept(
             name=name,
             purpose=escape(texts["choice_cookie_purpose"]),
@@ -140,6 +140,18 @@ def _keeping_the_choice(policy: Policy, texts: Texts, cookies: Mapping[str, bool
         )
         for name, http_only in cookies.items()
     ]
+    sites = texts.listing([origin.partition("://")[2] for origin in policy.group])
+    handing_over = [
+        Kept(
+            name=name,
+            purpose=escape(texts.fill("counts_on", sites=sites)),
+            kept=texts.fill("kept", lifetime=texts.lifetime(f"{GROUP_COOKIE_SECONDS // 60} minutes")),
+            party=texts["first_party"],
+            http_only=True,
+        )
+        for name in sorted({*map(group_cookie, policy.group)})
+    ]
+    return keeping + handing_over
 
 
 def _service(vendor: Vendor, texts: Texts, wording: Wording, *, runs: bool = False) -> Service:

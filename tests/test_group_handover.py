@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -332,6 +332,19 @@ def test_the_secret_is_of_the_host_alone(browser: Browser, seen_scheme: str) -> 
     )
     browser.go(browser.trail[-1])
     assert browser.allowed(B) == set()
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", ("Your answer counts on a.example", "2 minutes")), ("de", ("a.example", "2 Minuten"))],
+)
+def test_the_cookie_of_a_hand_over_is_declared(language: str, said: Sequence[str]) -> None:
+    """Among those that keep the answer, in the visitor's language; where there is a group, and nowhere else."""
+    declared = str(Banner(replace(POLICY, language=language)).declaration())
+    (entry,) = re.findall(r"__Host-consent_group.*?</tr>", declared)
+    for words in said:
+        assert words in entry
+    assert "consent_group" not in str(Banner(Policy(language=language)).declaration())
 
 
 @pytest.mark.parametrize("other", [replace(POLICY, controller="Other"), replace(POLICY, group=(A, B))])
