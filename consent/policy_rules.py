@@ -13,6 +13,7 @@ from typing import Literal, cast
 from publicsuffixlist import PublicSuffixList
 
 from consent.catalog import CatalogList, Cookie, Vendor
+from consent.catalog.loading import cookie_of_ours
 from consent.categories import OPTIONAL, Category
 
 MAX_LISTED = 500
@@ -434,6 +435,8 @@ def a_cookie_name(value: object) -> str:
     name = a_line(value)
     if _COOKIE_NAME.fullmatch(name) is None and _WILDCARD_NAME.fullmatch(name) is None:
         raise Wrong('must be a cookie name; one "*" may stand after at least three other characters')
+    if ours := cookie_of_ours(name):
+        raise Wrong(f"is the name of a cookie that keeps the visitor's answer, {ours}: use another one")
     return name
 
 

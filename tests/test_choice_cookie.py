@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from itsdangerous import Signer, URLSafeSerializer
 
+from consent.catalog.loading import OUR_COOKIES
 from consent.categories import OPTIONAL, Category
-from consent.choice import BrowserSignal, Choice
+from consent.choice import BrowserSignal, Choice, group_cookie
 from consent.choice_cookie import (
     CLOCK_SKEW_SECONDS,
     MAX_COOKIE_BYTES,
@@ -26,6 +27,7 @@ from consent.choice_cookie import (
 )
 from consent.errors import ConfigurationError, ConsentError
 from consent.signals import ChoiceState
+from consent.variant_cookie import VariantCookie
 
 NOW = 1_800_000_000
 DAY = 86_400
@@ -693,3 +695,10 @@ def test_work_per_request_is_bounded_whatever_is_sent() -> None:
     assert read(*[wrong] * 7, genuine) == (CHOICE, ChoiceState.VALID)
     assert read(*[wrong] * 8, genuine) == FORGED
     assert read(*[b"consent=garbage"] * 1000, genuine) == (CHOICE, ChoiceState.VALID)
+
+
+def test_no_vendor_and_no_site_can_have_a_name_of_ours() -> None:
+    """Of what is refused the cookies are deleted, and with a cookie of ours the no itself would go."""
+    cookie = ChoiceCookie([NEW])
+    ours = {cookie.name, cookie.taken_name, VariantCookie.name_beside(cookie)}
+    assert ours | {group_cookie(f"{scheme}://a.example") for scheme in ("http", "https")} == set(OUR_COOKIES)

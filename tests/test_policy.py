@@ -917,6 +917,13 @@ def test_a_hostile_document_is_a_configuration_error_too(tmp_path: Path, text: s
         ),
         (
             'name = "theme"',
+            'name = "con*"',
+            26,
+            "cookie[1].name",
+            "is the name of a cookie that keeps the visitor's answer, consent: use another one",
+        ),
+        (
+            'name = "theme"',
             'name = "a; Domain=example.com"',
             26,
             "cookie[1].name",

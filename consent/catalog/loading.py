@@ -24,6 +24,8 @@ _MAX_TEXT = 500
 _MAX_SNIPPET = 4000
 MAX_NAME = 200
 """Characters of a cookie's name, or of a key in storage."""
+OUR_COOKIES = ("consent", "consent_taken", "consent_variant", "consent_group", "__Host-consent_group")
+"""The names of those that keep a visitor's answer. Whoever deletes one makes a no into silence."""
 
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
@@ -301,7 +303,21 @@ def wrong_cookie_name(name: str) -> str | None:
     """Say what is wrong with the name of a cookie, which may have one wildcard, or nothing."""
     if not _PRINTABLE.fullmatch(name) or re.search(r'[;,="\\]', name):
         return "is not a cookie name (RFC 6265, section 4.1.1)"
-    return _wrong_wildcard(name)
+    if wrong := _wrong_wildcard(name):
+        return wrong
+    if ours := cookie_of_ours(name):
+        return f"is the name of a cookie that keeps the visitor's answer, {ours}: it must never be deleted"
+    return None
+
+
+def cookie_of_ours(name: str) -> str | None:
+    """Return which of :data:`OUR_COOKIES` a name, which may have one wildcard, matches; ``None``: none of them."""
+    stem, star, rest = name.partition("*")
+    for ours in OUR_COOKIES:
+        is_long_enough = len(ours) >= len(stem + rest)
+        if ours == name or (star and is_long_enough and ours.startswith(stem) and ours.endswith(rest)):
+            return ours
+    return None
 
 
 def _wrong_wildcard(name: str) -> str | None:

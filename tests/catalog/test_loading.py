@@ -170,6 +170,17 @@ def inline(**changes: Any) -> dict[str, Any]:
         ({"cookie": ["x"]}, "cookie", "must be an array of tables"),
         ({"cookie": [cookie(name="*")]}, "cookie[0].name", "write at least 3 characters before the '*'"),
         ({"cookie": [cookie(name="ab*")]}, "cookie[0].name", "'ab*' would match too much"),
+        (
+            {"cookie": [cookie(name="consent_*")]},
+            "cookie[0].name",
+            "keeps the visitor's answer, consent_taken",
+        ),
+        (
+            {"cookie": [cookie(name="__Host-*")]},
+            "cookie[0].name",
+            "keeps the visitor's answer, __Host-consent",
+        ),
+        ({"cookie": [cookie(name="consent")]}, "cookie[0].name", "keeps the visitor's answer, consent:"),
         ({"cookie": [cookie(name="abc*d*")]}, "cookie[0].name", "more than one '*'"),
         ({"cookie": [cookie(name="a b")]}, "cookie[0].name", "is not a cookie name"),
         ({"cookie": [cookie(name="a;b")]}, "cookie[0].name", "is not a cookie name"),
