@@ -33,6 +33,7 @@ from consent.choosing import Choosing
 from consent.errors import OtherReceiptError
 from consent.group_token import GroupTokens
 from consent.policy import Policy, Regime
+from consent.request_fields import is_visit
 from consent.signals import ChoiceState, Signals
 from consent.submission import local_address
 from consent.transitions import RECORDING_SECONDS
@@ -96,7 +97,7 @@ class HandOver:
         own = self._own(headers)
         if step not in ("go", "ask", "give", "take") or own is None:
             raise Refused(404, "not-found", "error_not_found")
-        if not _is_visit(headers):
+        if not is_visit(scope):
             raise Refused(403, "cross-origin", "error_cross_origin")
         asked = query_of(scope)
         if step == "go":
@@ -278,15 +279,6 @@ def _is_older(signals: Signals, made_at: int) -> bool:
     if signals.choice is None:
         return signals.choice_state is ChoiceState.ABSENT
     return signals.choice.made_at < made_at
-
-
-def _is_visit(headers: Headers) -> bool:
-    """Tell whether somebody goes to a page: not what a page loads or frames, nor what nobody may ever see."""
-    return (
-        fields.only(headers, b"sec-fetch-dest") in (None, b"document")
-        and fields.only(headers, b"sec-fetch-mode") in (None, b"navigate")
-        and b"prefetch" not in (fields.first(headers, b"sec-purpose") or b"")
-    )
 
 
 def _secret_of(own: str, headers: Headers) -> str | None:

@@ -68,13 +68,6 @@ def _path_may_be_html(path: str) -> bool:
     return not dot or not name or _may_be_html(extension[:16].lower())
 
 
-def _is_visit(scope: Scope) -> bool:
-    """Tell whether somebody goes to a page themselves: not what a page loads, nor what nobody may ever see."""
-    headers = scope["headers"]
-    goes = scope["method"] == "GET" and fields.first(headers, b"sec-fetch-dest") in (None, b"document")
-    return goes and b"prefetch" not in (fields.first(headers, b"sec-purpose") or b"")
-
-
 class EnforcingMiddleware:
     """Keeps what the visitor did not allow out of what ``app`` answers.
 
@@ -237,7 +230,7 @@ class EnforcingMiddleware:
             is_page = fields.media_type(headers) == b"text/html"
             if answers and is_page and fields.first(headers, b"tk") is None:
                 more.append((b"tk", tracking_status(self._policy, ruling.own).encode()))
-            if keeps and is_page and self._keep and _is_visit(scope):
+            if keeps and is_page and self._keep and request_fields.is_visit(scope):
                 more += [(b"set-cookie", line) for line in await self._keep(scope, ruling.own)]
             return more
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from starlette.types import Scope
+
 from consent import codings
-from consent.headers import ENTITY_TAG, Headers
+from consent.headers import ENTITY_TAG, Headers, lines
 from consent.speedups import compiled
 
 _NOT_FOR_PAGES = frozenset((b"if-modified-since", b"range", b"if-range"))
@@ -53,6 +55,18 @@ _glance: Callable[[Headers, bytes, set[bytes]], Glance] = compiled.glance if com
 def glance(headers: Headers, cookie_name: bytes) -> Glance:
     """Return what of a request needs a closer look, which is nothing of most, and the one line with the cookie."""
     return _glance(headers, cookie_name, PLAIN_CODINGS)
+
+
+def is_visit(scope: Scope) -> bool:
+    """Tell whether somebody goes to a page: not what a page loads or frames, nor what nobody may ever see."""
+    headers = scope["headers"]
+    return (
+        scope["method"] == "GET"
+        and lines(headers, b"sec-fetch-dest") in ([], [b"document"])
+        # There were browsers that sent this one and not the other.
+        and lines(headers, b"sec-fetch-mode") in ([], [b"navigate"])
+        and not any(b"prefetch" in line for line in lines(headers, b"sec-purpose"))
+    )
 
 
 def request_headers(
