@@ -153,7 +153,7 @@ class Choosing:
             logger.exception("a choice could not be recorded: its refusals are honoured, its grants are not")
             recorded = False
         if not recorded:
-            effective, refused = self._unrecorded(choice, signals, before)
+            effective, refused = self.unrecorded(choice, signals, before)
             if refused is not None and not is_person:
                 # Nobody is there to agree, nor to try again.
                 refused = Refused(403, "not-a-person", refused.text)
@@ -349,7 +349,7 @@ class Choosing:
             and not (allowed and category in self._policy.never)
         }
 
-    def _unrecorded(
+    def unrecorded(
         self, choice: Choice, signals: Signals, before: Decision
     ) -> tuple[Choice | None, Refused | None]:
         """Return what of ``choice`` is to be stored although there is no receipt of it, and the error.

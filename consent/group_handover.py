@@ -17,7 +17,6 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
-from types import MappingProxyType
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
@@ -32,7 +31,7 @@ from consent.choice_cookie import UnwritableChoiceError, granted_by_both
 from consent.choosing import Choosing
 from consent.errors import OtherReceiptError
 from consent.group_token import GroupTokens
-from consent.policy import Policy, Regime
+from consent.policy import Policy
 from consent.request_fields import is_visit
 from consent.signals import ChoiceState, Signals
 from consent.submission import local_address
@@ -228,7 +227,7 @@ class HandOver:
             logger.exception(
                 "a choice of another site could not be recorded: its refusals are honoured, no more"
             )
-            effective = self._unrecorded(choice, signals)
+            effective, _ = self._choosing.unrecorded(choice, signals, self._requests.decide(signals))
         if effective is None:
             return []
         try:
@@ -236,27 +235,6 @@ class HandOver:
         except UnwritableChoiceError as error:
             logger.warning("a choice of another site does not fit into a cookie here: %s", error)
             return []
-
-    def _unrecorded(self, choice: Choice, signals: Signals) -> Choice | None:
-        before = signals.choice if signals.choice_state is ChoiceState.VALID else None
-        grants = bool(choice.granted) or any(choice.vendors.values())
-        if before is None and grants and self._policy.regime is Regime.OPT_IN:
-            return None  # silence refuses already, and the visitor can be asked
-        kept = replace(
-            choice,
-            granted=choice.granted & before.granted if before else frozenset(),
-            vendors=MappingProxyType(
-                {
-                    vendor: allowed
-                    for vendor, allowed in choice.vendors.items()
-                    if not allowed or (before and before.vendors.get(vendor))
-                }
-            ),
-        )
-        if before and (kept.granted or any(kept.vendors.values())):
-            # The receipt that there is proves what is still granted.
-            kept = replace(kept, receipt_id=before.receipt_id, made_at=before.made_at)
-        return kept
 
     def _onward(self, origin: str, step: str, *cookies: bytes, **asked: str) -> Answer:
         return _redirect(f"{origin}{self._prefix}/group/{step}?{urlencode(asked)}", *cookies)
