@@ -36,7 +36,7 @@ from consent.request_fields import is_visit
 from consent.signals import ChoiceState, Signals
 from consent.submission import local_address
 from consent.transitions import RECORDING_SECONDS
-from consent.visitor_requests import VisitorRequests, query_of
+from consent.visitor_requests import MAX_QUERY, VisitorRequests, query_of
 
 logger = logging.getLogger("consent")
 
@@ -132,10 +132,11 @@ class HandOver:
         return_to = local_address(
             found[2] if found[2].startswith("/") else f"/{found[2]}", prefix=self._prefix
         )
+        page = other + _quoted(return_to)
         choice = self._choice(headers)
         if choice is None or other == own:
-            return _redirect(other + _quoted(return_to))
-        return self._onward(other, "ask", site=own, at=str(choice.made_at), return_to=return_to)
+            return _redirect(page)
+        return self._onward(other, "ask", page=page, site=own, at=str(choice.made_at), return_to=return_to)
 
     def _choice(self, headers: Headers) -> Choice | None:
         """Return the choice that the visitor can take along; who was forgotten here leaves with nothing."""
@@ -147,14 +148,16 @@ class HandOver:
     def _ask(self, headers: Headers, at: str, other: str, own: str, return_to: str) -> Answer:
         if _MOMENT.fullmatch(at) is None:
             raise _bad_request()
+        page = _quoted(return_to)
         if not _is_older(self._requests.signals(headers), int(at)):
-            return _redirect(_quoted(return_to))
+            return _redirect(page)
         # Two pages that are opened at once have one secret, or the second would make the first one's worthless.
         secret = _secret_of(own, headers) or base64_encode(self._random_bytes(16)).decode("ascii")
         return self._onward(
             other,
             "give",
             _cookie(own, secret, GROUP_COOKIE_SECONDS),
+            page=page,
             site=own,
             binding=_binding(secret),
             return_to=return_to,
@@ -163,9 +166,10 @@ class HandOver:
     def _give(self, headers: Headers, binding: str, other: str, own: str, return_to: str) -> Answer:
         if _BINDING.fullmatch(binding) is None:
             raise _bad_request()
+        page = other + _quoted(return_to)
         choice = self._choice(headers)
         if choice is None:
-            return _redirect(other + _quoted(return_to))
+            return _redirect(page)
         token = self._tokens.seal(
             choice,
             giver=own,
@@ -174,7 +178,7 @@ class HandOver:
             now=int(self._clock()),
             random=self._random_bytes(12),
         )
-        return self._onward(other, "take", site=own, token=token, return_to=return_to)
+        return self._onward(other, "take", page=page, site=own, token=token, return_to=return_to)
 
     async def _take(
         self, scope: Scope, headers: Headers, token: str, other: str, own: str, return_to: str
@@ -236,8 +240,12 @@ class HandOver:
             logger.warning("a choice of another site does not fit into a cookie here: %s", error)
             return []
 
-    def _onward(self, origin: str, step: str, *cookies: bytes, **asked: str) -> Answer:
-        return _redirect(f"{origin}{self._prefix}/group/{step}?{urlencode(asked)}", *cookies)
+    def _onward(self, origin: str, step: str, *cookies: bytes, page: str, **asked: str) -> Answer:
+        """Lead on to a step on the other site, or to ``page`` where that would be more than is read of an address."""
+        query = urlencode(asked)
+        if len(query) > MAX_QUERY:
+            return _redirect(page)
+        return _redirect(f"{origin}{self._prefix}/group/{step}?{query}", *cookies)
 
 
 def receipt_id_of(other: str, origin: str, subject: str) -> str:

@@ -17,6 +17,8 @@ from consent.signals import Signals, read_dnt, read_gpc
 from consent.submission import MAX_RETURN_TO
 
 MAX_BODY_BYTES = 16 * 1024
+MAX_QUERY = 2 * MAX_RETURN_TO
+"""Characters of a query that are read."""
 
 
 class VisitorRequests:
@@ -61,7 +63,7 @@ class VisitorRequests:
 
 def query_of(scope: Scope) -> Mapping[str, str]:
     """Return the parameters of a page's query; none where there are too many."""
-    query = scope.get("query_string", b"")[: 2 * MAX_RETURN_TO].decode("latin-1")
+    query = scope.get("query_string", b"")[:MAX_QUERY].decode("latin-1")
     try:
         return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=20))
     except ValueError:

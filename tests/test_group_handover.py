@@ -461,6 +461,19 @@ def test_nothing_of_it_is_kept_or_told_to_others(browser: Browser) -> None:
         url = answer.header("location") or ""
 
 
+def test_where_an_address_would_be_too_long_the_link_leads_straight_on(browser: Browser) -> None:
+    """Of a longer one the end would not be read, and the visitor be at another page than the link says."""
+    refused = {f"vendor-{number:03}-{'x' * 40}": False for number in range(50)}
+    many = replace(CHOICE, vendors=refused)
+    line = browser.sites[A].cookie.header(many, secure=True, now=NOW).decode()
+    browser.jar.take([line], host="a.example", now=NOW)
+    page = f"{B}/" + "y" * 900
+    assert browser.go(browser.link(A, page)) == page
+    assert [urlsplit(url).path[-4:] for url in browser.trail] == ["p/go", "/ask", "give", "yyyy"]
+    page = f"{B}/?" + "%25D0" * 400
+    assert browser.go(browser.link(A, page)) == page
+
+
 def test_a_site_without_a_group_knows_nothing_of_it() -> None:
     plain = Policy(language="en")
     app = VisitorEndpoints(plain, CATALOG, Banner(plain), ChoiceCookie([KEY]), Recorder())

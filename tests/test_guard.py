@@ -117,7 +117,7 @@ def test_the_links_of_a_group_cost_what_the_documentation_says(tell: Tell) -> No
     )
     cost = zipped(script("", parts=[part]).encode()) - zipped(script("").encode())
     tell("what a group adds", [f"{cost:6} bytes gzip  links to its other sites"])
-    assert cost <= 140
+    assert cost <= 150
 
 
 def test_an_interface_costs_what_the_documentation_says(tell: Tell) -> None:
