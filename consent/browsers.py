@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 import user_agents
@@ -61,6 +62,16 @@ _BROWSERS = frozenset(
 _PROGRAMS = frozenset(
     {"Apache-HttpClient", "Go-http-client", "HeadlessChrome", "Python Requests", "Wget", "axios", "curl"}
 )
+# Crawlers and previews of links that the parser takes for people, some for the browser whose words they use. Whole
+# names: apps with a browser of their own name themselves likewise (`[Pinterest/Android]`, `Viber/21`).
+_CRAWLERS = re.compile(
+    r"\b(?:Amazonbot|Applebot|Bytespider|Cardyb|ChatGPT-User|Claude-User|Embedly|Facebot|FeedFetcher-Google|GTmetrix"
+    r"|Google-Read-Aloud|Google-Site-Verification|GoogleOther|Iframely|Mediapartners-Google|MicrosoftPreview"
+    r"|Perplexity-User|Site24x7|SkypeUriPreview|Snap URL Preview Service|Twitterbot|W3C_Validator|cohere-ai"
+    r"|facebookcatalog|facebookexternalhit|meta-externalagent|meta-externalfetcher|vkShare"
+    r"|developers\.google\.com/\+/web/snippet)\b|^(?:Mastodon|Viber)/",
+    re.IGNORECASE,
+)
 
 
 def is_crawler(user_agent: str) -> bool:
@@ -68,7 +79,8 @@ def is_crawler(user_agent: str) -> bool:
 
     Not so what somebody uses to work with a site of theirs: a browser under a program's control, or curl.
     """
-    return bool(user_agents.parse(user_agent[:MAX_USER_AGENT_CHARS]).is_bot)
+    seen = user_agent[:MAX_USER_AGENT_CHARS]
+    return _CRAWLERS.search(seen) is not None or bool(user_agents.parse(seen).is_bot)
 
 
 def classify_user_agent(user_agent: str) -> tuple[str, Device]:
@@ -76,7 +88,7 @@ def classify_user_agent(user_agent: str) -> tuple[str, Device]:
     parsed = user_agents.parse(user_agent[:MAX_USER_AGENT_CHARS])
     family = str(parsed.browser.family)
     browser = family if family in _BROWSERS else "Other"
-    if parsed.is_bot or family in _PROGRAMS:
+    if is_crawler(user_agent) or family in _PROGRAMS:
         return browser, Device.BOT
     if parsed.is_tablet:
         return browser, Device.TABLET
