@@ -406,6 +406,25 @@ def test_a_switch_set_after_being_told_overrules_the_signal() -> None:
     assert site.choice.told == {BrowserSignal.GPC}
 
 
+@pytest.mark.parametrize("last", ["accept", "refuse"])
+def test_of_two_answers_at_once_the_one_that_arrives_last_counts(last: str) -> None:
+    """Each has its receipt; of one visitor where the browser had a cookie before, and of two where it had none."""
+    for known, subjects in ((True, 1), (False, 2)):
+        site = Site()
+        if known:
+            site.choose("save", on=["performance"])
+        before, arrived = site.kept, {}
+        for action in ("accept", "refuse"):
+            site.kept = before
+            site.choose(action)
+            arrived[action] = site.kept
+        site.kept = arrived[last]
+        assert site.granted == ({*OPTIONAL} if last == "accept" else set())
+        receipts = site.store.receipts[-2:]
+        assert [bool(receipt.categories[Category.TARGETING]) for receipt in receipts] == [True, False]
+        assert len({receipt.subject for receipt in receipts}) == subjects
+
+
 def test_being_told_counts_only_for_signals_that_are_there() -> None:
     """A form cannot tell in advance."""
     site = Site()
