@@ -10,6 +10,7 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from time import time
 from types import MappingProxyType
 from urllib.parse import quote
@@ -248,7 +249,7 @@ class Choosing:
             user_agent=(fields.only(headers, b"user-agent") or b"").decode("latin-1"),
             now_ms=int(self._clock() * 1000),
         )
-        artefacts = [Artefact(content=shown.content, media_type=shown.media_type)] if shown else []
+        artefacts = [_artefact(shown)] if shown else []
         artefacts += (self._terms.policy, self._terms.vendor_list)
         await self._store.append(receipt, artefacts)
 
@@ -398,6 +399,12 @@ class Choosing:
 
     def _under(self, choice: Choice, signals: Signals) -> Signals:
         return replace(signals, choice=choice, choice_state=ChoiceState.VALID)
+
+
+@lru_cache(maxsize=128)  # as many texts as a banner remembers
+def _artefact(shown: Shown) -> Artefact:
+    """Return the text as it is kept. An artefact hashes its content, some 30 KB here, when it is made."""
+    return Artefact(content=shown.content, media_type=shown.media_type)
 
 
 def _needs_no_text(submission: Submission) -> bool:

@@ -406,6 +406,17 @@ def test_a_switch_set_after_being_told_overrules_the_signal() -> None:
     assert site.choice.told == {BrowserSignal.GPC}
 
 
+def test_a_text_is_made_an_artefact_once() -> None:
+    """Its 30 KB are not hashed again for each visitor who answers it."""
+    site = Site()
+    site.choose("accept")
+    site.kept = ""
+    site.choose("refuse")
+    (first, *_), (second, *_) = site.store.artefacts[:3], site.store.artefacts[3:]
+    assert first.hash == site.store.receipts[0].shown_hash
+    assert second is first
+
+
 @pytest.mark.parametrize("last", ["accept", "refuse"])
 def test_of_two_answers_at_once_the_one_that_arrives_last_counts(last: str) -> None:
     """Each has its receipt; of one visitor where the browser had a cookie before, and of two where it had none."""
