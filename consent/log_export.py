@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO, Protocol
 
 from consent.canonical_json import canonical_json, parse_canonical, parse_json
@@ -17,6 +17,7 @@ from consent.checkpoint import Verifier
 from consent.errors import InvalidProofError, InvalidReceiptError
 from consent.log_verification import LogVerification
 from consent.merkle import TILE_WIDTH, edge_widths, parse_tile_path, tile_path
+from consent.receipt_search import FoundBy
 from consent.receipts import MAX_ARTEFACT_BYTES, Artefact
 from consent.store import Leaf
 
@@ -32,6 +33,9 @@ class WholeLog(Protocol):
 
     def leaves(self, first: int, limit: int) -> Sequence[Leaf]:
         """Return leaves. See :meth:`consent.store.Ledger.leaves`."""
+
+    def found_by(self, first: int, limit: int) -> Mapping[int, FoundBy]:
+        """Return what the receipts at leaves are found by, altered or not."""
 
     def stored_tile(self, level: int, index: int, width: int) -> bytes:
         """Return what is kept of a tile, up to ``width`` hashes, altered or not."""
@@ -80,8 +84,9 @@ def verify_log(log: WholeLog, verifiers: Iterable[Verifier], older: str | None =
         verification.checkpoint(note, f"checkpoint of {day}")
     first = 0
     while leaves := log.leaves(first, TILE_WIDTH):
+        found_by = log.found_by(first, TILE_WIDTH)
         for leaf in leaves:
-            verification.leaf(leaf)
+            verification.leaf(leaf, found_by.get(leaf.number))
         first += TILE_WIDTH
         if verification.size == first:
             index = first // TILE_WIDTH - 1

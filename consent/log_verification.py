@@ -10,6 +10,7 @@ from consent.checkpoint import Checkpoint, Verifier, open_checkpoint
 from consent.erasure import Erasure
 from consent.errors import InvalidProofError, InvalidReceiptError
 from consent.merkle import HASH_BYTES, TILE_WIDTH, Edge, tile_path, tile_width
+from consent.receipt_search import FoundBy
 from consent.receipts import MAX_RECEIPT_BYTES, Receipt
 from consent.store import Leaf
 
@@ -64,8 +65,12 @@ class LogVerification:
         if self.last is None or checkpoint.size > self.last.size:
             self.last = checkpoint
 
-    def leaf(self, leaf: Leaf) -> None:
+    def leaf(self, leaf: Leaf, found_by: FoundBy | None = None) -> None:
         """Take in the next leaf.
+
+        Args:
+            leaf: the leaf.
+            found_by: what its receipt is found by, where the database is at hand.
 
         Raises:
             InvalidProofError: it is out of order.
@@ -83,7 +88,7 @@ class LogVerification:
         elif leaf.record is None:
             self._erased.add(number)
         else:
-            self._record(number, leaf.record)
+            self._record(number, leaf.record, found_by)
         self._extend(leaf.hash)
 
     def tile(self, level: int, index: int, hashes: bytes) -> None:
@@ -139,7 +144,7 @@ class LogVerification:
             if self._edge.root() != checkpoint.root:
                 self._problem(f"the first {self.size} leaves are not those that the checkpoint was signed of")
 
-    def _record(self, number: int, record: bytes) -> None:
+    def _record(self, number: int, record: bytes, found_by: FoundBy | None) -> None:
         try:
             content = parse_json(record, max_bytes=8 * MAX_RECEIPT_BYTES)
             if isinstance(content, Mapping) and "erasure_id" in content:
@@ -149,6 +154,10 @@ class LogVerification:
                 receipt = Receipt.from_bytes(record)
                 self._referred.update(receipt.artefact_hashes)
                 self.receipts += 1
+                if found_by is not None and (altered := found_by.altered(receipt)):
+                    self._problem(
+                        f"leaf {number}: what its receipt is found by was altered: {', '.join(altered)}"
+                    )
         except InvalidReceiptError as error:
             self._problem(f"leaf {number}: {error}")
 

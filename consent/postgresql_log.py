@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from consent.log_rows import evidence_of, logged_receipt, open_row, proven_recor
 from consent.merkle import MAX_SIZE, Tiles, kept_tile, tiles_of_proof
 from consent.postgresql_sequencer import last_checkpoint, read_tile
 from consent.postgresql_session import Session, Transaction
-from consent.receipt_search import Found, KindQuery, Position, ReceiptFinder
+from consent.receipt_search import Found, FoundBy, KindQuery, Position, ReceiptFinder
 from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.signing import CheckpointSigner
@@ -189,6 +190,13 @@ class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
         hashes = self._tile(level, index, width)
         return hashes if len(hashes) == 32 * width else None
 
+    def found_by(self, first: int, limit: int) -> Mapping[int, FoundBy]:
+        """Return what the receipts at leaves are found by, altered or not."""
+        return {
+            number: FoundBy(outcome, site, time_ms, key, _answers(vendors))
+            for number, outcome, site, time_ms, key, vendors in self._fetch(_FOUND_BY, first, first + limit)
+        }
+
     def stored_tile(self, level: int, index: int, width: int) -> bytes:
         """Return what is kept of a tile, up to ``width`` hashes, altered or not."""
         try:
@@ -270,3 +278,14 @@ _TABLES = "consent_leaf l LEFT JOIN consent_record r ON r.id_tag = l.id_tag AND 
 _ROWS = f"SELECT {_COLUMNS} FROM {_TABLES}"  # noqa: S608 - ours
 _PROVEN_ROWS = f"""SELECT {_COLUMNS}, (SELECT note FROM consent_checkpoint ORDER BY size DESC LIMIT 1) AS note
     FROM {_TABLES}"""  # noqa: S608 - ours
+_FOUND_BY = f"""SELECT l.number, r.outcome, r.site, r.time_ms, k.key, r.vendors::text
+    FROM {_TABLES} LEFT JOIN consent_kind k ON k.number = r.kind
+    WHERE l.number >= $1 AND l.number < $2 AND r.outcome IS NOT NULL"""  # noqa: S608 - ours
+
+
+def _answers(vendors: str | None) -> Mapping[str, object]:
+    kept = json.loads(vendors) if vendors else {}
+    if not isinstance(kept, dict):
+        return {"": kept}
+    # In Python, 1 is equal to True; to PostgreSQL it is not.
+    return {vendor: said if isinstance(said, bool) else str(said) for vendor, said in kept.items()}

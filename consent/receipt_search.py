@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, Protocol
 from consent.choice_kind import ChoiceKind, DailyCount, kind_of
 from consent.errors import InvalidReceiptError
 from consent.moments import parse_moment
+from consent.receipts import Receipt
 from consent.store import LoggedReceipt
 
 MAX_PAGE: Final = 5_000
@@ -154,6 +155,31 @@ class ReceiptSearch(Protocol):
             first_day: UTC, ``2026-03-01``.
             last_day: the same, included.
         """
+
+
+class FoundBy(NamedTuple):
+    """What one receipt is found by, as it is kept beside it, altered or not."""
+
+    outcome: object
+    site: object
+    time: object
+    """Milliseconds since 1970."""
+    kind: object
+    """As :meth:`consent.choice_kind.ChoiceKind.text` writes it; ``None``: there is none."""
+    answers: Mapping[str, object]
+    """For single vendors: the answer; and, where they are kept beside it, moment and kind once more."""
+
+    def altered(self, receipt: Receipt) -> Sequence[str]:
+        """Return which of it does not fit a receipt."""
+        time_ms, kind = parse_moment(receipt.time), kind_of(receipt).text()
+        right = FoundBy(str(receipt.outcome), receipt.site, time_ms, kind, {})
+        names = [name for name in self._fields[:-1] if getattr(self, name) != getattr(right, name)]
+        kept = self.answers
+        if kept.keys() != receipt.vendors.keys() or any(
+            kept[vendor] not in (said, (said, time_ms, kind)) for vendor, said in receipt.vendors.items()
+        ):
+            names.append("answers")
+        return names
 
 
 class KindQuery(NamedTuple):

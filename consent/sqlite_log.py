@@ -18,7 +18,7 @@ from consent.errors import InvalidProofError, StoreUnavailable
 from consent.evidence import Evidence
 from consent.log_reader import LogReader
 from consent.log_rows import evidence_of, logged_receipt, open_row, proven_record
-from consent.receipt_search import Found, KindQuery, Position, ReceiptFinder
+from consent.receipt_search import Found, FoundBy, KindQuery, Position, ReceiptFinder
 from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.signing import CheckpointSigner
@@ -201,6 +201,18 @@ class SQLiteReceiptLog(LogReader, ReceiptFinder):
             )
             return [open_row(self._sealer, *row) for row in rows]
 
+    def found_by(self, first: int, limit: int) -> Mapping[int, FoundBy]:
+        """Return what the receipts at leaves are found by, altered or not."""
+        answers: dict[int, dict[str, object]] = {}
+        with self._reading():
+            for leaf, vendor, *answer in self._connection.execute(_ANSWERS, (first, first + limit)):
+                answers.setdefault(leaf, {})[vendor] = tuple(answer)
+            rows = self._connection.execute(_FOUND_BY, (first, first + limit))
+            return {
+                leaf: FoundBy(outcome, site, time_ms, key, answers.get(leaf, {}))
+                for leaf, outcome, site, time_ms, key in rows
+            }
+
     def stored_tile(self, level: int, index: int, width: int) -> bytes:
         """Return what is kept of a tile, up to ``width`` hashes, altered or not."""
         with self._reading():
@@ -305,3 +317,7 @@ def _explained(path: Path) -> Iterator[None]:
 _ROWS = """SELECT leaf, CAST(id_tag AS BLOB), CAST(commitment AS BLOB), CAST(body AS BLOB), outcome,
     CAST(subject.tag AS BLOB), CAST(subject.wrapped_key AS BLOB)
     FROM record LEFT JOIN subject ON subject.number = record.subject"""
+_FOUND_BY = """SELECT leaf, outcome, site, time_ms, key FROM record LEFT JOIN kind ON kind.number = record.kind
+    WHERE leaf >= ? AND leaf < ? AND outcome IS NOT NULL"""
+_ANSWERS = """SELECT leaf, vendor, said, time_ms, key FROM answer LEFT JOIN kind ON kind.number = answer.kind
+    WHERE leaf >= ? AND leaf < ?"""

@@ -40,6 +40,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 number,
                 subject=f"{number % 50:032x}",
                 shown_hash=SHOWN.hash,
+                vendors={"acme": True} if number == 300 else {},
                 **(NAMING_TERMS if number > 99 else {}),
             )
             for number in range(COUNT - 1)
@@ -97,6 +98,30 @@ def test_a_log_that_nobody_touched_is_found_whole(full: Path) -> None:
         assert (verification.size, verification.receipts, verification.erasures) == (COUNT, COUNT - 13, 1)
         assert verification.last is not None
         assert verification.last.size == COUNT
+
+
+@pytest.mark.parametrize(
+    ("statement", "altered"),
+    [
+        ("UPDATE record SET kind = 2 WHERE leaf = 300", "kind"),
+        ("UPDATE record SET kind = NULL WHERE leaf = 300", "kind"),
+        ("UPDATE record SET time_ms = time_ms + 1 WHERE leaf = 300", "time"),
+        ("UPDATE record SET outcome = 'withdrawn' WHERE leaf = 300", "outcome"),
+        ("UPDATE record SET site = 'Another' WHERE leaf = 300", "site"),
+        ("UPDATE answer SET kind = 2 WHERE leaf = 300", "answers"),
+        ("UPDATE answer SET said = 1 - said WHERE leaf = 300", "answers"),
+        ("UPDATE answer SET vendor = CAST(vendor AS BLOB) WHERE leaf = 300", "answers"),
+        ("DELETE FROM answer WHERE leaf = 300", "answers"),
+        ("INSERT INTO answer VALUES (300, 'other', 1, 0, 1)", "answers"),
+    ],
+)
+def test_what_a_receipt_is_found_by_is_held_against_it(path: Path, statement: str, altered: str) -> None:
+    """Whoever hides a receipt from a filter is found out, by the leaf; an export has nothing of it."""
+    alter(path, "INSERT INTO kind (number, key) VALUES (2, ?)", json.dumps(["Another"] * 13))
+    alter(path, statement)
+    with opened(path) as log:
+        found = verify_log(log, log.verifiers())
+    assert found.problems == [f"leaf 300: what its receipt is found by was altered: {altered}"]
 
 
 @pytest.mark.parametrize(

@@ -551,6 +551,38 @@ def test_what_was_altered_is_located(url: str) -> None:
     assert any(problem.startswith("checkpoint of ") for problem in problems_of(url))
 
 
+def test_what_a_receipt_is_found_by_is_held_against_it(url: str) -> None:
+    """As in SQLite: whoever hides a receipt from a filter is found out, by the leaf."""
+    append_all(
+        PostgreSQLStore(url, KEYS), *(make_receipt(number, vendors={"acme": True}) for number in range(4))
+    )
+    execute(url, "INSERT INTO consent_kind (number, key) VALUES (99, '[]')")
+    assert problems_of(url) == []
+    record = "id_tag = (SELECT id_tag FROM consent_leaf WHERE number = 2)"
+    for change, altered in (
+        ("kind = 99", "kind"),
+        ("kind = NULL", "kind"),
+        ("outcome = 'withdrawn'", "outcome"),
+        ("site = 'Another'", "site"),
+        ("time_ms = time_ms + 1", "time"),
+        ("vendors = NULL", "answers"),
+        ("""vendors = '{"acme": false}'""", "answers"),
+        ("""vendors = '{"acme": 1}'""", "answers"),
+        ("vendors = '[]'", "answers"),
+    ):
+        (kept,) = query(
+            url, f"SELECT kind, outcome, site, time_ms, vendors::text FROM consent_record WHERE {record}"
+        )
+        execute(url, f"UPDATE consent_record SET {change} WHERE {record}")
+        assert problems_of(url) == [f"leaf 2: what its receipt is found by was altered: {altered}"], change
+        kind, outcome, site, time_ms, vendors = kept
+        execute(
+            url,
+            f"UPDATE consent_record SET kind = {kind}, outcome = '{outcome}', site = '{site}', time_ms = {time_ms},"
+            f" vendors = '{vendors}' WHERE {record}",
+        )
+
+
 def problems_of(url: str) -> Sequence[str]:
     with PostgreSQLReceiptLog(url, KEYS) as log, log.one_moment():
         return verify_log(log, log.verifiers()).problems
