@@ -221,6 +221,24 @@ def test_nothing_more_is_recorded_on_another_log(accesses: AccessLog, database: 
         AccessLog(OfficeDatabase(database.path), KEYS, lambda: NOW).append("Jo", "opened")
 
 
+def test_a_file_of_the_first_schema_is_brought_up(database: OfficeDatabase, clock: Clock) -> None:
+    """Its tokens stay; a later one is left alone."""
+    secret, token = TokenBook(database, clock).make("Jo Example", Role.READER, days=1)
+    with contextlib.closing(sqlite3.connect(database.path)) as connection:
+        connection.executescript("DROP TABLE ended_session; PRAGMA user_version = 1")
+    book = TokenBook(OfficeDatabase(database.path), clock)
+    assert book.find(secret) == token
+    book.end_session("s", until_s=int(NOW))
+    assert (book.has_ended("s"), book.has_ended("t")) == (True, False)
+    clock.now += 2
+    book.end_session("t", until_s=int(NOW) + 9)
+    assert (book.has_ended("s"), book.has_ended("t")) == (False, True)
+    with contextlib.closing(sqlite3.connect(database.path)) as connection:
+        connection.execute("PRAGMA user_version = 3")
+    with pytest.raises(StoreUnavailable, match="of a later version"):
+        TokenBook(OfficeDatabase(database.path), clock).all()
+
+
 def test_a_foreign_file_is_left_alone(tmp_path: Path) -> None:
     """Another program's database is not written."""
     path = tmp_path / "office.sqlite3"

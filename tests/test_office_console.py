@@ -16,7 +16,7 @@ from consent.office.charts import rarer, stacked
 from consent.office.overview import overview
 from consent.office.roles import Role
 from consent.office.sessions import COOKIE, SESSION_SECONDS
-from consent.office.tokens import Token
+from consent.office.tokens import CALLS_A_DAY, Token
 from consent.sqlite_store import SQLiteStore
 from tests.test_office_api import NOW, RECEIPTS, SUBJECT, Answer, Place
 from tests.test_receipts import SHOWN, make_receipt
@@ -137,8 +137,24 @@ def test_signing_in_and_out(place: Place) -> None:
     assert visitor.post("/sign-out", {}).headers["location"] == HOME
     assert visitor.cookie == ""
     visitor.cookie = kept
+    assert visitor.get("/accesses").status == 401  # a copy of the cookie ends with the session, too
+    visitor.sign_in(secret)
+    assert visitor.get("/accesses").status == 200
     place.book.revoke(token.id)
     assert visitor.get("/accesses").status == 401
+
+
+def test_pages_count_as_calls(place: Place) -> None:
+    """A token's limit is none if it can be walked around through the console; signing out goes on."""
+    secret, token = place.book.make("Jo Example", Role.READER, days=1)
+    visitor = Visitor(place)
+    visitor.sign_in(secret)
+    place.book.count(token, weight=CALLS_A_DAY - 1)
+    assert visitor.get().status == 200
+    answer = visitor.get()
+    assert (answer.status, "too much for today" in text(answer)) == (429, True)
+    assert place.ask("/me", secret).status == 429
+    assert visitor.post("/sign-out", {}).status == 303
 
 
 @pytest.mark.parametrize(

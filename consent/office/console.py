@@ -40,7 +40,7 @@ from consent.office.questions import (
 )
 from consent.office.roles import Action
 from consent.office.sessions import Sessions
-from consent.office.tokens import Token
+from consent.office.tokens import CALLS_A_DAY, Token
 from consent.receipt_search import FoundPage, Sought
 from consent.submission import same_origin
 from consent.templates import Templates, template_in
@@ -160,12 +160,16 @@ class Console:
             if (method, path) == ("POST", "/sign-in"):
                 return self._sign_in(scope, form)
             if (method, path) == ("POST", "/sign-out"):
-                over = self._sessions.end(is_secure=scope["scheme"] == "https")
+                over = self._sessions.end(scope["headers"], is_secure=scope["scheme"] == "https")
                 return Answer(303, (over, (b"location", self.path.encode()), *_SECURE))
             token = self._sessions.token(scope["headers"])
             if token is None:
                 # The same for every address: what there is, is nobody's business.
                 return self._render("sign_in.html", None, status=401 if path else 200, problem="")
+            # As in the API: otherwise its limit would be none.
+            if self._desk.tokens.count(token).left < 0:
+                message = f"A token has {CALLS_A_DAY} calls a day, pages and the API together, anew at midnight, UTC."
+                raise _Failed(429, "That was too much for today", message)
             folder, _, place = path.rpartition("/")
             page = self._pages.get((method, path)) or self._pages.get((method, f"{folder}/…"))
             if page is None:

@@ -15,9 +15,15 @@ from consent.errors import StoreUnavailable
 
 APPLICATION_ID: Final = 0x434E4F46
 """``CNOF`` (``PRAGMA application_id``)."""
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 BUSY_SECONDS: Final = 10.0
 
+_SINCE_2: Final = """
+CREATE TABLE ended_session (
+    id TEXT PRIMARY KEY,
+    until_s INTEGER NOT NULL
+)
+"""
 # `record`, `tile`, `checkpoint` and `log` are as in the log of receipts, so that what reads a tree there reads it here.
 _SCHEMA: Final = """
 CREATE TABLE token (
@@ -125,10 +131,14 @@ class OfficeDatabase:
         if tables and application == APPLICATION_ID:
             # Another process was faster; or it is of a later version.
             (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 1:
+                connection.execute(_SINCE_2)
+                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                version = SCHEMA_VERSION
         elif tables:
             version = -1
         else:
-            for statement in _SCHEMA.split(";\n"):
+            for statement in (*_SCHEMA.split(";\n"), _SINCE_2):
                 connection.execute(statement)
             connection.execute(
                 "INSERT INTO log VALUES (?)", (f"asgi-consent-office/{secrets.token_hex(16)}",)

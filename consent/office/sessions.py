@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -40,16 +41,30 @@ class Sessions:
 
     def start(self, token: Token, *, is_secure: bool) -> tuple[bytes, bytes]:
         """Return the header field that signs somebody in."""
-        value = self._serializer.dumps([token.id, int(self._clock())])
+        value = self._serializer.dumps([token.id, int(self._clock()), secrets.token_hex(8)])
         text = value if isinstance(value, str) else value.decode()
         return self._field(text, SESSION_SECONDS, is_secure)
 
-    def end(self, *, is_secure: bool) -> tuple[bytes, bytes]:
-        """Return the header field that signs somebody out."""
+    def end(self, headers: Headers, *, is_secure: bool) -> tuple[bytes, bytes]:
+        """Sign somebody out, also whoever has a copy of the cookie; return the header field. Blocks."""
+        content = self._content(headers)
+        if content is not None:
+            _, began, session_id = content
+            self._tokens.end_session(session_id, until_s=began + SESSION_SECONDS)
         return self._field("", 0, is_secure)
 
     def token(self, headers: Headers) -> Token | None:
         """Return the token that somebody is signed in with. Blocks."""
+        content = self._content(headers)
+        if content is None:
+            return None
+        token_id, began, session_id = content
+        if not 0 <= self._clock() - began < SESSION_SECONDS or self._tokens.has_ended(session_id):
+            return None
+        return self._tokens.get(token_id)
+
+    def _content(self, headers: Headers) -> tuple[str, int, str] | None:
+        """Return whose session a request is of, when it began, and its id; ``None``: of none that was signed here."""
         values = [
             value.strip(b" \t")
             for line in fields.lines(headers, b"cookie")
@@ -59,13 +74,10 @@ class Sessions:
         if len(values) != 1 or len(values[0]) > _MAX_COOKIE:
             return None
         try:
-            content = self._serializer.loads(values[0])
-        except BadData:
-            return None
-        token_id, began = content
-        if not 0 <= self._clock() - began < SESSION_SECONDS:
-            return None
-        return self._tokens.get(token_id)
+            token_id, began, session_id = self._serializer.loads(values[0])
+        except (BadData, ValueError):
+            return None  # an earlier release signed only the first two
+        return token_id, began, session_id
 
     def _field(self, value: str, seconds: int, is_secure: bool) -> tuple[bytes, bytes]:
         secure = "; Secure" if is_secure else ""

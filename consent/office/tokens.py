@@ -133,6 +133,18 @@ class TokenBook:
             (times,) = connection.execute(statement, (token.id, day)).fetchone()
         return Allowance(CALLS_A_DAY, CALLS_A_DAY - times, 86_400 - now // 1_000 % 86_400)
 
+    def end_session(self, session_id: str, *, until_s: int) -> None:
+        """Remember that somebody signed out, as long as the session would have lasted (seconds since 1970)."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM ended_session WHERE until_s < ?", (int(self._clock()),))
+            connection.execute("INSERT OR IGNORE INTO ended_session VALUES (?, ?)", (session_id, until_s))
+
+    def has_ended(self, session_id: str) -> bool:
+        """Tell whether somebody signed out of this session."""
+        with self._database.reading() as connection:
+            statement = "SELECT 1 FROM ended_session WHERE id = ?"
+            return connection.execute(statement, (session_id,)).fetchone() is not None
+
     def _row(self, token_id: str) -> tuple[bytes, Token] | None:
         with self._database.reading() as connection:
             statement = f"SELECT {_COLUMNS} FROM token WHERE id = ?"  # noqa: S608 - ours
