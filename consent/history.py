@@ -47,9 +47,9 @@ _FILE_HEADERS: Headers = (
     (b"x-content-type-options", b"nosniff"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-# Nothing in the text is alive: no script, no form, no frame, and no origin of this site's.
+# Nothing in the text is alive: no script, no form, no frame, and no origin of this site's. It can be saved.
 _INERT: Headers = tuple(
-    (name, value.replace(b"form-action 'self'", b"form-action 'none'") + b"; sandbox")
+    (name, value.replace(b"form-action 'self'", b"form-action 'none'") + b"; sandbox allow-downloads")
     if name == b"content-security-policy"
     else (name, value)
     for name, value in LOCKED_DOWN

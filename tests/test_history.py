@@ -190,7 +190,8 @@ def test_the_exact_text_is_shown_again_and_does_nothing(folder: Path, visitor: V
     page = visitor.get(f"text?id={receipt['receipt_id']}&language=fr", **BROWSER)
     assert page.status_code == 200
     assert page.headers["content-security-policy"] == (
-        "default-src 'none'; style-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; sandbox"
+        "default-src 'none'; style-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'; "
+        "sandbox allow-downloads"
     )
     assert (page.headers["cache-control"], page.headers["x-content-type-options"]) == ("no-store", "nosniff")
     assert page.content.count(kept.content) == 1
@@ -202,7 +203,7 @@ def test_the_exact_text_is_shown_again_and_does_nothing(folder: Path, visitor: V
         file.headers["content-disposition"]
         == f"attachment; filename=consent-text-{receipt['shown_hash'][:12]}.html"
     )
-    assert file.headers["content-security-policy"].endswith("; sandbox")
+    assert file.headers["content-security-policy"].endswith("; sandbox allow-downloads")
 
 
 def test_a_text_outlives_its_policy_and_its_wording(folder: Path, app: ConsentMiddleware) -> None:

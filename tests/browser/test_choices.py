@@ -25,6 +25,9 @@ def test_a_visitor_reads_takes_along_and_is_forgotten(demo: Demo, open_browser: 
     for part in (".consent-banner", ".consent-preferences"):
         assert shown.locator(part).is_visible()
         assert shown.locator(part).evaluate("part => getComputedStyle(part).position") == "static"
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Save this text").click()
+    assert download.value.suggested_filename.startswith("consent-text-")
     # A key presses what a pointer cannot reach.
     shown.get_by_role("button", name="Refuse all").first.press("Enter")
     page.wait_for_timeout(200)
