@@ -8,7 +8,7 @@ for (const kind of words("click auxclick"))
     /** @type {any} */
     const link = event.composedPath().find((/** @type {any} */ node) => GROUP.includes(node.origin));
     // Who has not answered has nothing to take along. Of a longer address not all would be read on the way.
-    if (link?.href.length < 1e3 && link.origin != location.origin && !document.querySelector(".consent-banner")) {
+    if (link?.href?.length < 1e3 && link.origin != location.origin && !document.querySelector(".consent-banner")) {
       const there = link.href;
       link.href = endpoint.replace(/choice$/, "group/go?to=") + encodeURIComponent(there);
       // As soon as the browser has followed it.

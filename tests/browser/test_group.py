@@ -75,6 +75,8 @@ def follow(context: BrowserContext, one: str, two: str, *, link: str) -> None:
     page = context.pages[0]
     visited: list[str] = []
     page.on("framenavigated", lambda frame: visited.append(frame.url))
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"https://{one}/")
     if link == "#link":
         # Who has not answered takes nothing along, and the link leads where it says.
@@ -90,6 +92,8 @@ def follow(context: BrowserContext, one: str, two: str, *, link: str) -> None:
     page.wait_for_url(f"https://{two}/x?y=1#z")
     page.wait_for_selector(".consent-banner", state="detached")
     assert visited[-1] == f"https://{two}/x?y=1#z"
+    # Also where something is clicked that is no link.
+    assert errors == []
     assert not [url for url in visited if "/group/" in url]
     cookies = {(cookie.get("domain"), cookie.get("name")) for cookie in context.cookies()}
     assert {domain for domain, name in cookies if name == "consent"} == {one, two}
