@@ -40,7 +40,7 @@ const known = {};
  * @param {string[]} places
  */
 const rules = (places, ends = [""]) =>
-  (known[places + "/" + ends] ||= ends.flatMap((end) =>
+  (known[places + ends] ||= ends.flatMap((end) =>
     places.flatMap((place) => {
       const found = [];
       for (let at = 0; (at = table.indexOf(" " + place + end, at) + 1); )
@@ -92,7 +92,7 @@ const trustee = (value) => /^Trusted(.*)/.exec(value?.[Symbol.toStringTag]);
 /** @param {RegExp} urls What stands before a URL, a quote, and the URL. @returns {(value: any, script?: any) => string} */
 const cleaner = (urls) => (value, script) =>
   String(value).replace(urls, (text, lead, quote, url) =>
-    lead || /map|rules|bundle/.test(script.type) ? lead + quote + inert(url) : text,
+    lead || /map|rul|bun/.test(script.type) ? lead + quote + inert(url) : text,
   );
 const css = cleaner(/((?:url|src)\(\s*|@import\s*(?!url)|[(,]\s*)(\\?["']?)([^\s"'()\\]+)/gi);
 // Modules of scripts, which nothing else can refuse, and each URL of import maps, rules and bundles.
@@ -100,23 +100,23 @@ const code = cleaner(/(\b(?:import|from)[\s(]*|)(["'])([^\s"']+)/g);
 /** @param {any} node @returns {any} */
 const judge = (node) => /** @type {any} */ ({ style: css, script: code })[node?.localName];
 
-// Those that hold one URL, those that hold more, a page, and style.
-const ATTRIBUTES = /^(?:(src|href|data|poster|background)|(.*srcset|ping|attr.*c|to|values)|(srcdoc)|style)$/i;
+// Those that hold one URL, those that hold more, a page, and style; in SVG that are masks and markers, too.
+const ATTRIBUTES = /^((src|href|data|poster|background)|(.*srcset|ping|attr.*c|from|to|values)|(srcdoc)|style|cursor|fill|stroke|clip.*|m.*k.*)$/i;
 /** @param {any} element @param {string} name @param {any} value */
 const judged = (element, name, value) => {
-  const [known, one, several, inner] = ATTRIBUTES.exec(name.replace("xlink:", "")) || [];
+  const [known, , one, several, inner] = ATTRIBUTES.exec(name.replace("xlink:", "")) || [];
   // Links lead where the visitor goes, and elements of a page's own make are judged by what they are made of.
   if (!known || one && /-|^a(rea)?$/.test(element.localName)) return value;
   value = plain(value);
-  const text = String(value);
+  const text = String(value).trim();
   const clean =
     inner
       ? markup(value)
-      : /ame|em|ob/.test(element.localName) && /^(data|blob|javascript):/.test(text)
+      : /[jmb]e/.test(element.localName) && /^(data|blob|javascript):/i.test(text)
       ? inside(text)
       : one || several
         ? // A candidate of a srcset ends with white space, or behind its descriptor with a comma.
-          text.split(one ? INERT : /(?:^|\s)[\d.]+[wx],|,*\s+,*|,+$|;/).some(refused)
+          text.split(one ? INERT : /\b[\d.]+[wx],|,*\s+,*|,+$|;/).some(refused)
           ? INERT
           : text
         : css(text);
@@ -126,7 +126,7 @@ const judged = (element, name, value) => {
 // The address of a frame can be a page by itself. It is read before the browser does, who would show it at once.
 /** @param {string} url */
 const inside = (url) => {
-  if (url[0] == "j") return code(url, { type: "map" });
+  if (/^j/i.test(url)) return code(url, { type: "map" });
   const request = new XMLHttpRequest();
   request.open("GET", url, false);
   request.send();
@@ -135,7 +135,7 @@ const inside = (url) => {
   const clean = text[0] == "%" ? text : markup(text);
   return clean == text ? url
     : url[0] == "b" ? URL.createObjectURL(new Blob([clean], { type: "text/html" }))
-    : "data:text/html," + encodeURIComponent(clean);
+    : "data:text/html;charset=utf-8," + encodeURIComponent(clean);
 };
 
 /**
@@ -164,14 +164,14 @@ const scrub = (root) => {
 let policy;
 /** @param {string} kind @param {string} text */
 const trusted = (kind, text) =>
-  (policy ||= page.trustedTypes.createPolicy("consent", new Proxy({}, { get: () => plain })))["create" + kind](text);
+  (policy ||= page.trustedTypes.createPolicy("consent", new Proxy(tag, { get: () => plain })))["create" + kind](text);
 /** @type {any} */
 const setMarkup = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML")?.set;
 /** @param {any} value */
 const markup = (value) => {
   const text = String(value);
   // What has nothing in it that could load is not parsed twice: no such element, and no attribute whose name ends so.
-  if (!/<(s(cr|ty)|link|base|im|use|fe)|(src|set|doc|data|poster|background|ping|to|values|style)\s*=/i.test(text))
+  if (!/<(scr|sty|link|base|im|use|fe)|(src|set|doc|data|poster|background|ping|from|to|values|style)\s*=|url\(/i.test(text))
     return value;
   const box = document.createElement("template");
   try {
@@ -258,7 +258,7 @@ const keyframes = (self, args, at) => {
 /** @param {any} holder */
 const tidy = (holder) =>
   quietly(() => {
-    const text = String(holder.style?.cssText);
+    const text = holder.style.cssText;
     if (css(text) != text) holder.style = css(text);
   });
 // By document, the beginning of a tag that waits for its end in what is written next.
@@ -269,13 +269,13 @@ const HOOKS = [
   [/^Element$/, /^setAttribute(NS)?$/, (self, args, at) => {
     args[at] = judged(self, args[at - 1], args[at]);
   }],
-  [/^(Element|NamedNodeMap)$/, /^set.*(Node|Item)(NS)?$/, (self, args) => {
+  [/^(Element|Named.*)$/, /^set.*(Node|Item)/, (self, args) => {
     args[0].value = judged(self, args[0].name, args[0].value);
   }],
   [/^(HTML.*|SVG)Element$/, ATTRIBUTES, (self, args, at, name) => {
     args[at] = judged(self, name, args[at]);
   }],
-  [/^(Element|ShadowRoot|Range|Document)$/, /(er|set|nt)HTML|^write|lFragment$|^execC/, (self, args, at, name) => {
+  [/^(Ele.*t|Sha.*t|Range|Doc.*)$/, /(er|set|nt)HTML|^write|lFragment|^exec/, (self, args, at, name) => {
     if (name[0] == "w") {
       const text = (begun.get(self) || "") + args.join("") + (name[5] ? "\n" : "");
       const end = (text + "<").search(/<(?![^a-z!\/])([^"'>]|"[^"]*"|'[^']*')*("[^"]*|'[^']*)?$/i);
@@ -285,7 +285,7 @@ const HOOKS = [
     if (name[0] == "e") at = 2;
     args[at] = (/Im/i.test(args[at - 2]) ? inert : judge(self) || markup)(plain(args[at]), self);
   }],
-  [/^(Node|Element|Char.*|Doc.*|Range|Attr|HTML(Script)?Element)$/, /^(app|ins|rep|prep|bef|aft|imp|ado|data)|[tT]ext(C.*)?$|[vV]alue$/, (self, args) => {
+  [/^(Node|Ele.*t|Char.*|Doc.*|Range|Attr|HTML(Script)?Element)$/, /^(app|ins|rep|prep|bef|aft|imp|ado|data)|[tT]ext(C.*)?$|[vV]alue/, (self, args) => {
     const holder = judge(self) ? self : self.parentNode;
     const fix = judge(holder);
     args.forEach((value, at) => {
@@ -296,26 +296,26 @@ const HOOKS = [
       if (self.ownerElement) args[at] = judged(self.ownerElement, self.name, value);
     });
   }],
-  [/^CSS(Style[SD]|Gr|K.*sR)|^StyleP.*p$/, /^(ins|add|app|rep|set|cssT)/, styles],
-  [/^(Element|Keyf.*t)$/, /^(animate|setK)/, keyframes],
+  [/^CSS(Style|Gr|K.*sR)|^StyleP/, /^(ins|add|app|rep|set|cssT)/, styles],
+  [/^(Ele.*t|Keyf.*t)$/, /^(anim|setK)/, keyframes],
   // Such a rule is judged when the script has come to its end, which is before anything is drawn.
   [/^CSS.*Rule$/, /^style$/, (rule) => queueMicrotask(() => tidy(rule))],
   // What is made for a document without a window loads nothing, and is judged like all that comes from there.
-  [/^XSLT/, /ToF/, (self, args) => {
+  [/^XSL/, /ToF/, (self, args) => {
     args[1] = args[1].implementation.createHTMLDocument("");
   }],
-  [/^(SVGA.*ng|Worklet|Cache|XMLH.*st)$/, /^(baseVal|add|addModule|open)$/, address],
-  [/^Navigator$/, /^sendB/, (self, args) => refused(asked(args)) && [true]],
+  [/^(SVGA.*ng|Wor.*t|Cache|XMLH.*)$/, /^(base|add(M|$)|open)/, address],
+  [/^Nav/, /^sendB/, (self, args) => refused(asked(args)) && [true]],
   // Into a window or a frame; where else a link leads, the event tells.
-  [/^(HTMLElement|EventTarget)$/, /^(click$|dispatchE)/, (self, args, at, name) =>
+  [/^(HTMLEl|EventT)/, /^(click|disp)/, (self, args, at, name) =>
     /^cli/.test(args[0]?.type ?? name) && unasked(self.closest("[target]").href) && []],
-  [/^HTMLForm/, /ubmit$/, (self) => refused(self.getAttribute("action")) && [0]],
+  [/^HTMLF/, /ubmit/, (self) => refused(self.getAttribute("action")) && [0]],
   // A cookie that is being deleted may be.
-  [/^(Document|CookieStore)$/, /^(cookie|set)$/, (self, args) =>
-    refusedCookie(args[0].name ?? asked(args)) && !/max-age=[-0]|1970/i.test(args[0]) && [Promise.resolve()]],
-  [/^Storage$/, /^setItem$/, (self, args) => refusedKey(asked(args)) && [0]],
+  [/^(Doc|CookieS)/, /^(cookie|set)$/, (self, args) =>
+    refusedCookie(args[0].name ?? asked(args)) && !/;.*(age=[-0]|1970)/i.test(args[0]) && [Promise.resolve()]],
+  [/^Storage/, /^setI/, (self, args) => refusedKey(asked(args)) && [0]],
   // No database has the version 0: the page is told that it cannot be opened.
-  [/^IDBFactory$/, /^open$/, (self, args) => refusedKey(asked(args)) && (args[1] = 0)],
+  [/^IDBF/, /^open$/, (self, args) => refusedKey(asked(args)) && (args[1] = 0)],
 ];
 
 // By realm, how many frames it has. A frame of the page's own origin has functions of its own, and keeps them when its
