@@ -512,7 +512,10 @@ def test_the_description_is_made_of_the_same_table(place: Place) -> None:
     assert {"name": "limit", "in": "query"}.items() <= next(
         each for each in listing["parameters"] if each["name"] == "limit"
     ).items()
-    assert "428" in document["paths"]["/lookups"]["post"]["responses"]
+    exports = document["paths"]["/exports/receipts"]["get"]
+    assert exports["parameters"][-1]["name"] == "Consent-Reason"
+    assert (exports["parameters"][-1]["required"], "428" in exports["responses"]) == (False, True)
+    assert {"413", "415", "428"} <= document["paths"]["/lookups"]["post"]["responses"].keys()
     assert ALLOWED.keys() == set(Role)
 
 

@@ -86,6 +86,8 @@ class Endpoint:
     answer: Callable[[Call], Content]
     parameters: Sequence[Parameter] = ()
     needs_reason: bool = False
+    reason_for: str = ""
+    """With which parameter alone it needs a reason."""
     body: Mapping[str, Any] | None = None
     """The schema of the request's body."""
     weight: int = 1
@@ -402,6 +404,7 @@ ENDPOINTS: Final = (
             ),
             Parameter("form", "How.", {"type": "string", "enum": [str(form) for form in ExportForm]}),
         ),
+        reason_for="rows=records",
         weight=10,
     ),
     Endpoint(

@@ -69,17 +69,20 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         for each in endpoint.parameters
     ]
     errors = dict(_ERRORS)
-    if endpoint.needs_reason:
+    if endpoint.needs_reason or endpoint.reason_for:
         errors["428"] = "There is no reason."
+        only = f" Needed with `{endpoint.reason_for}`." if endpoint.reason_for else ""
         parameters.append(
             {
                 "name": "Consent-Reason",
                 "in": "header",
-                "required": True,
-                "description": "Why; it is recorded. UTF-8, or percent-encoded.",
+                "required": endpoint.needs_reason,
+                "description": f"Why; it is recorded. UTF-8, or percent-encoded.{only}",
                 "schema": {"type": "string", "minLength": 3, "maxLength": 500},
             }
         )
+    if endpoint.body is not None:
+        errors |= {"413": "The body is too long.", "415": "The body is said to be no JSON."}
     operation: dict[str, Any] = {
         "summary": endpoint.about,
         "description": f"For {', '.join(roles)}.",
