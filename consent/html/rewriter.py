@@ -53,6 +53,7 @@ DEFAULT_MAX_BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_NESTING = 8
 
 _ANY_BYTE = re.compile(rb"(?s:.)")
+_ANY_TAG = re.compile(rb"</?[a-zA-Z]")
 
 
 class RewriterLimitExceeded(Exception):
@@ -537,6 +538,9 @@ class Rewriter:
     def _held_content(self, data: bytes, tag: Tag, content: Content, reading: Reading) -> int:
         """Rewrite the content of an element that stays; return where to go on."""
         name = tag.name
+        if reading is Reading.UNCERTAIN and _ANY_TAG.search(data, tag.end, content.close):
+            # Where it is markup, its tags may end what they are in, or begin what goes on behind it.
+            self._foreign.lose_track()
         if name == b"style":
             raw = data[tag.end : content.close]
             clean = clean_style(self._refusals, raw, reading)
