@@ -92,6 +92,8 @@ class SQLiteInventory:
         if not self.path.exists():
             return {}
         with self._open("ro") as connection:
+            # All of it as it was at one moment: somebody may just be making it.
+            connection.execute("BEGIN")
             if not self._is_ours(connection):
                 return {}
             rows = connection.execute(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -119,8 +121,10 @@ def schema_of(connection: sqlite3.Connection, path: Path) -> int:
         StoreUnavailable: it is no database, another program's, or of a later version of this package.
     """
     try:
-        application, version = (pragma(connection, name) for name in ("application_id", "user_version"))
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        # All of it as it was at one moment: another process may just be making it.
+        with contextlib.nullcontext() if connection.in_transaction else _moment(connection):
+            application, version = (pragma(connection, name) for name in ("application_id", "user_version"))
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
             raise StoreUnavailable(f"{path} is no SQLite database: choose another place") from None
@@ -134,6 +138,15 @@ def schema_of(connection: sqlite3.Connection, path: Path) -> int:
             f"{path} has schema {version}, and this version of asgi-consent knows {SCHEMA_VERSION}: update it"
         )
     return version
+
+
+@contextlib.contextmanager
+def _moment(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def pragma(connection: sqlite3.Connection, statement: str) -> object:

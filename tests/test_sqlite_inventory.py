@@ -9,9 +9,11 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,25 @@ def test_what_is_merged_is_added(path: Path) -> None:
     }
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert {file.name for file in path.parent.iterdir()} == {path.name}
+
+
+def test_who_reads_while_it_is_made_finds_nothing_yet(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not half of what tells whose database it is, which would be somebody else's."""
+    store, making = SQLiteInventory(path), list[threading.Thread]()
+    path.touch(0o600)
+
+    class Slow(sqlite3.Connection):
+        def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
+            if sql == "PRAGMA user_version" and not making:
+                making.append(threading.Thread(target=store.merge, args=({IMG: Tally(A_DAY, A_DAY)},)))
+                making[0].start()
+                making[0].join(0.3)
+            return super().execute(sql, *values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=Slow))
+    assert store.sightings() == {}
+    making[0].join()
+    assert set(store.sightings()) == {IMG}
 
 
 def test_reports_cannot_push_out_what_pages_have_nor_what_is_seen_often(

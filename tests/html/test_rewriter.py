@@ -350,7 +350,7 @@ def test_removing_joins_nothing(page: str, expected: str) -> None:
             f'<math><STYLE a=b /></math><p title="</style><img src={T}>">',
             f'<math><STYLE a=b ></style></math><p title="</style><img src={T}>">',
         ),
-        # ... unless it is not known to be in one any more: here <img> leaves the drawing, there <p> keeps </svg> inside.
+        # ... unless nobody knows where it is: <img> leaves the drawing here, and <p> keeps </svg> inside there.
         ("<svg><textarea><img></textarea><script/><div>", "<svg><textarea><img></textarea><script/><div>"),
         (
             f"<svg><noembed><desc><p></noembed></svg></p></desc><title><img src={T}></title>",
