@@ -54,6 +54,7 @@ class Terms:
     vendors: tuple[Vendor, ...]
     """Without what recognises them on a page."""
     own_cookies: tuple[OwnCookie, ...]
+    group: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,9 @@ def terms_artefacts(policy: Policy) -> TermsArtefacts:
         "choice_days": policy.choice_days,
         "children": policy.children,
     }
+    if policy.group:
+        # Only then, so that the terms of all others stay the same to the byte.
+        rules["group"] = list(policy.group)
     vendors = {
         "vendors": [_vendor_json(vendor) for vendor in sorted(policy.vendors, key=lambda vendor: vendor.id)],
         "own_cookies": [
@@ -103,6 +107,7 @@ def read_terms(artefacts: TermsArtefacts) -> Terms:
                 **rules,
                 **{name: frozenset(map(Category, rules[name])) for name in _POLICY_REFUSALS},
                 "regime": Regime(rules["regime"]),
+                "group": tuple(rules.get("group", ())),
             },
             vendors=tuple(map(_vendor, vendors)),
             own_cookies=tuple(

@@ -75,6 +75,17 @@ def test_terms_are_read_as_they_were_declared(tmp_path: Path) -> None:
     assert b'"maps.example"' not in artefacts.vendor_list.content
 
 
+def test_the_sites_that_an_answer_counts_on_are_among_the_terms() -> None:
+    """In the order that visitors read them in; where a site is alone, nothing is said of a group."""
+    group = ("https://shop.example.com", "https://shop.example.org")
+    artefacts = terms_artefacts(Policy(group=group))
+    assert json.loads(artefacts.policy.content)["group"] == list(group)
+    assert read_terms(artefacts).group == group
+    alone = terms_artefacts(Policy())
+    assert "group" not in json.loads(alone.policy.content)
+    assert read_terms(alone).group == ()
+
+
 def test_what_is_the_same_is_the_same_artefact(tmp_path: Path) -> None:
     """The vendors of two policies that declare the same are kept once; another controller is another policy."""
     policy = declared(tmp_path)
