@@ -5,18 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from click.testing import CliRunner
 
+from consent.banner import Banner
 from consent.cli import main
+from consent.decision import decide
 from consent.office.charts import rarer, stacked
 from consent.office.overview import overview
 from consent.office.roles import Role
 from consent.office.sessions import COOKIE, SESSION_SECONDS
 from consent.office.tokens import CALLS_A_DAY, Token
+from consent.policy import Layout, Policy
+from consent.receipts import Artefact
+from consent.signals import Signals
 from consent.sqlite_store import SQLiteStore
 from tests.test_office_api import NOW, RECEIPTS, SUBJECT, Answer, Place
 from tests.test_receipts import SHOWN, make_receipt
@@ -376,3 +382,36 @@ def test_many_groups_are_added_up(place: Place) -> None:
     places = shown.tables[0][2]
     assert (len(places), places[0].name, places[-1].name) == (21, "P29", "10 more")
     assert sum(row.choices for row in places) == shown.choices == 465
+
+
+def test_a_text_is_named_with_its_layout() -> None:
+    """As the text that was kept has it; one that is gone, or that lay over no page, has its hash alone."""
+    token = Token("a" * 12, "Jo", Role.READER, (), 0, 1)
+    silence = decide(Policy(), Signals())
+    texts = {
+        layout: Artefact(
+            content=Banner(Policy(language="en", layout=layout)).shown_text(silence).content,
+            media_type="text/html",
+        )
+        for layout in Layout
+    }
+    other = Artefact(content=b'<form class="consent-embed">', media_type="text/html")
+    kept = {text.hash: text for text in (*texts.values(), other)}
+    groups = {("2026-01-01", "given", True, True, True, "EU", "en", "opt-in", "v", name, "banner-form"): 1
+              for name in (*kept, "0" * 64, "")}  # fmt: skip
+
+    class Desk:
+        log = SimpleNamespace(artefact=kept.get)
+
+        def counts(self, *_: Any) -> dict[tuple[Any, ...], int]:
+            return groups
+
+    shown = overview(Desk(), token, "2026-01-01", "2026-01-01")  # type: ignore[arg-type]
+    (rows,) = (rows for name, _, rows in shown.tables if name == "shown_hash")
+    assert {row.name: row.layout for row in rows} == {
+        **{text.hash: layout for layout, text in texts.items()},
+        other.hash: "",
+        "0" * 64: "",
+        "": "",
+    }
+    assert {row.layout for _, _, rows in shown.tables[:4] for row in rows} == {""}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final
 
 from consent.office.charts import Stacked, rarer, stacked
 from consent.office.desk import Desk
 from consent.office.tokens import Token
+from consent.policy import Layout
 from consent.receipts import CollectionMethod, Outcome
 
 SERIES: Final = ("agreed", "agreed in part", "refused", "withdrawn", "by a signal")
@@ -25,6 +27,7 @@ GROUPS: Final = (
 )
 MAX_ROWS: Final = 20
 """How many rows a table has; the rest are added up in one more."""
+_LAYOUT = re.compile(rf'<form[^>]* data-layout="({"|".join(Layout)})"'.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,8 @@ class Row:
     refused: int
     suspicious: bool
     """Whether refusing is rarer there than elsewhere."""
+    layout: str = ""
+    """How the banner lay over the page, where the group is of a text with one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,11 @@ def overview(desk: Desk, token: Token, first_day: str, last_day: str) -> Overvie
         [(day, [by_day[day, series] for series in SERIES]) for day in days],
         [sum(by_day[day, series] for day in days) for series in SERIES],
         [(category, granted[category]) for category in ("performance", "functional", "targeting")],
-        [(name, heading, _rows(groups[name], refused, total)) for name, heading in GROUPS],
+        [
+            (name, heading, _with_layouts(desk, rows) if name == "shown_hash" else rows)
+            for name, heading in GROUPS
+            for rows in (_rows(groups[name], refused, total),)
+        ],
     )
 
 
@@ -115,6 +124,16 @@ def _rows(groups: dict[str, list[int]], all_refused: int, all_choices: int) -> l
         sum(values) for values in zip(*((row.choices, row.agreed, row.refused) for row in rest), strict=True)
     ]
     return [*rows[:MAX_ROWS], Row(f"{len(rest)} more", sums[0], sums[1], sums[2], False)]
+
+
+def _with_layouts(desk: Desk, rows: Sequence[Row]) -> list[Row]:
+    """Look the layout up in the texts themselves: no receipt has it as a member."""
+    found = []
+    for row in rows:
+        text = desk.log.artefact(row.name) if len(row.name) == 64 else None
+        layout = _LAYOUT.search(text.content) if text is not None else None
+        found.append(replace(row, layout=layout[1].decode()) if layout else row)
+    return found
 
 
 def _days(first_day: str, last_day: str) -> list[str]:
