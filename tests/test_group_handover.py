@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from starlette.types import Message
@@ -151,7 +151,7 @@ class Browser:
 
     def link(self, origin: str, to: str) -> str:
         """Return the address to which the script changes a link."""
-        return f"{origin}/_consent/group/go?to={to.replace('&', '%26').replace('#', '%23')}"
+        return f"{origin}/_consent/group/go?to={quote(to, safe='')}"
 
     def allowed(self, origin: str) -> set[Category]:
         body = self.ask(f"{origin}/").body
