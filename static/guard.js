@@ -32,6 +32,7 @@ const refuses = (vendor) => vendor && !state.includes("+" + vendor.slice(1)) && 
 // rules of a vendor, and then the vendor. With "=" begin cookies, with "#" keys, with "(" functions, with their host
 // URLs; a host that is somebody's as a whole has nothing behind it.
 const table = TABLE;
+// By word: of a host nobody knows hardly anything is kept, however many are asked for.
 /** @type {Record<string, any[][]>} */
 const known = {};
 /**
@@ -40,14 +41,18 @@ const known = {};
  * @param {string[]} places
  */
 const rules = (places, ends = [""]) =>
-  (known[places + ends] ||= ends.flatMap((end) =>
+  ends.flatMap((end) =>
     places.flatMap((place) => {
-      const found = [];
-      for (let at = 0; (at = table.indexOf(" " + place + end, at) + 1); )
-        found.push(/((\/?\w*)\S*).*? ([\w-]+) /.exec(table.slice(at + place.length)));
+      const word = " " + place + end;
+      let found = known[word];
+      if (!found) {
+        found = known[word] = [];
+        for (let at = 0; (at = table.indexOf(word, at) + 1); )
+          found.push(/((\/?\w*)\S*).*? ([\w-]+) /.exec(table.slice(at + place.length)));
+      }
       return found;
     }),
-  ));
+  );
 /** @param {string} text @param {string[]} places @param {string[]} [ends] @returns {Vendor} */
 const find = (text, places, ends) =>
   // Most are told apart by their first letters.
@@ -275,7 +280,7 @@ const HOOKS = [
   [/^(HTML.*|SVG)Element$/, ATTRIBUTES, (self, args, at, name) => {
     args[at] = judged(self, name, args[at]);
   }],
-  [/^(Ele.*t|Sha.*t|Range|Doc.*)$/, /(er|set|nt)HTML|^write|lFragment|^exec/, (self, args, at, name) => {
+  [/^(Ele.*t|Sha.*t|Range|Doc.*)$/, /(er|set|nt)HTML|^write|lFra|^exec/, (self, args, at, name) => {
     if (name[0] == "w") {
       const text = (begun.get(self) || "") + args.join("") + (name[5] ? "\n" : "");
       const end = (text + "<").search(/<(?![^a-z!\/])([^"'>]|"[^"]*"|'[^']*')*("[^"]*|'[^']*)?$/i);
@@ -285,7 +290,7 @@ const HOOKS = [
     if (name[0] == "e") at = 2;
     args[at] = (/Im/i.test(args[at - 2]) ? inert : judge(self) || markup)(plain(args[at]), self);
   }],
-  [/^(Node|Ele.*t|Char.*|Doc.*|Range|Attr|HTML(Script)?Element)$/, /^(app|ins|rep|prep|bef|aft|imp|ado|data)|[tT]ext(C.*)?$|[vV]alue/, (self, args) => {
+  [/^(Node|Ele.*t|Cha.*|Doc.*|Range|Attr|HTML(Script)?Element)$/, /^(app|ins|rep|prep|bef|aft|imp|ado|data)|[tT]ext(C.*)?$|[vV]alue/, (self, args) => {
     const holder = judge(self) ? self : self.parentNode;
     const fix = judge(holder);
     args.forEach((value, at) => {
@@ -339,7 +344,7 @@ const guard = (realm) => {
     for (const entry of HOOKS) if (entry[0].test(type)) hook(realm, realm[type].prototype, entry[1], entry[2]);
   hook(realm, realm, /^(fetch|EventSo|Audio$|Web[ST])/, address);
   hook(realm, realm, /^FontF/, styles);
-  hook(realm, realm, /^KeyframeE/, keyframes);
+  hook(realm, realm, /^Keyf/, keyframes);
   hook(realm, realm, /^open$/, (self, args) => unasked(asked(args)) && [null]);
   realm.navigation?.addEventListener("navigate", (/** @type {any} */ event) => {
     if (unasked(event.destination.url)) event.preventDefault();
