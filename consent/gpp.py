@@ -146,7 +146,7 @@ class GppScript:
     def _answers(self, site: Policy, policy: Policy, section: str) -> str:
         ids = [sections()[section].id] if section else []
         always = {
-            "supportedAPIs": [_api(sections()[name]) for name in sections_of(site.gpp) if name],
+            "supportedAPIs": [_api(sections()[name]) for name in sections_of(site.interfaces.gpp) if name],
             "cmpId": _CMP_ID,
             "sectionList": ids,
             "applicableSections": ids or [-1],
@@ -154,7 +154,7 @@ class GppScript:
         states = []
         for state in range(4):
             opted_out, gpc = bool(state & _OPTED_OUT), bool(state & _GPC)
-            said = content(policy, site.gpp_mspa, section, opted_out=opted_out, gpc=gpc)
+            said = content(policy, site.interfaces.gpp_mspa, section, opted_out=opted_out, gpc=gpc)
             states.append(_json({"gppString": encode(said), "parsedSections": said}))
         return _json([section, self._vendors, _json(always), states])
 
@@ -190,7 +190,7 @@ def gpp_scripts(
 ) -> Mapping[str, GppScript | None]:
     """Return by section what answers visitors under ``policy``; ``None`` each where the site wants nothing to."""
     return {
-        section: None if site.gpp is Gpp.OFF else GppScript(site, policy, section, prefix=prefix)
+        section: None if site.interfaces.gpp is Gpp.OFF else GppScript(site, policy, section, prefix=prefix)
         for section in sections
     }
 

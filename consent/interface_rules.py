@@ -1,4 +1,4 @@
-"""Which vendors' consent interfaces a site uses: the values, and what they may be."""
+"""Which consent interfaces a site uses, of vendors and of the whole industry: the values, and what they may be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from consent.policy_rules import Wrong, a_flag, a_line, kind_of, listed, suggestion
+from consent.policy_rules import Wrong, a_flag, kind_of, listed, one_of, suggestion
 
 
 class GoogleMode(StrEnum):
@@ -18,9 +18,31 @@ class GoogleMode(StrEnum):
     """It loads, and sends what needs no cookies."""
 
 
+class Gpp(StrEnum):
+    """Of which sections of the IAB's Global Privacy Platform scripts are told."""
+
+    OFF = "off"
+    """Of none: pages have no ``__gpp``."""
+    BY_STATE = "by-state"
+    """Of that of the visitor's state, and where there is none of that about the whole of the US."""
+    NATIONAL = "national"
+    """Of that about the whole of the US, wherever in it the visitor is."""
+
+
+class GppMspa(StrEnum):
+    """What the site says of itself and the IAB's Multi-State Privacy Agreement."""
+
+    NO = "no"
+    """What it does is not covered by it."""
+    OPT_OUT_OPTION = "opt-out-option"
+    """It is covered, in the agreement's Opt-Out Option Mode."""
+    SERVICE_PROVIDER = "service-provider"
+    """It is covered, in the agreement's Service Provider Mode."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interfaces:
-    """The vendors that are told, each in its own words, what a visitor allows; none by default."""
+    """Who is told, each in their own words, what a visitor allows; nobody by default."""
 
     google: GoogleMode | None = None
     google_ads_data_redaction: bool = True
@@ -36,28 +58,26 @@ class Interfaces:
     segment: bool = False
     mixpanel: bool = False
     posthog: bool = False
+    gpp: Gpp = Gpp.OFF
+    """Of which sections of the IAB's Global Privacy Platform scripts are told, by ``__gpp``."""
+    gpp_mspa: GppMspa = GppMspa.NO
+    """What they are told of the site and the IAB's Multi-State Privacy Agreement."""
 
 
-NO_INTERFACES = Interfaces()
+_google_mode = one_of(GoogleMode)
 
 
-def a_google_mode(value: object) -> GoogleMode:
-    """Return how Google's consent mode is used.
-
-    Raises:
-        Wrong: it is no mode.
-    """
+def _a_google_mode(value: object) -> object:
     if value is True:
         raise Wrong(f"must be one of {listed(GoogleMode)}: which of the two is for you to say")
-    name = a_line(value)
-    try:
-        return GoogleMode(name)
-    except ValueError:
-        raise Wrong(f"must be one of {listed(GoogleMode)}") from None
+    return _google_mode(value)
 
 
 INTERFACE_RULES: Mapping[str, Callable[[object], object]] = {
-    each.name: a_google_mode if each.name == "google" else a_flag for each in fields(Interfaces)
+    **{each.name: a_flag for each in fields(Interfaces)},
+    "google": _a_google_mode,
+    "gpp": one_of(Gpp),
+    "gpp_mspa": one_of(GppMspa),
 }
 """What the value of each key may be."""
 
@@ -82,5 +102,10 @@ def interfaces(value: object) -> Interfaces:
             raise Wrong(f'"{key}" {error}') from None
     settings = [key for key in found if key.startswith("google_")]
     if settings and "google" not in found:
-        raise Wrong(f'"{settings[0]}" is nothing without "google": add it, or remove this')
+        raise Wrong(f'"{settings[0]}" is nothing without "google": add it, or remove this', settings[0])
+    if found.get("gpp_mspa", GppMspa.NO) is not GppMspa.NO and found.get("gpp", Gpp.OFF) is Gpp.OFF:
+        raise Wrong(
+            f'"gpp_mspa" is nothing without "gpp": set that to "{Gpp.BY_STATE}" or "{Gpp.NATIONAL}"',
+            "gpp_mspa",
+        )
     return Interfaces(**found)  # type: ignore[arg-type]

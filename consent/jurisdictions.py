@@ -39,8 +39,7 @@ class Treatment:
             policy,
             jurisdictions=None,
             # Whoever sends visitors here tells where exactly they are.
-            gpp=Gpp.OFF,
-            gpp_mspa=GppMspa.NO,
+            interfaces=replace(policy.interfaces, gpp=Gpp.OFF, gpp_mspa=GppMspa.NO),
             rules=(),
             regime=self.regime,
             opt_out_refuses=covered,

@@ -22,7 +22,6 @@ from consent.gpp import GppScript, gpp_scripts, section_at, sections_of
 from consent.group_token import GroupTokens
 from consent.guard import ClientPart, Guard
 from consent.inline_scripts import PickedPages
-from consent.interface_rules import NO_INTERFACES
 from consent.jurisdictions import Treatment, treatments
 from consent.log_reading import Log
 from consent.middleware import EnforcingMiddleware, OnError
@@ -36,7 +35,7 @@ from consent.settings import Settings
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
 from consent.store import Store
 from consent.transitions import Transitions
-from consent.vendor_interfaces import interface_parts
+from consent.vendor_interfaces import interface_parts, switched_on
 from consent.visitor import VisitorEndpoints
 from consent.whereabouts import ByJurisdiction, Locate, locating
 
@@ -133,7 +132,7 @@ class ConsentMiddleware:
         }
         where = policy.jurisdictions
         if where is None:
-            section = section_at(policy.gpp, policy.jurisdiction)
+            section = section_at(policy.interfaces.gpp, policy.jurisdiction)
             gpp = gpp_scripts(policy, policy, (section,), prefix=settings.prefix)
             return self._governed(settings, part, others, lambda scope: policy.jurisdiction, gpp)[section]
         locate = locating(where)
@@ -145,7 +144,7 @@ class ConsentMiddleware:
         for treated, each in policies.items():
             same = [found for other, found in made if other == each]
             if not same:
-                gpp = gpp_scripts(policy, each, sections_of(policy.gpp), prefix=settings.prefix)
+                gpp = gpp_scripts(policy, each, sections_of(policy.interfaces.gpp), prefix=settings.prefix)
                 own = settings.treated(each)
                 same = [
                     self._governed(
@@ -160,7 +159,9 @@ class ConsentMiddleware:
                 ]
                 made.append((each, same[0]))
             ways[treated] = same[0]
-        return ByJurisdiction(where, locate, ways, partial(section_at, policy.gpp), self._clock).enter
+        return ByJurisdiction(
+            where, locate, ways, partial(section_at, policy.interfaces.gpp), self._clock
+        ).enter
 
     def _governed(
         self,
@@ -198,7 +199,7 @@ class ConsentMiddleware:
                 "or choose another cache mode",
                 key="cache",
             )
-        elif policy.interfaces != NO_INTERFACES:
+        elif switched_on(policy.interfaces):
             raise ConfigurationError(
                 "it is the guard that tells vendors what a visitor allows: do not turn it off, or remove this table",
                 key="interfaces",

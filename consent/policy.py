@@ -13,14 +13,12 @@ from consent.catalog import Catalog, CatalogList, Cookie, Vendor
 from consent.categories import Category
 from consent.errors import ConfigurationError
 from consent.google_tag import LET_THROUGH, with_google_tag
-from consent.interface_rules import NO_INTERFACES, GoogleMode, Interfaces, interfaces
+from consent.interface_rules import GoogleMode, Gpp, GppMspa, Interfaces, interfaces
 from consent.policy_rules import (
     LANGUAGE_TAG,
     CacheMode,
     CspMode,
     Embeds,
-    Gpp,
-    GppMspa,
     Layout,
     OptOutLink,
     OwnCookie,
@@ -154,12 +152,8 @@ class Policy:
     csp_allow: tuple[str, ...] = ()
     """What our Content-Security-Policy allows besides, and what counts as classified: hosts as its sources write them,
     ``*.`` and path included."""
-    gpp: Gpp = Gpp.OFF
-    """Of which sections of the IAB's Global Privacy Platform scripts are told, by ``__gpp``."""
-    gpp_mspa: GppMspa = GppMspa.NO
-    """What they are told of the site and the IAB's Multi-State Privacy Agreement."""
-    interfaces: Interfaces = NO_INTERFACES
-    """The vendors that are told what a visitor allows."""
+    interfaces: Interfaces = field(default_factory=Interfaces)
+    """Who is told what a visitor allows."""
     vendors: tuple[Vendor, ...] = ()
     """The vendors that the site declares: listed to visitors."""
     own_cookies: tuple[OwnCookie, ...] = ()
@@ -244,12 +238,7 @@ class Policy:
             )
 
     def _check_gpp(self) -> None:
-        if self.gpp is Gpp.OFF:
-            if self.gpp_mspa is not GppMspa.NO:
-                raise ConfigurationError(
-                    f'nobody is told of it: set "gpp" to "{Gpp.BY_STATE}" or "{Gpp.NATIONAL}", too',
-                    key="gpp_mspa",
-                )
+        if self.interfaces.gpp is Gpp.OFF:
             return
         where = self.jurisdictions
         everybody = self.jurisdiction if where is None else where.everybody
@@ -257,7 +246,7 @@ class Policy:
             raise ConfigurationError(
                 "its sections are about the United States, where nobody is by this policy: "
                 'set "jurisdiction" to "US" or a state such as "US-CA", or say in "jurisdictions" where visitors are',
-                key="gpp",
+                key="interfaces.gpp",
             )
 
     @property

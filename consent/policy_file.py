@@ -50,8 +50,6 @@ _FIELDS: Mapping[Place, str] = {
     ("enforcement", "cache"): "cache",
     ("enforcement", "csp"): "csp",
     ("enforcement", "csp_allow"): "csp_allow",
-    ("interfaces", "gpp"): "gpp",
-    ("interfaces", "gpp_mspa"): "gpp_mspa",
 }
 _COOKIE_RULES: Mapping[str, Callable[[object], object]] = {
     "name": rules.a_cookie_name,
@@ -96,7 +94,8 @@ _TOP = (
     "texts",
     "sentences",
 )
-_PLACES: tuple[Place, ...] = (("declare",), ("lists",), *_FIELDS)
+_INTERFACES: tuple[Place, ...] = tuple(("interfaces", key) for key in INTERFACE_RULES)
+_PLACES: tuple[Place, ...] = (("declare",), ("lists",), *_FIELDS, *_INTERFACES)
 
 
 def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
@@ -116,8 +115,7 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
     document = _PolicyFile(path, max_bytes=MAX_POLICY_BYTES)
     document.check_keys((), _TOP)
     for section in _SECTIONS:
-        known_keys = [str(where[1]) for where in _FIELDS if where[0] == section]
-        document.check_keys((section,), known_keys + list(INTERFACE_RULES) * (section == "interfaces"))
+        document.check_keys((section,), [str(where[1]) for where in _PLACES if where[0] == section])
     values: dict[str, Any] = {}
     for where, name in _FIELDS.items():
         found = document.find(where)
@@ -129,7 +127,6 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
     told = {
         key: document.checked(("interfaces", key), found, INTERFACE_RULES[key])
         for key, found in document.table(("interfaces",)).items()
-        if key in INTERFACE_RULES
     }
     values["interfaces"] = document.checked(("interfaces",), told, interfaces)
     texts = document.table(("texts",))

@@ -101,28 +101,6 @@ class CspMode(StrEnum):
     """Browsers stop it, and report."""
 
 
-class Gpp(StrEnum):
-    """Of which sections of the IAB's Global Privacy Platform scripts are told."""
-
-    OFF = "off"
-    """Of none: pages have no ``__gpp``."""
-    BY_STATE = "by-state"
-    """Of that of the visitor's state, and where there is none of that about the whole of the US."""
-    NATIONAL = "national"
-    """Of that about the whole of the US, wherever in it the visitor is."""
-
-
-class GppMspa(StrEnum):
-    """What the site says of itself and the IAB's Multi-State Privacy Agreement."""
-
-    NO = "no"
-    """What it does is not covered by it."""
-    OPT_OUT_OPTION = "opt-out-option"
-    """It is covered, in the agreement's Opt-Out Option Mode."""
-    SERVICE_PROVIDER = "service-provider"
-    """It is covered, in the agreement's Service Provider Mode."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OwnCookie(Cookie):
     """A cookie that the site itself sets, with the category it is sorted into."""
@@ -169,9 +147,9 @@ class Whereabouts:
 
 
 class Wrong(Exception):
-    """A value breaks its rule. ``index`` is the offending item where the value is a list."""
+    """A value breaks its rule. ``index`` is the offending item where the value is a list or a table."""
 
-    def __init__(self, message: str, index: int | None = None) -> None:
+    def __init__(self, message: str, index: int | str | None = None) -> None:
         self.index = index
         super().__init__(message)
 
@@ -300,7 +278,7 @@ def _regime(value: object) -> Regime:
         raise Wrong(f"there is no such regime: {suggestion(name, list(Regime))}") from None
 
 
-def _one_of(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
+def one_of(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
     def rule(value: object) -> StrEnum:
         name = a_line(value)
         try:
@@ -580,17 +558,15 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "choice_days": _days,
     "choice_domain": _domain,
     "group": _group,
-    "layout": _one_of(Layout),
+    "layout": one_of(Layout),
     "retention_days": _days_kept,
     "retention_jurisdictions": _jurisdictions_kept,
-    "refused": _one_of(Refused),
-    "embeds": _one_of(Embeds),
-    "unclassified": _one_of(Unclassified),
-    "cache": _one_of(CacheMode),
-    "csp": _one_of(CspMode),
+    "refused": one_of(Refused),
+    "embeds": one_of(Embeds),
+    "unclassified": one_of(Unclassified),
+    "cache": one_of(CacheMode),
+    "csp": one_of(CspMode),
     "csp_allow": _places,
-    "gpp": _one_of(Gpp),
-    "gpp_mspa": _one_of(GppMspa),
     "opt_out_links": _opt_out_links,
     "declare_seen": a_flag,
     "vendors": _vendors,
@@ -609,7 +585,7 @@ def suggestion(asked: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(asked.lower()[:100], known, n=1)
     if close:
         return f'did you mean "{close[0]}"?'
-    return f"use one of {listed(known)}" if len(known) <= 12 else "check the spelling"
+    return f"use one of {listed(known)}" if len(known) <= 15 else "check the spelling"
 
 
 def kind_of(value: object) -> str:

@@ -74,7 +74,7 @@ def interface_parts(
 
 
 def _parts(policy: Policy, catalog: Catalog, *, uniform: bool, is_located: bool) -> Iterator[ClientPart]:
-    on = _switched_on(policy.interfaces)
+    on = switched_on(policy.interfaces)
     exact = {vendor for name in on for vendor in _TELL_EXACTLY.get(name, ())}
     declared = [vendor.id for vendor in policy.vendors]
     used = dict.fromkeys((*declared, *(_VENDORS[name] for name in on if name in _VENDORS)))
@@ -107,7 +107,8 @@ def _part(name: str, **data: object) -> ClientPart:
     return ClientPart((f"{_FOLDER}{name}.js",), texts)
 
 
-def _switched_on(interfaces: Interfaces) -> list[str]:
+def switched_on(interfaces: Interfaces) -> list[str]:
+    """Return the names of the vendors' interfaces that a site uses."""
     return [name for name in ("google", *_VENDORS) if getattr(interfaces, name)]
 
 

@@ -48,7 +48,7 @@ from consent.interface_rules import INTERFACE_RULES
 from consent.languages import Languages
 from consent.office import roles
 from consent.office.endpoints import ENDPOINTS
-from consent.policy import CspMode, GoogleMode, Interfaces, Layout, Refused, Whereabouts
+from consent.policy import CspMode, GoogleMode, Gpp, GppMspa, Interfaces, Layout, Refused, Whereabouts
 from consent.policy_file import _COOKIE_RULES, _FIELDS, _OVERRIDE_RULES, _RULE_RULES, _TOP
 from consent.receipts import CollectionMethod, Outcome, Receipt
 from consent.reports import Dropped
@@ -527,10 +527,15 @@ def test_every_interface_is_documented_with_its_values() -> None:
         if name.startswith("google_")
         else "`true`"
         for name in INTERFACE_RULES
-        if name != "google"
+        if name not in ("google", "gpp", "gpp_mspa")
+    } | {
+        name: ", ".join(
+            f'`"{value}"`' + " (default)" * (value is kind(getattr(Interfaces(), name))) for value in kind
+        )
+        for name, kind in (("gpp", Gpp), ("gpp_mspa", GppMspa))
     }
     assert first_codes("docs/interfaces.md", "key") == {
-        n for n in INTERFACE_RULES if not n.startswith("google_")
+        n for n in INTERFACE_RULES if not n.startswith(("google_", "gpp"))
     }
 
 

@@ -34,7 +34,7 @@ UNIFORM_BUDGET = 310
 """... and more of it where everybody gets the same page."""
 GPP_BUDGET = 1_860
 """... and of what answers ``__gpp``, with all that it can answer."""
-CALIFORNIA = Policy(regime=Regime.OPT_OUT, jurisdiction="US-CA", gpp=Gpp.BY_STATE)
+CALIFORNIA = Policy(regime=Regime.OPT_OUT, jurisdiction="US-CA", interfaces=Interfaces(gpp=Gpp.BY_STATE))
 
 
 def deciding(*granted: Category, vendors: dict[str, bool] | None = None, gpc: bool = False) -> Decision:
@@ -128,7 +128,8 @@ def test_an_interface_costs_what_the_documentation_says(tell: Tell) -> None:
     def cost(**policy: Any) -> int:
         return zipped(script("", parts=interface_parts(Policy(**policy), catalog)).encode()) - plain
 
-    on = {name: "basic" if name == "google" else True for name in INTERFACE_RULES if "google_" not in name}
+    vendors = [name for name in INTERFACE_RULES if not name.startswith(("google_", "gpp"))]
+    on = {name: "basic" if name == "google" else True for name in vendors}
     costs = {name: cost(interfaces={name: value}) for name, value in on.items()}
     costs["all"] = cost(interfaces=on)
     costs["none, one vendor declared"] = cost(vendors=(catalog.vendors["meta-pixel"],))

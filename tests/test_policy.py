@@ -1085,7 +1085,9 @@ def test_each_interface_is_a_key_of_its_table(tmp_path: Path) -> None:
     assert policy.interfaces == Interfaces(google=GoogleMode.BASIC, clarity=True)
     assert policy == Policy(interfaces={"google": "basic", "clarity": True})  # type: ignore[arg-type]
     assert Policy().interfaces == Interfaces()
-    assert not any(getattr(Interfaces(), name) for name in INTERFACE_RULES if not name.startswith("google_"))
+    assert {
+        getattr(Interfaces(), name) for name in INTERFACE_RULES if not name.startswith(("google_", "gpp_"))
+    } == {None, False, "off"}
     assert policy.version == Policy().version
 
 
@@ -1095,9 +1097,10 @@ def test_each_interface_is_a_key_of_its_table(tmp_path: Path) -> None:
         ("meta = 1", 2, "interfaces.meta", "must be true or false, without quotes, not a whole number"),
         ('clarity = true\ngoogle = "base"', 3, "interfaces.google", 'must be one of "basic"'),
         ("mixpannel = true", 2, "interfaces.mixpannel", 'unknown key: did you mean "mixpanel"?'),
+        ("[site]\nclarity = true", 3, "site.clarity", "this key does not belong here: move it below [interfaces]"),
         ("refused = true", 2, "interfaces.refused", "this key does not belong here: move it below [enforcement]"),
         (
-            "google_url_passthrough = true", 1, "interfaces",
+            "google_url_passthrough = true", 2, "interfaces.google_url_passthrough",
             '"google_url_passthrough" is nothing without "google": add it, or remove this',
         ),
     ],

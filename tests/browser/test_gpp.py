@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from consent import ConsentMiddleware, Policy
 from consent.gpp_string import decode
-from consent.policy import CacheMode, Gpp, Refused, Whereabouts
+from consent.policy import CacheMode, Gpp, Interfaces, Refused, Whereabouts
 from tests.browser.conftest import Demo, OpenBrowser, Visitor, serve
 
 FRAME = "https://frame.example/ad"
@@ -98,7 +98,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[CacheMod
             policy = Policy(
                 language="en",
                 jurisdictions=Whereabouts(country_header="X-Place"),
-                gpp=Gpp.BY_STATE,
+                interfaces=Interfaces(gpp=Gpp.BY_STATE),
                 refused=Refused.HOLD,
                 cache=mode,
             )

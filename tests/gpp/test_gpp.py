@@ -20,14 +20,16 @@ from consent.cli import main
 from consent.decision import Decision, decide
 from consent.gpp import GppScript, content, section_at, sections_of
 from consent.gpp_string import decode, encode, sections
-from consent.policy import CacheMode, Gpp, GppMspa, Regime, Rule, Whereabouts
+from consent.policy import CacheMode, Gpp, GppMspa, Interfaces, Regime, Rule, Whereabouts
 from consent.receipts import Artefact, Receipt
 from consent.signals import ChoiceState, Signals
 from tests.exchange import HTML, Answer, answering, ask
 
 TARGETING = frozenset({Category.TARGETING})
 PAGE = b"<html><head><title>A page</title></head><body>x</body></html>"
-CALIFORNIA = Policy(regime=Regime.OPT_OUT, jurisdiction="US-CA", gpp=Gpp.BY_STATE, language="en")
+CALIFORNIA = Policy(
+    regime=Regime.OPT_OUT, jurisdiction="US-CA", interfaces=Interfaces(gpp=Gpp.BY_STATE), language="en"
+)
 CRITEO = load_catalog().vendors["criteo"]
 TAG = re.compile(rb'<script src="/_consent/static/(gpp\.[0-9a-f]{16}\.js)" data-state="(\d)"( data-asks)?')
 
@@ -202,7 +204,9 @@ def test_the_script_has_every_answer() -> None:
     ]
     for state in states:
         assert decode(state["gppString"]) == state["parsedSections"]
-    national = GppScript(Policy(jurisdiction="US", gpp=Gpp.NATIONAL), CALIFORNIA, "usnat")
+    national = GppScript(
+        Policy(jurisdiction="US", interfaces=Interfaces(gpp=Gpp.NATIONAL)), CALIFORNIA, "usnat"
+    )
     assert answers(national)[2]["supportedAPIs"] == ["7:usnat"]
 
 
@@ -217,7 +221,12 @@ def test_where_no_section_applies_the_script_says_so() -> None:
 
 def test_the_tag_says_which_answer_holds() -> None:
     """By what comes of choice and signal: also of a single vendor that the visitor is told of, and refuses."""
-    policy = Policy(regime=Regime.OPT_OUT, jurisdiction="US-CA", gpp=Gpp.BY_STATE, vendors=(CRITEO,))
+    policy = Policy(
+        regime=Regime.OPT_OUT,
+        jurisdiction="US-CA",
+        interfaces=Interfaces(gpp=Gpp.BY_STATE),
+        vendors=(CRITEO,),
+    )
     script = GppScript(policy, policy, "usca")
     assert answers(script)[1] == ["criteo"]
     for decision, state in (
@@ -236,14 +245,19 @@ def test_the_tag_says_which_answer_holds() -> None:
         tag = f'<script src="{script.url}" data-state="{state}"'
         assert script.markup(decision, nonce=None).decode() == tag + "></script>"
         assert script.markup(decision, nonce='r"4').decode() == tag + ' nonce="r&#34;4"></script>'
-    asking = Policy(jurisdiction="US-VA", gpp=Gpp.BY_STATE)
+    asking = Policy(jurisdiction="US-VA", interfaces=Interfaces(gpp=Gpp.BY_STATE))
     markup = GppScript(asking, asking, "usva").markup(decide(asking, Signals()), nonce=None)
     assert markup.endswith(b' data-state="1" data-asks></script>')
 
 
 def test_a_signal_that_the_site_does_not_heed_is_told_all_the_same() -> None:
     """It is what the browser sends; that nobody opted out is what holds."""
-    policy = Policy(regime=Regime.OPT_OUT, jurisdiction="US-CA", gpp=Gpp.BY_STATE, gpc_refuses=frozenset())
+    policy = Policy(
+        regime=Regime.OPT_OUT,
+        jurisdiction="US-CA",
+        interfaces=Interfaces(gpp=Gpp.BY_STATE),
+        gpc_refuses=frozenset(),
+    )
     assert GppScript(policy, policy, "usca").state(decide(policy, Signals(gpc=True))) == 2
 
 
@@ -299,7 +313,7 @@ def test_it_comes_behind_the_guard_and_before_all_else() -> None:
 def test_each_visitor_is_told_of_their_own_place() -> None:
     """Under the regime there, by a trusted proxy's word."""
     where = Whereabouts(country_header="CF-IPCountry", region_header="CF-Region-Code")
-    app = mounted(Policy(jurisdictions=where, gpp=Gpp.BY_STATE, language="en"))
+    app = mounted(Policy(jurisdictions=where, interfaces=Interfaces(gpp=Gpp.BY_STATE), language="en"))
     found = told(app, cf_ipcountry="US", cf_region_code="CA")
     assert (found["applicableSections"], found["asks"]) == ([8], False)
     assert found["parsedSections"]["usca"][0]["SaleOptOut"] == 2
@@ -321,7 +335,11 @@ def test_each_visitor_is_told_of_their_own_place() -> None:
 def test_pages_with_other_answers_are_other_pages() -> None:
     """What a browser kept of before the setting was changed is not confirmed."""
     tags = {
-        dict(visit(mounted(replace(CALIFORNIA, **change), etag='"1"')).headers)[b"etag"]
+        dict(
+            visit(
+                mounted(replace(CALIFORNIA, interfaces=replace(CALIFORNIA.interfaces, **change)), etag='"1"')
+            ).headers
+        )[b"etag"]
         for change in ({}, {"gpp": Gpp.NATIONAL}, {"gpp_mspa": GppMspa.OPT_OUT_OPTION}, {"gpp": Gpp.OFF})
     }
     assert len(tags) == 4
@@ -333,7 +351,7 @@ def test_in_one_page_for_everybody_nobody_is_told_apart() -> None:
         Policy(
             regime=Regime.OPT_OUT,
             jurisdiction="US-CA",
-            gpp=Gpp.BY_STATE,
+            interfaces=Interfaces(gpp=Gpp.BY_STATE),
             cache=CacheMode.UNIFORM,
             language="en",
         )
@@ -357,7 +375,13 @@ def test_a_part_of_the_site_has_what_its_own_policy_says() -> None:
     other = Policy(regime=Regime.OPT_OUT, jurisdiction="US-CA", language="en")
     rules = (Rule(policy=other, hosts=("other.example",)),)
     app = mounted(
-        Policy(regime=Regime.OPT_OUT, jurisdiction="US-CA", gpp=Gpp.BY_STATE, language="en", rules=rules)
+        Policy(
+            regime=Regime.OPT_OUT,
+            jurisdiction="US-CA",
+            interfaces=Interfaces(gpp=Gpp.BY_STATE),
+            language="en",
+            rules=rules,
+        )
     )
     assert TAG.search(visit(app, host="own.example").body)
     assert not TAG.search(visit(app, host="other.example").body)
@@ -376,8 +400,8 @@ def test_it_is_set_in_the_policy_file(tmp_path: Path) -> None:
     policy = written(
         tmp_path, 'jurisdiction = "US"\n[interfaces]\ngpp = "national"\ngpp_mspa = "service-provider"\n'
     )
-    assert (policy.gpp, policy.gpp_mspa) == (Gpp.NATIONAL, GppMspa.SERVICE_PROVIDER)
-    assert (Policy().gpp, Policy().gpp_mspa) == (Gpp.OFF, GppMspa.NO)
+    assert policy.interfaces == Interfaces(gpp=Gpp.NATIONAL, gpp_mspa=GppMspa.SERVICE_PROVIDER)
+    assert Policy().interfaces == Interfaces(gpp=Gpp.OFF, gpp_mspa=GppMspa.NO)
     # Nothing that a visitor consented to.
     assert policy.version == written(tmp_path, 'jurisdiction = "US"\n').version
 
@@ -412,7 +436,7 @@ def test_it_is_set_in_the_policy_file(tmp_path: Path) -> None:
         ),
         (
             '[interfaces]\ngpp_mspa = "opt-out-option"\n',
-            '2 [interfaces.gpp_mspa]: nobody is told of it: set "gpp" to "by-state" or "national", too',
+            '2 [interfaces.gpp_mspa]: "gpp_mspa" is nothing without "gpp": set that to "by-state" or "national"',
         ),
         ('gpp = "off"\n', "1 [gpp]: this key does not belong here: move it below [interfaces]"),
         ("[interfaces]\ntcf = true\n", "2 [interfaces.tcf]: unknown key"),
@@ -426,13 +450,21 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, text: str, wrong: 
 
 def test_wherever_visitors_may_be_in_the_us_it_can_be_set() -> None:
     for where in (Whereabouts(country_header="X-Country"), Whereabouts(everybody="US-TX")):
-        assert Policy(jurisdictions=where, gpp=Gpp.BY_STATE).gpp is Gpp.BY_STATE
+        assert (
+            Policy(jurisdictions=where, interfaces=Interfaces(gpp=Gpp.BY_STATE)).interfaces.gpp
+            is Gpp.BY_STATE
+        )
 
 
 def test_only_vendors_for_targeting_are_asked_about() -> None:
     """Whether somebody is counted is no sale."""
     counter: Vendor = load_catalog().vendors["hotjar"]
-    policy = Policy(regime=Regime.OPT_OUT, jurisdiction="US", gpp=Gpp.NATIONAL, vendors=(counter, CRITEO))
+    policy = Policy(
+        regime=Regime.OPT_OUT,
+        jurisdiction="US",
+        interfaces=Interfaces(gpp=Gpp.NATIONAL),
+        vendors=(counter, CRITEO),
+    )
     script = GppScript(policy, policy, "usnat")
     assert answers(script)[1] == ["criteo"]
     assert script.state(deciding(policy, *OPTIONAL, hotjar=False)) == 0
