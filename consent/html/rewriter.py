@@ -178,7 +178,7 @@ class Rewriter:
 
     def _next_place(self, data: bytes, position: int) -> int:
         """Return the next place in markup that is worth looking at."""
-        if not self._foreign.following:
+        if not self._foreign.following and not self._foreign.is_lost:
             if (
                 self._skip is None
                 or self._withholding.in_held_template
@@ -192,6 +192,7 @@ class Rewriter:
             return self._skip(data, position, self._max_buffer_bytes, reading)
         if self._foreign.in_drawing:
             return next_stop_in_drawing(data, position, len(data))
+        # Where nothing is certain, it may be a drawing, with what loads in no other place.
         found = data.find(b"<", position)
         return len(data) if found < 0 else found
 

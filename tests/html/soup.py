@@ -250,6 +250,7 @@ _LIVE = [
     '<iframe src="//tracker.example/f"></iframe>',
     '<link rel=stylesheet href="//tracker.example/c">',
     "<svg><image href='//tracker.example/i'/></svg>",
+    "<svg><filter><feImage href='//tracker.example/i'/></filter></svg>",
     "<p style='background:url(//tracker.example/b)'>",
 ]
 """What every reader must find, wherever it is markup at all."""

@@ -356,6 +356,16 @@ def test_removing_joins_nothing(page: str, expected: str) -> None:
             f"<svg><noembed><desc><p></noembed></svg></p></desc><title><img src={T}></title>",
             "<svg><noembed><desc><p></noembed></svg></p></desc><title><img ></title>",
         ),
+        # ... and then all may be a drawing, with what loads in no other place.
+        (
+            f"<svg><textarea><b></textarea><svg><feImage href={T} />",
+            "<svg><textarea><b></textarea><svg><feImage  />",
+        ),
+        (
+            f'<svg><textarea><b></textarea><svg><rect mask="url({T})"/>',
+            '<svg><textarea><b></textarea><svg><rect mask="url(about:invalid)"/>',
+        ),
+        (f"<svg></div><script type=x><use href={T}></script>", "<svg></div><script type=x><use ></script>"),
         ("<svg><title/><desc/><path/></svg>", "<svg><title></title><desc/><path/></svg>"),
         ("<svg><script a=b/></svg>", "<svg><script a=b/></svg>"),
         ("<style/></style><script/></script>", "<style/></style><script/></script>"),
