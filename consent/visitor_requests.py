@@ -71,7 +71,11 @@ def query_of(scope: Scope) -> Mapping[str, str]:
 
 
 async def read_body(headers: Headers, receive: Receive, *, max_bytes: int = MAX_BODY_BYTES) -> bytes | None:
-    """Return the request's body; ``None`` if the browser went away."""
+    """Return the request's body; ``None`` if the browser went away before all of it was there.
+
+    Raises:
+        Refused: it is too large.
+    """
     too_large = Refused(413, "too-large", "error_too_large", ((b"connection", b"close"),))
     declared = fields.only(headers, b"content-length")
     if declared is not None and declared.isdigit() and (len(declared) > 9 or int(declared) > max_bytes):

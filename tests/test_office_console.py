@@ -198,6 +198,15 @@ def test_forms_are_read_within_bounds(place: Place) -> None:
     assert officer.post("/lookups", {"sought": "nobody", "reason": "abc"}).status == 400
     answer = officer.post("/lookups", {"sought": SUBJECT, "reason": " a "})
     assert (answer.status, "A reason is missing" in text(answer)) == (400, True)
+    before = place.accesses.newest(limit=1)
+    form = urlencode({"sought": SUBJECT, "reason": "complaint 12"}).encode()
+    sent = {
+        **SAME,
+        "cookie": f"{COOKIE}={officer.cookie}",
+        "content-type": "application/x-www-form-urlencoded",
+    }
+    answer = place.ask(f"{HOME}/lookups", method="POST", headers=sent, body=form, ends_early=True)
+    assert (answer.status, place.accesses.newest(limit=1)) == (400, before)
     answer = officer.get("/receipts?colour=red")
     assert (answer.status, "colour: there is no such parameter" in text(answer)) == (400, True)
     assert officer.get("/receipts/99999").status == 200  # it asks for a reason first, and tells nothing

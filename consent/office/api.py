@@ -15,15 +15,15 @@ from urllib.parse import unquote
 from starlette.types import Receive, Scope, Send
 
 from consent import headers as fields
-from consent.answers import Headers
+from consent.answers import Headers, Refused
 from consent.errors import ConsentError
 from consent.office.desk import Desk, NotAllowed, ReasonMissing
 from consent.office.endpoints import ENDPOINTS, Call, Content, Endpoint, NothingThere, parse_body
 from consent.office.openapi import document
 from consent.office.questions import WrongQuestion, read_query
 from consent.office.tokens import Allowance
+from consent.visitor_requests import MAX_BODY_BYTES, read_body
 
-MAX_BODY: Final = 16 * 1024
 LOCKED_UP: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; sandbox"),
@@ -151,16 +151,13 @@ async def _read(scope: Scope, receive: Receive) -> bytes:
     media_type = fields.media_type_of(fields.only(scope["headers"], b"content-type") or b"")
     if media_type != b"application/json":
         raise _Problem(415, "wrong-media-type", "send JSON: Content-Type: application/json")
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise _Problem(400, "incomplete", "the request ended early")
-        body += message.get("body", b"")
-        if len(body) > MAX_BODY:
-            raise _Problem(413, "too-large", f"at most {MAX_BODY} bytes", (b"connection", b"close"))
-        if not message.get("more_body", False):
-            return bytes(body)
+    try:
+        body = await read_body(scope["headers"], receive)
+    except Refused as refused:
+        raise _Problem(413, "too-large", f"at most {MAX_BODY_BYTES} bytes", *refused.headers) from None
+    if body is None:
+        raise _Problem(400, "incomplete", "the request ended early")
+    return body
 
 
 async def _send(

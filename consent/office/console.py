@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.types import Receive, Scope, Send
 
 from consent import headers as fields
-from consent.answers import Answer, Headers
+from consent.answers import Answer, Headers, Refused
 from consent.assets import asset_dir
 from consent.checkpoint import Checkpoint
 from consent.choice import RECEIPT_ID, SUBJECT
@@ -44,8 +44,7 @@ from consent.office.tokens import CALLS_A_DAY, Token
 from consent.receipt_search import FoundPage, Sought
 from consent.submission import same_origin
 from consent.templates import Templates, template_in
-
-MAX_FORM: Final = 16 * 1024
+from consent.visitor_requests import MAX_BODY_BYTES, read_body
 
 logger = logging.getLogger("consent")
 
@@ -340,14 +339,12 @@ async def _form(scope: Scope, receive: Receive) -> Mapping[str, str]:
     media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
     if media_type != b"application/x-www-form-urlencoded":
         raise _Failed(415, "This is no form", "Use the forms of the console.")
-    body = bytearray()
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        if len(body) > MAX_FORM:
-            raise _Failed(413, "This is too long", f"At most {MAX_FORM} bytes.")
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
-            break
+    try:
+        body = await read_body(headers, receive)
+    except Refused:
+        raise _Failed(413, "This is too long", f"At most {MAX_BODY_BYTES} bytes.") from None
+    if body is None:
+        raise _Failed(400, "This is not all of it", "The connection ended early: nothing was done.")
     try:
         return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=30))
     except ValueError:
