@@ -419,7 +419,10 @@ def test_what_is_wrong_is_named_in_one_shape(place: Place, path: str, status: in
         (b"[" * 9000, 400, "body: a JSON object"),
         ({}, 400, "subject: give either this or receipt_id, as a string"),
         ({"subject": SUBJECT, "receipt_id": "x"}, 400, "give either this"),
-        ({"subject": "nobody"}, 400, "subject: a pseudonym of 32 hexadecimal digits"),
+        ({"subject": "nobody"}, 400, "subject: a pseudonym of 32 lower-case hexadecimal digits"),
+        ({"subject": f"{10:032X}"}, 400, "subject: a pseudonym of 32 lower-case"),
+        ({"subject": SUBJECT, "limit": "2"}, 400, "limit: a number"),
+        ({"subject": SUBJECT, "limit": 501}, 400, "limit: 1 to 500"),
         ({"receipt_id": "nothing"}, 400, "receipt_id: a UUID"),
         ({"subject": SUBJECT, "until": 7}, 400, "until: a day or a moment"),
         ({"subject": SUBJECT, "until": "soon"}, 400, "until: a day, such as"),
@@ -460,6 +463,17 @@ def test_a_reason_is_recorded_as_a_line_that_commands_nothing(
     if recorded is not None:
         place.ask("/exports/receipts", Role.OFFICER, headers={"consent-reason": reason})
         assert [entry.reason for entry in place.accesses.newest(limit=2)] == [recorded] * 2
+
+
+def test_a_long_reason_is_refused_and_not_cut_short(place: Place) -> None:
+    """The record says all of it, or nothing is done."""
+    before = place.accesses.newest(limit=1)
+    for path in ("/receipts/3", "/exports/receipts"):
+        answer = place.ask(path, Role.OFFICER, headers={"consent-reason": "x" * 501})
+        assert (answer.status, answer.json["error"]["message"]) == (400, "reason: at most 500 characters")
+    assert place.accesses.newest(limit=1) == before
+    assert place.ask("/receipts/3", Role.OFFICER, headers={"consent-reason": "x" * 500}).status == 200
+    assert place.accesses.newest(limit=1)[0].reason == "x" * 500
 
 
 def test_methods_and_media_types(place: Place) -> None:

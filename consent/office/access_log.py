@@ -23,8 +23,6 @@ from consent.signing import CheckpointSigner
 from consent.sqlite_tree import load_edge, log_size, origin_of, read_tile, tiles_at, write_tiles
 
 SCHEMA_VERSION: Final = 1
-MAX_REASON: Final = 500
-"""How many characters a reason has at most."""
 _MAX_BODY: Final = 64 * 1024
 _LOOKS: Final = 5
 _LOOK_AGAIN_SECONDS: Final = 0.05
@@ -75,7 +73,7 @@ class AccessLog:
             "time": format_moment(int(self._clock() * 1_000)),
             "who": who,
             "what": what,
-            "reason": reason[:MAX_REASON],
+            "reason": reason,
             "details": details,
         }
         body, salt = canonical_json(members), self._sealer.salt()

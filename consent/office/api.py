@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from consent import headers as fields
 from consent.answers import Headers, Refused
 from consent.errors import ConsentError
-from consent.office.desk import Desk, NotAllowed, ReasonMissing
+from consent.office.desk import MIN_REASON, Desk, NotAllowed, ReasonMissing
 from consent.office.endpoints import ENDPOINTS, Call, Content, Endpoint, NothingThere, parse_body
 from consent.office.openapi import document
 from consent.office.questions import WrongQuestion, read_query
@@ -82,7 +82,7 @@ class OfficeApi:
         except WrongQuestion as error:
             raise _Problem(400, "wrong-parameter", str(error)) from None
         except ReasonMissing:
-            message = "say why in the field Consent-Reason: at least 3 characters; it is recorded"
+            message = f"say why in the field Consent-Reason: at least {MIN_REASON} characters; it is recorded"
             raise _Problem(428, "reason-missing", message) from None
         except NotAllowed as error:
             raise _Problem(403, "not-allowed", f"this token may not do this: {error}") from None

@@ -16,7 +16,7 @@ from consent.inventory import InventoryStore
 from consent.log_rows import proven_record
 from consent.moments import parse_moment
 from consent.office.access_log import AccessLog
-from consent.office.questions import of_sites
+from consent.office.questions import WrongQuestion, of_sites
 from consent.office.roles import Action
 from consent.office.tokens import Token, TokenBook
 from consent.receipt_search import FoundPage, Position, ReceiptSearch, Sought
@@ -25,6 +25,8 @@ from consent.store import Ledger, ReceiptLog
 
 MIN_REASON: Final = 3
 """How many characters a reason has at least."""
+MAX_REASON: Final = 500
+"""The same at most."""
 
 
 class OfficeLog(ReceiptLog, ReceiptSearch, Ledger, Protocol):
@@ -103,7 +105,11 @@ class Desk:
             raise NotAllowed(str(action))
 
     def record(self, token: Token, what: str, reason: str = "", **details: object) -> None:
-        """Record what is about to be done."""
+        """Record what is about to be done.
+
+        Raises:
+            WrongQuestion: the reason is too long.
+        """
         self.accesses.append(
             f"{token.name} ({token.id})", what, reason=_one_line(reason), role=str(token.role), **details
         )
@@ -113,6 +119,7 @@ class Desk:
 
         Raises:
             ReasonMissing: there is none.
+            WrongQuestion: it is too long.
         """
         reason = _one_line(reason)
         if sum(map(str.isprintable, reason)) < MIN_REASON:
@@ -220,4 +227,8 @@ class Desk:
 def _one_line(reason: str) -> str:
     # Whoever reads the log of accesses does it on a terminal, too: nothing that moves a cursor, hides a line, or turns
     # the direction of writing. The two joiners are letters' own.
-    return " ".join("".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in reason).split())
+    line = " ".join("".join(c if c.isprintable() or c in "\u200c\u200d" else " " for c in reason).split())
+    if len(line) > MAX_REASON:
+        # What was cut off would not be in the record of why.
+        raise WrongQuestion("reason", f"at most {MAX_REASON} characters")
+    return line

@@ -15,6 +15,7 @@ from consent.moments import format_moment
 from consent.office.desk import Desk, OpenedReceipt
 from consent.office.questions import (
     CURSOR,
+    DEFAULT_LIMIT,
     FILTERS,
     FIRST_DAY,
     GROUPS,
@@ -153,13 +154,16 @@ def _lookups(call: Call) -> Content:
             raise WrongQuestion("receipt_id", "a UUID, as the visitor's receipt has it")
         page = call.desk.look_up_id(call.token, receipt_id.lower(), call.reason)
     elif isinstance(subject, str) and receipt_id is None:
-        if SUBJECT.fullmatch(subject.lower()) is None:
-            raise WrongQuestion("subject", "a pseudonym of 32 hexadecimal digits")
-        standing, cursor, limit = body.get("standing", False), body.get("cursor", ""), body.get("limit", "")
+        if SUBJECT.fullmatch(subject) is None:
+            raise WrongQuestion("subject", "a pseudonym of 32 lower-case hexadecimal digits")
+        standing, cursor = body.get("standing", False), body.get("cursor", "")
+        limit = body.get("limit", DEFAULT_LIMIT)
         if not (isinstance(standing, bool) and isinstance(cursor, str)):
             raise WrongQuestion("standing", "true or false, and a cursor in a string")
+        if not isinstance(limit, int):
+            raise WrongQuestion("limit", "a number")
         until = None if body.get("until") is None else moment_of("until", body["until"])
-        sought = Sought(subject=subject.lower(), until_ms=until, standing=standing)
+        sought = Sought(subject=subject, until_ms=until, standing=standing)
         before = position_of({"cursor": cursor})
         page = call.desk.look_up(
             call.token, sought, call.reason, limit=limit_of({"limit": str(limit)}), before=before
@@ -316,12 +320,12 @@ _LOOKUP: Final[Mapping[str, Any]] = {
     "type": "object",
     "additionalProperties": False,
     "properties": {
-        "subject": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+        "subject": {"type": "string", "pattern": f"^{SUBJECT.pattern}$"},
         "receipt_id": {"type": "string", "format": "uuid"},
         "until": {"type": "string", "description": "A day, or a moment: as of then."},
         "standing": {"type": "boolean", "default": False},
         "cursor": {"type": "string"},
-        "limit": {"type": "integer", "minimum": 1, "maximum": 500},
+        "limit": LIMIT.schema,
     },
     "oneOf": [{"required": ["subject"]}, {"required": ["receipt_id"]}],
 }

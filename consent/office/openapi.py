@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from consent.office.desk import MAX_REASON, MIN_REASON
 from consent.office.endpoints import ENDPOINTS, INDEX_MEMBERS, Endpoint
 from consent.office.roles import ALLOWED, Role
 
@@ -78,7 +79,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
                 "in": "header",
                 "required": endpoint.needs_reason,
                 "description": f"Why; it is recorded. UTF-8, or percent-encoded.{only}",
-                "schema": {"type": "string", "minLength": 3, "maxLength": 500},
+                "schema": {"type": "string", "minLength": MIN_REASON, "maxLength": MAX_REASON},
             }
         )
     if endpoint.body is not None:
