@@ -130,9 +130,6 @@ class ReceiptSearch(Protocol):
     def look(self, sought: Sought, *, limit: int, before: Position | None = None) -> FoundPage:
         """Return the same, without opening anything."""
 
-    def opened(self, found: Sequence[Found]) -> Sequence[LoggedReceipt]:
-        """Open what was found a moment ago, in this order."""
-
     def found(self, sought: Sought, *, limit: int, after: Position | None = None) -> Sequence[Found]:
         """Return up to ``limit`` of them, the oldest first, without opening them.
 
@@ -251,14 +248,10 @@ class ReceiptFinder(ABC):
         """Return receipts, the newest first. See :meth:`ReceiptSearch.find`."""
         with self.one_moment():
             page = self.look(sought, limit=limit, before=before)
-            return ReceiptPage(self.opened(page.found), page.next)
-
-    def opened(self, found: Sequence[Found]) -> Sequence[LoggedReceipt]:
-        """Return receipts as they are. See :meth:`ReceiptSearch.opened`."""
-        receipts = self._opened([each.position.leaf for each in found])
-        for position, kind in found:
-            _require_as_found(receipts.get(position.leaf), position, kind)
-        return [receipts[each.position.leaf] for each in found]
+            receipts = self._opened([each.position.leaf for each in page.found])
+            for position, kind in page.found:
+                _require_as_found(receipts.get(position.leaf), position, kind)
+            return ReceiptPage([receipts[each.position.leaf] for each in page.found], page.next)
 
     def found(self, sought: Sought, *, limit: int, after: Position | None = None) -> Sequence[Found]:
         """Return receipts, the oldest first, not opened. See :meth:`ReceiptSearch.found`."""

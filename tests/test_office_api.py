@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import json
 import logging
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -27,6 +29,7 @@ from consent.office.database import OfficeDatabase
 from consent.office.endpoints import ENDPOINTS
 from consent.office.roles import ALLOWED, Role
 from consent.office.tokens import CALLS_A_DAY, TokenBook
+from consent.receipt_search import FoundPage, Sought
 from consent.receipts import Outcome, Receipt
 from consent.sqlite_inventory import SQLiteInventory
 from consent.sqlite_log import SQLiteReceiptLog
@@ -278,6 +281,28 @@ def test_a_visitor_is_looked_up_in_a_body_and_that_is_recorded(place: Place) -> 
     ).json
     assert [row["leaf"] for row in first["receipts"] + rest["receipts"]] == [47, 27, 7]
     assert SUBJECT not in json.dumps([dict(entry.details) for entry in place.accesses.newest(limit=500)])
+
+
+def test_a_receipt_that_is_erased_while_it_is_looked_up_is_no_alarm(tmp_path: Path) -> None:
+    """It is found, or it is not."""
+    place = Place(tmp_path / "data")
+    path, keys = place.folder.receipts_path, place.keys
+
+    class Erased(SQLiteReceiptLog):
+        def look(self, sought: Sought, **options: Any) -> FoundPage:
+            page = super().look(sought, **options)
+            with contextlib.closing(sqlite3.connect(path)) as connection:
+                columns = ("subject", "outcome", "site", "time_ms", "body", "kind")
+                connection.execute(f"UPDATE record SET {' = NULL, '.join(columns)} = NULL")
+                connection.commit()
+            return page
+
+    place.app = Office("/_consent", place.folder, lambda: Erased(path, keys), lambda: NOW)
+    by_id = {"receipt_id": RECEIPTS[27].receipt_id}
+    answer = place.ask("/lookups", Role.OFFICER, method="POST", body=by_id, headers=REASON)
+    assert (answer.status, [row["leaf"] for row in answer.json["receipts"]]) == (200, [27])
+    answer = place.ask("/lookups", Role.OFFICER, method="POST", body=by_id, headers=REASON)
+    assert (answer.status, answer.json["receipts"]) == (200, [])
 
 
 def test_a_receipt_is_opened_with_a_reason_and_its_proof_is_checked(place: Place, tmp_path: Path) -> None:

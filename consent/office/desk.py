@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from consent.checkpoint import Checkpoint
+from consent.choice_kind import kind_of
 from consent.enforcement_log import EnforcementCount
 from consent.errors import InvalidProofError, InvalidReceiptError
 from consent.evidence import Evidence
@@ -19,7 +20,7 @@ from consent.office.access_log import AccessLog
 from consent.office.questions import WrongQuestion, of_sites
 from consent.office.roles import Action
 from consent.office.tokens import Token, TokenBook
-from consent.receipt_search import FoundPage, Position, ReceiptSearch, Sought
+from consent.receipt_search import Found, FoundPage, Position, ReceiptSearch, Sought
 from consent.receipts import Artefact, Receipt
 from consent.store import Ledger, ReceiptLog
 
@@ -151,9 +152,15 @@ class Desk:
         if receipt is not None:
             moment = parse_moment(receipt.time)
             own = Sought(subject=receipt.subject, since_ms=moment, until_ms=moment + 1)
-            some = self.log.look(of_sites(own, token), limit=100)
-            logged = {each.leaf: each.receipt for each in self.log.opened(some.found)}
-            page = FoundPage([each for each in some.found if logged[each.position.leaf] == receipt], None)
+            some = self.log.find(of_sites(own, token), limit=100)
+            page = FoundPage(
+                [
+                    Found(Position(moment, each.leaf), kind_of(each.receipt))
+                    for each in some.receipts
+                    if each.receipt == receipt
+                ],
+                None,
+            )
         leaves = [each.position.leaf for each in page.found]
         self.record(token, "looked-up", reason, by="receipt", found=len(leaves), leaves=leaves)
         return page
