@@ -337,6 +337,15 @@ def test_a_receipt_is_opened_with_a_reason_and_its_proof_is_checked(place: Place
         assert place.ask(missing, Role.OFFICER, headers=REASON).status == 404
 
 
+def test_a_receipt_that_is_not_for_a_token_is_recorded_as_asked_for(place: Place) -> None:
+    """Of another site, or of none: whoever tries one number after the other is seen."""
+    secret, _ = place.book.make("Al Example", Role.OFFICER, sites=["Example blog"], days=1)
+    for leaf in (3, 60):
+        assert place.ask(f"/receipts/{leaf}", secret, headers=REASON).status == 404
+        (entry,) = place.accesses.newest(limit=1)
+        assert (entry.what, entry.reason, entry.details["leaf"]) == ("not-found", "complaint 12", leaf)
+
+
 def test_the_text_shown_is_a_download_and_never_a_page(place: Place) -> None:
     """It is markup: of this origin, it could act as the office."""
     answer = place.ask(f"/texts/{SHOWN.hash}", Role.ANALYST)

@@ -39,7 +39,7 @@ class Access:
     who: str
     """The token's name and id."""
     what: str
-    """``signed-in``, ``opened``, ``looked-up``, ``exported``, …"""
+    """``signed-in``, ``opened``, ``not-found``, ``looked-up``, ``exported``, …"""
     reason: str
     """As it was given; empty where none is asked for."""
     details: Mapping[str, object]

@@ -166,18 +166,15 @@ class Desk:
         return page
 
     def open(self, token: Token, leaf: int, reason: str) -> OpenedReceipt | None:
-        """Open a receipt, verify it, and record who did, and why; ``None``: there is none that the token may see."""
+        """Open a receipt, verify it, and record who did, and why; ``None``: there is none that the token may see.
+
+        That is recorded, too: whoever tries one number after the other is seen.
+        """
         self.require(token, Action.OPEN)
         reason = self.require_reason(reason)
-        found = self.log.leaves(leaf, 1)
-        record = proven_record(found[0]) if found and found[0].number == leaf else None
-        if record is None:
-            return None
-        try:
-            receipt = Receipt.from_bytes(record)
-        except InvalidReceiptError:
-            return None  # an erasure
-        if token.sites and receipt.site not in token.sites:
+        receipt = self._receipt(leaf)
+        if receipt is None or (token.sites and receipt.site not in token.sites):
+            self.record(token, "not-found", reason, leaf=leaf)
             return None
         self.record(token, "opened", reason, leaf=leaf)
         evidence, checkpoint, problem = self.log.evidence(receipt.receipt_id), None, ""
@@ -188,6 +185,14 @@ class Desk:
                 problem = str(error)
         text = None if receipt.shown_hash is None else self.log.artefact(receipt.shown_hash)
         return OpenedReceipt(leaf, receipt, evidence, checkpoint, problem, text)
+
+    def _receipt(self, leaf: int) -> Receipt | None:
+        found = self.log.leaves(leaf, 1)
+        record = proven_record(found[0]) if found and found[0].number == leaf else None
+        try:
+            return None if record is None else Receipt.from_bytes(record)
+        except InvalidReceiptError:
+            return None  # an erasure
 
     def history(self, token: Token, receipt: Receipt) -> FoundPage:
         """Return what the choices of the same visitor are found by; opening one of them was recorded."""
