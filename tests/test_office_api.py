@@ -220,7 +220,7 @@ def test_who_may_ask_what(place: Place) -> None:
 
 
 def test_a_token_of_one_site_sees_that_site_only(place: Place) -> None:
-    """In counts, lists, look-ups, exports and enforcement; also where it asks for another."""
+    """In counts, lists, look-ups, exports, texts and enforcement; also where it asks for another."""
     secret, _ = place.book.make("Al Example", Role.OFFICER, sites=["Example blog"], days=1)
     rows = place.ask("/receipts?limit=500", secret).json["receipts"]
     assert (len(rows), {row["site"] for row in rows}) == (12, {"Example blog"})
@@ -237,6 +237,9 @@ def test_a_token_of_one_site_sees_that_site_only(place: Place) -> None:
     assert exported == [receipt.canonical_bytes() for receipt in RECEIPTS if receipt.site == "Example blog"]
     done = place.ask("/enforcement?from=2026-01-01&to=2026-01-02", secret).json["enforcement"]
     assert [(row["site"], row["times"], row["leaked"]) for row in done] == [("Example blog", 2, True)]
+    assert place.ask(f"/texts/{SHOWN.hash.upper()}", secret).body == SHOWN.content
+    other, _ = place.book.make("Al Example", Role.OFFICER, sites=["Example club"], days=1)
+    assert place.ask(f"/texts/{SHOWN.hash}", other).status == 404
 
 
 def test_receipts_are_listed_page_by_page_without_anything_that_names_anybody(place: Place) -> None:

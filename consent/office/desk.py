@@ -194,6 +194,16 @@ class Desk:
         except InvalidReceiptError:
             return None  # an erasure
 
+    def text(self, token: Token, hash: str) -> Artefact | None:
+        """Return a text that was shown; ``None``: there is none, or none that a receipt of the token's sites names."""
+        self.require(token, Action.RECEIPTS)
+        if len(hash) != 64:
+            return None
+        named = Sought(shown_hash=hash.lower())
+        if token.sites and not self.log.look(of_sites(named, token), limit=1).found:
+            return None
+        return self.log.artefact(hash)
+
     def history(self, token: Token, receipt: Receipt) -> FoundPage:
         """Return what the choices of the same visitor are found by; opening one of them was recorded."""
         self.require(token, Action.OPEN)

@@ -209,7 +209,7 @@ def _opened(call: Call) -> OpenedReceipt:
 
 
 def _text(call: Call) -> Content:
-    artefact = call.desk.log.artefact(call.place) if len(call.place) == 64 else None
+    artefact = call.desk.text(call.token, call.place)
     if artefact is None:
         raise NothingThere
     # It is markup of the site's own: downloaded, never shown as a page of this origin.
