@@ -2,39 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+
+from starlette.types import Scope
 
 from consent import headers as fields
+from consent.catalog import Catalog
 from consent.choice import Choice
 from consent.choice_cookie import ChoiceCookie
+from consent.cookie_expiry import expire_refused_cookies, refused_cookies
+from consent.decision import Decision
 from consent.variant_cookie import VariantCookie
 
 
-def storing(
-    choice: Choice,
-    cookie: ChoiceCookie,
-    companion: VariantCookie | None,
-    headers: Sequence[tuple[bytes, bytes]],
-    *,
-    secure: bool,
-    now: int,
-) -> Sequence[bytes]:
-    """Return the ``Set-Cookie`` values that store ``choice`` in place of whatever is stored.
+class ChoiceStoring:
+    """Makes them. Immutable, and safe to share between threads.
 
     Args:
-        choice: What to store.
-        cookie, companion: As for :class:`consent.visitor.VisitorEndpoints`.
-        headers: The request's.
-        secure: Whether the site is served over HTTPS.
-        now: Seconds since 1970-01-01T00:00:00Z.
-
-    Raises:
-        UnwritableChoiceError: it cannot be put into a cookie.
+        catalog, cookie, companion, clock: as for :class:`consent.visitor.VisitorEndpoints`.
     """
-    host = fields.host_name(fields.only(headers, b"host") or b"")
-    stored = cookie.header(choice, secure=secure, now=now, host=host)
-    told = [companion.header(choice, secure=secure, now=now, host=host, beside=stored)] if companion else []
-    names = [cookie.name, companion.name] if companion else [cookie.name]
-    replaced = cookie.deletions(headers, names, secure=secure, host=host, stays=True)
-    taken = cookie.deletions(headers, [cookie.taken_name], secure=secure, host=host)
-    return [*replaced, *taken, stored, *told]
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        cookie: ChoiceCookie,
+        companion: VariantCookie | None,
+        clock: Callable[[], float],
+    ) -> None:
+        self._catalog = catalog
+        self._cookie = cookie
+        self._companion = companion
+        self._clock = clock
+
+    def lines(self, choice: Choice, after: Decision, scope: Scope, *, return_to: str) -> Sequence[bytes]:
+        """Return the ``Set-Cookie`` values that store ``choice`` in place of whatever is stored.
+
+        And those that delete what came with the request and is refused from now on.
+
+        Args:
+            choice: What to store.
+            after: What is allowed under it.
+            scope: The request's.
+            return_to: Path and query of the page that the visitor chose on.
+
+        Raises:
+            UnwritableChoiceError: it cannot be put into a cookie.
+        """
+        headers: fields.Headers = scope["headers"]
+        secure, now = scope.get("scheme") == "https", int(self._clock())
+        host = fields.host_name(fields.only(headers, b"host") or b"")
+        cookie, companion = self._cookie, self._companion
+        stored = cookie.header(choice, secure=secure, now=now, host=host)
+        told = (
+            [companion.header(choice, secure=secure, now=now, host=host, beside=stored)] if companion else []
+        )
+        names = [cookie.name, companion.name] if companion else [cookie.name]
+        replaced = cookie.deletions(headers, names, secure=secure, host=host, stays=True)
+        taken = cookie.deletions(headers, [cookie.taken_name], secure=secure, host=host)
+        refuses = refused_cookies(self._catalog, after, ours=cookie.name)
+        expiries = expire_refused_cookies(headers, refuses, return_to=return_to, secure=secure)
+        return [*replaced, *taken, stored, *told, *expiries]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from time import time
@@ -25,20 +25,18 @@ from consent.browsers import is_crawler
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
-from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError
-from consent.choice_storing import storing
-from consent.cookie_expiry import expire_refused_cookies, refused_cookies
-from consent.decision import Decision, allowance, decide
+from consent.choice_cookie import UnwritableChoiceError
+from consent.choice_storing import ChoiceStoring
+from consent.decision import Decision, allowance
 from consent.placeholder import Placeholders
 from consent.policy import Policy, Regime
 from consent.receipts import Artefact, CollectionMethod, build_receipt, outcome_of
 from consent.signals import ChoiceState, Signals
 from consent.store import Store
-from consent.submission import Submission, read_form, read_json, same_origin
+from consent.submission import Submission, read_form, read_json
 from consent.terms import terms_artefacts
 from consent.tracking_status import UPDATED
-from consent.variant_cookie import VariantCookie
-from consent.visitor_requests import VisitorRequests, read_body
+from consent.visitor_requests import VisitorRequests, read_submitted
 
 logger = logging.getLogger("consent")
 
@@ -49,8 +47,9 @@ class Choosing:
     """Answers the POST of a choice. Safe to share between tasks.
 
     Args:
-        policy, catalog, cookie, store, placeholders, companion, locate, clock, random_bytes: as for
+        policy, catalog, store, placeholders, locate, clock, random_bytes: as for
             :class:`consent.visitor.VisitorEndpoints`.
+        storing: puts the choice into the browser.
         requests: reads who asks.
         prefix: where the visitor endpoints are.
     """
@@ -59,25 +58,23 @@ class Choosing:
         self,
         policy: Policy,
         catalog: Catalog,
-        cookie: ChoiceCookie,
+        storing: ChoiceStoring,
         store: Store,
         requests: VisitorRequests,
         *,
         prefix: str,
         placeholders: Placeholders | None = None,
-        companion: VariantCookie | None = None,
         locate: Callable[[Scope], str] | None = None,
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._policy = policy
         self._catalog = catalog
-        self._cookie = cookie
+        self._storing = storing
         self._store = store
         self._requests = requests
         self._prefix = prefix
         self._placeholders = placeholders
-        self._companion = companion
         self._locate = locate or (lambda scope: policy.jurisdiction)
         self._clock = clock
         self._random_bytes = random_bytes
@@ -89,17 +86,13 @@ class Choosing:
         Raises:
             Refused: it does not count.
         """
-        if not same_origin(headers):
-            raise Refused(403, "cross-origin", "error_cross_origin")
-        media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
-        if media_type not in (b"application/x-www-form-urlencoded", b"application/json"):
-            raise Refused(415, "unsupported-media-type", "error_media_type")
-        body = await read_body(headers, receive)
-        if body is None:
+        readers = {b"application/x-www-form-urlencoded": read_form, b"application/json": read_json}
+        submitted = await read_submitted(headers, receive, readers)
+        if submitted is None:
             return None
+        media_type, body = submitted
         try:
-            read = read_json if media_type == b"application/json" else read_form
-            submission = read(body, self._catalog, prefix=self._prefix)
+            submission = readers[media_type](body, self._catalog, prefix=self._prefix)
         except (ValueError, RecursionError) as error:
             raise Refused(400, "bad-request", "error_bad_request") from error
         banner = self._requests.speaking(headers, submission.return_to, submission.language)
@@ -112,7 +105,7 @@ class Choosing:
     async def _take(self, submission: Submission, banner: Banner, scope: Scope, headers: Headers) -> Answer:
         """Make the choice, record it and store it; answer in the language that it was made in."""
         signals = self._requests.signals(headers)
-        before = decide(self._policy, signals)
+        before = self._requests.decide(signals)
         if submission.action == "allow":
             choice = self._with_one_more(submission, signals, before)
         else:
@@ -126,14 +119,13 @@ class Choosing:
             page = banner.choices_page(before, return_to=submission.return_to, message="look_again")
             return Answer(409, PAGE_HEADERS, page)
 
-        secure = scope.get("scheme") == "https"
-        now = int(self._clock())
+        return_to = submission.return_to
+        after = self._requests.decide_after(choice, signals)
         try:
-            stored = storing(choice, self._cookie, self._companion, headers, secure=secure, now=now)
+            stored = self._storing.lines(choice, after, scope, return_to=return_to)
         except UnwritableChoiceError as error:
             logger.warning("a choice was turned away: %s", error)
             raise Refused(400, "bad-request", "error_bad_request") from error
-        effective: Choice | None = choice
         refused: Refused | None = None
         user_agent = (fields.only(headers, b"user-agent") or b"").decode("latin-1")
         is_person = recorded = True
@@ -158,14 +150,11 @@ class Choosing:
             if refused is not None and not is_person:
                 # Nobody is there to agree, nor to try again.
                 refused = Refused(403, "not-a-person", refused.text)
+            stored = []
             if effective is not None:
-                stored = storing(effective, self._cookie, self._companion, headers, secure=secure, now=now)
-        cookies: list[tuple[bytes, bytes]] = []
-        after = before
-        if effective is not None:
-            after = decide(self._policy, self._under(effective, signals))
-            expiries = self._expiries(after, headers, return_to=submission.return_to, secure=secure)
-            cookies = [(b"set-cookie", line) for line in (*stored, *expiries)]
+                after = self._requests.decide_after(effective, signals)
+                stored = self._storing.lines(effective, after, scope, return_to=return_to)
+        cookies = [(b"set-cookie", line) for line in stored]
         if refused is not None:
             refused.headers = (*refused.headers, *cookies)
             raise refused
@@ -186,7 +175,7 @@ class Choosing:
                 "allowed": allowance(after, self._catalog),
             }
             return Answer(200, (*JSON_HEADERS, *cookies), json_bytes(outcome))
-        target = submission.return_to
+        target = return_to
         if submission.stay:
             target = f"{self._prefix}/choices?saved=1&language={banner.language}&return_to={quote(target, safe='/')}"
         location = (b"location", quote(target, safe="/?&=#%:;,+@!$'()*~[]").encode("ascii"))
@@ -202,28 +191,6 @@ class Choosing:
         """
         language = self._requests.speaking(headers, return_to).language
         await self._record(choice, signals, scope, headers, language=language, method=CollectionMethod.GROUP)
-
-    def storing(
-        self, choice: Choice, signals: Signals, scope: Scope, headers: Headers, *, return_to: str
-    ) -> Sequence[bytes]:
-        """Return the ``Set-Cookie`` values that store ``choice``, and delete what it refuses.
-
-        Raises:
-            UnwritableChoiceError: it does not fit into a cookie.
-        """
-        secure = scope.get("scheme") == "https"
-        now = int(self._clock())
-        after = decide(self._policy, self._under(choice, signals))
-        return [
-            *storing(choice, self._cookie, self._companion, headers, secure=secure, now=now),
-            *self._expiries(after, headers, return_to=return_to, secure=secure),
-        ]
-
-    def _expiries(
-        self, after: Decision, headers: Headers, *, return_to: str, secure: bool
-    ) -> Iterator[bytes]:
-        refused = refused_cookies(self._catalog, after, ours=self._cookie.name)
-        return expire_refused_cookies(headers, refused, return_to=return_to, secure=secure)
 
     async def _record(
         self,
@@ -374,8 +341,8 @@ class Choosing:
         )
         if proven and (kept.granted or any(kept.vendors.values())):
             kept = replace(kept, receipt_id=proven.receipt_id, made_at=proven.made_at)
-        wanted = decide(self._policy, self._under(choice, signals))
-        holds = decide(self._policy, self._under(kept, signals))
+        wanted = self._requests.decide_after(choice, signals)
+        holds = self._requests.decide_after(kept, signals)
         if wanted.key == holds.key:
             return kept, None
         retry = ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),)
@@ -396,9 +363,6 @@ class Choosing:
 
     def _grants_vendor(self, choice: Choice, vendor: str) -> bool:
         return choice.vendors.get(vendor, self._catalog.vendors[vendor].category in choice.granted)
-
-    def _under(self, choice: Choice, signals: Signals) -> Signals:
-        return replace(signals, choice=choice, choice_state=ChoiceState.VALID)
 
 
 @lru_cache(maxsize=128)  # as many texts as a banner remembers

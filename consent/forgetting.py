@@ -10,23 +10,17 @@ from time import time
 
 from starlette.types import Receive, Scope
 
-from consent import headers as fields
 from consent.answers import JSON_HEADERS, PAGE_HEADERS, Answer, Headers, Refused, json_bytes, wants_json
 from consent.banner import Banner
-from consent.catalog import Catalog
 from consent.choice import nobodys_refusal
-from consent.choice_cookie import ChoiceCookie
-from consent.choice_storing import storing
-from consent.cookie_expiry import expire_refused_cookies, refused_cookies
+from consent.choice_storing import ChoiceStoring
 from consent.erasure import Erasure
 from consent.errors import ErasureHeldError
 from consent.policy import Policy
-from consent.signals import ChoiceState, Signals
 from consent.store import Erasing
-from consent.submission import read_visit, same_origin
+from consent.submission import read_visit
 from consent.tracking_status import UPDATED
-from consent.variant_cookie import VariantCookie
-from consent.visitor_requests import VisitorRequests, read_body
+from consent.visitor_requests import VisitorRequests, read_submitted
 
 logger = logging.getLogger("consent")
 
@@ -40,7 +34,8 @@ class Forgetting:
     """Answers the POST of somebody who wants to be forgotten. Safe to share between tasks and event loops.
 
     Args:
-        policy, catalog, banner, cookie, companion, clock: as for :class:`consent.visitor.VisitorEndpoints`.
+        policy, banner, clock: as for :class:`consent.visitor.VisitorEndpoints`.
+        storing: puts what is left into the browser.
         store: where the receipts are.
         requests: reads who asks.
     """
@@ -48,22 +43,18 @@ class Forgetting:
     def __init__(
         self,
         policy: Policy,
-        catalog: Catalog,
         banner: Banner,
-        cookie: ChoiceCookie,
+        storing: ChoiceStoring,
         store: Erasing,
         requests: VisitorRequests,
         *,
-        companion: VariantCookie | None = None,
         clock: Callable[[], float] = time,
     ) -> None:
         self._policy = policy
-        self._catalog = catalog
-        self._cookie = cookie
+        self._storing = storing
         self._store = store
         self._requests = requests
         self._prefix = banner.prefix
-        self._companion = companion
         self._clock = clock
         self._room = BoundedSemaphore(MAX_ERASING)
         _page(banner, ["00000000"], "/")
@@ -74,18 +65,11 @@ class Forgetting:
         Raises:
             Refused: nobody was forgotten, and nothing was changed.
         """
-        if not same_origin(headers):
-            raise Refused(403, "cross-origin", "error_cross_origin")
-        if (
-            fields.media_type_of(fields.only(headers, b"content-type") or b"")
-            != b"application/x-www-form-urlencoded"
-        ):
-            raise Refused(415, "unsupported-media-type", "error_media_type")
-        body = await read_body(headers, receive)
-        if body is None:
+        submitted = await read_submitted(headers, receive, (b"application/x-www-form-urlencoded",))
+        if submitted is None:
             return None
         try:
-            language, return_to = read_visit(body, prefix=self._prefix)
+            language, return_to = read_visit(submitted[1], prefix=self._prefix)
         except ValueError as error:
             raise Refused(400, "bad-request", "error_bad_request") from error
         banner = self._requests.speaking(headers, return_to, language)
@@ -103,16 +87,9 @@ class Forgetting:
         erasures: Sequence[Erasure] = ()
         if not signals.choice.is_nobodys:
             erasures = await self._erased(signals.choice.subject)
-        now, secure = int(self._clock()), scope.get("scheme") == "https"
-        refusal = nobodys_refusal(policy_version=self._policy.version, now=now)
-        after = self._requests.decide(
-            Signals(choice=refusal, choice_state=ChoiceState.VALID, gpc=signals.gpc, dnt=signals.dnt)
-        )
-        refuses = refused_cookies(self._catalog, after, ours=self._cookie.name)
-        lines = [
-            *storing(refusal, self._cookie, self._companion, headers, secure=secure, now=now),
-            *expire_refused_cookies(headers, refuses, return_to=return_to, secure=secure),
-        ]
+        refusal = nobodys_refusal(policy_version=self._policy.version, now=int(self._clock()))
+        after = self._requests.decide_after(refusal, signals)
+        lines = self._storing.lines(refusal, after, scope, return_to=return_to)
         more = [*((b"set-cookie", line) for line in lines), (b"tk", UPDATED.encode())]
         ids = [erasure.erasure_id for erasure in erasures]
         if wants_json(headers):

@@ -28,6 +28,7 @@ from consent.answers import Answer, Headers, Refused
 from consent.browsers import is_crawler
 from consent.choice import GROUP_COOKIE_SECONDS, Choice, group_cookie
 from consent.choice_cookie import UnwritableChoiceError, granted_by_both
+from consent.choice_storing import ChoiceStoring
 from consent.choosing import Choosing
 from consent.errors import OtherReceiptError
 from consent.group_token import GroupTokens
@@ -59,7 +60,8 @@ class HandOver:
         policy: the site's, with the origins of the group; a choice counts where the other site's has the same version.
         tokens: seal and open what is handed over.
         requests: reads who asks.
-        choosing: records what is taken over, and stores it.
+        choosing: records what is taken over.
+        storing: puts it into the browser.
         prefix: where the visitor endpoints are: the same on all sites of the group.
         clock, random_bytes: as for :class:`consent.visitor.VisitorEndpoints`.
     """
@@ -70,6 +72,7 @@ class HandOver:
         tokens: GroupTokens,
         requests: VisitorRequests,
         choosing: Choosing,
+        storing: ChoiceStoring,
         *,
         prefix: str,
         clock: Callable[[], float],
@@ -79,6 +82,7 @@ class HandOver:
         self._tokens = tokens
         self._requests = requests
         self._choosing = choosing
+        self._storing = storing
         self._prefix = prefix
         self._clock = clock
         self._random_bytes = random_bytes
@@ -234,8 +238,9 @@ class HandOver:
             effective, _ = self._choosing.unrecorded(choice, signals, self._requests.decide(signals))
         if effective is None:
             return []
+        after = self._requests.decide_after(effective, signals)
         try:
-            return self._choosing.storing(effective, signals, scope, headers, return_to=return_to)
+            return self._storing.lines(effective, after, scope, return_to=return_to)
         except UnwritableChoiceError as error:
             logger.warning("a choice of another site does not fit into a cookie here: %s", error)
             return []

@@ -30,6 +30,7 @@ from consent.answers import (
 from consent.banner import Banner
 from consent.catalog import Catalog
 from consent.choice_cookie import ChoiceCookie
+from consent.choice_storing import ChoiceStoring
 from consent.choosing import Choosing
 from consent.declaration_pages import DeclarationPages
 from consent.forgetting import Forgetting
@@ -102,15 +103,15 @@ class VisitorEndpoints:
         # What scripts and command lines ask for, unless a browser says that it wants a page.
         self._files = tuple(f"{banner.prefix}/{name}" for name in ("report", "receipt", "receipts"))
         self._requests = VisitorRequests(policy, banner, cookie, clock)
+        storing = ChoiceStoring(catalog, cookie, companion, clock)
         self._choosing = Choosing(
             policy,
             catalog,
-            cookie,
+            storing,
             store,
             self._requests,
             prefix=banner.prefix,
             placeholders=placeholders,
-            companion=companion,
             locate=locate,
             clock=clock,
             random_bytes=random_bytes,
@@ -119,9 +120,7 @@ class VisitorEndpoints:
         self._ledger = LedgerEndpoints(self._prefix, log) if log else None
         self._forgetting = None
         if isinstance(store, Erasing):
-            self._forgetting = Forgetting(
-                policy, catalog, banner, cookie, store, self._requests, companion=companion, clock=clock
-            )
+            self._forgetting = Forgetting(policy, banner, storing, store, self._requests, clock=clock)
         can_forget = self._forgetting is not None
         self._history = History(policy, catalog, banner, cookie, self._requests, log, can_forget=can_forget)
         self._hand_over = None
@@ -131,6 +130,7 @@ class VisitorEndpoints:
                 group,
                 self._requests,
                 self._choosing,
+                storing,
                 prefix=banner.prefix,
                 clock=clock,
                 random_bytes=random_bytes,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from urllib.parse import parse_qsl, unquote
 
 from starlette.types import Receive, Scope
@@ -10,11 +11,12 @@ from starlette.types import Receive, Scope
 from consent import headers as fields
 from consent.answers import Headers, Refused
 from consent.banner import Banner
+from consent.choice import Choice
 from consent.choice_cookie import ChoiceCookie
 from consent.decision import Decision, decide
 from consent.policy import Policy
-from consent.signals import Signals, read_dnt, read_gpc
-from consent.submission import MAX_RETURN_TO
+from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
+from consent.submission import MAX_RETURN_TO, same_origin
 
 MAX_BODY_BYTES = 16 * 1024
 MAX_QUERY = 2 * MAX_RETURN_TO
@@ -47,6 +49,10 @@ class VisitorRequests:
         """Return what is allowed to somebody who says that."""
         return decide(self._policy, signals)
 
+    def decide_after(self, choice: Choice, signals: Signals) -> Decision:
+        """Return what is allowed to them once they have made ``choice``."""
+        return decide(self._policy, replace(signals, choice=choice, choice_state=ChoiceState.VALID))
+
     def speaking(self, headers: Headers, address: str, language: str = "") -> Banner:
         """Return what speaks the visitor's language.
 
@@ -68,6 +74,23 @@ def query_of(scope: Scope) -> Mapping[str, str]:
         return dict(parse_qsl(query, keep_blank_values=True, max_num_fields=20))
     except ValueError:
         return {}
+
+
+async def read_submitted(
+    headers: Headers, receive: Receive, media_types: Collection[bytes]
+) -> tuple[bytes, bytes] | None:
+    """Return what a page of this site submits: its media type and the body; ``None`` if the browser went away.
+
+    Raises:
+        Refused: it is another origin's, or nothing of ``media_types``, or too large.
+    """
+    if not same_origin(headers):
+        raise Refused(403, "cross-origin", "error_cross_origin")
+    media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
+    if media_type not in media_types:
+        raise Refused(415, "unsupported-media-type", "error_media_type")
+    body = await read_body(headers, receive)
+    return None if body is None else (media_type, body)
 
 
 async def read_body(headers: Headers, receive: Receive, *, max_bytes: int = MAX_BODY_BYTES) -> bytes | None:
