@@ -54,8 +54,9 @@ def export(log: ReceiptSearch, sought: Sought, *, form: ExportForm, rows: Export
         InvalidReceiptError, SealBrokenError: a receipt is not what was recorded.
         ValueError: it is asked whether choices stand, which only pages tell.
     """
-    if form is ExportForm.CSV:
-        yield _csv_line(RECORD_COLUMNS if rows is ExportRows.RECORDS else INDEX_COLUMNS)
+    # With the first rows: before these are read, nobody knows that there will be an export.
+    heading = _csv_line(RECORD_COLUMNS if rows is ExportRows.RECORDS else INDEX_COLUMNS)
+    start = heading if form is ExportForm.CSV else b""
     after: Position | None = None
     while found := log.found(sought, limit=PAGE_ROWS, after=after):
         after = found[-1].position
@@ -66,7 +67,10 @@ def export(log: ReceiptSearch, sought: Sought, *, form: ExportForm, rows: Export
             )
         else:
             piece = _index_csv(found) if form is ExportForm.CSV else _index_jsonl(found)
-        yield piece
+        yield start + piece
+        start = b""
+    if start:
+        yield start
 
 
 def _index_jsonl(found: Sequence[Found]) -> bytes:

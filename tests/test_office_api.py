@@ -21,6 +21,7 @@ from consent.categories import Category
 from consent.cli import main
 from consent.data_folder import DataFolder
 from consent.enforcement_log import EnforcementKind
+from consent.errors import StoreUnavailable
 from consent.inventory import Sighting, Source, Tally
 from consent.mount import ConsentMiddleware
 from consent.office.access_log import AccessLog
@@ -29,6 +30,7 @@ from consent.office.database import OfficeDatabase
 from consent.office.endpoints import ENDPOINTS
 from consent.office.roles import ALLOWED, Role
 from consent.office.tokens import CALLS_A_DAY, TokenBook
+from consent.receipt_export import ExportForm
 from consent.receipt_search import FoundPage, Sought
 from consent.receipts import Outcome, Receipt
 from consent.sqlite_inventory import SQLiteInventory
@@ -599,6 +601,26 @@ def test_a_broken_log_is_503_and_says_nothing(place: Place, caplog: pytest.LogCa
     assert (answer.status, answer.headers["retry-after"]) == (503, "10")
     assert "nowhere" not in answer.body.decode()
     assert "nowhere" in caplog.text
+
+
+@pytest.mark.parametrize("form", list(ExportForm))
+def test_an_export_that_cannot_begin_is_503(place: Place, form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also as CSV, whose heading needs no log."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise StoreUnavailable("the disk is gone")
+
+    monkeypatch.setattr(SQLiteReceiptLog, "found", broken)
+    answer = place.ask(f"/exports/receipts?form={form}", Role.ANALYST)
+    assert (answer.status, answer.json["error"]["code"]) == (503, "unavailable")
+
+
+def test_an_export_ends_when_nobody_reads_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the log is not read for whoever has gone."""
+    monkeypatch.setattr("consent.receipt_export.PAGE_ROWS", 10)
+    whole = place.ask("/exports/receipts", Role.ANALYST).body.splitlines()
+    begun = place.ask("/exports/receipts", Role.ANALYST, ends_early=True).body.splitlines()
+    assert (len(whole), begun) == (60, whole[:10])
 
 
 def test_it_is_mounted_beside_the_site_and_can_be_left_out(

@@ -70,7 +70,7 @@ class OfficeApi:
             status, content = problem.status, _error(problem.code, problem.message)
             headers += problem.headers
         headers += LOCKED_UP
-        await _send(scope, send, status, headers, content)
+        await _send(scope, receive, send, status, headers, content)
 
     async def _content(self, scope: Scope, receive: Receive, headers: list[tuple[bytes, bytes]]) -> Content:
         """Return the answer; what goes with it, whatever it is, is added to ``headers``."""
@@ -161,7 +161,12 @@ async def _read(scope: Scope, receive: Receive) -> bytes:
 
 
 async def _send(
-    scope: Scope, send: Send, status: int, headers: Sequence[tuple[bytes, bytes]], content: Content
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+    status: int,
+    headers: Sequence[tuple[bytes, bytes]],
+    content: Content,
 ) -> None:
     sent = [(b"content-type", content.media_type.encode()), *headers]
     sent.append((b"cache-control", b"no-store" if content.is_of_a_visitor else b"private, no-cache"))
@@ -170,7 +175,7 @@ async def _send(
     body = content.body
     if not isinstance(body, (Mapping, bytes)):
         await send({"type": "http.response.start", "status": status, "headers": sent})
-        await _stream(scope, send, body)
+        await _stream(scope, receive, send, body)
         return
     data = body if isinstance(body, bytes) else _json(body)
     if not content.is_of_a_visitor:
@@ -186,11 +191,22 @@ async def _send(
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else data})
 
 
-async def _stream(scope: Scope, send: Send, pieces: Iterator[bytes]) -> None:
-    if scope["method"] != "HEAD":
-        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+async def _stream(scope: Scope, receive: Receive, send: Send, pieces: Iterator[bytes]) -> None:
+    gone = asyncio.create_task(_gone(receive))
+    try:
+        if scope["method"] != "HEAD":
+            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                if gone.done():
+                    return  # the rest would be read and opened for nobody
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        gone.cancel()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import chain
 from typing import Any, Final
 
 from consent.checkpoint import Checkpoint
@@ -229,6 +230,8 @@ def _export(call: Call) -> Content:
     asked = {name: given[name] for name in sorted(given)}
     call.desk.record(call.token, "exported", reason, rows=str(rows), form=str(form), asked=asked)
     pieces = export(call.desk.log, sought, form=ExportForm(form), rows=ExportRows(rows))
+    # The first rows are read before anything is answered: a log that cannot be read is 503.
+    pieces = chain((next(pieces, b""),), pieces)
     media_type = "text/csv; charset=utf-8" if form == ExportForm.CSV else "application/jsonl"
     return Content(pieces, media_type, is_of_a_visitor=True, filename=f"consent-{rows}.{form}")
 
