@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-from consent.policy_rules import Wrong, a_flag, kind_of, listed, one_of, suggestion
+from consent.value_rules import Wrong, a_flag, kind_of, listed, one_of, suggestion
 
 
 class GoogleMode(StrEnum):

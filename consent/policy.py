@@ -13,9 +13,9 @@ from consent.catalog import Catalog, CatalogList, Cookie, Vendor
 from consent.categories import Category
 from consent.errors import ConfigurationError
 from consent.google_tag import LET_THROUGH, with_google_tag
-from consent.interface_rules import GoogleMode, Gpp, GppMspa, Interfaces, interfaces
-from consent.policy_rules import (
-    LANGUAGE_TAG,
+from consent.interface_rules import GoogleMode, Gpp, GppMspa, Interfaces
+from consent.policy_rules import LANGUAGE_TAG
+from consent.policy_values import (
     CacheMode,
     CspMode,
     Embeds,
@@ -27,6 +27,7 @@ from consent.policy_rules import (
     Unclassified,
     Whereabouts,
 )
+from consent.value_rules import Wrong, listed
 
 __all__ = [
     "LANGUAGE_TAG",
@@ -80,7 +81,7 @@ class Rule:
         for name, rule in (("hosts", rules.ruled_hosts), ("paths", rules.ruled_paths)):
             try:
                 object.__setattr__(self, name, rule(getattr(self, name)))
-            except rules.Wrong as error:
+            except Wrong as error:
                 raise ConfigurationError(str(error), key=name) from None
         if not (self.hosts or self.paths):
             raise ConfigurationError('it is about everything: give it "hosts" or "paths"', key="rules")
@@ -178,10 +179,10 @@ class Policy:
     """12 hexadecimal digits naming what matters to a visitor, texts excepted; another one asks again."""
 
     def __post_init__(self) -> None:
-        for name, rule in (*rules.RULES.items(), ("interfaces", interfaces)):
+        for name, rule in rules.RULES.items():
             try:
                 value = rule(getattr(self, name))
-            except rules.Wrong as error:
+            except Wrong as error:
                 raise ConfigurationError(str(error), key=name) from None
             object.__setattr__(self, name, value)
         if self.language and self.languages:
@@ -207,7 +208,7 @@ class Policy:
             if part.paths and not self.has_section(part.policy):
                 raise ConfigurationError(
                     "a visitor has one choice for all of a host: below a path only "
-                    f"{rules.listed(SECTION_FIELDS)} can differ",
+                    f"{listed(SECTION_FIELDS)} can differ",
                     key=f"rules[{position}]",
                 )
             if part.place in (earlier.place for earlier in self.rules[:position]):

@@ -13,9 +13,22 @@ from consent.catalog.lists import LIST_PREFIX
 from consent.catalog.loading import wrong_host, wrong_url_pattern
 from consent.categories import Category
 from consent.errors import ConfigurationError
-from consent.interface_rules import INTERFACE_RULES, interfaces
+from consent.interface_rules import INTERFACE_RULES
 from consent.policy import SECTION_FIELDS, OwnCookie, Policy, Rule, with_additions
 from consent.toml_file import Place, TomlFile, dotted, undotted
+from consent.value_rules import (
+    MAX_LISTED,
+    Wrong,
+    a_filled_line,
+    a_flag,
+    a_line,
+    a_text,
+    all_different,
+    kind_of,
+    list_of,
+    listed,
+    suggestion,
+)
 
 MAX_POLICY_BYTES = 1 << 20
 """A longer policy file is not read: a real one has a few kilobytes."""
@@ -53,26 +66,26 @@ _FIELDS: Mapping[Place, str] = {
 }
 _COOKIE_RULES: Mapping[str, Callable[[object], object]] = {
     "name": rules.a_cookie_name,
-    "purpose": rules.a_filled_line,
-    "lifetime": rules.a_filled_line,
+    "purpose": a_filled_line,
+    "lifetime": a_filled_line,
     "category": rules.a_category,
-    "http_only": rules.a_flag,
+    "http_only": a_flag,
 }
 _COOKIE_NEEDS = {
     "name": "a name",
     "purpose": "a purpose, a sentence that visitors understand",
     "lifetime": 'a lifetime, such as "session" or "30 days"',
-    "category": f"a category, one of {rules.listed(Category)}",
+    "category": f"a category, one of {listed(Category)}",
 }
 _OVERRIDE_RULES: Mapping[str, Callable[[object], Any]] = {
     "category": rules.a_category,
-    "hosts": rules.list_of("hosts", wrong_host),
-    "urls": rules.list_of("URL patterns", wrong_url_pattern),
+    "hosts": list_of("hosts", wrong_host),
+    "urls": list_of("URL patterns", wrong_url_pattern),
 }
 _RULE_RULES: Mapping[str, Callable[[object], Any]] = {
     "hosts": rules.ruled_hosts,
     "paths": rules.ruled_paths,
-    "policy": rules.a_filled_line,
+    "policy": a_filled_line,
     **{name: rules.RULES[name] for name in SECTION_FIELDS},
 }
 _MAX_RULES = 100
@@ -128,20 +141,20 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         key: document.checked(("interfaces", key), found, INTERFACE_RULES[key])
         for key, found in document.table(("interfaces",)).items()
     }
-    values["interfaces"] = document.checked(("interfaces",), told, interfaces)
+    values["interfaces"] = document.checked(("interfaces",), told, rules.RULES["interfaces"])
     texts = document.table(("texts",))
     for key, found in texts.items():
         if isinstance(found, dict):
             document.checked(("texts", key), key, rules.a_language)
             for name, text in found.items():
-                document.checked(("texts", key, name), text, rules.a_text)
+                document.checked(("texts", key, name), text, a_text)
         else:
-            document.checked(("texts", key), found, rules.a_text)
+            document.checked(("texts", key), found, a_text)
     sentences = document.table(("sentences",))
     for tag in sentences:
         document.checked(("sentences", tag), tag, rules.a_language)
         for sentence, text in document.table(("sentences", tag)).items():
-            document.checked(("sentences", tag, sentence), text, rules.a_filled_line)
+            document.checked(("sentences", tag, sentence), text, a_filled_line)
 
     additions = _read_vendors(document)
     try:
@@ -187,16 +200,14 @@ def _read_rules(document: _PolicyFile, policy: Policy, catalog: Catalog, known: 
             )
         places.append(place)
         if bool(file) is bool(values):
-            raise document.error(
-                where, f'must have either "policy" or some of {rules.listed(SECTION_FIELDS)}'
-            )
+            raise document.error(where, f'must have either "policy" or some of {listed(SECTION_FIELDS)}')
         if not file:
             yield Rule(policy=replace(policy, **values), hosts=hosts, paths=paths, catalog=catalog)
             continue
         if paths:
             raise document.error(
                 (*where, "policy"),
-                f"a visitor has one choice for all of a host: below a path use {rules.listed(SECTION_FIELDS)}",
+                f"a visitor has one choice for all of a host: below a path use {listed(SECTION_FIELDS)}",
             )
         other = Path(document.source).parent / file
         if any(
@@ -227,13 +238,13 @@ def _read_lists(document: _PolicyFile) -> tuple[CatalogList, ...]:
     if paths is None:
         return ()
     if not isinstance(paths, list):
-        raise document.error(("lists",), f"must be a list of files, not {rules.kind_of(paths)}")
+        raise document.error(("lists",), f"must be a list of files, not {kind_of(paths)}")
     found = []
     for index, path in enumerate(paths):
         where: Place = ("lists", index)
         if index >= rules.MAX_LISTS:
             raise document.error(where, f"at most {rules.MAX_LISTS} lists can be used")
-        document.checked(where, path, rules.a_filled_line)
+        document.checked(where, path, a_filled_line)
         try:
             found.append(read_list(Path(document.source).parent / path))
         except ConfigurationError as error:
@@ -265,13 +276,13 @@ def _declared(document: _PolicyFile, catalog: Catalog, additions: tuple[Vendor, 
     if ids is None:
         ids = []
     if not isinstance(ids, list):
-        raise document.error(("declare",), f"must be a list of vendor ids, not {rules.kind_of(ids)}")
+        raise document.error(("declare",), f"must be a list of vendor ids, not {kind_of(ids)}")
     for index, vendor_id in enumerate(ids):
-        document.checked(("declare", index), vendor_id, rules.a_line)
+        document.checked(("declare", index), vendor_id, a_line)
         _vendor_named(document, ("declare", index), vendor_id, catalog)
-    document.checked(("declare",), ids, lambda names: rules.all_different("vendor", names))
+    document.checked(("declare",), ids, lambda names: all_different("vendor", names))
     own = [vendor.id for vendor in additions if vendor.id not in ids]
-    document.checked(("vendor",), [*ids, *own], lambda names: rules.all_different("vendor", names))
+    document.checked(("vendor",), [*ids, *own], lambda names: all_different("vendor", names))
     return tuple(catalog.vendors[vendor_id] for vendor_id in [*ids, *own])
 
 
@@ -287,7 +298,7 @@ def _vendor_named(document: _PolicyFile, where: Place, vendor_id: str, catalog: 
     # People write the product's name as well as its id.
     by_name = {vendor.name.lower(): vendor.id for vendor in catalog.vendors.values()}
     known = by_name.get(vendor_id.lower())
-    hint = f'did you mean "{known}"?' if known else rules.suggestion(vendor_id, catalog.vendors)
+    hint = f'did you mean "{known}"?' if known else suggestion(vendor_id, catalog.vendors)
     raise document.error(
         where, f'the catalog has no vendor "{vendor_id}": {hint} (or describe it in a [[vendor]] table)'
     )
@@ -322,10 +333,8 @@ def _read_cookies(document: _PolicyFile, catalog: Catalog) -> tuple[OwnCookie, .
     cookies: list[OwnCookie] = []
     names: set[str] = set()
     tables = document.tables("cookie")
-    if len(tables) > rules.MAX_LISTED:
-        raise document.error(
-            ("cookie", rules.MAX_LISTED), f"at most {rules.MAX_LISTED} cookies can be listed"
-        )
+    if len(tables) > MAX_LISTED:
+        raise document.error(("cookie", MAX_LISTED), f"at most {MAX_LISTED} cookies can be listed")
     for index, table in enumerate(tables):
         where: Place = ("cookie", index)
         document.check_keys(where, list(_COOKIE_RULES))
@@ -375,10 +384,10 @@ class _PolicyFile(TomlFile):
                 section = dotted(elsewhere[0][:-1])
                 there = f"below [{section}]" if section else "to the top, above the first [section]"
                 raise self.error((*where, key), f"this key does not belong here: move it {there}")
-            raise self.error((*where, key), f"unknown key: {rules.suggestion(key, known)}")
+            raise self.error((*where, key), f"unknown key: {suggestion(key, known)}")
 
     def checked(self, where: Place, value: object, rule: Callable[[Any], Any]) -> Any:
         try:
             return rule(value)
-        except rules.Wrong as error:
+        except Wrong as error:
             raise self.error(where if error.index is None else (*where, error.index), str(error)) from None

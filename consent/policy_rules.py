@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from enum import StrEnum
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from types import MappingProxyType
-from typing import Literal, cast
+from typing import cast
 
 from publicsuffixlist import PublicSuffixList
 
-from consent.catalog import CatalogList, Cookie, Vendor
+from consent.catalog import CatalogList, Vendor
 from consent.catalog.loading import cookie_of_ours
 from consent.categories import OPTIONAL, Category
+from consent.interface_rules import interfaces
+from consent.policy_values import (
+    OPT_OUT_LINKS,
+    CacheMode,
+    CspMode,
+    Embeds,
+    Layout,
+    OptOutLink,
+    OwnCookie,
+    Refused,
+    Regime,
+    Unclassified,
+    Whereabouts,
+)
+from consent.value_rules import (
+    Wrong,
+    a_filled_line,
+    a_flag,
+    a_line,
+    a_text,
+    all_different,
+    each_of,
+    kind_of,
+    list_of,
+    listed,
+    one_of,
+    suggestion,
+)
 
-MAX_LISTED = 500
-"""Vendors and own cookies each; nobody would read more."""
 OWN_PREFIX = "this-site-"
 """What the vendor ids begin with that stand for the site's own cookies."""
 MAX_LISTS = 20
@@ -25,133 +49,6 @@ MAX_LISTS = 20
 MAX_GROUP = 20
 """Sites; each is named to visitors."""
 _MAX_PLACES = 100
-_MAX_LINE = 200  # characters of a name, purpose or address
-
-
-class Regime(StrEnum):
-    """What silence means."""
-
-    OPT_IN = "opt-in"
-    """Nothing optional without consent."""
-    OPT_OUT = "opt-out"
-    """Allowed until refused."""
-    NOTICE = "notice"
-    """Allowed until objected to; the visitor is only informed."""
-
-
-class Layout(StrEnum):
-    """How the banner lies over the page, which can be used beside it in each."""
-
-    BAR = "bar"
-    """Along the lower edge."""
-    CARD = "card"
-    """In the lower corner where lines begin."""
-    DIALOG = "dialog"
-    """In the middle; it takes the focus."""
-
-
-class Refused(StrEnum):
-    """What becomes of an element that is refused."""
-
-    STRIP = "strip"
-    """It is taken out; after a yes the page is loaded anew."""
-    HOLD = "hold"
-    """It stays, inert, and comes back without a reload."""
-
-
-class Embeds(StrEnum):
-    """What becomes of a visible embed, such as a video or a map, that is refused."""
-
-    REPLACE = "replace"
-    """A placeholder offers it."""
-    STRIP = "strip"
-    """The same as of any other element."""
-
-
-class Unclassified(StrEnum):
-    """What becomes of third-party content that no catalog entry explains."""
-
-    ALLOW = "allow"
-    """It stays, and the inventory lists it."""
-    HOLD = "hold"
-    """It waits for consent to targeting, as if that were what it is for."""
-    STRIP = "strip"
-    """Nobody gets it."""
-
-
-class CacheMode(StrEnum):
-    """Who may be given a page that was made for somebody else."""
-
-    PER_VISITOR = "per-visitor"
-    """Nobody."""
-    VARIANT = "variant"
-    """Visitors with the same answers, by a key that the cache makes of them."""
-    UNIFORM = "uniform"
-    """Everybody: the page is that of somebody who has not chosen, and the guard does the rest."""
-
-
-class CspMode(StrEnum):
-    """What becomes of our own Content-Security-Policy."""
-
-    OFF = "off"
-    """There is none."""
-    REPORT = "report"
-    """Browsers report what it would stop."""
-    ENFORCE = "enforce"
-    """Browsers stop it, and report."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnCookie(Cookie):
-    """A cookie that the site itself sets, with the category it is sorted into."""
-
-    category: Category
-    party: Literal["first", "third"] = "first"
-    http_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class OptOutLink:
-    """A page of others on which visitors can learn of advertising cookies, and opt out."""
-
-    title: str
-    url: str
-
-
-OPT_OUT_LINKS: Mapping[str, OptOutLink] = {
-    "aboutcookies.org": OptOutLink("About Cookies", "https://aboutcookies.org/"),
-    "youronlinechoices.com": OptOutLink("Your Online Choices", "https://www.youronlinechoices.com/"),
-    "optout.aboutads.info": OptOutLink("Digital Advertising Alliance", "https://optout.aboutads.info/"),
-    "optout.networkadvertising.org": OptOutLink(
-        "Network Advertising Initiative", "https://optout.networkadvertising.org/"
-    ),
-    "edaa.eu": OptOutLink("European Interactive Digital Advertising Alliance", "https://edaa.eu/"),
-}
-"""The advertising industry's own, by the names that a policy gives them."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Whereabouts:
-    """How it is known where a visitor is: by exactly one of header, database, and word of the site."""
-
-    country_header: str = ""
-    """The request field in which a trusted proxy says the country (ISO 3166-1), or country and part (ISO 3166-2)."""
-    region_header: str = ""
-    """... and the one with the part alone, where that is another one."""
-    database: str = ""
-    """Path of a MaxMind database, asked for the address that the server says is the visitor's."""
-    everybody: str = ""
-    """The place that everybody is taken to be in."""
-    regimes: Mapping[str, Regime] = field(default_factory=lambda: MappingProxyType({}), hash=False)
-    """What silence means in places, by code, where the site wants it otherwise than the rules it comes with."""
-
-
-class Wrong(Exception):
-    """A value breaks its rule. ``index`` is the offending item where the value is a list or a table."""
-
-    def __init__(self, message: str, index: int | str | None = None) -> None:
-        self.index = index
-        super().__init__(message)
 
 
 _MAX_DAYS_KEPT = 36_500
@@ -165,26 +62,8 @@ _PLACE = re.compile(r"((?:https?|wss)://)?(\*\.)?[a-z0-9-]+(\.[a-z0-9-]+)+(:[0-9
 _ORIGIN = re.compile(
     r"https://[a-z0-9-]+(\.[a-z0-9-]+)*(:[0-9]{1,5})?|http://(localhost|127\.0\.0\.1)(:[0-9]{1,5})?"
 )
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _COOKIE_NAME = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]{1,100}")
 _WILDCARD_NAME = re.compile(r"[!#$%&'+.^_`|~0-9A-Za-z-]{3,99}\*[!#$%&'+.^_`|~0-9A-Za-z-]{0,96}")
-
-
-def a_line(value: object) -> str:
-    if not isinstance(value, str):
-        raise Wrong(f"must be a text in quotes, not {kind_of(value)}")
-    if len(value) > _MAX_LINE:
-        raise Wrong(f"must have at most {_MAX_LINE} characters; this has {len(value)}")
-    if _CONTROL.search(value):
-        raise Wrong("must be a single line without control characters")
-    return value
-
-
-def a_filled_line(value: object) -> str:
-    text = a_line(value)
-    if not text.strip():
-        raise Wrong("must not be empty")
-    return text
 
 
 def _privacy_url(value: object) -> str:
@@ -206,15 +85,9 @@ def _language(value: object) -> str:
 
 
 def _languages(value: object) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise Wrong(f"must be a list of language tags, not {kind_of(value)}")
-    for index, item in enumerate(value):
-        try:
-            a_language(item)
-        except Wrong as error:
-            raise Wrong(str(error), index) from None
-    all_different("language", [tag.lower() for tag in value])
-    return tuple(value)
+    tags = each_of(value, "language tags", a_language)
+    all_different("language", [tag.lower() for tag in tags])
+    return tags
 
 
 def _language_paths(value: object) -> Mapping[str, str]:
@@ -278,50 +151,18 @@ def _regime(value: object) -> Regime:
         raise Wrong(f"there is no such regime: {suggestion(name, list(Regime))}") from None
 
 
-def one_of(kind: type[StrEnum]) -> Callable[[object], StrEnum]:
-    def rule(value: object) -> StrEnum:
-        name = a_line(value)
-        try:
-            return kind(name)
-        except ValueError:
-            raise Wrong(f"must be one of {listed(list(kind))}") from None
-
-    return rule
-
-
 def _places(value: object) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise Wrong(f"must be a list of hosts, not {kind_of(value)}")
-    if len(value) > _MAX_PLACES:
-        raise Wrong(f"there are {len(value)} of them; at most {_MAX_PLACES} fit into a header field")
-    for index, item in enumerate(value):
-        try:
-            place = a_line(item)
-        except Wrong as error:
-            raise Wrong(str(error), index) from None
-        if _PLACE.fullmatch(place) is None:
-            raise Wrong(
-                'must be a host such as "img.example.com" or "*.example.com", or one with a path', index
-            )
-    return tuple(value)
+    places = each_of(value, "hosts", _place)
+    if len(places) > _MAX_PLACES:
+        raise Wrong(f"there are {len(places)} of them; at most {_MAX_PLACES} fit into a header field")
+    return places
 
 
-def list_of(what: str, wrong: Callable[[str], str | None]) -> Callable[[object], tuple[str, ...]]:
-    """Return the rule of a list of texts in which ``wrong`` finds nothing that is wrong."""
-
-    def rule(value: object) -> tuple[str, ...]:
-        if not isinstance(value, (list, tuple)):
-            raise Wrong(f"must be a list of {what}, not {kind_of(value)}")
-        for index, item in enumerate(value):
-            try:
-                found = wrong(a_line(item))
-            except Wrong as error:
-                raise Wrong(str(error), index) from None
-            if found:
-                raise Wrong(f'"{item}" {found}', index)
-        return tuple(value)
-
-    return rule
+def _place(value: object) -> str:
+    place = a_line(value)
+    if _PLACE.fullmatch(place) is None:
+        raise Wrong('must be a host such as "img.example.com" or "*.example.com", or one with a path')
+    return place
 
 
 def a_category(value: object) -> Category:
@@ -333,18 +174,16 @@ def a_category(value: object) -> Category:
 
 
 def _refusable(value: object) -> frozenset[Category]:
-    if not isinstance(value, (list, tuple, set, frozenset)):
-        raise Wrong(f"must be a list of categories, not {kind_of(value)}")
-    found = set()
-    for index, item in enumerate(value):
-        try:
-            category = a_category(item)
-        except Wrong as error:
-            raise Wrong(str(error), index) from None
-        if category not in OPTIONAL:
-            raise Wrong(f'"{category}" is always on; a signal can refuse {listed(OPTIONAL)}', index)
-        found.add(category)
-    return frozenset(found)
+    if isinstance(value, (set, frozenset)):
+        value = tuple(value)
+    return frozenset(each_of(value, "categories", _an_optional_category))
+
+
+def _an_optional_category(value: object) -> Category:
+    category = a_category(value)
+    if category not in OPTIONAL:
+        raise Wrong(f'"{category}" is always on; a signal can refuse {listed(OPTIONAL)}')
+    return category
 
 
 def _days(value: object) -> int:
@@ -403,12 +242,6 @@ def _wrong_origin(origin: str) -> str | None:
     return 'must be an origin such as "https://www.example.com", in lower case and with nothing behind it'
 
 
-def a_flag(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise Wrong(f"must be true or false, without quotes, not {kind_of(value)}")
-    return value
-
-
 def a_cookie_name(value: object) -> str:
     name = a_line(value)
     if _COOKIE_NAME.fullmatch(name) is None and _WILDCARD_NAME.fullmatch(name) is None:
@@ -416,12 +249,6 @@ def a_cookie_name(value: object) -> str:
     if ours := cookie_of_ours(name):
         raise Wrong(f"is the name of a cookie that keeps the visitor's answer, {ours}: use another one")
     return name
-
-
-def a_text(value: object) -> str:
-    if not isinstance(value, str):
-        raise Wrong(f"must be a text in quotes, not {kind_of(value)}")
-    return value  # which keys there are, and what fits them, is for consent.texts to say
 
 
 def _texts(value: object) -> Mapping[str, str | Mapping[str, str]]:
@@ -480,16 +307,9 @@ def _own_cookies(value: object) -> tuple[OwnCookie, ...]:
 
 
 def _opt_out_links(value: object) -> tuple[OptOutLink, ...]:
-    if not isinstance(value, (list, tuple)):
-        raise Wrong(f"must be a list of names and tables, not {kind_of(value)}")
-    links = []
-    for index, item in enumerate(value):
-        try:
-            links.append(_opt_out_link(item))
-        except Wrong as error:
-            raise Wrong(str(error), index) from None
+    links = each_of(value, "names and tables", _opt_out_link)
     all_different("link", [link.url for link in links])
-    return tuple(links)
+    return links
 
 
 def _opt_out_link(item: object) -> OptOutLink:
@@ -508,16 +328,6 @@ def _opt_out_link(item: object) -> OptOutLink:
     if _WEB_ADDRESS.fullmatch(url) is None:
         raise Wrong('the url must be an address that starts with "https://"')
     return OptOutLink(a_filled_line(item["title"]), url)
-
-
-def all_different(what: str, names: list[str]) -> None:
-    if len(names) > MAX_LISTED:
-        raise Wrong(f"there are {len(names)} of them; at most {MAX_LISTED} can be listed")
-    seen = set()
-    for index, name in enumerate(names):
-        if name in seen:
-            raise Wrong(f'the {what} "{name}" is listed twice: remove one', index)
-        seen.add(name)
 
 
 def _wrong_ruled_host(host: str) -> str | None:
@@ -567,6 +377,7 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "cache": one_of(CacheMode),
     "csp": one_of(CspMode),
     "csp_allow": _places,
+    "interfaces": interfaces,
     "opt_out_links": _opt_out_links,
     "declare_seen": a_flag,
     "vendors": _vendors,
@@ -575,30 +386,3 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "texts": _texts,
     "sentences": _sentences,
 }
-
-
-def listed(names: Iterable[str]) -> str:
-    return ", ".join(f'"{name}"' for name in names)
-
-
-def suggestion(asked: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(asked.lower()[:100], known, n=1)
-    if close:
-        return f'did you mean "{close[0]}"?'
-    return f"use one of {listed(known)}" if len(known) <= 15 else "check the spelling"
-
-
-def kind_of(value: object) -> str:
-    """Name a value's type in TOML's words."""
-    for kind, name in (
-        (bool, "true or false"),
-        (str, "a text"),
-        (int, "a whole number"),
-        (float, "a number"),
-        (list, "a list"),
-        (Mapping, "a table"),
-        (type(None), "nothing"),
-    ):
-        if isinstance(value, kind):
-            return name
-    return "a date or time"

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from consent.catalog import Vendor
 from consent.categories import Category
 from consent.enforcement import site_of
-from consent.policy_rules import MAX_LISTED, Wrong, a_cookie_name
+from consent.policy_rules import a_cookie_name
 from consent.scanner.addresses import host_of
 from consent.scanner.judging import Finding, Report
+from consent.value_rules import MAX_LISTED, Wrong
 
 MAX_STUBS = 100
 """How many cookies, and how many companies, are proposed."""
