@@ -47,7 +47,7 @@ from consent.headers import GOVERNED, PAGE_DECIDING_FIELDS, REWRITTEN_TYPES
 from consent.interface_rules import INTERFACE_RULES
 from consent.languages import Languages
 from consent.office import roles
-from consent.office.endpoints import ENDPOINTS
+from consent.office.api.table import ENDPOINTS
 from consent.policy import CspMode, GoogleMode, Gpp, GppMspa, Interfaces, Layout, Refused, Whereabouts
 from consent.policy_file import _COOKIE_RULES, _FIELDS, _OVERRIDE_RULES, _RULE_RULES, _TOP
 from consent.receipts import CollectionMethod, Outcome, Receipt

@@ -25,9 +25,9 @@ from consent.errors import StoreUnavailable
 from consent.inventory import Sighting, Source, Tally
 from consent.mount import ConsentMiddleware
 from consent.office.access_log import AccessLog
+from consent.office.api.table import ENDPOINTS
 from consent.office.app import Office
 from consent.office.database import OfficeDatabase
-from consent.office.endpoints import ENDPOINTS
 from consent.office.roles import ALLOWED, Role
 from consent.office.tokens import CALLS_A_DAY, TokenBook
 from consent.receipt_export import ExportForm

@@ -9,10 +9,10 @@ from starlette.types import Receive, Scope, Send
 
 from consent.data_folder import DataFolder
 from consent.office.access_log import AccessLog
-from consent.office.api import OfficeApi
-from consent.office.console import Console
+from consent.office.api.app import OfficeApi
 from consent.office.database import OfficeDatabase
 from consent.office.desk import Desk, OfficeLog
+from consent.office.pages.console import Console
 from consent.office.tokens import TokenBook
 from consent.sqlite_inventory import SQLiteInventory
 

@@ -15,17 +15,10 @@ from consent.errors import StoreUnavailable
 
 APPLICATION_ID: Final = 0x434E4F46
 """``CNOF`` (``PRAGMA application_id``)."""
-SCHEMA_VERSION: Final = 2
 BUSY_SECONDS: Final = 10.0
 
-_SINCE_2: Final = """
-CREATE TABLE ended_session (
-    id TEXT PRIMARY KEY,
-    until_s INTEGER NOT NULL
-)
-"""
 # `record`, `tile`, `checkpoint` and `log` are as in the log of receipts, so that what reads a tree there reads it here.
-_SCHEMA: Final = """
+_TOKENS_AND_ACCESSES: Final = """
 CREATE TABLE token (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
@@ -52,6 +45,15 @@ CREATE TABLE tile (level INTEGER NOT NULL, number INTEGER NOT NULL, hashes BLOB 
 CREATE TABLE checkpoint (size INTEGER PRIMARY KEY, note TEXT NOT NULL);
 CREATE TABLE log (origin TEXT NOT NULL)
 """
+_ENDED_SESSIONS: Final = """
+CREATE TABLE ended_session (
+    id TEXT PRIMARY KEY,
+    until_s INTEGER NOT NULL
+)
+"""
+STEPS: Final = (_TOKENS_AND_ACCESSES, _ENDED_SESSIONS)
+"""What makes each version of the file out of the one before, the first out of nothing. A step that was ever released
+stays as it is; what a later version needs is one more."""
 
 
 class OfficeDatabase:
@@ -121,33 +123,34 @@ class OfficeDatabase:
         return connection
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        if (application, version) == (APPLICATION_ID, SCHEMA_VERSION):
+        if _version(connection) == len(STEPS):
             return
         connection.execute("BEGIN IMMEDIATE")
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        if tables and application == APPLICATION_ID:
-            # Another process was faster; or it is of a later version.
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version == 1:
-                connection.execute(_SINCE_2)
-                connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-                version = SCHEMA_VERSION
-        elif tables:
-            version = -1
-        else:
-            for statement in (*_SCHEMA.split(";\n"), _SINCE_2):
-                connection.execute(statement)
-            connection.execute(
-                "INSERT INTO log VALUES (?)", (f"asgi-consent-office/{secrets.token_hex(16)}",)
-            )
+        try:
+            version = _version(connection)  # another process may have been faster
+            if not 0 <= version <= len(STEPS):
+                raise StoreUnavailable(
+                    f"{self.path} is of another program, or of a later version: move it away, or update"
+                )
+            for step in STEPS[version:]:
+                for statement in step.split(";\n"):
+                    connection.execute(statement)
+            if version == 0:
+                origin = f"asgi-consent-office/{secrets.token_hex(16)}"
+                connection.execute("INSERT INTO log VALUES (?)", (origin,))
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            version = SCHEMA_VERSION
+            connection.execute(f"PRAGMA user_version = {len(STEPS)}")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
         connection.execute("COMMIT")
-        if version != SCHEMA_VERSION:
-            raise StoreUnavailable(
-                f"{self.path} is of another program, or of a later version: move it away, or update"
-            )
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    """Return the version of the file's schema; 0: it is empty; -1: it is another program's."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application == APPLICATION_ID:
+        return int(version)
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return -1 if tables else 0

@@ -17,9 +17,11 @@ from starlette.types import Receive, Scope, Send
 from consent import headers as fields
 from consent.answers import Headers, Refused
 from consent.errors import ConsentError
+from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere, parse_body
+from consent.office.api.openapi import document
+from consent.office.api.table import ENDPOINTS
 from consent.office.desk import MIN_REASON, Desk, NotAllowed, ReasonMissing
-from consent.office.endpoints import ENDPOINTS, Call, Content, Endpoint, NothingThere, parse_body
-from consent.office.openapi import document
+from consent.office.paths import places_in
 from consent.office.questions import WrongQuestion, read_query
 from consent.office.tokens import Allowance
 from consent.visitor_requests import MAX_BODY_BYTES, read_body
@@ -65,12 +67,11 @@ class OfficeApi:
                 content = Content(self._document)
             else:
                 content = await self._content(scope, receive, headers)
-            status = 200
         except _Problem as problem:
-            status, content = problem.status, _error(problem.code, problem.message)
+            content = _error(problem)
             headers += problem.headers
         headers += LOCKED_UP
-        await _send(scope, receive, send, status, headers, content)
+        await _send(scope, receive, send, headers, content)
 
     async def _content(self, scope: Scope, receive: Receive, headers: list[tuple[bytes, bytes]]) -> Content:
         """Return the answer; what goes with it, whatever it is, is added to ``headers``."""
@@ -105,7 +106,7 @@ class OfficeApi:
                 logger.warning("the office's API was asked with a token that is not valid")
             message = "send a token: Authorization: Bearer cot_…; 'consent office token' makes one"
             raise _Problem(401, "token-missing", message, (b"www-authenticate", b"Bearer"))
-        endpoint, place = self._endpoint(path, scope["method"])
+        endpoint, places = self._endpoint(path, scope["method"])
         allowance = await asyncio.to_thread(self._desk.tokens.count, token, weight=endpoint.weight)
         headers += _limits(allowance)
         if allowance.left < 0:
@@ -117,16 +118,16 @@ class OfficeApi:
         if endpoint.needs_reason:
             self._desk.require_reason(reason)
         given = read_query(scope, endpoint.parameters)
-        return Call(self._desk, token, given, place, reason=reason), endpoint
+        return Call(self._desk, token, given, places, reason=reason), endpoint
 
-    def _endpoint(self, path: str, method: str) -> tuple[Endpoint, str]:
+    def _endpoint(self, path: str, method: str) -> tuple[Endpoint, Mapping[str, str]]:
         asked = "GET" if method == "HEAD" else method
-        found = [(each, place) for each in ENDPOINTS if (place := each.matches(path)) is not None]
+        found = [(each, places) for each in ENDPOINTS if (places := places_in(each.path, path)) is not None]
         if not found:
             raise _not_found()
-        for endpoint, place in found:
+        for endpoint, places in found:
             if endpoint.method == asked:
-                return endpoint, place
+                return endpoint, places
         allowed = ", ".join(sorted({each.method for each, _ in found}))
         raise _Problem(405, "method-not-allowed", f"use {allowed}", (b"allow", allowed.encode()))
 
@@ -135,8 +136,9 @@ def _not_found() -> _Problem:
     return _Problem(404, "not-found", "there is no such thing here, or nothing that this token may see")
 
 
-def _error(code: str, message: str) -> Content:
-    return Content({"error": {"code": code, "message": message}}, is_of_a_visitor=True)
+def _error(problem: _Problem) -> Content:
+    error = {"code": problem.code, "message": problem.message}
+    return Content({"error": error}, status=problem.status, is_of_a_visitor=True)
 
 
 def _limits(allowance: Allowance) -> Headers:
@@ -164,11 +166,11 @@ async def _send(
     scope: Scope,
     receive: Receive,
     send: Send,
-    status: int,
     headers: Sequence[tuple[bytes, bytes]],
     content: Content,
 ) -> None:
-    sent = [(b"content-type", content.media_type.encode()), *headers]
+    status = content.status
+    sent = [(b"content-type", content.media_type.encode()), *headers, *content.headers]
     sent.append((b"cache-control", b"no-store" if content.is_of_a_visitor else b"private, no-cache"))
     if content.filename:
         sent.append((b"content-disposition", f'attachment; filename="{content.filename}"'.encode()))
@@ -178,7 +180,7 @@ async def _send(
         await _stream(scope, receive, send, body)
         return
     data = body if isinstance(body, bytes) else _json(body)
-    if not content.is_of_a_visitor:
+    if not content.is_of_a_visitor and status == 200:
         etag = b'"%s"' % sha256(data).hexdigest()[:32].encode()
         sent += [(b"etag", etag), (b"vary", b"Authorization")]
         known = b",".join(fields.lines(scope["headers"], b"if-none-match"))

@@ -1,4 +1,4 @@
-"""``consent office``: who may use the privacy office's console and API, and what they did."""
+"""Who may use the privacy office's console and API, and what they did."""
 
 from __future__ import annotations
 
@@ -9,32 +9,13 @@ from pathlib import Path
 import click
 
 from consent.cli.data import data_option, explained
-from consent.data_folder import DataFolder
+from consent.cli.office.folder import BY, access_log, office_database
 from consent.moments import format_moment
-from consent.office.access_log import AccessLog
-from consent.office.app import Office
-from consent.office.database import OfficeDatabase
 from consent.office.roles import Role
 from consent.office.tokens import MAX_DAYS, TokenBook
-from consent.receipts_database import ReceiptsDatabase
-
-_BY = "the command line"
 
 
-@click.group()
-def office() -> None:
-    """Let people into the privacy office, and see what they did there.
-
-    \b
-    Somebody who answers questions:   consent office token --name "Jo Example" --role officer
-    Who may come in:                  consent office tokens
-    Nobody any more:                  consent office revoke ID
-    What was opened, and why:         consent office accesses
-    On a port of its own:             consent office serve
-    """
-
-
-@office.command()
+@click.command()
 @data_option
 @click.option(
     "--name", required=True, help="Whose it is, or what for. It is written into the log of accesses."
@@ -58,10 +39,10 @@ def token(folder: Path, name: str, role: str, sites: tuple[str, ...], days: int)
     administrator  counts, receipts as an analyst, and the log of accesses
     """
     with explained(folder):
-        database = _database(folder)
+        database = office_database(folder)
         secret, made = TokenBook(database, time.time).make(name, Role(role), sites=sites, days=days)
-        _log(folder, database).append(
-            _BY, "token-made", token=made.id, name=name, role=role, sites=list(sites)
+        access_log(folder, database).append(
+            BY, "token-made", token=made.id, name=name, role=role, sites=list(sites)
         )
     click.echo(secret)
     click.echo(
@@ -69,14 +50,14 @@ def token(folder: Path, name: str, role: str, sites: tuple[str, ...], days: int)
     )
 
 
-@office.command()
+@click.command()
 @data_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def tokens(folder: Path, as_json: bool) -> None:
     """List all tokens that were ever made, without their secrets."""
     now = int(time.time() * 1_000)
     with explained(folder):
-        for each in TokenBook(_database(folder), time.time).all():
+        for each in TokenBook(office_database(folder), time.time).all():
             state = "revoked" if each.revoked_ms is not None else "valid" if each.is_valid(now) else "expired"
             until = format_moment(each.expires_ms)[:10]
             if as_json:
@@ -93,22 +74,22 @@ def tokens(folder: Path, as_json: bool) -> None:
                 click.echo(f"{each.id}  {state:7}  until {until}  {each.role:13}  {each.name} ({sites})")
 
 
-@office.command()
+@click.command()
 @data_option
 @click.argument("token_id", metavar="ID")
 def revoke(folder: Path, token_id: str) -> None:
     """Let a token, and whoever is signed in with it, in no longer."""
     with explained(folder):
-        database = _database(folder)
+        database = office_database(folder)
         if not TokenBook(database, time.time).revoke(token_id):
             raise click.ClickException(
                 f"there is no token {token_id!r} that could be revoked: 'tokens' lists them"
             )
-        _log(folder, database).append(_BY, "token-revoked", token=token_id)
+        access_log(folder, database).append(BY, "token-revoked", token=token_id)
     click.echo("revoked")
 
 
-@office.command()
+@click.command()
 @data_option
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
@@ -118,7 +99,7 @@ def revoke(folder: Path, token_id: str) -> None:
 def accesses(folder: Path, limit: int, as_json: bool, verify: bool) -> None:
     """List what was done in the office, the newest first."""
     with explained(folder):
-        log = _log(folder, _database(folder))
+        log = access_log(folder, office_database(folder))
         if verify:
             problems = log.verify()
             for problem in problems:
@@ -135,40 +116,3 @@ def accesses(folder: Path, limit: int, as_json: bool, verify: bool) -> None:
             else:
                 reason = f": {entry.reason}" if entry.reason else ""
                 click.echo(f"{entry.time[:19].replace('T', ' ')}  {entry.who}  {entry.what}{reason}")
-
-
-@office.command()
-@data_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=8_001, show_default=True)
-@click.option(
-    "--prefix", default="/_consent", show_default=True, envvar="CONSENT_PREFIX", help="As the site has it."
-)
-def serve(folder: Path, host: str, port: int, prefix: str) -> None:
-    """Serve console and API by themselves, on a port of their own.
-
-    So that they can be behind another proxy than the site, which then has CONSENT_OFFICE=0. Put HTTPS before it, unless
-    it is for this machine alone.
-    """
-    with explained(folder):
-        data = DataFolder(folder)
-        database = ReceiptsDatabase(data)
-        database.log().close()
-        app = Office(prefix, data, database.log)
-    try:
-        import uvicorn
-    except ModuleNotFoundError:
-        raise click.ClickException("this needs one more package: pip install uvicorn") from None
-    click.echo(f"http://{host}:{port}{prefix}/office", err=True)
-    # Without a log of requests: it would have the addresses of who works here.
-    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, lifespan="off")
-
-
-def _database(folder: Path) -> OfficeDatabase:
-    data = DataFolder(folder)
-    data.ledger_keys(create=False)
-    return OfficeDatabase(data.office_path)
-
-
-def _log(folder: Path, database: OfficeDatabase) -> AccessLog:
-    return AccessLog(database, DataFolder(folder).ledger_keys(create=False), time.time)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+from consent.office.api.endpoint import Endpoint
+from consent.office.api.receipts import INDEX_MEMBERS
+from consent.office.api.table import ENDPOINTS
 from consent.office.desk import MAX_REASON, MIN_REASON
-from consent.office.endpoints import ENDPOINTS, INDEX_MEMBERS, Endpoint
 from consent.office.roles import ALLOWED, Role
 
 VERSION: Final = "1.0"

@@ -1,0 +1,16 @@
+"""What the API answers: one table, which routes requests, decides who may, and is served as OpenAPI."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from consent.office.api import accesses, counts, exports, me, receipts, trackers
+
+ENDPOINTS: Final = (
+    *me.ENDPOINTS,
+    *counts.ENDPOINTS,
+    *receipts.ENDPOINTS,
+    *exports.ENDPOINTS,
+    *trackers.ENDPOINTS,
+    *accesses.ENDPOINTS,
+)

@@ -1,0 +1,171 @@
+"""The office's console: who is let in, which page answers, and how it is rendered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from starlette.types import Receive, Scope, Send
+
+from consent import headers as fields
+from consent.answers import Answer, Refused
+from consent.assets import asset_dir
+from consent.errors import ConsentError
+from consent.moments import format_moment
+from consent.office.desk import Desk, NotAllowed, ReasonMissing
+from consent.office.pages import accesses, overview, receipts, trackers
+from consent.office.pages.page import PAGE, SECURE, Failed, Pages, Visit
+from consent.office.paths import places_in
+from consent.office.questions import WrongQuestion
+from consent.office.roles import Action
+from consent.office.sessions import Sessions
+from consent.office.tokens import CALLS_A_DAY, Token
+from consent.submission import same_origin
+from consent.templates import Templates, template_in
+from consent.visitor_requests import MAX_BODY_BYTES, read_body
+
+logger = logging.getLogger("consent")
+
+_PAGES: Final[Pages] = {**overview.PAGES, **receipts.PAGES, **trackers.PAGES, **accesses.PAGES}
+
+
+class Console:
+    """The ASGI app for everything under ``office``.
+
+    Args:
+        path: where it is mounted, without a slash at the end.
+        desk: looks things up.
+        keys: the site's keys for cookies, the signing one first.
+
+    Raises:
+        ConfigurationError: the installation is incomplete.
+    """
+
+    def __init__(self, path: str, desk: Desk, keys: tuple[bytes, ...]) -> None:
+        self.path = path
+        self._desk = desk
+        self._sessions = Sessions(keys, desk.tokens, path, desk.clock)
+        self._style = (asset_dir("static") / "office" / "office.css").read_bytes()
+        style = f"{path}/office.{sha256(self._style).hexdigest()[:12]}.css"
+        self._style_path = style
+        self._environment = Templates(None).environment({"home": path, "stylesheet": style})
+        self._environment.filters["percent"] = _percent
+        self._environment.globals["moment"] = _moment
+
+    def answers(self, path: str) -> bool:
+        """Tell whether a path is one of these."""
+        return path == self.path or path.startswith(f"{self.path}/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            if scope["method"] not in ("GET", "HEAD", "POST"):
+                raise Failed(405, "That cannot be done here", "Use the forms of the console.")
+            form = await _form(scope, receive) if scope["method"] == "POST" else {}
+            answer = await asyncio.to_thread(self._answer, scope, form)
+        except Failed as error:
+            answer = self._failed(error, None)
+        allow = ((b"allow", b"GET, HEAD, POST"),) if answer.status == 405 else ()
+        headers = [*answer.headers, *allow, (b"content-length", b"%d" % len(answer.body))]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+    def _answer(self, scope: Scope, form: Mapping[str, str]) -> Answer:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        path = scope["path"].removeprefix(self.path).rstrip("/")
+        token: Token | None = None
+        try:
+            if scope["path"] == self._style_path and method == "GET":
+                kept = (b"cache-control", b"public, max-age=31536000, immutable")
+                return Answer(200, ((b"content-type", b"text/css; charset=utf-8"), kept), self._style)
+            if (method, path) == ("POST", "/sign-in"):
+                return self._sign_in(scope, form)
+            if (method, path) == ("POST", "/sign-out"):
+                over = self._sessions.end(scope["headers"], is_secure=scope["scheme"] == "https")
+                return Answer(303, (over, (b"location", self.path.encode()), *SECURE))
+            token = self._sessions.token(scope["headers"])
+            if token is None:
+                # The same for every address: what there is, is nobody's business.
+                return self._render("sign_in.html", None, status=401 if path else 200, problem="")
+            # As in the API: otherwise its limit would be none.
+            if self._desk.tokens.count(token).left < 0:
+                message = f"A token has {CALLS_A_DAY} calls a day, pages and the API together, anew at midnight, UTC."
+                raise Failed(429, "That was too much for today", message)
+            page, places = _page(method, path)
+            return page(Visit(self._desk, token, scope, places, form, self._render))
+        except Failed as error:
+            return self._failed(error, token)
+        except WrongQuestion as error:
+            return self._failed(Failed(400, "That cannot be looked up", str(error)), token)
+        except ReasonMissing:
+            message = "Say why: a few words, such as the number of a case. They are recorded. Go back, and add them."
+            return self._failed(Failed(400, "A reason is missing", message), token)
+        except NotAllowed as error:
+            message = f"This token's role, or its sites, do not allow: {error}."
+            return self._failed(Failed(403, "This is not for you to see", message), token)
+        except ConsentError:
+            # What it says may name files, or a receipt.
+            logger.exception("the office could not answer")
+            message = "The log, or a part of it, cannot be read now. The site's own log says why."
+            return self._failed(Failed(503, "This cannot be answered now", message), token)
+
+    def _sign_in(self, scope: Scope, form: Mapping[str, str]) -> Answer:
+        token = self._desk.tokens.find(form.get("token", "").strip())
+        if token is None:
+            logger.warning("the office's console was asked to let somebody in with a token that is not valid")
+            problem = "That token is not valid: it may be mistyped, past its time, or revoked."
+            return self._render("sign_in.html", None, status=401, problem=problem)
+        self._desk.record(token, "signed-in")
+        session = self._sessions.start(token, is_secure=scope["scheme"] == "https")
+        return Answer(303, (session, (b"location", self.path.encode()), *SECURE))
+
+    # ---- rendering
+
+    def _failed(self, error: Failed, token: Token | None) -> Answer:
+        return self._render(
+            "failed.html", token, status=error.status, title=error.title, message=error.message
+        )
+
+    def _render(self, name: str, token: Token | None, *, status: int = 200, **values: Any) -> Answer:
+        may = (
+            frozenset() if token is None else frozenset(str(action) for action in Action if token.may(action))
+        )
+        page = template_in(self._environment, f"office/{name}").render(token=token, may=may, **values)
+        return Answer(status, PAGE, page.encode())
+
+
+def _page(method: str, path: str) -> tuple[Callable[[Visit], Answer], Mapping[str, str]]:
+    for (allowed, pattern), page in _PAGES.items():
+        if method == allowed and (places := places_in(pattern, path)) is not None:
+            return page, places
+    raise Failed(404, "There is no such page", "Begin with the overview.")
+
+
+async def _form(scope: Scope, receive: Receive) -> Mapping[str, str]:
+    headers = scope["headers"]
+    if not same_origin(headers):
+        raise Failed(403, "This came from another site", "Open the console itself, and try again.")
+    media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
+    if media_type != b"application/x-www-form-urlencoded":
+        raise Failed(415, "This is no form", "Use the forms of the console.")
+    try:
+        body = await read_body(headers, receive)
+    except Refused:
+        raise Failed(413, "This is too long", f"At most {MAX_BODY_BYTES} bytes.") from None
+    if body is None:
+        raise Failed(400, "This is not all of it", "The connection ended early: nothing was done.")
+    try:
+        return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=30))
+    except ValueError:
+        raise Failed(400, "This cannot be read", "Use the forms of the console.") from None
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+def _moment(time_ms: int) -> str:
+    return format_moment(time_ms)[:19].replace("T", " ")
