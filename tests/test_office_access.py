@@ -73,8 +73,8 @@ def test_what_each_role_may_do() -> None:
     assert TABLE.keys() == set(Action)
     for action, row in TABLE.items():
         for role, cell in zip(Role, row.split(), strict=True):
-            everywhere = Token("a" * 12, "Jo Example", role, (), 0, 1)
-            somewhere = Token("a" * 12, "Jo Example", role, ("Example shop",), 0, 1)
+            everywhere = Token("a" * 12, "Jo Example", role, (), 1, 0)
+            somewhere = Token("a" * 12, "Jo Example", role, ("Example shop",), 1, 0)
             assert everywhere.may(action) is (cell == "yes"), (action, role)
             assert somewhere.may(action) is (
                 cell == "yes" and action not in (Action.TRACKERS, Action.ACCESSES)

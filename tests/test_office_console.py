@@ -377,7 +377,7 @@ def test_refusing_is_called_rare_where_it_is(
 
 def test_many_groups_are_added_up(place: Place) -> None:
     """A table has 20 rows and one for the rest."""
-    token = Token("a" * 12, "Jo", Role.READER, (), 0, 1)
+    token = Token("a" * 12, "Jo", Role.READER, (), 1, 0)
 
     class Desk:
         def counts(self, *_: Any) -> dict[tuple[Any, ...], int]:
@@ -395,7 +395,7 @@ def test_many_groups_are_added_up(place: Place) -> None:
 
 def test_a_text_is_named_with_its_layout() -> None:
     """As the text that was kept has it; one that is gone, or that lay over no page, has its hash alone."""
-    token = Token("a" * 12, "Jo", Role.READER, (), 0, 1)
+    token = Token("a" * 12, "Jo", Role.READER, (), 1, 0)
     silence = decide(Policy(), Signals())
     texts = {
         layout: Artefact(

@@ -17,9 +17,10 @@ from consent.inventory import InventoryStore
 from consent.log_rows import proven_record
 from consent.moments import parse_moment
 from consent.office.access_log import AccessLog
+from consent.office.asker import Asker
 from consent.office.questions import WrongQuestion, of_sites
 from consent.office.roles import Action
-from consent.office.tokens import Token, TokenBook
+from consent.office.tokens import TokenBook
 from consent.receipt_search import Found, FoundPage, Position, ReceiptSearch, Sought
 from consent.receipts import Artefact, Receipt
 from consent.store import Ledger, ReceiptLog
@@ -96,24 +97,22 @@ class Desk:
                 self._log = self._open_log()
             return self._log
 
-    def require(self, token: Token, action: Action) -> None:
+    def require(self, asker: Asker, action: Action) -> None:
         """Refuse what the token may not do.
 
         Raises:
             NotAllowed: it may not.
         """
-        if not token.may(action):
+        if not asker.may(action):
             raise NotAllowed(str(action))
 
-    def record(self, token: Token, what: str, reason: str = "", **details: object) -> None:
+    def record(self, asker: Asker, what: str, reason: str = "", **details: object) -> None:
         """Record what is about to be done.
 
         Raises:
             WrongQuestion: the reason is too long.
         """
-        self.accesses.append(
-            f"{token.name} ({token.id})", what, reason=_one_line(reason), role=str(token.role), **details
-        )
+        self.accesses.append(asker.label, what, reason=_one_line(reason), role=str(asker.role), **details)
 
     def require_reason(self, reason: str) -> str:
         """Return a reason.
@@ -127,32 +126,32 @@ class Desk:
             raise ReasonMissing
         return reason
 
-    def list(self, token: Token, sought: Sought, *, limit: int, before: Position | None) -> FoundPage:
+    def list(self, asker: Asker, sought: Sought, *, limit: int, before: Position | None) -> FoundPage:
         """Return what receipts are found by."""
-        self.require(token, Action.RECEIPTS)
-        return self.log.look(of_sites(sought, token), limit=limit, before=before)
+        self.require(asker, Action.RECEIPTS)
+        return self.log.look(of_sites(sought, asker), limit=limit, before=before)
 
     def look_up(
-        self, token: Token, sought: Sought, reason: str, *, limit: int, before: Position | None
+        self, asker: Asker, sought: Sought, reason: str, *, limit: int, before: Position | None
     ) -> FoundPage:
         """Do the same for one visitor; it is recorded with its reason."""
-        self.require(token, Action.OPEN)
+        self.require(asker, Action.OPEN)
         reason = self.require_reason(reason)
-        page = self.log.look(of_sites(sought, token), limit=limit, before=before)
+        page = self.log.look(of_sites(sought, asker), limit=limit, before=before)
         leaves = [each.position.leaf for each in page.found]
-        self.record(token, "looked-up", reason, by="visitor", found=len(leaves), leaves=leaves[:20])
+        self.record(asker, "looked-up", reason, by="visitor", found=len(leaves), leaves=leaves[:20])
         return page
 
-    def look_up_id(self, token: Token, receipt_id: str, reason: str) -> FoundPage:
+    def look_up_id(self, asker: Asker, receipt_id: str, reason: str) -> FoundPage:
         """Do the same for the receipt with this id."""
-        self.require(token, Action.OPEN)
+        self.require(asker, Action.OPEN)
         reason = self.require_reason(reason)
         receipt = self.log.get(receipt_id)
         page = FoundPage((), None)
         if receipt is not None:
             moment = parse_moment(receipt.time)
             own = Sought(subject=receipt.subject, since_ms=moment, until_ms=moment + 1)
-            some = self.log.find(of_sites(own, token), limit=100)
+            some = self.log.find(of_sites(own, asker), limit=100)
             page = FoundPage(
                 [
                     Found(Position(moment, each.leaf), kind_of(each.receipt))
@@ -162,21 +161,21 @@ class Desk:
                 None,
             )
         leaves = [each.position.leaf for each in page.found]
-        self.record(token, "looked-up", reason, by="receipt", found=len(leaves), leaves=leaves)
+        self.record(asker, "looked-up", reason, by="receipt", found=len(leaves), leaves=leaves)
         return page
 
-    def open(self, token: Token, leaf: int, reason: str) -> OpenedReceipt | None:
+    def open(self, asker: Asker, leaf: int, reason: str) -> OpenedReceipt | None:
         """Open a receipt, verify it, and record who did, and why; ``None``: there is none that the token may see.
 
         That is recorded, too: whoever tries one number after the other is seen.
         """
-        self.require(token, Action.OPEN)
+        self.require(asker, Action.OPEN)
         reason = self.require_reason(reason)
         receipt = self._receipt(leaf)
-        if receipt is None or (token.sites and receipt.site not in token.sites):
-            self.record(token, "not-found", reason, leaf=leaf)
+        if receipt is None or (asker.sites and receipt.site not in asker.sites):
+            self.record(asker, "not-found", reason, leaf=leaf)
             return None
-        self.record(token, "opened", reason, leaf=leaf)
+        self.record(asker, "opened", reason, leaf=leaf)
         evidence, checkpoint, problem = self.log.evidence(receipt.receipt_id), None, ""
         if evidence is not None:
             try:
@@ -194,35 +193,35 @@ class Desk:
         except InvalidReceiptError:
             return None  # an erasure
 
-    def text(self, token: Token, hash: str) -> Artefact | None:
+    def text(self, asker: Asker, hash: str) -> Artefact | None:
         """Return a text that was shown; ``None``: there is none, or none that a receipt of the token's sites names."""
-        self.require(token, Action.RECEIPTS)
+        self.require(asker, Action.RECEIPTS)
         if len(hash) != 64:
             return None
         named = Sought(shown_hash=hash.lower())
-        if token.sites and not self.log.look(of_sites(named, token), limit=1).found:
+        if asker.sites and not self.log.look(of_sites(named, asker), limit=1).found:
             return None
         return self.log.artefact(hash)
 
-    def history(self, token: Token, receipt: Receipt) -> FoundPage:
+    def history(self, asker: Asker, receipt: Receipt) -> FoundPage:
         """Return what the choices of the same visitor are found by; opening one of them was recorded."""
-        self.require(token, Action.OPEN)
-        return self.log.look(of_sites(Sought(subject=receipt.subject), token), limit=200)
+        self.require(asker, Action.OPEN)
+        return self.log.look(of_sites(Sought(subject=receipt.subject), asker), limit=200)
 
     def counts(
-        self, token: Token, first_day: str, last_day: str, groups: Sequence[str], wanted: Mapping[str, object]
+        self, asker: Asker, first_day: str, last_day: str, groups: Sequence[str], wanted: Mapping[str, object]
     ) -> Counter[tuple[Any, ...]]:
         """Return how many choices there were of each group on some days.
 
         Args:
-            token: who asks.
+            asker: who asks.
             first_day: UTC, ``2026-03-01``.
             last_day: the same, included.
             groups: what is counted by: ``day``, and members of :class:`consent.choice_kind.ChoiceKind`.
             wanted: members, and what they have to be.
         """
-        self.require(token, Action.COUNTS)
-        sites = frozenset(token.sites)
+        self.require(asker, Action.COUNTS)
+        sites = frozenset(asker.sites)
         sums: Counter[tuple[Any, ...]] = Counter()
         # Most days have the same kinds: each is looked at once.
         keys: dict[Any, tuple[Any, ...] | None] = {}
@@ -239,11 +238,11 @@ class Desk:
                 sums[(*key[:at], day, *key[at:]) if by_day else key] += choices
         return sums
 
-    def enforcement(self, token: Token, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
+    def enforcement(self, asker: Asker, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
         """Return what was done about trackers."""
-        self.require(token, Action.COUNTS)
+        self.require(asker, Action.COUNTS)
         counts = self.log.enforcement(first_day, last_day)
-        return [count for count in counts if not token.sites or count.kind.site in token.sites]
+        return [count for count in counts if not asker.sites or count.kind.site in asker.sites]
 
 
 def _one_line(reason: str) -> str:

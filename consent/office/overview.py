@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Final
 
+from consent.office.asker import Asker
 from consent.office.charts import Stacked, rarer, stacked
 from consent.office.desk import Desk
-from consent.office.tokens import Token
 from consent.policy import Layout
 from consent.receipts import CollectionMethod, Outcome
 
@@ -61,7 +61,7 @@ class Overview:
     """By member: its name, its heading, its rows."""
 
 
-def overview(desk: Desk, token: Token, first_day: str, last_day: str) -> Overview:
+def overview(desk: Desk, asker: Asker, first_day: str, last_day: str) -> Overview:
     """Count the choices of some days."""
     members = [name for name, _ in GROUPS]
     asked = ["day", "outcome", "performance", "functional", "targeting", *members]
@@ -69,7 +69,7 @@ def overview(desk: Desk, token: Token, first_day: str, last_day: str) -> Overvie
     granted: Counter[str] = Counter()
     groups: dict[str, dict[str, list[int]]] = {name: {} for name in members}
     total = refused = 0
-    for key, choices in desk.counts(token, first_day, last_day, asked, {}).items():
+    for key, choices in desk.counts(asker, first_day, last_day, asked, {}).items():
         values = dict(zip(asked, key, strict=True))
         series = _series(values)
         by_day[values["day"], series] += choices

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from consent.choice_kind import ChoiceKind
 from consent.errors import InvalidReceiptError
 from consent.moments import parse_moment
-from consent.office.tokens import Token
+from consent.office.asker import Asker
 from consent.receipt_search import Position, Sought
 from consent.receipts import CollectionMethod, Outcome
 
@@ -125,7 +125,7 @@ def read_query(scope: Mapping[str, Any], allowed: Sequence[Parameter]) -> dict[s
     return given
 
 
-def sought_by(given: Mapping[str, str], token: Token) -> Sought:
+def sought_by(given: Mapping[str, str], asker: Asker) -> Sought:
     """Return what is asked for, of the sites that the token is for.
 
     Raises:
@@ -150,12 +150,12 @@ def sought_by(given: Mapping[str, str], token: Token) -> Sought:
         asked["until_ms"] = _midnight(day_of("to", given["to"])) + 86_400_000
     if given.get("standing"):
         asked["standing"] = yes_no("standing", given["standing"])
-    return of_sites(Sought(**asked), token)
+    return of_sites(Sought(**asked), asker)
 
 
-def of_sites(sought: Sought, token: Token) -> Sought:
+def of_sites(sought: Sought, asker: Asker) -> Sought:
     """Return the same question, of the token's sites only."""
-    return replace(sought, sites=frozenset(token.sites)) if token.sites else sought
+    return replace(sought, sites=frozenset(asker.sites)) if asker.sites else sought
 
 
 def yes_no(name: str, value: str) -> bool:

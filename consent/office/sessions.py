@@ -10,6 +10,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from consent import headers as fields
 from consent.answers import Headers
+from consent.office.asker import Asker
 from consent.office.tokens import Token, TokenBook
 
 SESSION_SECONDS: Final = 4 * 3_600
@@ -53,8 +54,8 @@ class Sessions:
             self._tokens.end_session(session_id, until_s=began + SESSION_SECONDS)
         return self._field("", 0, is_secure)
 
-    def token(self, headers: Headers) -> Token | None:
-        """Return the token that somebody is signed in with. Blocks."""
+    def asker(self, headers: Headers) -> Asker | None:
+        """Return who is signed in. Blocks."""
         content = self._content(headers)
         if content is None:
             return None

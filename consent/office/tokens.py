@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from consent.errors import ConfigurationError
 from consent.moments import format_moment
+from consent.office.asker import Asker
 from consent.office.database import OfficeDatabase
-from consent.office.roles import ALLOWED, OF_ALL_SITES, Action, Role
+from consent.office.roles import Role
 
 CALLS_A_DAY: Final = 2_400
 """How many calls a token has a day."""
@@ -25,22 +26,11 @@ _NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{1,80}")
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """Who asks, without the secret."""
+class Token(Asker):
+    """Who asks with a token, without its secret."""
 
-    id: str
-    name: str
-    """Whose it is, or what for."""
-    role: Role
-    sites: tuple[str, ...]
-    """As receipts name them; empty: all."""
     made_ms: int
-    expires_ms: int
     revoked_ms: int | None = None
-
-    def may(self, action: Action) -> bool:
-        """Tell whether its role allows that."""
-        return action in ALLOWED[self.role] and not (self.sites and action in OF_ALL_SITES)
 
     def is_valid(self, now_ms: int) -> bool:
         """Tell whether it is neither past its time nor revoked."""
@@ -83,7 +73,8 @@ class TokenBook:
         if not 1 <= days <= MAX_DAYS:
             raise ConfigurationError(f"a token lives 1 to {MAX_DAYS} days, not {days}")
         now = self._now()
-        token = Token(secrets.token_hex(6), name, role, tuple(sorted(set(sites))), now, now + days * _DAY_MS)
+        expires = now + days * _DAY_MS
+        token = Token(secrets.token_hex(6), name, role, tuple(sorted(set(sites))), expires, now)
         secret = secrets.token_urlsafe(32)
         with self._database.writing() as connection:
             connection.execute(
@@ -119,18 +110,18 @@ class TokenBook:
             statement = "UPDATE token SET revoked_ms = ? WHERE id = ? AND revoked_ms IS NULL"
             return connection.execute(statement, (self._now(), token_id)).rowcount == 1
 
-    def count(self, token: Token, *, weight: int = 1) -> Allowance:
+    def count(self, asker: Asker, *, weight: int = 1) -> Allowance:
         """Count a call of today, of all processes of this machine."""
         now = self._now()
         day = format_moment(now)[:10]
         with self._database.writing() as connection:
             connection.execute(
                 "INSERT INTO calls VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET times = times + ?3",
-                (token.id, day, weight),
+                (asker.id, day, weight),
             )
             connection.execute("DELETE FROM calls WHERE day < ?", (day,))
             statement = "SELECT times FROM calls WHERE token = ? AND day = ?"
-            (times,) = connection.execute(statement, (token.id, day)).fetchone()
+            (times,) = connection.execute(statement, (asker.id, day)).fetchone()
         return Allowance(CALLS_A_DAY, CALLS_A_DAY - times, 86_400 - now // 1_000 % 86_400)
 
     def end_session(self, session_id: str, *, until_s: int) -> None:
@@ -161,7 +152,7 @@ _COLUMNS: Final = "hash, id, name, role, sites, made_ms, expires_ms, revoked_ms"
 def _token(row: Sequence[Any]) -> Token:
     token_id, name, role, sites, made, expires, revoked = row
     return Token(
-        token_id, name, Role(role), tuple(sites.split("\n")) if sites else (), made, expires, revoked
+        token_id, name, Role(role), tuple(sites.split("\n")) if sites else (), expires, made, revoked
     )
 
 

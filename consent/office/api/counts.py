@@ -35,9 +35,9 @@ _COUNTED: Final = tuple(
 def _counts(call: Call) -> Content:
     first, last = days_of(call.given, call.desk.clock())
     groups = names_of("by", call.given.get("by") or "day,outcome", GROUPS)
-    sought = sought_by({name: call.given[name] for name in _OF_KIND if name in call.given}, call.token)
+    sought = sought_by({name: call.given[name] for name in _OF_KIND if name in call.given}, call.asker)
     wanted = {name: value for name in _OF_KIND if (value := getattr(sought, name)) is not None}
-    sums = call.desk.counts(call.token, first, last, groups, wanted)
+    sums = call.desk.counts(call.asker, first, last, groups, wanted)
     if len(sums) > MAX_GROUPS:
         raise WrongQuestion("by", f"{len(sums)} rows, at most {MAX_GROUPS}: ask for fewer days, or by less")
     rows = [
@@ -49,7 +49,7 @@ def _counts(call: Call) -> Content:
 
 def _enforcement(call: Call) -> Content:
     first, last = days_of(call.given, call.desk.clock())
-    counts = call.desk.enforcement(call.token, first, last)
+    counts = call.desk.enforcement(call.asker, first, last)
     rows = [{**count.kind._asdict(), "times": count.times, "leaked": count.kind.leaked} for count in counts]
     return Content({"from": first, "to": last, "enforcement": rows})
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from consent.answers import Headers
+from consent.office.asker import Asker
 from consent.office.desk import Desk
 from consent.office.questions import Parameter, WrongQuestion
 from consent.office.roles import Action
-from consent.office.tokens import Token
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Call:
     """One authenticated request."""
 
     desk: Desk
-    token: Token
+    asker: Asker
     given: Mapping[str, str]
     """The parameters of the query."""
     places: Mapping[str, str] = field(default_factory=dict)

@@ -16,11 +16,11 @@ def _export(call: Call) -> Content:
     rows = one_of("rows", given.get("rows") or "index", list(ExportRows))
     form = one_of("form", given.get("form") or "jsonl", list(ExportForm))
     action = Action.EXPORT_RECORDS if rows == ExportRows.RECORDS else Action.EXPORT_INDEX
-    call.desk.require(call.token, action)
-    sought = sought_by(given, call.token)
+    call.desk.require(call.asker, action)
+    sought = sought_by(given, call.asker)
     reason = call.desk.require_reason(call.reason) if rows == ExportRows.RECORDS else call.reason
     asked = {name: given[name] for name in sorted(given)}
-    call.desk.record(call.token, "exported", reason, rows=str(rows), form=str(form), asked=asked)
+    call.desk.record(call.asker, "exported", reason, rows=str(rows), form=str(form), asked=asked)
     pieces = export(call.desk.log, sought, form=ExportForm(form), rows=ExportRows(rows))
     # The first rows are read before anything is answered: a log that cannot be read is 503.
     pieces = chain((next(pieces, b""),), pieces)

@@ -11,7 +11,7 @@ from consent.office.tokens import CALLS_A_DAY
 
 
 def _me(call: Call) -> Content:
-    token = call.token
+    token = call.asker
     return Content(
         {
             "id": token.id,

@@ -47,9 +47,9 @@ _LOOKUP: Final[Mapping[str, Any]] = {
 
 
 def _receipts(call: Call) -> Content:
-    sought = sought_by(call.given, call.token)
+    sought = sought_by(call.given, call.asker)
     limit, before = limit_of(call.given), position_of(call.given)
-    page = call.desk.list(call.token, sought, limit=limit, before=before)
+    page = call.desk.list(call.asker, sought, limit=limit, before=before)
     return Content(_page(page, call.given.get("fields")))
 
 
@@ -62,7 +62,7 @@ def _lookups(call: Call) -> Content:
     if isinstance(receipt_id, str) and subject is None:
         if RECEIPT_ID.fullmatch(receipt_id.lower()) is None:
             raise WrongQuestion("receipt_id", "a UUID, as the visitor's receipt has it")
-        page = call.desk.look_up_id(call.token, receipt_id.lower(), call.reason)
+        page = call.desk.look_up_id(call.asker, receipt_id.lower(), call.reason)
     elif isinstance(subject, str) and receipt_id is None:
         if SUBJECT.fullmatch(subject) is None:
             raise WrongQuestion("subject", "a pseudonym of 32 lower-case hexadecimal digits")
@@ -76,7 +76,7 @@ def _lookups(call: Call) -> Content:
         sought = Sought(subject=subject, until_ms=until, standing=standing)
         before = position_of({"cursor": cursor})
         page = call.desk.look_up(
-            call.token, sought, call.reason, limit=limit_of({"limit": str(limit)}), before=before
+            call.asker, sought, call.reason, limit=limit_of({"limit": str(limit)}), before=before
         )
     else:
         raise WrongQuestion("subject", "give either this or receipt_id, as a string")
@@ -112,14 +112,14 @@ def _evidence(call: Call) -> Content:
 def _opened(call: Call) -> OpenedReceipt:
     leaf, opened = call.places["leaf"], None
     if leaf.isascii() and leaf.isdigit() and len(leaf) <= 15:
-        opened = call.desk.open(call.token, int(leaf), call.reason)
+        opened = call.desk.open(call.asker, int(leaf), call.reason)
     if opened is None:
         raise NothingThere
     return opened
 
 
 def _text(call: Call) -> Content:
-    artefact = call.desk.text(call.token, call.places["hash"])
+    artefact = call.desk.text(call.asker, call.places["hash"])
     if artefact is None:
         raise NothingThere
     # It is markup of the site's own: downloaded, never shown as a page of this origin.

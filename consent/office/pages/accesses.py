@@ -11,7 +11,7 @@ from consent.office.roles import Action
 
 
 def _accesses(visit: Visit) -> Answer:
-    visit.desk.require(visit.token, Action.ACCESSES)
+    visit.desk.require(visit.asker, Action.ACCESSES)
     before = visit.query(Parameter("before", "", {"type": "integer"})).get("before", "")
     entries = visit.desk.accesses.newest(limit=100, before=leaf_of(before) if before else None)
     return visit.render("accesses.html", entries=entries, problems=visit.desk.accesses.verify())

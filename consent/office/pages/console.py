@@ -16,6 +16,7 @@ from consent.answers import Answer, Refused
 from consent.assets import asset_dir
 from consent.errors import ConsentError
 from consent.moments import format_moment
+from consent.office.asker import Asker
 from consent.office.desk import Desk, NotAllowed, ReasonMissing
 from consent.office.pages import accesses, overview, receipts, trackers
 from consent.office.pages.page import PAGE, SECURE, Failed, Pages, Visit
@@ -23,7 +24,7 @@ from consent.office.paths import places_in
 from consent.office.questions import WrongQuestion
 from consent.office.roles import Action
 from consent.office.sessions import Sessions
-from consent.office.tokens import CALLS_A_DAY, Token
+from consent.office.tokens import CALLS_A_DAY
 from consent.submission import same_origin
 from consent.templates import Templates, template_in
 from consent.visitor_requests import MAX_BODY_BYTES, read_body
@@ -76,7 +77,7 @@ class Console:
     def _answer(self, scope: Scope, form: Mapping[str, str]) -> Answer:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         path = scope["path"].removeprefix(self.path).rstrip("/")
-        token: Token | None = None
+        asker: Asker | None = None
         try:
             if scope["path"] == self._style_path and method == "GET":
                 kept = (b"cache-control", b"public, max-age=31536000, immutable")
@@ -86,31 +87,31 @@ class Console:
             if (method, path) == ("POST", "/sign-out"):
                 over = self._sessions.end(scope["headers"], is_secure=scope["scheme"] == "https")
                 return Answer(303, (over, (b"location", self.path.encode()), *SECURE))
-            token = self._sessions.token(scope["headers"])
-            if token is None:
+            asker = self._sessions.asker(scope["headers"])
+            if asker is None:
                 # The same for every address: what there is, is nobody's business.
                 return self._render("sign_in.html", None, status=401 if path else 200, problem="")
             # As in the API: otherwise its limit would be none.
-            if self._desk.tokens.count(token).left < 0:
+            if self._desk.tokens.count(asker).left < 0:
                 message = f"A token has {CALLS_A_DAY} calls a day, pages and the API together, anew at midnight, UTC."
                 raise Failed(429, "That was too much for today", message)
             page, places = _page(method, path)
-            return page(Visit(self._desk, token, scope, places, form, self._render))
+            return page(Visit(self._desk, asker, scope, places, form, self._render))
         except Failed as error:
-            return self._failed(error, token)
+            return self._failed(error, asker)
         except WrongQuestion as error:
-            return self._failed(Failed(400, "That cannot be looked up", str(error)), token)
+            return self._failed(Failed(400, "That cannot be looked up", str(error)), asker)
         except ReasonMissing:
             message = "Say why: a few words, such as the number of a case. They are recorded. Go back, and add them."
-            return self._failed(Failed(400, "A reason is missing", message), token)
+            return self._failed(Failed(400, "A reason is missing", message), asker)
         except NotAllowed as error:
             message = f"This token's role, or its sites, do not allow: {error}."
-            return self._failed(Failed(403, "This is not for you to see", message), token)
+            return self._failed(Failed(403, "This is not for you to see", message), asker)
         except ConsentError:
             # What it says may name files, or a receipt.
             logger.exception("the office could not answer")
             message = "The log, or a part of it, cannot be read now. The site's own log says why."
-            return self._failed(Failed(503, "This cannot be answered now", message), token)
+            return self._failed(Failed(503, "This cannot be answered now", message), asker)
 
     def _sign_in(self, scope: Scope, form: Mapping[str, str]) -> Answer:
         token = self._desk.tokens.find(form.get("token", "").strip())
@@ -124,16 +125,16 @@ class Console:
 
     # ---- rendering
 
-    def _failed(self, error: Failed, token: Token | None) -> Answer:
+    def _failed(self, error: Failed, asker: Asker | None) -> Answer:
         return self._render(
-            "failed.html", token, status=error.status, title=error.title, message=error.message
+            "failed.html", asker, status=error.status, title=error.title, message=error.message
         )
 
-    def _render(self, name: str, token: Token | None, *, status: int = 200, **values: Any) -> Answer:
+    def _render(self, name: str, asker: Asker | None, *, status: int = 200, **values: Any) -> Answer:
         may = (
-            frozenset() if token is None else frozenset(str(action) for action in Action if token.may(action))
+            frozenset() if asker is None else frozenset(str(action) for action in Action if asker.may(action))
         )
-        page = template_in(self._environment, f"office/{name}").render(token=token, may=may, **values)
+        page = template_in(self._environment, f"office/{name}").render(asker=asker, may=may, **values)
         return Answer(status, PAGE, page.encode())
 
 

@@ -16,11 +16,11 @@ def _overview(visit: Visit) -> Answer:
     desk = visit.desk
     first, last = days_of(visit.query(FIRST_DAY, LAST_DAY), desk.clock())
     note = desk.log.checkpoint()
-    done = desk.enforcement(visit.token, first, last)
-    sightings = desk.inventory.sightings() if visit.token.may(Action.TRACKERS) else None
+    done = desk.enforcement(visit.asker, first, last)
+    sightings = desk.inventory.sightings() if visit.asker.may(Action.TRACKERS) else None
     return visit.render(
         "overview.html",
-        numbers=overview(desk, visit.token, first, last),
+        numbers=overview(desk, visit.asker, first, last),
         series=SERIES,
         signed=None if note is None else Checkpoint.of_note(note),
         withheld=sum(count.times for count in done if count.kind.action != "allowed"),

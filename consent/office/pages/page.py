@@ -9,9 +9,9 @@ from typing import Any, Final, Protocol
 from starlette.types import Scope
 
 from consent.answers import Answer, Headers
+from consent.office.asker import Asker
 from consent.office.desk import Desk
 from consent.office.questions import Parameter, read_query
-from consent.office.tokens import Token
 
 SECURE: Final[Headers] = (
     (b"cache-control", b"no-store"),
@@ -52,7 +52,7 @@ class Failed(Exception):
 class Render(Protocol):
     """Renders a template of the office for somebody."""
 
-    def __call__(self, name: str, token: Token | None, *, status: int = 200, **values: Any) -> Answer:
+    def __call__(self, name: str, asker: Asker | None, *, status: int = 200, **values: Any) -> Answer:
         """Return the page."""
 
 
@@ -61,7 +61,7 @@ class Visit:
     """One request of somebody who is signed in."""
 
     desk: Desk
-    token: Token
+    asker: Asker
     scope: Scope
     places: Mapping[str, str]
     """What stands in the places of the path's names."""
@@ -78,7 +78,7 @@ class Visit:
 
     def render(self, name: str, **values: Any) -> Answer:
         """Return a page for who visits."""
-        return self.renderer(name, self.token, **values)
+        return self.renderer(name, self.asker, **values)
 
 
 Pages = Mapping[tuple[str, str], Callable[[Visit], Answer]]

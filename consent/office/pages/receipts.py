@@ -29,7 +29,7 @@ from consent.receipt_search import FoundPage, Sought
 def _receipts(visit: Visit) -> Answer:
     given = {name: value for name, value in visit.query(*FILTERS, STANDING, LIMIT, CURSOR).items() if value}
     page = visit.desk.list(
-        visit.token, sought_by(given, visit.token), limit=limit_of(given), before=position_of(given)
+        visit.asker, sought_by(given, visit.asker), limit=limit_of(given), before=position_of(given)
     )
     return _list(visit, page, given, looked_up=False)
 
@@ -40,9 +40,9 @@ def _lookups(visit: Visit) -> Answer:
     if SUBJECT.fullmatch(sought):
         until = moment_of("until", as_of) if as_of else None
         asked = Sought(subject=sought, until_ms=until, standing=visit.form.get("standing") == "true")
-        page = visit.desk.look_up(visit.token, asked, reason, limit=200, before=None)
+        page = visit.desk.look_up(visit.asker, asked, reason, limit=200, before=None)
     elif RECEIPT_ID.fullmatch(sought):
-        page = visit.desk.look_up_id(visit.token, sought, reason)
+        page = visit.desk.look_up_id(visit.asker, sought, reason)
     else:
         raise Failed(400, "That is nobody's", "Give a pseudonym of 32 hexadecimal digits, or a receipt's id.")
     return _list(visit, page, {}, looked_up=True)
@@ -58,18 +58,18 @@ def _list(visit: Visit, page: FoundPage, given: Mapping[str, str], *, looked_up:
 
 
 def _ask_reason(visit: Visit) -> Answer:
-    visit.desk.require(visit.token, Action.OPEN)
+    visit.desk.require(visit.asker, Action.OPEN)
     return visit.render("reason.html", leaf=leaf_of(visit.places["leaf"]))
 
 
 def _receipt(visit: Visit) -> Answer:
     reason = visit.form.get("reason", "")
     opened = _open(visit, reason)
-    history = visit.desk.history(visit.token, opened.receipt)
+    history = visit.desk.history(visit.asker, opened.receipt)
     day = opened.receipt.time[:10]
     done = [
         count
-        for count in visit.desk.enforcement(visit.token, day, day)
+        for count in visit.desk.enforcement(visit.asker, day, day)
         if count.kind.site == opened.receipt.site
         and count.kind.policy_version == opened.receipt.policy_version
     ]
@@ -88,7 +88,7 @@ def _evidence(visit: Visit) -> Answer:
 
 
 def _open(visit: Visit, reason: str) -> OpenedReceipt:
-    opened = visit.desk.open(visit.token, leaf_of(visit.places["leaf"]), reason)
+    opened = visit.desk.open(visit.asker, leaf_of(visit.places["leaf"]), reason)
     if opened is None:
         raise Failed(
             404, "There is no such receipt", "It was erased, it is of another site, or it never was."
@@ -97,7 +97,7 @@ def _open(visit: Visit, reason: str) -> OpenedReceipt:
 
 
 def _text(visit: Visit) -> Answer:
-    text = visit.desk.text(visit.token, visit.places["hash"])
+    text = visit.desk.text(visit.asker, visit.places["hash"])
     if text is None or not text.media_type.startswith("text/html"):
         raise Failed(404, "There is no such text", "No receipt names it.")
     return Answer(200, SHOWN, text.content)

@@ -12,12 +12,12 @@ from consent.office.roles import Action
 
 
 def _trackers(visit: Visit) -> Answer:
-    visit.desk.require(visit.token, Action.TRACKERS)
+    visit.desk.require(visit.asker, Action.TRACKERS)
     first, last = days_of(visit.query(FIRST_DAY, LAST_DAY), visit.desk.clock())
     rows = sorted(
         visit.desk.inventory.sightings().items(), key=lambda row: (row[0].vendor != "", -row[1].count)
     )
-    done = visit.desk.enforcement(visit.token, first, last)
+    done = visit.desk.enforcement(visit.asker, first, last)
     return visit.render("trackers.html", rows=rows[:500], done=done, first=first, last=last, date=_day)
 
 
