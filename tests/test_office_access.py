@@ -17,7 +17,7 @@ from consent.cli import main
 from consent.data_folder import DataFolder
 from consent.errors import ConfigurationError, InvalidProofError, StoreUnavailable
 from consent.office.access_log import AccessLog
-from consent.office.database import OfficeDatabase
+from consent.office.database import STEPS, OfficeDatabase
 from consent.office.roles import ALLOWED, Action, Role
 from consent.office.tokens import CALLS_A_DAY, Token, TokenBook
 from tests.test_receipts import KEYS
@@ -223,9 +223,9 @@ def test_nothing_more_is_recorded_on_another_log(accesses: AccessLog, database: 
 
 def test_a_file_of_the_first_schema_is_brought_up(database: OfficeDatabase, clock: Clock) -> None:
     """Its tokens stay; a later one is left alone."""
-    secret, token = TokenBook(database, clock).make("Jo Example", Role.READER, days=1)
-    with contextlib.closing(sqlite3.connect(database.path)) as connection:
-        connection.executescript("DROP TABLE ended_session; PRAGMA user_version = 1")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("consent.office.database.STEPS", STEPS[:1])
+        secret, token = TokenBook(database, clock).make("Jo Example", Role.READER, days=1)
     book = TokenBook(OfficeDatabase(database.path), clock)
     assert book.find(secret) == token
     book.end_session("s", until_s=int(NOW))
@@ -234,7 +234,7 @@ def test_a_file_of_the_first_schema_is_brought_up(database: OfficeDatabase, cloc
     book.end_session("t", until_s=int(NOW) + 9)
     assert (book.has_ended("s"), book.has_ended("t")) == (False, True)
     with contextlib.closing(sqlite3.connect(database.path)) as connection:
-        connection.execute("PRAGMA user_version = 3")
+        connection.execute(f"PRAGMA user_version = {len(STEPS) + 1}")
     with pytest.raises(StoreUnavailable, match="of a later version"):
         TokenBook(OfficeDatabase(database.path), clock).all()
 

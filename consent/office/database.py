@@ -51,7 +51,56 @@ CREATE TABLE ended_session (
     until_s INTEGER NOT NULL
 )
 """
-STEPS: Final = (_TOKENS_AND_ACCESSES, _ENDED_SESSIONS)
+# What is sealed opens under `wrapped`, and that under a key that is in no database.
+_REQUESTS: Final = """
+CREATE TABLE request (
+    number INTEGER PRIMARY KEY,
+    uid BLOB NOT NULL CHECK (length(uid) = 16),
+    reference TEXT NOT NULL UNIQUE,
+    code_hash BLOB,
+    kind TEXT NOT NULL,
+    way TEXT NOT NULL,
+    site TEXT NOT NULL,
+    jurisdiction TEXT NOT NULL,
+    language TEXT NOT NULL,
+    state TEXT NOT NULL,
+    received_ms INTEGER NOT NULL,
+    acknowledge_by TEXT NOT NULL,
+    answer_by TEXT NOT NULL,
+    extended_by TEXT NOT NULL,
+    law TEXT NOT NULL,
+    acknowledged_ms INTEGER,
+    identity_ms INTEGER,
+    authority_ms INTEGER,
+    closed_ms INTEGER,
+    by_agent INTEGER NOT NULL,
+    rank INTEGER NOT NULL,
+    wrapped BLOB,
+    sealed BLOB
+);
+CREATE INDEX request_by_rank ON request (rank, number);
+CREATE TABLE request_step (
+    request INTEGER NOT NULL,
+    step INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    who TEXT NOT NULL,
+    what TEXT NOT NULL,
+    sealed BLOB,
+    PRIMARY KEY (request, step)
+);
+CREATE TABLE request_receipt (
+    request INTEGER NOT NULL,
+    leaf INTEGER NOT NULL,
+    PRIMARY KEY (request, leaf)
+) WITHOUT ROWID;
+CREATE TABLE request_sender (
+    network BLOB NOT NULL,
+    hour INTEGER NOT NULL,
+    times INTEGER NOT NULL,
+    PRIMARY KEY (network, hour)
+) WITHOUT ROWID
+"""
+STEPS: Final = (_TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS)
 """What makes each version of the file out of the one before, the first out of nothing. A step that was ever released
 stays as it is; what a later version needs is one more."""
 
@@ -115,6 +164,8 @@ class OfficeDatabase:
         try:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA trusted_schema = OFF")
+            # A key that was destroyed is overwritten, not only let go of.
+            connection.execute("PRAGMA secure_delete = ON")
             self._prepare(connection)
         except BaseException:
             connection.close()

@@ -1,0 +1,105 @@
+"""Who asked, and what was written about a request: sealed under a key of its own, which is wrapped under the log's."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from consent.office.request_rows import Person, Step, written_person
+from consent.sealing import LedgerKeys, Sealer
+from consent.subject_request import StepRefused
+
+MAX_STEPS: Final = 500
+"""How many entries the history of one request has at most."""
+_WHO: Final = b"who"
+
+
+class RequestSeal:
+    """Seals and opens what the rows of a request say about people. Safe to share between threads.
+
+    Whatever cannot be opened raises SealBrokenError: it was altered, or the wrapping key is not in the key file.
+
+    Args:
+        keys: those of the log of receipts.
+    """
+
+    def __init__(self, keys: LedgerKeys) -> None:
+        self._sealer = Sealer(keys)
+
+    def new_key(self, uid: bytes) -> tuple[bytes, bytes]:
+        """Make a key for a request; return it, and as it is kept."""
+        return self._sealer.new_key(uid)
+
+    def key(self, row: Mapping[str, Any]) -> bytes:
+        """Return a request's key."""
+        return self._sealer.unwrap(row["wrapped"], row["uid"])
+
+    def person(self, key: bytes, uid: bytes, person: Person) -> bytes:
+        """Return who asked, sealed."""
+        return self._sealed(key, _WHO + uid, written_person(person))
+
+    def who(self, row: Mapping[str, Any]) -> Person:
+        """Return who asked; nobody, once that was forgotten."""
+        if row["wrapped"] is None:
+            return Person()
+        members = json.loads(self._sealer.open(self.key(row), row["sealed"], _WHO + row["uid"])[1])
+        return Person(**{**members, "subjects": tuple(members["subjects"])})
+
+    def note(
+        self,
+        connection: sqlite3.Connection,
+        number: int,
+        uid: bytes,
+        key: bytes,
+        now_ms: int,
+        who: str,
+        what: str,
+        text: str,
+    ) -> None:
+        """Write one entry of a request's history.
+
+        Raises:
+            StepRefused: there are too many.
+        """
+        (step,) = connection.execute(
+            "SELECT count(*) FROM request_step WHERE request = ?", (number,)
+        ).fetchone()
+        if step >= MAX_STEPS:
+            raise StepRefused(f"the history has {MAX_STEPS} entries, and can have no more")
+        sealed = self._sealed(key, b"step %d " % step + uid, text.encode()) if text else None
+        connection.execute(
+            "INSERT INTO request_step VALUES (?, ?, ?, ?, ?, ?)", (number, step, now_ms, who, what, sealed)
+        )
+
+    def steps(self, connection: sqlite3.Connection, row: Mapping[str, Any]) -> Sequence[Step]:
+        """Return a request's history, the oldest entry first."""
+        key = None if row["wrapped"] is None else self.key(row)
+
+        def opened(step: int, sealed: bytes | None) -> str:
+            if key is None or sealed is None:
+                return ""
+            return self._sealer.open(key, sealed, b"step %d " % step + row["uid"])[1].decode()
+
+        statement = (
+            "SELECT step, time_ms, who, what, sealed FROM request_step WHERE request = ? ORDER BY step"
+        )
+        return [
+            Step(step, time_ms, who, what, opened(step, sealed))
+            for step, time_ms, who, what, sealed in connection.execute(statement, (row["number"],))
+        ]
+
+    def rewrap(self, connection: sqlite3.Connection) -> int:
+        """Wrap all keys under the first wrapping key; return how many were under another."""
+        kept = connection.execute(
+            "SELECT number, uid, wrapped FROM request WHERE wrapped IS NOT NULL"
+        ).fetchall()
+        old = [row for row in kept if not self._sealer.is_current(row[2])]
+        for number, uid, wrapped in old:
+            again = self._sealer.wrap(self._sealer.unwrap(wrapped, uid), uid)
+            connection.execute("UPDATE request SET wrapped = ? WHERE number = ?", (again, number))
+        return len(old)
+
+    def _sealed(self, key: bytes, place: bytes, content: bytes) -> bytes:
+        return self._sealer.seal(key, self._sealer.salt(), content, place)
