@@ -139,7 +139,7 @@ class Banner:
         templates: A site's own folder; a template or a language file in it goes before the built-in one.
         cookie_name: Name of the cookie that keeps the choice, as visitors are told it.
         companion_name: Name of the readable one that is set with it, if any.
-        taken_name: Name of the one that keeps what a browser signal took back, if any.
+        taken_name: Name of those that keep what browser signals took back, with a wildcard; empty: there are none.
         in_force_since: The day of the policy's version, as the cookie declaration gives it; ``None``: it gives none.
 
     Raises:

@@ -4,8 +4,9 @@ The value is ``payload.signature``, both in unpadded URL-safe Base64: canonical 
 the payload as written. It is signed, not encrypted: it holds nothing the visitor may not see. Only the one
 form that this module writes is read; whatever differs from it in a single bit is forged.
 
-What a browser signal takes back of a choice is in a second cookie beside it, named ``…_taken``, which names the choice
-that it is about. It is set with pages, and pages may arrive late: beside any other choice it says nothing.
+What a browser signal takes back of a choice is in a cookie of its own beside it, ``…_taken_gpc_3f2504e0``: named after
+the signal and the choice that it is about. Such cookies are set with pages, and pages may arrive late: none replaces
+what another signal took back, or what was taken back of another choice, beside which it says nothing.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from math import inf
 from types import MappingProxyType
 from uuid import UUID
@@ -44,6 +46,7 @@ CLOCK_SKEW_SECONDS = 300
 """How far ahead of ours the clock of another server that signs with the same keys may be."""
 MAX_VERIFIED = 8  # candidates of one name that are worth an HMAC; a browser sends one, or one for each domain
 _MIN_SECRET_BYTES = 16
+_TAG = 8  # digits of a receipt's id that tell a visitor's choices apart
 RENEWAL_DAYS = 200
 """How long after a refusal its cookie is set anew with each page."""
 _LAST_RENEWAL_DAYS = MAX_COOKIE_DAYS - 30
@@ -94,14 +97,16 @@ class ChoiceCookie:
             raise ConfigurationError("the age must be a whole number of days, 1 to 400", key="max_age_days")
         self.name = name
         self.taken_name = f"{name}_taken"
-        """The second cookie's."""
+        """What the names of those begin with that keep what signals took back; once it was the whole name of one."""
+        self.taken_form = f"{self.taken_name}_*"
+        """... and how visitors are told their names."""
         self.domain = domain
         self._name = name.encode()
-        self._taken_name = self.taken_name.encode()
+        self._taken_name = re.compile(rf"{re.escape(self.taken_name)}(?:_[a-z]+_[0-9a-f]{{8}})?")
         self._needs_https = name.lower().startswith(("__host-", "__secure-"))
         self._max_age = max_age_days * _DAY
         self._signer = _signer(secrets, self._name)
-        self._taken_signer = _signer(secrets, self._taken_name)
+        self._taken_signer = _signer(secrets, self.taken_name.encode())
         self._foreign_host_told = not domain
 
     def read(
@@ -123,23 +128,25 @@ class ChoiceCookie:
         choice, state = self._stored(headers, now=now)
         if state is ChoiceState.FORGED:
             return None, state
-        is_taken, values = self._well_formed(headers, self._taken_name)
-        taken = [
-            found
-            for value in values[:MAX_VERIFIED]
-            if (found := self._open(value, self._taken_signer)) and found[1]
-        ]
-        if choice is not None:
-            base = choice.receipt_id
-            for kept, of in taken:
-                if of == base:
-                    choice = granted_by_both(choice, kept, receipt_id=kept.receipt_id)
-        elif taken:
+        taken, all_known = self._taken(headers, of=choice.receipt_id if choice else "")
+        if choice is None:
+            if not taken:
+                return None, ChoiceState.ABSENT if all_known else ChoiceState.FORGED
             # The choice is over, and browsers have let go of it. What was taken back of it stays refused.
-            return max((kept for kept, _ in taken), key=_rank), ChoiceState.EXPIRED
+            choice, state = max((kept for kept, _ in taken), key=_rank), ChoiceState.EXPIRED
+            bases = {of for kept, of in taken if kept == choice}
         else:
-            return None, ChoiceState.FORGED if is_taken else ChoiceState.ABSENT
-        if now >= self.fresh_until(choice):
+            bases = {choice.receipt_id}
+        made_by, made_at = choice.subject, choice.made_at
+        # The receipt is that of the page that knew of most.
+        for kept, of in sorted(taken, key=lambda found: len(found[0].taken_back)):
+            if of in bases:
+                choice = granted_by_both(choice, kept, receipt_id=kept.receipt_id)
+            elif kept.subject != made_by or kept.made_at > made_at:
+                choice = granted_by_both(choice, kept, receipt_id=choice.receipt_id)
+        if not all_known:
+            return refusals_of(choice), ChoiceState.EXPIRED
+        if state is ChoiceState.EXPIRED or now >= self.fresh_until(choice):
             return choice, ChoiceState.EXPIRED
         if choice.policy_version != policy_version:
             return choice, ChoiceState.OUTDATED
@@ -149,6 +156,34 @@ class ChoiceCookie:
         """Return the id of the receipt of the choice itself, whatever a signal has taken back of it since."""
         choice, _ = self._stored(list(headers), now=now)
         return None if choice is None else choice.receipt_id
+
+    def _taken(
+        self, headers: Iterable[tuple[bytes, bytes]], *, of: str
+    ) -> tuple[Sequence[tuple[Choice, str]], bool]:
+        """Return what signals took back, each with the receipt of its choice, and whether that is all.
+
+        Args:
+            of: The receipt of the present choice; empty: there is none. What names this one and cannot be read may have
+                been a no, as where a server does not know yet the key that another one signs with.
+        """
+        found: list[tuple[Choice, str]] = []
+        all_known = True
+        verified = 0
+        for name, value in _cookies(headers, self.taken_name.encode()):
+            text = name.decode("latin-1")
+            if self._taken_name.fullmatch(text) is None:
+                continue
+            opened = None
+            if _is_well_formed(name, value):
+                verified += 1
+                if verified > MAX_VERIFIED:
+                    return found, False
+                opened = self._open(value, self._taken_signer)
+            if opened and opened[1]:
+                found.append(opened)
+            elif not of or text.endswith(f"_{of[:_TAG]}"):
+                all_known = False
+        return found, all_known
 
     def _stored(
         self, headers: Iterable[tuple[bytes, bytes]], *, now: int
@@ -192,20 +227,29 @@ class ChoiceCookie:
         age = self.seconds_kept(choice, now=now)
         return self.line(self.name, value, max_age=age, secure=secure, domain=self.domain_at(host))
 
-    def taken_header(self, kept: Choice, of: str, *, secure: bool, now: int, host: str = "") -> bytes:
+    def taken_header(
+        self, kept: Choice, of: str, signal: BrowserSignal, *, secure: bool, now: int, host: str = ""
+    ) -> bytes:
         """Return the value of the ``Set-Cookie`` field that stores what is left of a choice after a signal.
 
         Args:
             kept: What is left.
             of: The id of the receipt of the choice, see :meth:`stored_receipt`.
+            signal: What took the rest back; several have a cookie each.
             secure, now, host: As for :meth:`header`.
 
         Raises:
             UnwritableChoiceError: as for :meth:`header`.
         """
-        value = self._signed(self.taken_name, self._taken_signer, kept, of, secure=secure)
+        name = f"{self.taken_name}_{signal}_{of[:_TAG]}"
+        value = self._signed(name, self._taken_signer, kept, of, secure=secure)
         age = self.seconds_kept(kept, now=now)
-        return self.line(self.taken_name, value, max_age=age, secure=secure, domain=self.domain_at(host))
+        return self.line(name, value, max_age=age, secure=secure, domain=self.domain_at(host))
+
+    def taken_names(self, headers: Iterable[tuple[bytes, bytes]]) -> Sequence[str]:
+        """Return the names of the cookies of a request that :meth:`taken_header` set; not more than are ever read."""
+        names = (name.decode("latin-1") for name, _ in _cookies(headers, self.taken_name.encode()))
+        return list(islice(dict.fromkeys(filter(self._taken_name.fullmatch, names)), 2 * MAX_VERIFIED))
 
     def deletions(
         self,
@@ -318,7 +362,7 @@ class ChoiceCookie:
         found: list[bytes] = []
         for value in _values(headers, name):
             is_there = True
-            if len(name) + len(value) <= MAX_COOKIE_BYTES and _VALUE.fullmatch(value):
+            if _is_well_formed(name, value):
                 found.append(value)
                 if len(found) > MAX_VERIFIED:
                     break
@@ -346,13 +390,23 @@ def _signer(secrets: Sequence[bytes], name: bytes) -> Signer:
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> Iterator[bytes]:
+    return (value for found, value in _cookies(headers, name) if found == name)
+
+
+def _cookies(headers: Iterable[tuple[bytes, bytes]], stem: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield name and value of the cookies whose names begin with ``stem``."""
     for field, line in headers:
-        if field != b"cookie" or name not in line:
+        if field != b"cookie" or stem not in line:
             continue
         for pair in line.split(b";"):
-            found, equals, value = pair.partition(b"=")
-            if equals and found.strip(b" \t") == name:
-                yield value.strip(b" \t")
+            name, equals, value = pair.partition(b"=")
+            name = name.strip(b" \t")
+            if equals and name.startswith(stem):
+                yield name, value.strip(b" \t")
+
+
+def _is_well_formed(name: bytes, value: bytes) -> bool:
+    return len(name) + len(value) <= MAX_COOKIE_BYTES and _VALUE.fullmatch(value) is not None
 
 
 def written_choice(choice: Choice) -> bytes:

@@ -58,7 +58,7 @@ class ChoiceStoring:
         )
         names = [cookie.name, companion.name] if companion else [cookie.name]
         replaced = cookie.deletions(headers, names, secure=secure, host=host, stays=True)
-        taken = cookie.deletions(headers, [cookie.taken_name], secure=secure, host=host)
+        taken = cookie.deletions(headers, cookie.taken_names(headers), secure=secure, host=host)
         refuses = refused_cookies(self._catalog, after, ours=cookie.name)
         expiries = expire_refused_cookies(headers, refuses, return_to=return_to, secure=secure)
         return [*replaced, *taken, stored, *told, *expiries]

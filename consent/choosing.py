@@ -24,7 +24,7 @@ from consent.banner import Banner, Shown
 from consent.browsers import is_crawler
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
-from consent.choice import BrowserSignal, Choice
+from consent.choice import Choice
 from consent.choice_cookie import UnwritableChoiceError
 from consent.choice_storing import ChoiceStoring
 from consent.decision import Decision, allowance
@@ -252,11 +252,6 @@ class Choosing:
             granted = submission.categories
             vendors = self._exceptions(submission, signals, granted)
         previous = signals.choice
-        present = {
-            signal
-            for signal, sent in ((BrowserSignal.GPC, signals.gpc), (BrowserSignal.DNT, signals.dnt is True))
-            if sent
-        }
         return Choice(
             receipt_id=str(UUID(bytes=self._random_bytes(16), version=4)),
             subject=previous.subject
@@ -266,7 +261,7 @@ class Choosing:
             policy_version=self._policy.version,
             granted=granted - self._policy.never,
             vendors=MappingProxyType(vendors),
-            told=submission.told & present,
+            told=submission.told & signals.sent,
         )
 
     def _with_one_more(self, submission: Submission, signals: Signals, before: Decision) -> Choice:

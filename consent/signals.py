@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from consent.choice import Choice
+from consent.choice import BrowserSignal, Choice
 
 # TPE section 5.2: DNT-extension is any visible ASCII character but the double quote, comma and backslash.
 _DNT = re.compile(rb"([01])[\x21\x23-\x2b\x2d-\x5b\x5d-\x7e]*")
@@ -42,6 +42,12 @@ class Signals:
     gpc: bool = False
     dnt: bool | None = None
     """``None`` where the field is absent, malformed or given more than once."""
+
+    @property
+    def sent(self) -> frozenset[BrowserSignal]:
+        """The browser's own preferences that are on."""
+        on = ((BrowserSignal.GPC, self.gpc), (BrowserSignal.DNT, self.dnt is True))
+        return frozenset(signal for signal, is_on in on if is_on)
 
 
 def read_gpc(headers: Iterable[tuple[bytes, bytes]]) -> bool:

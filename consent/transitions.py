@@ -15,12 +15,14 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from types import MappingProxyType
 
 from starlette.types import Scope
 
 from consent import headers as fields
 from consent.catalog import Catalog
-from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError, id_after
+from consent.choice import Choice
+from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError, id_after, refusals_of
 from consent.decision import Decision, taken_back
 from consent.errors import OtherReceiptError
 from consent.policy import Policy
@@ -75,14 +77,12 @@ class Transitions:
         if kept is None or of is None:
             return []
         try:
-            kept = replace(kept, receipt_id=id_after(kept))
-            stored = self._cookie.taken_header(
-                kept,
-                of,
-                secure=scope.get("scheme") == "https",
-                now=int(now),
-                host=fields.host_name(fields.only(headers, b"host") or b""),
-            )
+            try:
+                kept, stored = self._stored(kept, of, decision, scope, now=int(now))
+            except UnwritableChoiceError:
+                # Beside the names of many vendors there may be no room to say which choice it is about.
+                kept = replace(refusals_of(kept), vendors=MappingProxyType({}))
+                kept, stored = self._stored(kept, of, decision, scope, now=int(now))
             receipt = build_receipt(
                 policy=self._policy,
                 jurisdiction=self._locate(scope) if self._locate else None,
@@ -100,10 +100,22 @@ class Transitions:
                 await self._store.append(receipt, [self._terms.policy, self._terms.vendor_list])
         except OtherReceiptError:
             pass  # another page was a moment faster: it is recorded
-        except UnwritableChoiceError as error:
-            logger.warning("what a browser signal took back does not fit into a cookie: %s", error)
-            return []
         except Exception:
             logger.exception("a browser signal could not be recorded: it is honoured all the same")
             return []
-        return [stored]
+        return stored
+
+    def _stored(
+        self, kept: Choice, of: str, decision: Decision, scope: Scope, *, now: int
+    ) -> tuple[Choice, list[bytes]]:
+        """Return what is left, with the id of its receipt, and what stores it: once for each signal that was sent.
+
+        So a page under another signal, which may know nothing of this one, does not write over it.
+        """
+        kept = replace(kept, receipt_id=id_after(kept))
+        host = fields.host_name(fields.only(scope["headers"], b"host") or b"")
+        secure = scope.get("scheme") == "https"
+        return kept, [
+            self._cookie.taken_header(kept, of, signal, secure=secure, now=now, host=host)
+            for signal in sorted(decision.signals.sent)
+        ]

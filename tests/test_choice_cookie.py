@@ -610,7 +610,7 @@ def test_a_choice_is_stored_for_the_domain_where_the_host_is_in_it(caplog: pytes
     for host in ("example.com", "shop.example.com", "a.b.example.com"):
         for header in (
             shared.header(CHOICE, secure=True, now=NOW, host=host),
-            shared.taken_header(CHOICE, of, secure=True, now=NOW, host=host),
+            shared.taken_header(CHOICE, of, BrowserSignal.GPC, secure=True, now=NOW, host=host),
         ):
             assert header.endswith(
                 b"; Max-Age=34560000; Path=/; Domain=example.com; HttpOnly; SameSite=Lax; Secure"
@@ -646,30 +646,103 @@ def test_what_is_deleted_is_what_the_request_brought() -> None:
     assert deleted(alone, stays=True) == []
 
 
-def test_what_was_taken_back_counts_beside_its_choice_alone() -> None:
-    """And takes away only; two of them, of two domains, take away what both do."""
-    base = dataclasses.replace(CHOICE, granted=frozenset(OPTIONAL), vendors={})
-    by = cookie()
+def taken(
+    granted: set[Category],
+    of: Choice,
+    signal: BrowserSignal = BrowserSignal.GPC,
+    *,
+    by: ChoiceCookie | None = None,
+    **changes: Any,
+) -> bytes:
+    """Return the cookie of what a signal left of a choice."""
+    kept = dataclasses.replace(of, granted=frozenset(granted), receipt_id=OTHERS.receipt_id, **changes)
+    line = (by or cookie()).taken_header(kept, of.receipt_id, signal, secure=True, now=NOW)
+    return line.partition(b";")[0]
 
-    def taken(granted: set[Category], of: str = base.receipt_id) -> bytes:
-        kept = dataclasses.replace(base, granted=frozenset(granted), receipt_id=OTHERS.receipt_id)
-        return by.taken_header(kept, of, secure=True, now=NOW).partition(b";")[0]
 
-    stored = b"consent=" + value(base)
-    both, _ = read(b"; ".join((stored, taken({P, F}), taken({F, T}))))
+ALL = dataclasses.replace(CHOICE, granted=frozenset(OPTIONAL), vendors={})
+
+
+def test_what_signals_took_back_counts_beside_its_choice_alone() -> None:
+    """And takes away only; what two signals took back, each by itself, is taken away."""
+    stored = b"consent=" + value(ALL)
+    both, _ = read(b"; ".join((stored, taken({P, F}, ALL), taken({F, T}, ALL, BrowserSignal.DNT))))
     assert both is not None
     assert (set(both.granted), both.receipt_id) == ({F}, OTHERS.receipt_id)
-    assert by.stored_receipt([(b"cookie", stored)], now=NOW) == base.receipt_id
-    assert read(stored, taken(set(), of=OTHERS.receipt_id))[0] == base
-    assert read(stored, taken(set())[:-1])[0] == base
+    assert cookie().stored_receipt([(b"cookie", stored)], now=NOW) == ALL.receipt_id
+    another = dataclasses.replace(ALL, receipt_id=OTHERS.receipt_id)
+    assert read(stored, taken(set(), another))[0] == ALL
     # Neither is worth anything under the name of the other.
-    assert read(b"consent=" + taken({P}).partition(b"=")[2]) == FORGED
-    assert read(stored, b"consent_taken=" + value(base))[0] == base
+    assert read(b"consent=" + taken({P}, ALL).partition(b"=")[2]) == FORGED
+    assert read(stored, b"consent_taken=" + value(ALL))[0] == ALL
     # Where the choice is over, and gone: what was taken back stays so, and no more than that.
-    kept, state = read(taken({P, F}))
+    earlier = dataclasses.replace(another, made_at=ALL.made_at - 1)
+    kept, state = read(taken({P, F}, ALL), taken({F, T}, ALL, BrowserSignal.DNT), taken(set(), earlier))
     assert kept is not None
-    assert (set(kept.granted), state) == ({P, F}, ChoiceState.EXPIRED)
-    assert read(taken({P, F})[:-1]) == read(b"consent_taken=x") == FORGED
+    assert (set(kept.granted), state) == ({F}, ChoiceState.EXPIRED)
+    assert read(taken({P, F}, ALL)[:-1]) == read(b"consent_taken=x") == FORGED
+
+
+def test_each_signal_and_each_choice_has_a_cookie_of_its_own() -> None:
+    """So what one page stores never replaces what another one did that knew of something else."""
+    another = dataclasses.replace(ALL, receipt_id=OTHERS.receipt_id)
+    names = {taken(set(), of, signal).partition(b"=")[0] for of in (ALL, another) for signal in BrowserSignal}
+    assert names == {
+        b"consent_taken_%s_%s" % (signal, of)
+        for signal in (b"gpc", b"dnt")
+        for of in (ALL.receipt_id[:8].encode(), b"3f2504e0")
+    }
+    line = [
+        (b"cookie", b"; ".join([*(name + b"=x" for name in names), b"consent_taken=x", b"consent_takenx=x"]))
+    ]
+    assert {*cookie().taken_names(line)} == {"consent_taken", *(name.decode() for name in names)}
+
+
+def test_the_one_cookie_of_before_is_read_on() -> None:
+    """It was for all signals, and named no choice."""
+    before = b"consent_taken=" + taken({P, F}, ALL).partition(b"=")[2]
+    found, state = read(b"consent=" + value(ALL), before, taken({F, T}, ALL, BrowserSignal.DNT))
+    assert found is not None
+    assert (set(found.granted), state) == ({F}, ChoiceState.VALID)
+    assert cookie().taken_names([(b"cookie", before)]) == ["consent_taken"]
+
+
+def test_what_names_the_choice_and_cannot_be_read_may_have_been_a_no() -> None:
+    """As where one of several servers does not know yet the key that another one signs with."""
+    newer = cookie(NEW, OLD)
+    stored, back = b"consent=" + value(ALL), taken({P, F}, ALL, by=newer)
+    found, state = read(stored, back)
+    assert found is not None
+    assert (set(found.granted), found.subject, state) == (set(), ALL.subject, ChoiceState.EXPIRED)
+    assert read(stored, back.partition(b"=")[0] + b"=x") == (found, state)
+    # Of another choice it says nothing, whatever it is.
+    another = dataclasses.replace(ALL, receipt_id="00000000-0000-4000-8000-000000000001")
+    assert read(b"consent=" + value(another), back)[0] == another
+
+
+def test_more_than_are_looked_at_may_have_the_no_among_them() -> None:
+    """Everything is refused then, until an answer removes them."""
+    stored = b"consent=" + value(ALL)
+    others = [
+        taken(set(), dataclasses.replace(ALL, receipt_id=f"{number:08x}-0000-4000-8000-000000000000"))
+        for number in range(MAX_VERIFIED)
+    ]
+    assert read(stored, *others)[0] == ALL
+    found, state = read(stored, *others, taken({P}, ALL))
+    assert found is not None
+    assert (set(found.granted), state) == (set(), ChoiceState.EXPIRED)
+    many = [(b"cookie", b"; ".join(b"consent_taken_gpc_%08x=x" % number for number in range(1000)))]
+    assert len(cookie().taken_names(many)) == 2 * MAX_VERIFIED
+
+
+def test_what_was_taken_back_of_a_lost_choice_counts_beside_an_earlier_one() -> None:
+    """Browsers let go of cookies one by one: the host may have another one than the domain, even of somebody else."""
+    earlier = dataclasses.replace(ALL, made_at=ALL.made_at - DAY, receipt_id=OTHERS.receipt_id)
+    theirs = dataclasses.replace(earlier, subject=OTHERS.subject)
+    for left in (earlier, theirs):
+        found, state = read(b"consent=" + value(left), taken({P, F}, ALL))
+        assert found is not None
+        assert (set(found.granted), found.receipt_id, state) == ({P, F}, left.receipt_id, ChoiceState.VALID)
 
 
 def test_a_newer_refusal_wins_over_an_older_consent_though_it_is_outdated() -> None:
@@ -700,5 +773,5 @@ def test_work_per_request_is_bounded_whatever_is_sent() -> None:
 def test_no_vendor_and_no_site_can_have_a_name_of_ours() -> None:
     """Of what is refused the cookies are deleted, and with a cookie of ours the no itself would go."""
     cookie = ChoiceCookie([NEW])
-    ours = {cookie.name, cookie.taken_name, VariantCookie.name_beside(cookie)}
+    ours = {cookie.name, cookie.taken_name, cookie.taken_form, VariantCookie.name_beside(cookie)}
     assert ours | {group_cookie(f"{scheme}://a.example") for scheme in ("http", "https")} == set(OUR_COOKIES)

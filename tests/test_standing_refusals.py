@@ -18,7 +18,7 @@ from starlette.types import Message
 from consent.banner import Banner
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
-from consent.choice_cookie import RENEWAL_DAYS, ChoiceCookie
+from consent.choice_cookie import RENEWAL_DAYS, ChoiceCookie, UnwritableChoiceError
 from consent.errors import StoreFull
 from consent.group_token import GroupTokens
 from consent.middleware import EnforcingMiddleware
@@ -156,8 +156,8 @@ class Browser:
         await self.app(*call)
 
 
-class Site(RuleBasedStateMachine):
-    """What can happen between a no and the next page, in any order."""
+class Pages(RuleBasedStateMachine):
+    """Choices, browser signals that come and go, and pages that arrive when they like: in any order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,8 +168,10 @@ class Site(RuleBasedStateMachine):
         """When the last word was said there."""
         self.unread: frozenset[str] = frozenset()
         """The hosts whose cookies nobody can read any more, nor set anew: browsers let go of them after 400 days."""
-        self.late: list[tuple[str, Answer]] = []
-        """Pages that are under way, and the hosts they come from."""
+        self.late: list[tuple[str, int, Answer, frozenset[Category]]] = []
+        """Pages that are under way: the host, its answers so far, and what a signal takes back."""
+        self.words: dict[str, int] = dict.fromkeys(HOSTS, 0)
+        """How many answers each host has had: what a signal took back is refused until the next one."""
 
     @property
     def refused(self) -> frozenset[Category]:
@@ -197,8 +199,49 @@ class Site(RuleBasedStateMachine):
             if stored and (self.browser.domain or host == self.browser.host):
                 self.no[host] -= granted if taken else frozenset()
                 self.no[host] |= frozenset(OPTIONAL) - granted
-                self.unread -= {host}
-                self.said[host] = self.browser.now
+                self._answered(host)
+
+    def _answered(self, host: str) -> None:
+        self.unread -= {host}
+        self.said[host] = self.browser.now
+        self.words[host] += 1
+
+    @rule(gpc=st.booleans(), dnt=st.booleans())
+    def a_page_is_slow(self, gpc: bool, dnt: bool) -> None:
+        self.late.append(self._asked_for(gpc, dnt))
+
+    def _asked_for(self, gpc: bool, dnt: bool) -> tuple[str, int, Answer, frozenset[Category]]:
+        """Ask for a page; what a signal takes back is refused, once the page has arrived."""
+        before = allowed_in(self.browser.ask({}))
+        signals = {"sec-gpc": "1"} if gpc else {}
+        page = self.browser.ask({**signals, **({"dnt": "1"} if dnt else {})})
+        is_kept = any(line.startswith("consent_taken") for line in page.all("set-cookie"))
+        host = self.browser.host
+        return host, self.words[host], page, before - allowed_in(page) if is_kept else frozenset()
+
+    def _arrives(self, host: str, words: int, page: Answer, taken: frozenset[Category]) -> None:
+        self.browser.take(page, host)
+        if words == self.words[host]:
+            self.no[host] |= taken
+
+    @rule(first=st.booleans())
+    def a_slow_page_arrives(self, first: bool) -> None:
+        if self.late:
+            self._arrives(*self.late.pop(0 if first else -1))
+
+    @rule(gpc=st.booleans(), dnt=st.booleans())
+    def visit(self, gpc: bool, dnt: bool) -> None:
+        asked = self._asked_for(gpc, dnt)
+        assert not allowed_in(asked[2]) & self.refused
+        self._arrives(*asked)
+
+    @invariant()
+    def no_page_has_what_was_refused(self) -> None:
+        assert not self.browser.visit() & self.refused
+
+
+class Site(Pages):
+    """And whatever else can happen between a no and the next page."""
 
     @rule()
     def forget(self) -> None:
@@ -206,8 +249,7 @@ class Site(RuleBasedStateMachine):
             for host in HOSTS:
                 if self.browser.domain or host == self.browser.host:
                     self.no[host] = frozenset(OPTIONAL)
-                    self.unread -= {host}
-                    self.said[host] = self.browser.now
+                    self._answered(host)
 
     @rule(days=st.sampled_from([1, 90, 179, 180, 199]))
     def time_passes(self, days: int) -> None:
@@ -227,6 +269,7 @@ class Site(RuleBasedStateMachine):
         if self.said[before] > self.said[other]:
             # Whether what it refuses has arrived is for other tests to say.
             self.no[other] &= self.no[before]
+            self.words[other] += 1
         self.browser.follow(f"https://{before}/_consent/group/go?to=https://{other}/")
         assert self.browser.host == other
 
@@ -238,18 +281,6 @@ class Site(RuleBasedStateMachine):
     def another_domain(self, domain: str) -> None:
         """The site begins to store choices for its domain, or no longer does."""
         self.browser.domain = domain
-
-    @rule(gpc=st.booleans(), dnt=st.booleans())
-    def a_page_is_slow(self, gpc: bool, dnt: bool) -> None:
-        signals = {"sec-gpc": "1"} if gpc else {}
-        page = self.browser.ask({**signals, **({"dnt": "1"} if dnt else {})})
-        self.late.append((self.browser.host, page))
-
-    @rule(first=st.booleans())
-    def a_slow_page_arrives(self, first: bool) -> None:
-        if self.late:
-            host, page = self.late.pop(0 if first else -1)
-            self.browser.take(page, host)
 
     @rule()
     def the_clock_is_set_back(self) -> None:
@@ -269,25 +300,17 @@ class Site(RuleBasedStateMachine):
         keys = self.browser.keys
         self.browser.keys = [bytes([keys[0][0] + 1]) * 32, *([] if lost else keys[:1])]
 
-    @rule(gpc=st.booleans(), dnt=st.booleans())
-    def visit(self, gpc: bool, dnt: bool) -> None:
-        signals = {"sec-gpc": "1"} if gpc else {}
-        got = self.browser.visit(**signals, **({"dnt": "1"} if dnt else {}))
-        assert not got & self.refused
 
-    @invariant()
-    def no_page_has_what_was_refused(self) -> None:
-        assert not self.browser.visit() & self.refused
-
-
-Site.TestCase.settings = settings(
-    max_examples=40,
-    stateful_step_count=25,
-    deadline=None,
-    # Each step takes a while: a failure that is not made shorter is told within the time that a test has.
-    phases=(Phase.explicit, Phase.reuse, Phase.generate),
-    suppress_health_check=list(HealthCheck),
-)
+for machine in (Pages, Site):
+    machine.TestCase.settings = settings(
+        max_examples=40,
+        stateful_step_count=25,
+        deadline=None,
+        # Each step takes a while: a failure that is not made shorter is told within the time that a test has.
+        phases=(Phase.explicit, Phase.reuse, Phase.generate),
+        suppress_health_check=list(HealthCheck),
+    )
+TestPagesUnderSignals = pytest.mark.timeout(60)(Pages.TestCase)
 TestAStoredNo = pytest.mark.timeout(60)(Site.TestCase)
 
 
@@ -332,6 +355,55 @@ def test_a_page_with_a_signal_that_arrives_late_gives_nothing_back(regime: Regim
     assert browser.choose({"action": "save", "functional": True}, {"dnt": "1"}) == (True, True)
     browser.take(late)
     assert browser.visit() == {F}
+
+
+@pytest.mark.parametrize("regime", Regime)
+@pytest.mark.parametrize("last", [0, 1])
+def test_what_one_signal_took_back_stays_where_another_ones_page_arrives_later(
+    regime: Regime, last: int
+) -> None:
+    """One is turned off and the other on while a page with the first is under way."""
+    browser = Browser()
+    browser.policy = POLICIES[list(Regime).index(regime) * 2]
+    browser.choose({"action": "accept"}, {})
+    pages = [browser.ask({"sec-gpc": "1"}), browser.ask({"dnt": "1"})]
+    for page in (pages[1 - last], pages[last]):
+        browser.take(page)
+    refused = {T} | browser.policy.dnt_refuses
+    assert browser.visit() == frozenset(OPTIONAL) - refused
+    assert len(browser.store.receipts) == 3
+
+
+def test_a_signals_page_of_an_earlier_choice_does_not_replace_what_was_taken_of_this_one() -> None:
+    browser = Browser()
+    browser.choose({"action": "accept"}, {})
+    late = browser.ask({"sec-gpc": "1"})
+    browser.choose({"action": "accept"}, {})
+    browser.visit(**{"sec-gpc": "1"})
+    browser.take(late)
+    assert browser.visit() == {P, F}
+
+
+def test_what_was_taken_back_of_a_choice_that_fills_its_cookie_is_stored() -> None:
+    """There is no room then for all that was left of it."""
+    browser = Browser()
+    browser.choose({"action": "accept"}, {})
+    cookie = ChoiceCookie(browser.keys)
+    made, _ = cookie.read(
+        [(b"cookie", browser.cookie.encode())], now=NOW, policy_version=browser.policy.version
+    )
+    assert made is not None
+    lines: list[bytes] = []
+    for length in range(1, 65):
+        vendors = dict.fromkeys([*(f"{number:0>63}" for number in range(43)), "v" * length], False)
+        try:
+            lines = [cookie.header(replace(made, vendors=vendors), secure=True, now=NOW)]
+        except UnwritableChoiceError:
+            break
+    browser.jar.take([line.decode() for line in lines], now=NOW)
+    assert browser.visit() == {P, F, T}
+    browser.visit(**{"sec-gpc": "1"})
+    assert T not in browser.visit()
 
 
 def test_what_may_have_been_a_no_is_none_in_a_yes_site() -> None:

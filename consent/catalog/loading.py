@@ -24,7 +24,14 @@ _MAX_TEXT = 500
 _MAX_SNIPPET = 4000
 MAX_NAME = 200
 """Characters of a cookie's name, or of a key in storage."""
-OUR_COOKIES = ("consent", "consent_taken", "consent_variant", "consent_group", "__Host-consent_group")
+OUR_COOKIES = (
+    "consent",
+    "consent_taken",
+    "consent_taken_*",
+    "consent_variant",
+    "consent_group",
+    "__Host-consent_group",
+)
 """The names of those that keep a visitor's answer. Whoever deletes one makes a no into silence."""
 
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -314,8 +321,15 @@ def cookie_of_ours(name: str) -> str | None:
     """Return which of :data:`OUR_COOKIES` a name, which may have one wildcard, matches; ``None``: none of them."""
     stem, star, rest = name.partition("*")
     for ours in OUR_COOKIES:
-        is_long_enough = len(ours) >= len(stem + rest)
-        if ours == name or (star and is_long_enough and ours.startswith(stem) and ours.endswith(rest)):
+        kept, any_more, _ = ours.partition("*")
+        if any_more:
+            is_ours = stem.startswith(kept) or bool(star and kept.startswith(stem))
+        else:
+            is_long_enough = len(ours) >= len(stem + rest)
+            is_ours = name == ours or bool(
+                star and is_long_enough and ours.startswith(stem) and ours.endswith(rest)
+            )
+        if is_ours:
             return ours
     return None
 

@@ -180,6 +180,16 @@ def inline(**changes: Any) -> dict[str, Any]:
             "cookie[0].name",
             "keeps the visitor's answer, __Host-consent",
         ),
+        (
+            {"cookie": [cookie(name="consent_taken_gpc_3f2504e0")]},
+            "cookie[0].name",
+            "keeps the visitor's answer, consent_taken_*",
+        ),
+        (
+            {"cookie": [cookie(name="consent_taken_d*")]},
+            "cookie[0].name",
+            "keeps the visitor's answer, consent_taken_*",
+        ),
         ({"cookie": [cookie(name="consent")]}, "cookie[0].name", "keeps the visitor's answer, consent:"),
         ({"cookie": [cookie(name="abc*d*")]}, "cookie[0].name", "more than one '*'"),
         ({"cookie": [cookie(name="a b")]}, "cookie[0].name", "is not a cookie name"),
