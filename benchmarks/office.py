@@ -17,13 +17,15 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from consent.browsers import Device
+from consent.catalog import load_catalog
 from consent.categories import OPTIONAL
 from consent.moments import format_moment, parse_moment
-from consent.policy import Regime
+from consent.policy import Policy, Regime
 from consent.receipt_export import ExportForm, ExportRows, export
 from consent.receipt_search import Position, Sought
 from consent.receipts import Artefact, CollectionMethod, Outcome, Receipt, RecordedSignals
@@ -33,6 +35,7 @@ from consent.sqlite_database import LogDatabase
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_schema import FOUND_BY
 from consent.sqlite_store import SQLiteStore
+from consent.terms import terms_artefacts
 from tests.test_receipts import make_receipt
 
 KEYS = LedgerKeys(signing=(b"s" * 32,), wrapping=(b"w" * 32,), index=b"i" * 32)
@@ -50,15 +53,31 @@ BATCH = 600
 class Row:
     """A receipt to be recorded, without a caller."""
 
-    def __init__(self, receipt: Receipt, sealer: Sealer, artefact: Artefact) -> None:
+    def __init__(self, receipt: Receipt, sealer: Sealer, artefacts: Sequence[Artefact]) -> None:
         self.receipt = SealedReceipt(receipt, sealer)
-        self.named = (artefact.hash,)
-        self.artefacts = (artefact,)
+        self.named = receipt.artefact_hashes
+        self.artefacts = artefacts
 
 
-def receipts(size: int) -> Iterator[tuple[Receipt, Artefact]]:
+def policies() -> list[Policy]:
+    """Return the policies that were in force one after the other: each has some vendors more, and another address."""
+    vendors = [each for _, each in sorted(load_catalog().vendors.items()) if each.category in OPTIONAL]
+    return [
+        Policy(
+            site="Example shop",
+            controller="Example Shop Ltd",
+            contact=f"privacy{number}@example.com",
+            choice_days=180 if number < 6 else 365,
+            vendors=tuple(vendors[: 3 + number]),
+        )
+        for number in range(12)
+    ]
+
+
+def receipts(size: int) -> Iterator[tuple[Receipt, Sequence[Artefact]]]:
     """Yield choices in the order of time; a third are of visitors who chose before."""
     source = random.Random(5)
+    terms = [(policy.version, terms_artefacts(policy)) for policy in policies()]
     texts = {
         (version, language): Artefact(
             content=f"text {version} {language}".encode(), media_type="text/html; charset=utf-8"
@@ -90,14 +109,18 @@ def receipts(size: int) -> Iterator[tuple[Receipt, Artefact]]:
                 visitors.append(subject)
             else:
                 visitors[source.randrange(200_000)] = subject
+        bot = number % 97 == 0
         gpc, dnt = source.random() < 0.06, source.choice((None, None, None, True))
         text = texts[version, language]
-        key = (version, language, place, answers, outcome, method, gpc, dnt)
+        key = (version, language, place, answers, outcome, method, gpc, dnt, bot)
         pattern = patterns.get(key)
         if pattern is None:
             pattern = patterns[key] = make_receipt(
                 1,
-                policy_version=f"{version:012x}",
+                policy_version=terms[version][0],
+                policy_hash=terms[version][1].policy.hash,
+                vendor_list_hash=terms[version][1].vendor_list.hash,
+                device=Device.BOT if bot else Device.DESKTOP,
                 language=language,
                 jurisdiction=place,
                 regime=Regime.OPT_OUT if place.startswith("US") else Regime.OPT_IN,
@@ -117,7 +140,7 @@ def receipts(size: int) -> Iterator[tuple[Receipt, Artefact]]:
                 vendors=vendors,
                 time=format_moment(FIRST_MS + int(share * DAYS * 86_400_000)),
             ),
-            text,
+            (text, terms[version][1].policy, terms[version][1].vendor_list),
         )
 
 
@@ -127,13 +150,12 @@ def fill(path: Path, size: int) -> None:
     with database.writing() as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -400000")
-        by_subject = "CREATE INDEX record_by_subject ON record (subject) WHERE subject IS NOT NULL"
         for index in ("record_by_kind", "record_by_time", "record_by_subject"):
             connection.execute(f"DROP INDEX {index}")
     start = time.perf_counter()
     batch: list[Row] = []
-    for number, (receipt, text) in enumerate(receipts(size), 1):
-        batch.append(Row(receipt, database.sealer, text))
+    for number, (receipt, artefacts) in enumerate(receipts(size), 1):
+        batch.append(Row(receipt, database.sealer, artefacts))
         if len(batch) == BATCH or number == size:
             database.record(batch)
             database.move_wal_if_due()
@@ -141,7 +163,7 @@ def fill(path: Path, size: int) -> None:
         if number % 500_000 == 0:
             print(f"{number:,} receipts, {number / (time.perf_counter() - start):,.0f} a second", flush=True)
     with database.writing() as connection:
-        for statement in (*FOUND_BY.split(";\n"), by_subject):
+        for statement in FOUND_BY.split(";\n"):
             if "answer" not in statement:
                 connection.execute(statement)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -166,7 +188,7 @@ def questions(log: SQLiteReceiptLog) -> dict[str, Callable[[], object]]:
     source = random.Random(3)
     some = log.find(Sought(until_ms=FIRST_MS + 300 * 86_400_000), limit=200).receipts
     subjects = [logged.receipt.subject for logged in some]
-    old = f"{2:012x}"
+    old = policies()[2].version
     middle = FIRST_MS + 365 * 86_400_000
     deep = Position(FIRST_MS + 40 * 86_400_000, 0)
     pages = {

@@ -10,6 +10,7 @@ import json
 from functools import lru_cache
 from typing import NamedTuple
 
+from consent.browsers import Device
 from consent.categories import Category
 from consent.receipts import Receipt
 
@@ -33,6 +34,12 @@ class ChoiceKind(NamedTuple):
     gpc: bool
     dnt: bool | None
     collection_method: str
+    policy_hash: str = ""
+    """The artefact with the policy's terms; empty: the receipt names none."""
+    vendor_list_hash: str = ""
+    """The one with its vendors; the same."""
+    bot: bool = False
+    """Whether a program drove the browser, or there was none."""
 
     def text(self) -> str:
         """Return it as stores keep it."""
@@ -41,7 +48,7 @@ class ChoiceKind(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> ChoiceKind:
         """Read what :meth:`text` writes."""
-        return cls._make(json.loads(text))
+        return cls(*json.loads(text))
 
     @property
     def grants(self) -> bool:
@@ -80,4 +87,7 @@ def kind_of(receipt: Receipt) -> ChoiceKind:
         signals.gpc,
         signals.dnt,
         str(receipt.collection_method),
+        receipt.policy_hash or "",
+        receipt.vendor_list_hash or "",
+        receipt.device is Device.BOT,
     )

@@ -116,7 +116,8 @@ def standing(fetch: Fetch, leaves: Sequence[int], until_ms: int | None) -> Colle
     rows = fetch(
         "SELECT l.number FROM consent_leaf l JOIN consent_record r ON r.id_tag = l.id_tag AND r.month = l.month"
         " WHERE l.number = ANY($1::bigint[]) AND NOT EXISTS (SELECT 1 FROM consent_record later"
-        " WHERE later.tag = r.tag AND (later.time_ms, later.id_tag) > (r.time_ms, r.id_tag) AND later.time_ms < $2)",
+        " WHERE later.tag = r.tag AND later.month >= r.month"
+        " AND (later.time_ms, later.id_tag) > (r.time_ms, r.id_tag) AND later.time_ms < $2)",
         list(leaves),
         _LATEST if until_ms is None else until_ms,
     )

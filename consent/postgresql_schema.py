@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Version of the tables (``consent_log.schema_version``)."""
 
 FOUND_BY: Final = """
+CREATE INDEX IF NOT EXISTS consent_record_by_tag_and_time ON consent_record (tag, time_ms);
 CREATE INDEX IF NOT EXISTS consent_record_by_kind ON consent_record (kind, time_ms, id_tag);
 CREATE INDEX IF NOT EXISTS consent_record_by_time ON consent_record (time_ms, id_tag, kind);
 CREATE INDEX IF NOT EXISTS consent_record_by_vendor ON consent_record USING gin (vendors jsonb_path_ops)
@@ -79,7 +80,6 @@ CREATE TABLE IF NOT EXISTS consent_record (
     vendors jsonb,
     PRIMARY KEY (month, id_tag)
 ) PARTITION BY LIST (month);
-CREATE INDEX IF NOT EXISTS consent_record_by_tag ON consent_record (tag);
 """
     + FOUND_BY
     + """

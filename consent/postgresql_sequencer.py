@@ -118,7 +118,7 @@ class Sequencer:
                 SCHEMA_VERSION,
             )
             ((version,),) = transaction.fetch("SELECT schema_version FROM consent_log")
-        if version == 1:
+        if version in (1, 2):
             migrate(self.session, Sealer(self._keys))
             version = SCHEMA_VERSION
         if version != SCHEMA_VERSION:

@@ -53,6 +53,10 @@ class Sought:
     shown_hash: str | None = None
     outcome: str | None = None
     collection_method: str | None = None
+    policy_hash: str | None = None
+    vendor_list_hash: str | None = None
+    bot: bool | None = None
+    """Whether a program drove the browser, or there was none."""
     gpc: bool | None = None
     dnt: bool | None = None
     performance: bool | None = None

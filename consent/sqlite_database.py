@@ -302,7 +302,7 @@ def set_up(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> None:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
     connection.execute("PRAGMA trusted_schema = OFF")
-    if version == 2:
+    if version in (2, 3):
         # Before there are triggers, which would have to agree with tables under way.
         migrate(connection, path, sealer, version)
         version = SCHEMA_VERSION

@@ -3,11 +3,14 @@
 Schema 1 had the receipts in plain text in ``receipt``, in the order of recording. They become the first leaves of the
 log, in that order, sealed; the plain text is overwritten and goes. Schema 2 had nothing beside a sealed receipt that it
 could be found by but its outcome, and counted by fewer members: every receipt is opened once, and its kind noted.
+Schema 3 had kinds without the artefacts of the policy, and without whether anybody was there: every receipt is opened
+once, and gets another kind.
 """
 
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import sqlite3
 from collections import Counter
@@ -34,15 +37,17 @@ logger = logging.getLogger("consent")
 
 
 def migrate(connection: sqlite3.Connection, path: Path, sealer: Sealer, version: int) -> None:
-    """Bring a database of schema 1 or 2 to the present one. Goes on where it was interrupted.
+    """Bring a database of an earlier schema to the present one. Goes on where it was interrupted.
 
     Raises:
         StoreUnavailable: a receipt of schema 1 is not what was recorded: it is named, and all stays as it is.
     """
     if version == 1:
         _seal_all(connection, path, sealer)
-    else:
+    elif version == 2:
         _find_kinds(connection, path, sealer)
+    else:
+        _know_more(connection, path, sealer)
 
 
 def _seal_all(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> None:
@@ -119,8 +124,14 @@ def _find_kinds(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> N
             connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
     connection.execute("BEGIN IMMEDIATE")
     _count_what_was_erased(connection)
-    for statement in ("DROP TABLE daily_before", "DROP INDEX record_by_outcome", "DROP INDEX record_by_time"):
-        connection.execute(statement)
+    connection.execute("DROP TABLE daily_before")
+    _index(connection, "record_by_outcome", "record_by_time", "record_by_subject")
+
+
+def _index(connection: sqlite3.Connection, *before: str) -> None:
+    """Make the present indexes in the place of others, and end the transaction under way, and the upgrade."""
+    for name in before:
+        connection.execute(f"DROP INDEX {name}")
     for statement in FOUND_BY.split(";\n"):
         connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -182,9 +193,79 @@ def _count_what_was_erased(connection: sqlite3.Connection) -> None:
     for (day, site, jurisdiction, policy, outcome, *answers, gpc, method), choices in left.items():
         if choices > 0:
             said = map(bool, (*answers, gpc))
-            known = ChoiceKind._make([site, "", jurisdiction, policy, "", "", outcome, *said, None, method])
+            known = ChoiceKind._make(
+                [site, "", jurisdiction, policy, "", "", outcome, *said, None, method, "", "", False]
+            )
             (number,) = keep_kinds(connection, [known]).values()
             connection.execute(_COUNT, (day, number, choices))
+
+
+# ---- schema 3
+
+
+def _know_more(connection: sqlite3.Connection, path: Path, sealer: Sealer) -> None:
+    """Give every receipt a kind with all members, and count it by that. What was erased stays counted as it was."""
+    (count,) = connection.execute("SELECT count(*) FROM record WHERE kind IS NOT NULL").fetchone()
+    logger.warning("%s: noting what %d receipts are found by, for schema %d", path, count, SCHEMA_VERSION)
+    before = {
+        number: len(json.loads(key)) for number, key in connection.execute("SELECT number, key FROM kind")
+    }
+    old = json.dumps([number for number, members in before.items() if members < len(ChoiceKind._fields)])
+    after = -1
+    for step in itertools.count(1):
+        last = _know_more_of_some(connection, path, sealer, old, after)
+        if last is None:
+            break
+        after = last
+        if step % STEPS_IN_WAL == 0:
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+    connection.execute("BEGIN IMMEDIATE")
+    _index(connection, "record_by_kind", "record_by_time", "answer_by_vendor", "record_by_subject")
+
+
+def _know_more_of_some(
+    connection: sqlite3.Connection, path: Path, sealer: Sealer, old: str, after: int
+) -> int | None:
+    """Do it for some receipts after a leaf whose kind is one of the old ones; return the last of them."""
+    connection.execute("BEGIN IMMEDIATE")
+    rows = connection.execute(
+        "SELECT leaf, id_tag, commitment, body, outcome, subject.tag, subject.wrapped_key, kind FROM record"
+        " LEFT JOIN subject ON subject.number = record.subject"
+        " WHERE +kind IN (SELECT value FROM json_each(?)) AND leaf > ? ORDER BY leaf LIMIT ?",
+        (old, after, STEP_ROWS),
+    ).fetchall()
+    found: list[tuple[int, int, str, ChoiceKind]] = []
+    for *row, number in rows:
+        try:
+            receipt = logged_receipt(sealer, open_row(sealer, *row), row[1]).receipt
+        except (SealBrokenError, InvalidReceiptError) as error:
+            logger.error("%s: %s", path, error)
+            continue
+        found.append((row[0], number, receipt.time[:10], kind_of(receipt)))
+    numbers = keep_kinds(connection, {kind for *_, kind in found})
+    moved = [(numbers[kind], leaf) for leaf, _, _, kind in found]
+    connection.executemany("UPDATE record SET kind = ? WHERE leaf = ?", moved)
+    connection.executemany("UPDATE answer SET kind = ? WHERE leaf = ?", moved)
+    connection.executemany(
+        _COUNT,
+        [
+            (day, number, choices)
+            for (day, number), choices in Counter((day, numbers[kind]) for _, _, day, kind in found).items()
+        ],
+    )
+    connection.executemany(
+        "UPDATE daily SET choices = choices - ? WHERE day = ? AND kind = ?",
+        [
+            (choices, day, number)
+            for (day, number), choices in Counter((day, number) for _, number, day, _ in found).items()
+        ],
+    )
+    connection.executemany(
+        "DELETE FROM daily WHERE day = ? AND kind = ? AND choices <= 0",
+        {(day, number) for _, number, day, _ in found},
+    )
+    connection.execute("COMMIT")
+    return rows[-1][0] if rows else None
 
 
 _BEFORE: Final = (

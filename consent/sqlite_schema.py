@@ -12,13 +12,14 @@ from consent.errors import StoreUnavailable
 
 APPLICATION_ID: Final = 0x434E5354
 """``CNST``: tells our databases from other programs' (``PRAGMA application_id``)."""
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Version of the tables (``PRAGMA user_version``)."""
 BUSY_SECONDS: Final = 5.0
 """How long to wait for programs that use the database without our lock."""
 
 FOUND_BY: Final = """
 CREATE INDEX record_by_kind ON record (kind, time_ms) WHERE kind IS NOT NULL;
+CREATE INDEX record_by_subject ON record (subject, time_ms) WHERE subject IS NOT NULL;
 CREATE INDEX record_by_time ON record (time_ms, kind) WHERE time_ms IS NOT NULL;
 CREATE INDEX answer_by_vendor ON answer (vendor, said, time_ms, leaf, kind);
 """
@@ -75,7 +76,6 @@ CREATE TABLE record (
     body BLOB,
     kind INTEGER
 );
-CREATE INDEX record_by_subject ON record (subject) WHERE subject IS NOT NULL;
 """
     + FOUND_BY
     + """

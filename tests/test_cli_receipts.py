@@ -155,6 +155,9 @@ def test_an_export_is_the_bytes_or_what_they_are_found_by(folder: Path) -> None:
         "gpc": True,
         "dnt": True,
         "collection_method": "banner-form",
+        "policy_hash": GIVEN.policy_hash or "",
+        "vendor_list_hash": GIVEN.vendor_list_hash or "",
+        "bot": False,
     }
     record(folder, make_receipt(40, site='=cmd,"x"', time="2026-02-01T00:00:00.000Z"))
     heading, row = list(csv.reader(invoke(folder, "export", "--form", "csv", "--gpc").stdout.splitlines()))

@@ -103,12 +103,12 @@ def test_a_log_that_nobody_touched_is_found_whole(full: Path) -> None:
 @pytest.mark.parametrize(
     ("statement", "altered"),
     [
-        ("UPDATE record SET kind = 2 WHERE leaf = 300", "kind"),
+        ("UPDATE record SET kind = 99 WHERE leaf = 300", "kind"),
         ("UPDATE record SET kind = NULL WHERE leaf = 300", "kind"),
         ("UPDATE record SET time_ms = time_ms + 1 WHERE leaf = 300", "time"),
         ("UPDATE record SET outcome = 'withdrawn' WHERE leaf = 300", "outcome"),
         ("UPDATE record SET site = 'Another' WHERE leaf = 300", "site"),
-        ("UPDATE answer SET kind = 2 WHERE leaf = 300", "answers"),
+        ("UPDATE answer SET kind = 99 WHERE leaf = 300", "answers"),
         ("UPDATE answer SET said = 1 - said WHERE leaf = 300", "answers"),
         ("UPDATE answer SET vendor = CAST(vendor AS BLOB) WHERE leaf = 300", "answers"),
         ("DELETE FROM answer WHERE leaf = 300", "answers"),
@@ -117,7 +117,7 @@ def test_a_log_that_nobody_touched_is_found_whole(full: Path) -> None:
 )
 def test_what_a_receipt_is_found_by_is_held_against_it(path: Path, statement: str, altered: str) -> None:
     """Whoever hides a receipt from a filter is found out, by the leaf; an export has nothing of it."""
-    alter(path, "INSERT INTO kind (number, key) VALUES (2, ?)", json.dumps(["Another"] * 13))
+    alter(path, "INSERT INTO kind (number, key) VALUES (99, ?)", json.dumps(["Another"] * 16))
     alter(path, statement)
     with opened(path) as log:
         found = verify_log(log, log.verifiers())

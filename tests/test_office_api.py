@@ -255,7 +255,8 @@ def test_receipts_are_listed_page_by_page_without_anything_that_names_anybody(pl
     assert [row["leaf"] for row in rows] == list(range(59, 0, -2))
     assert rows[0].keys() == {
         "leaf", "time", "site", "regime", "jurisdiction", "policy_version", "language", "shown_hash", "outcome",
-        "performance", "functional", "targeting", "gpc", "dnt", "collection_method",
+        "performance", "functional", "targeting", "gpc", "dnt", "collection_method", "policy_hash",
+        "vendor_list_hash", "bot",
     }  # fmt: skip
     narrow = place.ask("/receipts?fields=leaf,outcome&performance=false&limit=1", Role.ANALYST).json
     assert narrow["receipts"] == [{"leaf": 58, "outcome": "refused"}]
@@ -416,7 +417,7 @@ def test_trackers_integrity_and_accesses(place: Place) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "message"),
     [
-        ("/receipts?colour=red", 400, "colour: there is no such parameter; there are collection_method, cursor, dnt"),
+        ("/receipts?colour=red", 400, "colour: there is no such parameter; there are bot, collection_method, cursor"),
         ("/receipts?site=a&site=b", 400, "site: given twice"),
         ("/receipts?limit=0", 400, "limit: 1 to 500"),
         ("/receipts?limit=501", 400, "limit: 1 to 500"),

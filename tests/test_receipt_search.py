@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import sqlite3
 from collections import Counter
@@ -14,8 +15,9 @@ from typing import Any
 import pytest
 
 from consent import postgresql_finding, postgresql_migration, sqlite_finding, sqlite_migration
+from consent.browsers import Device
 from consent.categories import Category
-from consent.choice_kind import kind_of
+from consent.choice_kind import ChoiceKind, kind_of
 from consent.errors import InvalidReceiptError
 from consent.moments import format_moment, parse_moment
 from consent.policy import Regime
@@ -60,6 +62,10 @@ def some_receipts(count: int = COUNT, subjects: int = 40) -> list[Receipt]:
                     gpc=source.random() < 0.2, dnt=source.choice([None, True, False]), told=frozenset()
                 ),
                 collection_method=source.choice(list(CollectionMethod)),
+                device=source.choice(list(Device)),
+                **dict.fromkeys(
+                    ("policy_hash", "vendor_list_hash"), SHOWN.hash if source.random() < 0.5 else None
+                ),
             )
         )
     return receipts
@@ -304,6 +310,8 @@ INSERT INTO daily SELECT day, key ->> 0, key ->> 2, key ->> 3, key ->> 6, key ->
 DROP TABLE new_daily;
 DROP INDEX record_by_kind;
 DROP INDEX record_by_time;
+DROP INDEX record_by_subject;
+CREATE INDEX record_by_subject ON record (subject) WHERE subject IS NOT NULL;
 DROP TABLE answer;
 DROP TABLE kind;
 ALTER TABLE record DROP COLUMN kind;
@@ -329,7 +337,15 @@ def check_upgraded(log: Any, days_before: Sequence[Any]) -> None:
     def coarse(counts: Sequence[Any]) -> Counter[Any]:
         sums: Counter[Any] = Counter()
         for count in counts:
-            kind = count.kind._replace(regime="", language="", shown_hash="", dnt=None)
+            kind = count.kind._replace(
+                regime="",
+                language="",
+                shown_hash="",
+                dnt=None,
+                policy_hash="",
+                vendor_list_hash="",
+                bot=False,
+            )
             sums[count.day, kind] += count.choices
         return sums
 
@@ -359,14 +375,95 @@ def test_a_database_of_the_second_schema_is_brought_up(
     SQLiteStore(path, KEYS).prepare()
     with SQLiteReceiptLog(path, KEYS) as upgraded:
         check_upgraded(upgraded, log.daily("0000", "9999"))
-    tables = "SELECT type, name, tbl_name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
-    fresh = tmp_path / "fresh.sqlite3"
-    SQLiteStore(fresh, KEYS).prepare()
-    with (
-        contextlib.closing(sqlite3.connect(path)) as one,
-        contextlib.closing(sqlite3.connect(fresh)) as other,
-    ):
-        assert one.execute(tables).fetchall() == other.execute(tables).fetchall()
+    assert tables(path) == tables_of_a_new_log(tmp_path)
+
+
+def tables(path: Path) -> list[Any]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        return connection.execute(
+            "SELECT type, name, tbl_name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
+        ).fetchall()
+
+
+def tables_of_a_new_log(folder: Path) -> list[Any]:
+    SQLiteStore(folder / "fresh.sqlite3", KEYS).prepare()
+    return tables(folder / "fresh.sqlite3")
+
+
+def as_before(counts: Sequence[Any]) -> list[tuple[str, ChoiceKind, int]]:
+    """Return counts by what kinds had before there were artefacts and programs among their members."""
+    sums: Counter[Any] = Counter()
+    for count in counts:
+        sums[count.day, ChoiceKind(*count.kind[:13])] += count.choices
+    return sorted(((*key, choices) for key, choices in sums.items()), key=repr)
+
+
+def check_known(log: Any, counted: Sequence[Any]) -> None:
+    """All is found as before, and by what was not known then; the counts have it but for what was erased."""
+    questions = [Sought(bot=True), Sought(policy_hash=SHOWN.hash, grants=True), Sought(vendor_list_hash="")]
+    for sought in [*some_questions(), *questions]:
+        assert pages(log, sought, 90) == expected(sought)
+    days = log.daily("0000", "9999")
+    assert as_before(days) == as_before(counted)
+    kept = Counter((receipt.time[:10], kind_of(receipt)) for receipt in RECEIPTS if receipt.subject != ERASED)
+    erased = Counter(
+        (receipt.time[:10], ChoiceKind(*kind_of(receipt)[:13]))
+        for receipt in RECEIPTS
+        if receipt.subject == ERASED
+    )
+    assert Counter({(day, kind): choices for day, kind, choices in days}) == kept + erased
+
+
+def to_schema_3(path: Path) -> None:
+    """Make of a log one of schema 3: kinds have 13 members, and many that differ are the same there."""
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        old: dict[str, int] = {}
+        same: dict[int, int] = {}
+        for number, key in connection.execute("SELECT number, key FROM kind ORDER BY number").fetchall():
+            same[number] = old.setdefault(repr(ChoiceKind.parse(key)[:13]), number)
+            connection.execute(
+                "UPDATE kind SET key = ? WHERE number = ?",
+                (f"gone {number}", number)
+                if same[number] != number
+                else (json.dumps(json.loads(key)[:13], separators=(",", ":")), number),
+            )
+        connection.execute("DELETE FROM kind WHERE key LIKE 'gone%'")
+        days = Counter[tuple[str, int]]()
+        for day, number, choices in connection.execute("SELECT day, kind, choices FROM daily"):
+            days[day, same[number]] += choices
+        connection.execute("DELETE FROM daily")
+        connection.executemany("INSERT INTO daily VALUES (?, ?, ?)", [(*key, n) for key, n in days.items()])
+        for number, other in same.items():
+            for table in ("record", "answer"):
+                connection.execute(f"UPDATE {table} SET kind = ? WHERE kind = ?", (other, number))
+        connection.execute("DROP INDEX record_by_subject")
+        connection.execute("CREATE INDEX record_by_subject ON record (subject) WHERE subject IS NOT NULL")
+        connection.execute("PRAGMA user_version = 3")
+
+
+def test_a_database_of_the_third_schema_is_brought_up(
+    full: Backend, log: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted after some steps, and gone on with."""
+    path = copy_of(full, tmp_path)
+    to_schema_3(path)
+    monkeypatch.setattr(sqlite_migration, "STEP_ROWS", 30)
+    some = sqlite_migration._know_more_of_some
+    calls = iter(range(4))
+
+    def interrupted(*arguments: Any) -> Any:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return some(*arguments)
+
+    monkeypatch.setattr(sqlite_migration, "_know_more_of_some", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        SQLiteStore(path, KEYS).prepare()
+    monkeypatch.setattr(sqlite_migration, "_know_more_of_some", some)
+    SQLiteStore(path, KEYS).prepare()
+    with SQLiteReceiptLog(path, KEYS) as upgraded:
+        check_known(upgraded, log.daily("0000", "9999"))
+    assert tables(path) == tables_of_a_new_log(tmp_path)
 
 
 # ---- PostgreSQL
@@ -410,5 +507,46 @@ def test_a_database_of_the_first_schema_in_postgresql_is_brought_up(monkeypatch:
     PostgreSQLStore(url, KEYS).prepare()
     with PostgreSQLReceiptLog(url, KEYS) as log:
         check_upgraded(log, days)
-    assert [tuple(row) for row in query(url, "SELECT schema_version FROM consent_log")] == [(2,)]
+    assert [tuple(row) for row in query(url, "SELECT schema_version FROM consent_log")] == [(3,)]
     PostgreSQLStore(url, KEYS).prepare()
+
+
+POSTGRESQL_SCHEMA_2 = """
+CREATE TABLE same AS SELECT number, min(number) OVER (PARTITION BY fewer) AS other, fewer FROM (
+    SELECT number, (SELECT json_agg(value ORDER BY at) FROM json_array_elements(key::json) WITH ORDINALITY e (value, at)
+        WHERE at <= 13)::text AS fewer FROM consent_kind) k;
+UPDATE consent_record SET kind = other FROM same WHERE number = kind;
+UPDATE consent_inbox SET kind = other FROM same WHERE number = kind;
+CREATE TABLE days AS SELECT day, other, sum(choices) FROM consent_daily JOIN same ON number = kind GROUP BY 1, 2;
+DELETE FROM consent_daily;
+INSERT INTO consent_daily SELECT * FROM days;
+DELETE FROM consent_kind WHERE number IN (SELECT number FROM same WHERE number <> other);
+UPDATE consent_kind k SET key = fewer FROM same WHERE same.number = k.number;
+DROP TABLE same;
+DROP TABLE days;
+DROP INDEX consent_record_by_tag_and_time;
+CREATE INDEX consent_record_by_tag ON consent_record (tag);
+UPDATE consent_log SET schema_version = 2;
+"""
+
+
+def test_a_database_of_the_second_schema_in_postgresql_is_brought_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kinds get their other members, and the counts follow."""
+    url = shared_server().new_schema()
+    store = PostgreSQLStore(url, KEYS)
+    store.prepare()
+
+    async def work() -> None:
+        await asyncio.gather(*(store.append(receipt, [SHOWN]) for receipt in RECEIPTS))
+        await store.erase(ERASED)
+        await store.aclose()
+
+    asyncio.run(work())
+    with PostgreSQLReceiptLog(url, KEYS) as log:
+        days = log.daily("0000", "9999")
+    execute(url, POSTGRESQL_SCHEMA_2)
+    monkeypatch.setattr(postgresql_migration, "STEP_ROWS", 70)
+    PostgreSQLStore(url, KEYS).prepare()
+    with PostgreSQLReceiptLog(url, KEYS) as log:
+        check_known(log, days)
+    assert [tuple(row) for row in query(url, "SELECT schema_version FROM consent_log")] == [(3,)]

@@ -77,6 +77,7 @@ FILTERS: Final = (
     _text("jurisdiction", "Where visitors were taken to be."),
     _text("language", "The language of the text shown."),
     _text("policy_version", "The version of the policy."),
+    _text("policy_hash", "SHA-256 of the policy's terms."),
     _text("shown_hash", "SHA-256 of the text shown."),
     Parameter("outcome", "What the choice was.", {"type": "string", "enum": [str(each) for each in Outcome]}),
     Parameter(
@@ -84,6 +85,7 @@ FILTERS: Final = (
         "How it was made.",
         {"type": "string", "enum": [str(each) for each in CollectionMethod]},
     ),
+    _yes_no("bot", "Whether a program drove the browser, or there was none."),
     _yes_no("gpc", "Whether Global Privacy Control was on."),
     _yes_no("dnt", "What Do Not Track said."),
     _yes_no("performance", "The answer for this category."),
