@@ -29,6 +29,9 @@ MAX_ERASING = 4
 ERASING_SECONDS = 20.0
 RETRY_AFTER_SECONDS = 10
 
+_FORM = b"application/x-www-form-urlencoded"
+_JSON = b"application/json"
+
 
 class Forgetting:
     """Answers the POST of somebody who wants to be forgotten. Safe to share between tasks and event loops.
@@ -65,12 +68,13 @@ class Forgetting:
         Raises:
             Refused: nobody was forgotten, and nothing was changed.
         """
-        submitted = await read_submitted(headers, receive, (b"application/x-www-form-urlencoded",))
+        submitted = await read_submitted(headers, receive, (_FORM, _JSON))
         if submitted is None:
             return None
+        media_type, body = submitted
         try:
-            language, return_to = read_visit(submitted[1], prefix=self._prefix)
-        except ValueError as error:
+            language, return_to = read_visit(body, prefix=self._prefix, is_json=media_type == _JSON)
+        except (ValueError, RecursionError) as error:
             raise Refused(400, "bad-request", "error_bad_request") from error
         banner = self._requests.speaking(headers, return_to, language)
         try:
@@ -83,7 +87,7 @@ class Forgetting:
         signals = self._requests.signals(headers)
         if signals.choice is None:
             # Nobody, or somebody who is not known again: whose receipts are to be erased, nobody can tell.
-            raise Refused(404, "no-receipt", "error_no_receipt")
+            raise Refused(404, "nobody", "error_nobody")
         erasures: Sequence[Erasure] = ()
         if not signals.choice.is_nobodys:
             erasures = await self._erased(signals.choice.subject)

@@ -137,20 +137,28 @@ def read_json(body: bytes, catalog: Catalog, *, prefix: str) -> Submission:
     )
 
 
-def read_visit(body: bytes, *, prefix: str) -> tuple[str, str]:
-    """Read a form that says nothing but where it was: return its language and where the visitor goes on.
+def read_visit(body: bytes, *, prefix: str, is_json: bool) -> tuple[str, str]:
+    """Read what says nothing but where it was submitted: return its language and where the visitor goes on.
 
     Args:
         body, prefix: as for :func:`read_form`.
+        is_json: it is JSON and no form.
 
     Raises:
-        ValueError: it is not such a form.
+        ValueError: it is not such a form, or no such JSON.
+        RecursionError: it is nested too deeply.
     """
-    pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=2)
-    members = dict(pairs)
-    if len(members) != len(pairs) or not members.keys() <= {"language", "return_to"}:
-        raise ValueError("a form like this has a language and an address to come back to")
-    return members.get("language", ""), local_address(members.get("return_to", "/"), prefix=prefix)
+    text = body.decode("utf-8")
+    if is_json:
+        content = json.loads(text, object_pairs_hook=_unique)
+    else:
+        content = _unique(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=2))
+    if not isinstance(content, dict) or not content.keys() <= {"language", "return_to"}:
+        raise ValueError("what is sent here has a language and an address to come back to")
+    language, return_to = content.get("language", ""), content.get("return_to", "/")
+    if not isinstance(language, str) or not isinstance(return_to, str):
+        raise ValueError("language and return_to are strings")
+    return language, local_address(return_to, prefix=prefix)
 
 
 def local_address(address: str, *, prefix: str) -> str:
@@ -234,7 +242,7 @@ def _boolean(value: object) -> bool:
     return value
 
 
-def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
         raise ValueError("a member is given twice")

@@ -103,7 +103,7 @@ def test_who_has_not_answered_has_no_history(visitor: Visitor) -> None:
     assert 'id="forget"' not in page.text
     assert visitor.get("receipts").status_code == 404
     answer = visitor.post("forget", {"return_to": "/"}, accept="application/json")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no-receipt")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "nobody")
     assert "set-cookie" not in answer.headers
 
 
@@ -334,7 +334,14 @@ def test_who_is_forgotten_leaves_a_no_without_a_name(folder: Path, visitor: Visi
         ({"sec-fetch-site": "cross-site"}, None, b"", 403, "cross-origin"),
         ({"origin": "https://evil.example"}, None, b"", 403, "cross-origin"),
         ({}, None, b"", 403, "cross-origin"),
-        (SAME_ORIGIN, "application/json", b"{}", 415, "unsupported-media-type"),
+        (SAME_ORIGIN, "text/plain", b"return_to=/", 415, "unsupported-media-type"),
+        (SAME_ORIGIN, "application/json", b"[]", 400, "bad-request"),
+        (SAME_ORIGIN, "application/json", b"", 400, "bad-request"),
+        (SAME_ORIGIN, "application/json", b'{"action":"forget"}', 400, "bad-request"),
+        (SAME_ORIGIN, "application/json", b'{"language":1}', 400, "bad-request"),
+        (SAME_ORIGIN, "application/json", b'{"language":"de","language":"en"}', 400, "bad-request"),
+        (SAME_ORIGIN, "application/json", b"[" * 10_000, 400, "bad-request"),
+        ({}, "application/json", b"{}", 403, "cross-origin"),
         (SAME_ORIGIN, None, b"action=forget", 400, "bad-request"),
         (SAME_ORIGIN, None, b"language=de&language=de", 400, "bad-request"),
         (SAME_ORIGIN, None, b"a" * 20_000, 413, "too-large"),
@@ -359,6 +366,28 @@ def test_only_the_visitor_s_own_form_forgets(
     assert "set-cookie" not in answer.headers
     assert visitor.get("forget").status_code == 405
     assert len(visitor.receipts) == 1
+
+
+def test_a_script_forgets_with_json(visitor: Visitor) -> None:
+    """And is answered in JSON, its errors too, in words that are about forgetting."""
+    sent = {**SAME_ORIGIN, "accept": "*/*", "accept-language": "en"}
+    nobody = visitor.browser.post("/_consent/forget", json={"language": "de"}, headers=sent)
+    assert (nobody.status_code, nobody.headers["content-type"]) == (404, "application/json")
+    assert nobody.json()["error"] == {
+        "code": "nobody",
+        "message": "Es wurde nichts gelöscht: Hier gibt es keine Antwort, über die Ihre Belege zu finden wären.",
+    }
+    visitor.choose("accept")
+    odd = visitor.browser.post(
+        "/_consent/forget", content=b"x", headers={**sent, "accept": "application/json"}
+    )
+    assert odd.json()["error"]["message"] == "Send it as a form or as JSON. Nothing was changed."
+    away = visitor.browser.post("/_consent/forget", json={}, headers={"sec-fetch-site": "cross-site"})
+    assert away.json()["error"]["message"].startswith("This did not come from a page of this site")
+    answer = visitor.browser.post("/_consent/forget", json={"return_to": "/"}, headers=sent)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert (answer.json()["erased"], len(answer.json()["erasures"])) == (1, 1)
+    assert visitor.get("receipts").status_code == 404
 
 
 class Forgetful(Recorder):
