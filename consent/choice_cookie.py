@@ -28,6 +28,7 @@ from itsdangerous.encoding import base64_decode, base64_encode
 from consent.categories import OPTIONAL
 from consent.choice import (
     MAX_COOKIE_DAYS,
+    NOBODY,
     POLICY_VERSION,
     RECEIPT_ID,
     SUBJECT,
@@ -45,6 +46,9 @@ MAX_COOKIE_BYTES = 4096
 CLOCK_SKEW_SECONDS = 300
 """How far ahead of ours the clock of another server that signs with the same keys may be."""
 MAX_VERIFIED = 8  # candidates of one name that are worth an HMAC; a browser sends one, or one for each domain
+MAX_SUBJECTS = 8
+"""How many pseudonyms one browser can have all at once that are forgotten together."""
+_MAX_LOOKED_AT = 200  # as many as browsers keep for one site, or somewhat more
 _MIN_SECRET_BYTES = 16
 _TAG = 8  # digits of a receipt's id that tell a visitor's choices apart
 RENEWAL_DAYS = 200
@@ -102,7 +106,7 @@ class ChoiceCookie:
         """... and how visitors are told their names."""
         self.domain = domain
         self._name = name.encode()
-        self._taken_name = re.compile(rf"{re.escape(self.taken_name)}(?:_[a-z]+_[0-9a-f]{{8}})?")
+        self._taken_name = re.compile(re.escape(self.taken_name.encode()) + rb"(?:_[a-z]+_[0-9a-f]{8})?")
         self._needs_https = name.lower().startswith(("__host-", "__secure-"))
         self._max_age = max_age_days * _DAY
         self._signer = _signer(secrets, self._name)
@@ -157,6 +161,24 @@ class ChoiceCookie:
         choice, _ = self._stored(list(headers), now=now)
         return None if choice is None else choice.receipt_id
 
+    def subjects(self, headers: Iterable[tuple[bytes, bytes]], *, now: int) -> Sequence[str]:
+        """Return the pseudonyms in all genuine cookies of a request, that of the present choice first; not `NOBODY`.
+
+        A browser has several where hosts of a domain, or the same host under an earlier setting, have set theirs. At
+        most one more than are worth erasing.
+        """
+        headers = list(headers)
+        choice, _ = self._stored(headers, now=now)
+        subjects = dict.fromkeys([choice.subject] if choice else [])
+        for name, value in islice(_cookies(headers, self._name), _MAX_LOOKED_AT):
+            is_choice = name == self._name
+            if not _is_well_formed(name, value) or not (is_choice or self._is_taken(name)):
+                continue
+            if opened := self._open(value, self._signer if is_choice else self._taken_signer):
+                subjects[opened[0].subject] = None
+        subjects.pop(NOBODY, None)
+        return list(islice(subjects, MAX_SUBJECTS + 1))
+
     def _taken(
         self, headers: Iterable[tuple[bytes, bytes]], *, of: str
     ) -> tuple[Sequence[tuple[Choice, str]], bool]:
@@ -170,8 +192,7 @@ class ChoiceCookie:
         all_known = True
         verified = 0
         for name, value in _cookies(headers, self.taken_name.encode()):
-            text = name.decode("latin-1")
-            if self._taken_name.fullmatch(text) is None:
+            if not self._is_taken(name):
                 continue
             opened = None
             if _is_well_formed(name, value):
@@ -181,7 +202,7 @@ class ChoiceCookie:
                 opened = self._open(value, self._taken_signer)
             if opened and opened[1]:
                 found.append(opened)
-            elif not of or text.endswith(f"_{of[:_TAG]}"):
+            elif not of or name.endswith(b"_" + of[:_TAG].encode()):
                 all_known = False
         return found, all_known
 
@@ -248,8 +269,11 @@ class ChoiceCookie:
 
     def taken_names(self, headers: Iterable[tuple[bytes, bytes]]) -> Sequence[str]:
         """Return the names of the cookies of a request that :meth:`taken_header` set; not more than are ever read."""
-        names = (name.decode("latin-1") for name, _ in _cookies(headers, self.taken_name.encode()))
-        return list(islice(dict.fromkeys(filter(self._taken_name.fullmatch, names)), 2 * MAX_VERIFIED))
+        names = (name for name, _ in _cookies(headers, self.taken_name.encode()) if self._is_taken(name))
+        return [name.decode() for name in islice(dict.fromkeys(names), 2 * MAX_VERIFIED)]
+
+    def _is_taken(self, name: bytes) -> bool:
+        return self._taken_name.fullmatch(name) is not None
 
     def deletions(
         self,

@@ -13,6 +13,7 @@ from starlette.types import Receive, Scope
 from consent.answers import JSON_HEADERS, PAGE_HEADERS, Answer, Headers, Refused, json_bytes, wants_json
 from consent.banner import Banner
 from consent.choice import nobodys_refusal
+from consent.choice_cookie import MAX_SUBJECTS
 from consent.choice_storing import ChoiceStoring
 from consent.erasure import Erasure
 from consent.errors import ErasureHeldError
@@ -85,12 +86,11 @@ class Forgetting:
 
     async def _forget(self, banner: Banner, return_to: str, scope: Scope, headers: Headers) -> Answer:
         signals = self._requests.signals(headers)
-        if signals.choice is None:
+        subjects = self._requests.subjects(headers)
+        if signals.choice is None and not subjects:
             # Nobody, or somebody who is not known again: whose receipts are to be erased, nobody can tell.
             raise Refused(404, "nobody", "error_nobody")
-        erasures: Sequence[Erasure] = ()
-        if not signals.choice.is_nobodys:
-            erasures = await self._erased(signals.choice.subject)
+        erasures = await self._erased(subjects) if subjects else []
         refusal = nobodys_refusal(policy_version=self._policy.version, now=int(self._clock()))
         after = self._requests.decide_after(refusal, signals)
         lines = self._storing.lines(refusal, after, scope, return_to=return_to)
@@ -101,15 +101,29 @@ class Forgetting:
             return Answer(200, (*JSON_HEADERS, *more), json_bytes({"erased": erased, "erasures": ids}))
         return Answer(200, (*PAGE_HEADERS, *more), _page(banner, ids, return_to))
 
-    async def _erased(self, subject: str) -> Sequence[Erasure]:
+    async def _erased(self, subjects: Sequence[str]) -> Sequence[Erasure]:
+        """Erase who is known by any of ``subjects``, and return the certificates of that.
+
+        Raises:
+            Refused: not all of it was done, or is known to be done.
+        """
+        erasures: list[Erasure] = []
         retry = ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),)
         if not self._room.acquire(blocking=False):
             raise Refused(503, "not-erased", "error_not_erased", retry)
         try:
             async with asyncio.timeout(ERASING_SECONDS):
-                return await self._store.erase(subject)
+                for subject in subjects[:MAX_SUBJECTS]:
+                    erasures += await self._store.erase(subject)
+            if len(subjects) > MAX_SUBJECTS:
+                raise Refused(503, "not-erased", "error_not_erased", retry)
+            return erasures
         except ErasureHeldError as error:
+            if erasures:
+                raise Refused(503, "not-erased", "error_not_erased", retry) from error
             raise Refused(409, "held", "error_held") from error
+        except Refused:
+            raise
         except Exception as error:
             # Whatever is wrong with the store: nobody is told to be forgotten who is not.
             logger.exception("a visitor could not be erased")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import parse_qsl, unquote
 
@@ -44,6 +44,10 @@ class VisitorRequests:
             headers, now=int(self._clock()), policy_version=self._policy.version
         )
         return Signals(choice=choice, choice_state=state, gpc=read_gpc(headers), dnt=read_dnt(headers))
+
+    def subjects(self, headers: Headers) -> Sequence[str]:
+        """Return the pseudonyms that a request shows to be its visitor's; see :meth:`ChoiceCookie.subjects`."""
+        return self._cookie.subjects(headers, now=int(self._clock()))
 
     def decide(self, signals: Signals) -> Decision:
         """Return what is allowed to somebody who says that."""

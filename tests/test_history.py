@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from starlette.testclient import TestClient
 
 import consent.history
 from consent import ConsentMiddleware
-from consent.choice import NOBODY, Choice
-from consent.choice_cookie import ChoiceCookie
+from consent.choice import NOBODY, BrowserSignal, Choice
+from consent.choice_cookie import MAX_SUBJECTS, ChoiceCookie
 from consent.data_folder import DataFolder
 from consent.erasure import Erasure
 from consent.errors import ErasureHeldError, StoreUnavailable
@@ -460,6 +461,64 @@ def test_who_is_forgotten_stays_refused_in_every_regime(regime: Regime) -> None:
     assert 'id="forget"' not in site.get("/_consent/choices").body.decode()
 
 
+def test_all_that_a_browser_is_known_by_is_forgotten(folder: Path, visitor: Visitor) -> None:
+    """Of the host and of its domain, say: each with its certificate. What somebody signed themselves is nobody."""
+    others = [Visitor(visitor.browser.app) for _ in range(2)]  # type: ignore[arg-type]
+    for one in (visitor, *others):
+        one.choose("accept")
+    kept = [one.browser.cookies["consent"] for one in (visitor, *others)]
+    forged = ChoiceCookie([b"another key, of 32 bytes or more"]).header(
+        replace(stored(folder, visitor), subject="ab" * 16), secure=True, now=int(time.time())
+    )
+    line = "; ".join([f"consent={kept[1]}", forged.decode().partition(";")[0], f"consent={kept[0]}"])
+    headers = {**SAME_ORIGIN, "accept": "application/json", "cookie": line}
+    answer = TestClient(visitor.browser.app).post("/_consent/forget", json={}, headers=headers)
+    assert answer.json()["erased"] == len(answer.json()["erasures"]) == 2
+    for certificate in answer.json()["erasures"]:
+        evidence = Evidence.parse(wait_for(partial(visitor.get, f"receipt?id={certificate}")).content)
+        evidence.verify(verifiers(folder))
+    assert [one.listed for one in (visitor, others[0])] == [[], []]
+    assert len(others[1].listed) == 1
+
+
+def test_those_known_by_what_a_signal_took_back_are_forgotten_too() -> None:
+    """Browsers let go of the choice itself before. Who was forgotten already is nobody; and there is a limit."""
+    store = Forgetful()
+    site = Site(store=store)
+    site.choose("accept")
+    made, _ = site.cookie.read(
+        [(b"cookie", site.kept.encode())], now=int(site.now), policy_version=POLICY.version
+    )
+    assert made is not None
+
+    def line(*subjects: str) -> str:
+        kept = [replace(made, subject=subject, granted=frozenset()) for subject in subjects]
+        return "; ".join(
+            site.cookie.taken_header(each, each.receipt_id, BrowserSignal.GPC, secure=True, now=int(site.now))
+            .decode()
+            .partition(";")[0]
+            for each in kept
+        )
+
+    form = {"content-type": "application/json", **SAME_ORIGIN}
+    site.kept = ""
+    answer = site.request(
+        "POST", "/_consent/forget", body=b"{}", headers={**form, "cookie": line("ab" * 16, NOBODY)}
+    )
+    assert (answer.status, store.erased) == (200, ["ab" * 16])
+    store.erased.clear()
+    many = [f"{number:032x}" for number in range(1, MAX_SUBJECTS + 2)]
+    assert (
+        site.request(
+            "POST", "/_consent/forget", body=b"{}", headers={**form, "cookie": line(*many[:-1])}
+        ).status
+        == 200
+    )
+    assert store.erased == many[:-1]
+    answer = site.request("POST", "/_consent/forget", body=b"{}", headers={**form, "cookie": line(*many)})
+    assert (answer.status, answer.json["error"]["code"], answer.cookies) == (503, "not-erased", [])
+
+
 def test_only_a_few_are_forgotten_at_once() -> None:
     """Each erasure overwrites what it frees: who comes when there is no room is asked to come again."""
 
@@ -470,7 +529,7 @@ def test_only_a_few_are_forgotten_at_once() -> None:
         site.cookie = ChoiceCookie([b"0123456789abcdef" * 2])
         endpoint = site.app._forgetting
         assert isinstance(endpoint, Forgetting)
-        tasks = [asyncio.create_task(endpoint._erased("ab" * 16)) for _ in range(MAX_ERASING + 1)]
+        tasks = [asyncio.create_task(endpoint._erased(["ab" * 16])) for _ in range(MAX_ERASING + 1)]
         await asyncio.sleep(0)
         store.gate.set()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
