@@ -211,7 +211,7 @@ class HandOver:
     ) -> Sequence[bytes]:
         """Record a choice of the other site, and return what stores it here.
 
-        What cannot be recorded is not granted; what it refuses is refused all the same.
+        What cannot be recorded is not granted; what it refuses is refused all the same, and the next link tries again.
         """
         before = signals.choice
         known = before is not None and not before.is_nobodys
@@ -226,9 +226,13 @@ class HandOver:
             # When a signal took it back stands nowhere: it may have been after the other site's yes.
             choice = granted_by_both(choice, before, receipt_id=choice.receipt_id)
         effective: Choice | None = choice
+        said = signals
+        if before and before.receipt_id == choice.receipt_id:
+            # What could not be recorded the first time comes after nothing.
+            said = replace(signals, choice=None, choice_state=ChoiceState.ABSENT)
         try:
             async with asyncio.timeout(RECORDING_SECONDS):
-                await self._choosing.take_over(choice, signals, scope, headers, return_to=return_to)
+                await self._choosing.take_over(choice, said, scope, headers, return_to=return_to)
         except OtherReceiptError:
             pass  # the same, in another tab
         except Exception:
@@ -236,6 +240,9 @@ class HandOver:
                 "a choice of another site could not be recorded: its refusals are honoured, no more"
             )
             effective, _ = self._choosing.unrecorded(choice, signals, self._requests.decide(signals))
+            if effective is not None:
+                # Older than what was given, so that it is not taken for what has arrived here.
+                effective = replace(effective, made_at=min(effective.made_at, given.made_at - 1))
         if effective is None:
             return []
         after = self._requests.decide_after(effective, signals)

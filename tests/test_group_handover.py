@@ -388,6 +388,29 @@ def test_what_cannot_be_recorded_is_not_granted(regime: Regime) -> None:
     assert browser.sites[B].store.receipts[-1].previous == proof.receipt_id
 
 
+@pytest.mark.parametrize("regime", Regime)
+@pytest.mark.parametrize("action", ["save", "refuse"])
+def test_what_could_not_be_recorded_is_tried_again_with_the_next_link(regime: Regime, action: str) -> None:
+    """Also where its refusals were stored without a receipt. Then there is one, and it is over."""
+    policy = replace(POLICY, regime=regime)
+    browser = Browser(Site(A, policy), Site(B, policy))
+    said = {"performance": True} if action == "save" else {}
+    browser.choose(A, {"action": action, **said})
+    browser.now += 10
+    browser.sites[B].store.failure = StoreFull("full")
+    for _ in range(2):
+        browser.go(browser.link(A, B))
+        assert browser.allowed(B) == set()
+    browser.sites[B].store.failure = None
+    browser.go(browser.link(A, B))
+    granted = {P} if action == "save" else set()
+    assert browser.allowed(B) == granted
+    (receipt,) = browser.sites[B].store.receipts
+    assert ({c for c, yes in receipt.categories.items() if yes}, receipt.previous) == (granted, None)
+    browser.go(browser.link(A, B))
+    assert len(browser.sites[B].store.receipts) == 1
+
+
 def test_whatever_is_wrong_with_the_store_the_link_leads_on(browser: Browser) -> None:
     """Also what no store should raise: who follows a link does not end on an error."""
     browser.choose(A, {"action": "accept"})
