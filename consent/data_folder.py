@@ -73,6 +73,11 @@ class DataFolder:
         return self.path / "office.sqlite3"
 
     @property
+    def exports_path(self) -> Path:
+        """Where the office's exports are, whether or not there are any yet."""
+        return self.path / "exports"
+
+    @property
     def ledger_keys_path(self) -> Path:
         """Where the keys of the log of receipts are, whether or not there are any yet."""
         return self.path / "ledger-keys"

@@ -287,7 +287,12 @@ class ConsentMiddleware:
             await self._enter(scope, receive, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Close the store when the server stops, whether or not the app takes part in the lifespan itself."""
+        """Start the office's work; end it and close the store when the server stops.
+
+        Whether or not the app takes part in the lifespan itself.
+        """
+        if self._office is not None:
+            self._office.start()
         asked = False
         answered = False
 
@@ -320,6 +325,8 @@ class ConsentMiddleware:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _close(self) -> None:
+        if self._office is not None:
+            await asyncio.to_thread(self._office.stop)
         await asyncio.to_thread(self._inventory.close)
         await self._store.aclose()
 

@@ -836,7 +836,7 @@ def test_every_dependency_has_its_reason() -> None:
     """Each library that the package needs is in the table of libraries, and no other."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["check"], *extras["geo"], *extras["scan"]]
+    needed = [*project["dependencies"], *extras["check"], *extras["geo"], *extras["parquet"], *extras["scan"]]
     documented = {_INLINE_CODE.findall(row[0])[0] for row in tables("docs/decisions.md", "library")}
     assert documented == {re.split(r"[<>=\[ ]", requirement)[0] for requirement in needed}
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
 from consent.data_folder import DataFolder
 from consent.office.access_log import AccessLog
 from consent.office.api.app import OfficeApi
+from consent.office.background import Background
 from consent.office.database import OfficeDatabase
 from consent.office.desk import Desk, OfficeLog
+from consent.office.exports import Exports
 from consent.office.pages.console import Console
 from consent.office.tokens import TokenBook
+from consent.office.turn import Turn
 from consent.sqlite_inventory import SQLiteInventory
 
 
@@ -41,15 +45,36 @@ class Office:
     ) -> None:
         keys = folder.keys()
         database = OfficeDatabase(folder.office_path)
+        exports = Exports(database, folder.exports_path, clock, asked=self._write_exports)
         desk = Desk(
             open_log,
             TokenBook(database, clock),
             AccessLog(database, folder.ledger_keys(), clock),
             SQLiteInventory(folder.inventory_path),
+            exports,
             clock,
+        )
+        self._writing = Background(
+            "consent-exports",
+            Turn(folder.path / "exports.lock"),
+            partial(exports.work, lambda: desk.log),
+            is_needed=lambda: folder.office_path.exists() and exports.waits(),
         )
         self._api = OfficeApi(f"{prefix}/api/v1", desk)
         self._console = Console(f"{prefix}/office", desk, keys)
+
+    def start(self) -> None:
+        """Begin with what is done without being asked. May be repeated."""
+        self._writing.start()
+
+    def stop(self) -> None:
+        """End it. Blocks; what was being done is taken up again by the next process."""
+        self._writing.stop()
+
+    def _write_exports(self) -> None:
+        # Here too where the server told of no start.
+        self._writing.start()
+        self._writing.wake()
 
     def answers(self, path: str) -> bool:
         """Tell whether a path is one of these."""

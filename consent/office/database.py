@@ -100,7 +100,29 @@ CREATE TABLE request_sender (
     PRIMARY KEY (network, hour)
 ) WITHOUT ROWID
 """
-STEPS: Final = (_TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS)
+_EXPORTS: Final = """
+CREATE TABLE export (
+    id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    form TEXT NOT NULL,
+    rows TEXT NOT NULL,
+    asked TEXT NOT NULL,
+    sought TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    rows_done INTEGER NOT NULL DEFAULT 0,
+    rows_estimated INTEGER,
+    bytes INTEGER NOT NULL DEFAULT 0,
+    sha256 TEXT,
+    problem TEXT NOT NULL DEFAULT '',
+    made_ms INTEGER NOT NULL,
+    began_ms INTEGER,
+    ended_ms INTEGER,
+    expires_ms INTEGER
+);
+CREATE INDEX export_of_owner ON export (owner, made_ms)
+"""
+STEPS: Final = (_TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS)
 """What makes each version of the file out of the one before, the first out of nothing. A step that was ever released
 stays as it is; what a later version needs is one more."""
 

@@ -18,6 +18,7 @@ from consent.log_rows import proven_record
 from consent.moments import parse_moment
 from consent.office.access_log import AccessLog
 from consent.office.asker import Asker
+from consent.office.exports import Exports
 from consent.office.questions import WrongQuestion, of_sites
 from consent.office.roles import Action
 from consent.office.tokens import TokenBook
@@ -70,6 +71,7 @@ class Desk:
         tokens: knows who asks.
         accesses: where what is opened is recorded first.
         inventory: what was seen on the site.
+        exports: takes orders for files.
         clock: returns seconds since 1970.
     """
 
@@ -79,6 +81,7 @@ class Desk:
         tokens: TokenBook,
         accesses: AccessLog,
         inventory: InventoryStore,
+        exports: Exports,
         clock: Callable[[], float],
     ) -> None:
         self._open_log = open_log
@@ -87,6 +90,7 @@ class Desk:
         self.tokens = tokens
         self.accesses = accesses
         self.inventory = inventory
+        self.exports = exports
         self.clock = clock
 
     @property

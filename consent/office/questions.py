@@ -24,7 +24,8 @@ MAX_DAYS: Final = 1_100
 """How many days counts are of, at most."""
 
 _YES_NO: Final = {"true": True, "false": False}
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+# JSON's escapes can write halves of characters, which nothing can store.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _CURSOR = re.compile(r"(-?[0-9]{1,15})\.([0-9]{1,16})")
 
 
@@ -120,11 +121,22 @@ def read_query(scope: Mapping[str, Any], allowed: Sequence[Parameter]) -> dict[s
             )
         if name in given:
             raise WrongQuestion(name, "given twice")
-        if _CONTROL.search(value):
-            # No receipt has them, PostgreSQL knows no NUL, and what is asked is written into the log of accesses.
-            raise WrongQuestion(name, "no control characters")
-        given[name] = value
+        given[name] = text_of(name, value)
     return given
+
+
+def text_of(name: str, value: object) -> str:
+    """Read text out of a query or a body.
+
+    Raises:
+        WrongQuestion: it is none, too long, or has characters that no receipt has.
+    """
+    if not isinstance(value, str) or len(value) > MAX_QUERY:
+        raise WrongQuestion(name, "text")
+    if _CONTROL.search(value):
+        # No receipt has them, PostgreSQL knows no NUL, and what is asked is written into the log of accesses.
+        raise WrongQuestion(name, "no control characters")
+    return value
 
 
 def sought_by(given: Mapping[str, str], asker: Asker) -> Sought:
@@ -165,6 +177,13 @@ def yes_no(name: str, value: str) -> bool:
     if value not in _YES_NO:
         raise WrongQuestion(name, "true or false")
     return _YES_NO[value]
+
+
+def one_of(name: str, value: str, known: Sequence[str]) -> str:
+    """Read one of some words."""
+    if value not in known:
+        raise WrongQuestion(name, f"one of {', '.join(known)}")
+    return value
 
 
 def day_of(name: str, value: str) -> date:

@@ -35,5 +35,9 @@ def serve(folder: Path, host: str, port: int, prefix: str) -> None:
     except ModuleNotFoundError:
         raise click.ClickException("this needs one more package: pip install uvicorn") from None
     click.echo(f"http://{host}:{port}{prefix}/office", err=True)
-    # Without a log of requests: it would have the addresses of who works here.
-    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, lifespan="off")
+    app.start()
+    try:
+        # Without a log of requests: it would have the addresses of who works here.
+        uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, lifespan="off")
+    finally:
+        app.stop()

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any, Final
@@ -17,12 +17,13 @@ from starlette.types import Receive, Scope, Send
 from consent import headers as fields
 from consent.answers import Headers, Refused
 from consent.errors import ConsentError
-from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere, parse_body
+from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere, Problem, parse_body
 from consent.office.api.openapi import document
 from consent.office.api.table import ENDPOINTS
 from consent.office.desk import MIN_REASON, Desk, NotAllowed, ReasonMissing
 from consent.office.paths import places_in
 from consent.office.questions import WrongQuestion, read_query
+from consent.office.streaming import stream
 from consent.office.tokens import Allowance
 from consent.visitor_requests import MAX_BODY_BYTES, read_body
 
@@ -36,12 +37,6 @@ REASON_HEADER: Final = b"consent-reason"
 logger = logging.getLogger("consent")
 
 _BEARER = re.compile(rb"(?i:bearer) +([\x21-\x7e]{1,200})")
-
-
-class _Problem(Exception):
-    def __init__(self, status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> None:
-        super().__init__(message)
-        self.status, self.code, self.message, self.headers = status, code, message, headers
 
 
 class OfficeApi:
@@ -63,11 +58,11 @@ class OfficeApi:
         try:
             if scope["path"] == f"{self.path}/openapi.json":
                 if method not in ("GET", "HEAD"):
-                    raise _Problem(405, "method-not-allowed", "use GET", (b"allow", b"GET, HEAD"))
+                    raise Problem(405, "method-not-allowed", "use GET", (b"allow", b"GET, HEAD"))
                 content = Content(self._document)
             else:
                 content = await self._content(scope, receive, headers)
-        except _Problem as problem:
+        except Problem as problem:
             content = _error(problem)
             headers += problem.headers
         headers += LOCKED_UP
@@ -81,19 +76,19 @@ class OfficeApi:
                 call = replace(call, body=parse_body(await _read(scope, receive)))
             return await asyncio.to_thread(endpoint.answer, call)
         except WrongQuestion as error:
-            raise _Problem(400, "wrong-parameter", str(error)) from None
+            raise Problem(400, "wrong-parameter", str(error)) from None
         except ReasonMissing:
             message = f"say why in the field Consent-Reason: at least {MIN_REASON} characters; it is recorded"
-            raise _Problem(428, "reason-missing", message) from None
+            raise Problem(428, "reason-missing", message) from None
         except NotAllowed as error:
-            raise _Problem(403, "not-allowed", f"this token may not do this: {error}") from None
+            raise Problem(403, "not-allowed", f"this token may not do this: {error}") from None
         except NothingThere:
             raise _not_found() from None
         except ConsentError:
             # What it says may name files, or a receipt.
             logger.exception("the office could not answer")
             message = "the log, or a part of it, cannot be read now; the site's log says why"
-            raise _Problem(503, "unavailable", message, (b"retry-after", b"10")) from None
+            raise Problem(503, "unavailable", message, (b"retry-after", b"10")) from None
 
     async def _call(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> tuple[Call, Endpoint]:
         path = scope["path"].removeprefix(self.path)
@@ -105,20 +100,20 @@ class OfficeApi:
             if presented is not None:
                 logger.warning("the office's API was asked with a token that is not valid")
             message = "send a token: Authorization: Bearer cot_…; 'consent office token' makes one"
-            raise _Problem(401, "token-missing", message, (b"www-authenticate", b"Bearer"))
+            raise Problem(401, "token-missing", message, (b"www-authenticate", b"Bearer"))
         endpoint, places = self._endpoint(path, scope["method"])
         allowance = await asyncio.to_thread(self._desk.tokens.count, token, weight=endpoint.weight)
         headers += _limits(allowance)
         if allowance.left < 0:
             retry = (b"retry-after", b"%d" % allowance.reset_seconds)
-            raise _Problem(429, "too-many-calls", f"{allowance.limit} calls a day, and no more", retry)
+            raise Problem(429, "too-many-calls", f"{allowance.limit} calls a day, and no more", retry)
         if endpoint.action is not None:
             self._desk.require(token, endpoint.action)
         reason = unquote((fields.only(scope["headers"], REASON_HEADER) or b"").decode("utf-8", "replace"))
         if endpoint.needs_reason:
             self._desk.require_reason(reason)
         given = read_query(scope, endpoint.parameters)
-        return Call(self._desk, token, given, places, reason=reason), endpoint
+        return Call(self._desk, token, given, places, reason=reason, home=self.path), endpoint
 
     def _endpoint(self, path: str, method: str) -> tuple[Endpoint, Mapping[str, str]]:
         asked = "GET" if method == "HEAD" else method
@@ -129,14 +124,14 @@ class OfficeApi:
             if endpoint.method == asked:
                 return endpoint, places
         allowed = ", ".join(sorted({each.method for each, _ in found}))
-        raise _Problem(405, "method-not-allowed", f"use {allowed}", (b"allow", allowed.encode()))
+        raise Problem(405, "method-not-allowed", f"use {allowed}", (b"allow", allowed.encode()))
 
 
-def _not_found() -> _Problem:
-    return _Problem(404, "not-found", "there is no such thing here, or nothing that this token may see")
+def _not_found() -> Problem:
+    return Problem(404, "not-found", "there is no such thing here, or nothing that this token may see")
 
 
-def _error(problem: _Problem) -> Content:
+def _error(problem: Problem) -> Content:
     error = {"code": problem.code, "message": problem.message}
     return Content({"error": error}, status=problem.status, is_of_a_visitor=True)
 
@@ -152,13 +147,13 @@ def _limits(allowance: Allowance) -> Headers:
 async def _read(scope: Scope, receive: Receive) -> bytes:
     media_type = fields.media_type_of(fields.only(scope["headers"], b"content-type") or b"")
     if media_type != b"application/json":
-        raise _Problem(415, "wrong-media-type", "send JSON: Content-Type: application/json")
+        raise Problem(415, "wrong-media-type", "send JSON: Content-Type: application/json")
     try:
         body = await read_body(scope["headers"], receive)
     except Refused as refused:
-        raise _Problem(413, "too-large", f"at most {MAX_BODY_BYTES} bytes", *refused.headers) from None
+        raise Problem(413, "too-large", f"at most {MAX_BODY_BYTES} bytes", *refused.headers) from None
     if body is None:
-        raise _Problem(400, "incomplete", "the request ended early")
+        raise Problem(400, "incomplete", "the request ended early")
     return body
 
 
@@ -177,7 +172,7 @@ async def _send(
     body = content.body
     if not isinstance(body, (Mapping, bytes)):
         await send({"type": "http.response.start", "status": status, "headers": sent})
-        await _stream(scope, receive, send, body)
+        await stream(scope, receive, send, body)
         return
     data = body if isinstance(body, bytes) else _json(body)
     if not content.is_of_a_visitor and status == 200:
@@ -191,24 +186,6 @@ async def _send(
     sent.append((b"content-length", b"%d" % len(data)))
     await send({"type": "http.response.start", "status": status, "headers": sent})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else data})
-
-
-async def _stream(scope: Scope, receive: Receive, send: Send, pieces: Iterator[bytes]) -> None:
-    gone = asyncio.create_task(_gone(receive))
-    try:
-        if scope["method"] != "HEAD":
-            while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
-                if gone.done():
-                    return  # the rest would be read and opened for nobody
-        await send({"type": "http.response.body", "body": b""})
-    finally:
-        gone.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _json(content: Mapping[str, Any]) -> bytes:

@@ -26,6 +26,8 @@ class Call:
     """What stands in the places of the path's names."""
     body: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
+    home: str = ""
+    """Where the API is mounted: what ``Location`` begins with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,14 @@ class Content:
     status: int = 200
     headers: Headers = ()
     """Besides those that every answer has."""
+
+
+class Problem(Exception):
+    """A request that is answered with an error: status, code and message of the one shape, and header fields."""
+
+    def __init__(self, status: int, code: str, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers
 
 
 class NothingThere(Exception):
@@ -66,13 +76,12 @@ class Endpoint:
     """The schema of the request's body."""
     weight: int = 1
     """How many calls it counts as."""
-
-
-def one_of(name: str, value: str, known: Sequence[str]) -> str:
-    """Read one of some words."""
-    if value not in known:
-        raise WrongQuestion(name, f"one of {', '.join(known)}")
-    return value
+    status: int = 200
+    """What it answers with when all is well."""
+    media_types: Sequence[str] = ("application/json",)
+    """What its answer may be then."""
+    problems: Mapping[int, str] = field(default_factory=dict)
+    """What else it may answer with, besides what every endpoint may."""
 
 
 def parse_body(body: bytes) -> Mapping[str, Any]:

@@ -71,7 +71,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         {"name": each.name, "in": "query", "description": each.about, "schema": dict(each.schema)}
         for each in endpoint.parameters
     ]
-    errors = dict(_ERRORS)
+    errors = _ERRORS | {str(status): about for status, about in endpoint.problems.items()}
     if endpoint.needs_reason or endpoint.reason_for:
         errors["428"] = "There is no reason."
         only = f" Needed with `{endpoint.reason_for}`." if endpoint.reason_for else ""
@@ -92,7 +92,10 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "operationId": f"{endpoint.method.lower()}{re.sub('[^a-z]+', '_', endpoint.path)}".rstrip("_"),
         "parameters": parameters,
         "responses": {
-            "200": {"description": "What was asked for.", "content": {_media_type(endpoint): {}}},
+            str(endpoint.status): {
+                "description": "What was asked for.",
+                "content": {media_type: {} for media_type in endpoint.media_types},
+            },
             **{
                 status: {
                     "description": about,
@@ -108,12 +111,6 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
             "content": {"application/json": {"schema": dict(endpoint.body)}},
         }
     return operation
-
-
-def _media_type(endpoint: Endpoint) -> str:
-    if endpoint.path.startswith("/exports/"):
-        return "application/jsonl"
-    return "application/octet-stream" if endpoint.path.startswith("/texts/") else "application/json"
 
 
 def _member(name: str) -> dict[str, Any]:

@@ -188,5 +188,6 @@ ENDPOINTS: Final = (
         about="A text that was shown, to the byte, by its SHA-256.",
         action=Action.RECEIPTS,
         answer=_text,
+        media_types=("application/octet-stream",),
     ),
 )

@@ -18,12 +18,13 @@ from consent.errors import ConsentError
 from consent.moments import format_moment
 from consent.office.asker import Asker
 from consent.office.desk import Desk, NotAllowed, ReasonMissing
-from consent.office.pages import accesses, overview, receipts, trackers
-from consent.office.pages.page import PAGE, SECURE, Failed, Pages, Visit
+from consent.office.pages import accesses, exports, overview, receipts, trackers
+from consent.office.pages.page import PAGE, SECURE, Download, Failed, Pages, Visit
 from consent.office.paths import places_in
 from consent.office.questions import WrongQuestion
 from consent.office.roles import Action
 from consent.office.sessions import Sessions
+from consent.office.streaming import stream
 from consent.office.tokens import CALLS_A_DAY
 from consent.submission import same_origin
 from consent.templates import Templates, template_in
@@ -31,7 +32,13 @@ from consent.visitor_requests import MAX_BODY_BYTES, read_body
 
 logger = logging.getLogger("consent")
 
-_PAGES: Final[Pages] = {**overview.PAGES, **receipts.PAGES, **trackers.PAGES, **accesses.PAGES}
+_PAGES: Final[Pages] = {
+    **overview.PAGES,
+    **receipts.PAGES,
+    **trackers.PAGES,
+    **accesses.PAGES,
+    **exports.PAGES,
+}
 
 
 class Console:
@@ -66,15 +73,19 @@ class Console:
             if scope["method"] not in ("GET", "HEAD", "POST"):
                 raise Failed(405, "That cannot be done here", "Use the forms of the console.")
             form = await _form(scope, receive) if scope["method"] == "POST" else {}
-            answer = await asyncio.to_thread(self._answer, scope, form)
+            answer: Answer | Download = await asyncio.to_thread(self._answer, scope, form)
         except Failed as error:
             answer = self._failed(error, None)
+        if isinstance(answer, Download):
+            await send({"type": "http.response.start", "status": 200, "headers": list(answer.headers)})
+            await stream(scope, receive, send, answer.pieces)
+            return
         allow = ((b"allow", b"GET, HEAD, POST"),) if answer.status == 405 else ()
         headers = [*answer.headers, *allow, (b"content-length", b"%d" % len(answer.body))]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
-    def _answer(self, scope: Scope, form: Mapping[str, str]) -> Answer:
+    def _answer(self, scope: Scope, form: Mapping[str, str]) -> Answer | Download:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         path = scope["path"].removeprefix(self.path).rstrip("/")
         asker: Asker | None = None
@@ -138,7 +149,7 @@ class Console:
         return Answer(status, PAGE, page.encode())
 
 
-def _page(method: str, path: str) -> tuple[Callable[[Visit], Answer], Mapping[str, str]]:
+def _page(method: str, path: str) -> tuple[Callable[[Visit], Answer | Download], Mapping[str, str]]:
     for (allowed, pattern), page in _PAGES.items():
         if method == allowed and (places := places_in(pattern, path)) is not None:
             return page, places

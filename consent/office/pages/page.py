@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -49,6 +49,11 @@ class Failed(Exception):
         self.status, self.title, self.message = status, title, message
 
 
+def moved(home: str, path: str) -> Answer:
+    """Lead to a page of the console, after something was done."""
+    return Answer(303, ((b"location", f"{home}{path}".encode()), *SECURE))
+
+
 class Render(Protocol):
     """Renders a template of the office for somebody."""
 
@@ -81,7 +86,15 @@ class Visit:
         return self.renderer(name, self.asker, **values)
 
 
-Pages = Mapping[tuple[str, str], Callable[[Visit], Answer]]
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file in answer, as it comes."""
+
+    headers: Headers
+    pieces: Iterator[bytes]
+
+
+Pages = Mapping[tuple[str, str], Callable[[Visit], Answer | Download]]
 """What a method and a path below the console's own, with :mod:`names <consent.office.paths>` in it, show."""
 
 

@@ -1,0 +1,80 @@
+"""Exports as the API and the console have them: who may, why, and that it is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO, Final
+
+from consent.errors import ConfigurationError
+from consent.office.asker import Asker
+from consent.office.desk import Desk
+from consent.office.exports import ExportJob
+from consent.office.questions import WrongQuestion, one_of, sought_by
+from consent.office.roles import Action
+from consent.receipt_export import ExportForm, ExportRows
+from consent.receipt_parquet import require_parquet
+from consent.receipt_search import Sought
+
+_PIECE: Final = 256 * 1024
+
+
+def asked_for(
+    desk: Desk, asker: Asker, given: Mapping[str, str], reason: str
+) -> tuple[ExportForm, ExportRows, Sought, str]:
+    """Return what is to be exported, if it may be had, and why.
+
+    Raises:
+        NotAllowed, ReasonMissing: it may not, or has to say why.
+        WrongQuestion: there is no such form, kind of rows or filter, or it cannot be written here.
+    """
+    rows = ExportRows(one_of("rows", given.get("rows") or "index", list(ExportRows)))
+    form = ExportForm(one_of("form", given.get("form") or "jsonl", list(ExportForm)))
+    desk.require(asker, Action.EXPORT_RECORDS if rows is ExportRows.RECORDS else Action.EXPORT_INDEX)
+    sought = sought_by(given, asker)
+    if rows is ExportRows.RECORDS:
+        reason = desk.require_reason(reason)
+    if form is ExportForm.PARQUET:
+        try:
+            require_parquet()
+        except ConfigurationError as error:
+            raise WrongQuestion("form", str(error)) from None
+    return form, rows, sought, reason
+
+
+def order(desk: Desk, asker: Asker, given: Mapping[str, str], reason: str) -> ExportJob:
+    """Order an export; it is recorded.
+
+    Args:
+        desk: takes the order.
+        asker: who asks.
+        given: ``form``, ``rows`` and filters, as text.
+        reason: why.
+
+    Raises:
+        TooManyExports: others must be done first; and what :func:`asked_for` raises.
+    """
+    form, rows, sought, reason = asked_for(desk, asker, given, reason)
+    asked = {name: given[name] for name in sorted(given) if name not in ("form", "rows") and given[name]}
+    # Recorded first: what cannot be recorded is not exported.
+    desk.record(asker, "exported", reason, rows=str(rows), form=str(form), asked=asked)
+    return desk.exports.ask(asker, form=form, rows=rows, sought=sought, asked=asked)
+
+
+def download(desk: Desk, asker: Asker, job_id: str) -> tuple[ExportJob, Iterator[bytes]] | None:
+    """Return an export and its file, which is recorded; ``None``: there is none, or not yet, or no longer."""
+    job = desk.exports.get(asker, job_id)
+    file = None if job is None else desk.exports.content(job)
+    if job is None or file is None:
+        return None
+    try:
+        desk.record(asker, "downloaded", export=job.id, rows=str(job.rows))
+    except BaseException:
+        file.close()
+        raise
+    return job, _pieces(file)
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_PIECE):
+            yield piece
