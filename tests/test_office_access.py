@@ -19,7 +19,7 @@ from consent.errors import ConfigurationError, InvalidProofError, StoreUnavailab
 from consent.office.access_log import AccessLog
 from consent.office.database import STEPS, OfficeDatabase
 from consent.office.roles import ALLOWED, Action, Role
-from consent.office.tokens import CALLS_A_DAY, Token, TokenBook
+from consent.office.tokens import Token, TokenBook
 from tests.test_receipts import KEYS
 
 NOW = 1_800_000_000.0
@@ -136,22 +136,6 @@ def test_no_token_without_a_name_or_an_end(
     """So that the log of accesses says who it was."""
     with pytest.raises(ConfigurationError, match=message):
         make(book)
-
-
-def test_calls_are_counted_by_day_and_token(book: TokenBook, clock: Clock) -> None:
-    """Over all processes; at midnight there are new ones."""
-    _, one = book.make("Jo Example", Role.READER, days=9)
-    _, other = book.make("Al Example", Role.READER, days=9)
-    allowance = book.count(one)
-    assert (allowance.limit, allowance.left, allowance.reset_seconds) == (
-        CALLS_A_DAY,
-        CALLS_A_DAY - 1,
-        57_600,
-    )
-    assert book.count(one, weight=CALLS_A_DAY).left == -1
-    assert book.count(other).left == CALLS_A_DAY - 1
-    clock.now += 57_600
-    assert book.count(one).left == CALLS_A_DAY - 1
 
 
 def test_accesses_are_a_signed_log(accesses: AccessLog, clock: Clock) -> None:

@@ -28,8 +28,9 @@ from consent.office.access_log import AccessLog
 from consent.office.api.table import ENDPOINTS
 from consent.office.app import Office
 from consent.office.database import OfficeDatabase
+from consent.office.limits import CALLS_A_DAY, SITE_CALLS_A_DAY, Limits
 from consent.office.roles import ALLOWED, Role
-from consent.office.tokens import CALLS_A_DAY, TokenBook
+from consent.office.tokens import TokenBook
 from consent.receipt_export import ExportForm
 from consent.receipt_search import FoundPage, Sought
 from consent.receipts import Outcome, Receipt
@@ -105,6 +106,7 @@ class Place:
         database = OfficeDatabase(self.folder.office_path)
         self.book = TokenBook(database, lambda: self.now)
         self.accesses = AccessLog(database, self.keys, lambda: self.now)
+        self.limits = Limits(database, lambda: self.now)
         self.app = Office(
             "/_consent",
             self.folder,
@@ -327,6 +329,7 @@ def test_a_receipt_is_opened_with_a_reason_and_its_proof_is_checked(place: Place
     answer = place.ask("/receipts/27", Role.OFFICER)
     assert (answer.status, answer.json["error"]["code"]) == (428, "reason-missing")
     assert place.ask("/receipts/27", Role.OFFICER, headers={"consent-reason": " x "}).status == 428
+    place.ask("/receipts/26", Role.OFFICER, headers=REASON)
     before = place.accesses.newest(limit=1)[0].leaf
     answer = place.ask("/receipts/27", Role.OFFICER, headers={"consent-reason": "Anfrage%20M%C3%BCller"})
     assert answer.json["receipt"] == RECEIPTS[27].to_json()
@@ -558,12 +561,15 @@ def test_calls_of_a_day_are_limited(place: Place) -> None:
     """Each answer says how many are left; an export counts as ten; then 429 until midnight."""
     secret, token = place.book.make("Al Example", Role.ANALYST, days=1)
     answer = place.ask("/me", secret)
-    assert answer.headers["ratelimit-policy"] == f'"day";q={CALLS_A_DAY};w=86400'
-    assert answer.headers["ratelimit"] == f'"day";r={CALLS_A_DAY - 1};t=86400'
-    assert (
-        place.ask("/exports/receipts", secret).headers["ratelimit"] == f'"day";r={CALLS_A_DAY - 11};t=86400'
+    assert answer.headers["ratelimit-policy"] == (
+        f'"day";q={CALLS_A_DAY};w=86400, "site";q={SITE_CALLS_A_DAY};w=86400'
     )
-    place.book.count(token, weight=CALLS_A_DAY)
+    left = answer.headers["ratelimit"].split(", ")
+    assert left[0] == f'"day";r={CALLS_A_DAY - 1};t=86400'
+    assert left[1].startswith('"site";r=2')
+    left = place.ask("/exports/receipts", secret).headers["ratelimit"].split(", ")
+    assert left[0] == f'"day";r={CALLS_A_DAY - 11};t=86400'
+    place.limits.count(token, weight=CALLS_A_DAY)
     answer = place.ask("/me", secret)
     assert (answer.status, answer.headers["retry-after"]) == (429, "86400")
     assert answer.json["error"] == {"code": "too-many-calls", "message": "2400 calls a day, and no more"}

@@ -16,10 +16,11 @@ from consent.banner import Banner
 from consent.cli import main
 from consent.decision import decide
 from consent.office.charts import rarer, stacked
+from consent.office.limits import CALLS_A_DAY
 from consent.office.overview import overview
 from consent.office.roles import Role
 from consent.office.sessions import COOKIE, SESSION_SECONDS
-from consent.office.tokens import CALLS_A_DAY, Token
+from consent.office.tokens import Token
 from consent.policy import Layout, Policy
 from consent.receipts import Artefact
 from consent.signals import Signals
@@ -155,7 +156,7 @@ def test_pages_count_as_calls(place: Place) -> None:
     secret, token = place.book.make("Jo Example", Role.READER, days=1)
     visitor = Visitor(place)
     visitor.sign_in(secret)
-    place.book.count(token, weight=CALLS_A_DAY - 1)
+    place.limits.count(token, weight=CALLS_A_DAY - 1)
     assert visitor.get().status == 200
     answer = visitor.get()
     assert (answer.status, "too much for today" in text(answer)) == (429, True)

@@ -11,10 +11,12 @@ from starlette.types import Receive, Scope, Send
 from consent.data_folder import DataFolder
 from consent.office.access_log import AccessLog
 from consent.office.api.app import OfficeApi
+from consent.office.api.once import Once
 from consent.office.background import Background
 from consent.office.database import OfficeDatabase
 from consent.office.desk import Desk, OfficeLog
 from consent.office.exports import Exports
+from consent.office.limits import CALLS_A_DAY, SITE_CALLS_A_DAY, Limits, limit_from
 from consent.office.pages.console import Console
 from consent.office.tokens import TokenBook
 from consent.office.turn import Turn
@@ -33,7 +35,7 @@ class Office:
         clock: returns seconds since 1970.
 
     Raises:
-        ConfigurationError: the folder cannot be used.
+        ConfigurationError: the folder cannot be used, or a limit in the environment is none.
     """
 
     def __init__(
@@ -44,14 +46,21 @@ class Office:
         clock: Callable[[], float] = time.time,
     ) -> None:
         keys = folder.keys()
+        ledger_keys = folder.ledger_keys()
         database = OfficeDatabase(folder.office_path)
         exports = Exports(database, folder.exports_path, clock, asked=self._write_exports)
         desk = Desk(
             open_log,
             TokenBook(database, clock),
-            AccessLog(database, folder.ledger_keys(), clock),
+            AccessLog(database, ledger_keys, clock),
             SQLiteInventory(folder.inventory_path),
             exports,
+            Limits(
+                database,
+                clock,
+                calls_a_day=limit_from("CONSENT_OFFICE_CALLS", CALLS_A_DAY),
+                site_calls_a_day=limit_from("CONSENT_OFFICE_SITE_CALLS", SITE_CALLS_A_DAY),
+            ),
             clock,
         )
         self._writing = Background(
@@ -60,7 +69,7 @@ class Office:
             partial(exports.work, lambda: desk.log),
             is_needed=lambda: folder.office_path.exists() and exports.waits(),
         )
-        self._api = OfficeApi(f"{prefix}/api/v1", desk)
+        self._api = OfficeApi(f"{prefix}/api/v1", desk, Once(database, ledger_keys, clock))
         self._console = Console(f"{prefix}/office", desk, keys)
 
     def start(self) -> None:

@@ -122,7 +122,17 @@ CREATE TABLE export (
 );
 CREATE INDEX export_of_owner ON export (owner, made_ms)
 """
-STEPS: Final = (_TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS)
+# What is sealed opens under `wrapped`, as above; neither is there as long as it is being done.
+_DONE_ONCE: Final = """
+CREATE TABLE done_once (
+    place BLOB PRIMARY KEY,
+    fingerprint BLOB NOT NULL,
+    began_ms INTEGER NOT NULL,
+    wrapped BLOB,
+    sealed BLOB
+) WITHOUT ROWID
+"""
+STEPS: Final = (_TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS, _DONE_ONCE)
 """What makes each version of the file out of the one before, the first out of nothing. A step that was ever released
 stays as it is; what a later version needs is one more."""
 

@@ -19,6 +19,7 @@ from consent.moments import parse_moment
 from consent.office.access_log import AccessLog
 from consent.office.asker import Asker
 from consent.office.exports import Exports
+from consent.office.limits import Limits
 from consent.office.questions import WrongQuestion, of_sites
 from consent.office.roles import Action
 from consent.office.tokens import TokenBook
@@ -72,6 +73,7 @@ class Desk:
         accesses: where what is opened is recorded first.
         inventory: what was seen on the site.
         exports: takes orders for files.
+        limits: counts who asks how often.
         clock: returns seconds since 1970.
     """
 
@@ -82,6 +84,7 @@ class Desk:
         accesses: AccessLog,
         inventory: InventoryStore,
         exports: Exports,
+        limits: Limits,
         clock: Callable[[], float],
     ) -> None:
         self._open_log = open_log
@@ -91,6 +94,7 @@ class Desk:
         self.accesses = accesses
         self.inventory = inventory
         self.exports = exports
+        self.limits = limits
         self.clock = clock
 
     @property

@@ -13,6 +13,7 @@ from consent.choice_kind import ChoiceKind
 from consent.errors import InvalidReceiptError
 from consent.moments import parse_moment
 from consent.office.asker import Asker
+from consent.office.deprecation import Deprecated
 from consent.receipt_search import Position, Sought
 from consent.receipts import CollectionMethod, Outcome
 
@@ -44,6 +45,7 @@ class Parameter:
     name: str
     about: str
     schema: Mapping[str, Any]
+    deprecated: Deprecated | None = None
 
 
 def _text(name: str, about: str) -> Parameter:

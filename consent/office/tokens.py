@@ -11,13 +11,10 @@ from hashlib import sha256
 from typing import Any, Final
 
 from consent.errors import ConfigurationError
-from consent.moments import format_moment
 from consent.office.asker import Asker
 from consent.office.database import OfficeDatabase
 from consent.office.roles import Role
 
-CALLS_A_DAY: Final = 2_400
-"""How many calls a token has a day."""
 MAX_DAYS: Final = 400
 """The longest life of a token."""
 _DAY_MS: Final = 86_400_000
@@ -35,17 +32,6 @@ class Token(Asker):
     def is_valid(self, now_ms: int) -> bool:
         """Tell whether it is neither past its time nor revoked."""
         return now_ms < self.expires_ms and self.revoked_ms is None
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """How many calls are left today."""
-
-    limit: int
-    left: int
-    """Below zero: this one is too many."""
-    reset_seconds: int
-    """Until there are new ones: at midnight, UTC."""
 
 
 class TokenBook:
@@ -109,20 +95,6 @@ class TokenBook:
         with self._database.writing() as connection:
             statement = "UPDATE token SET revoked_ms = ? WHERE id = ? AND revoked_ms IS NULL"
             return connection.execute(statement, (self._now(), token_id)).rowcount == 1
-
-    def count(self, asker: Asker, *, weight: int = 1) -> Allowance:
-        """Count a call of today, of all processes of this machine."""
-        now = self._now()
-        day = format_moment(now)[:10]
-        with self._database.writing() as connection:
-            connection.execute(
-                "INSERT INTO calls VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET times = times + ?3",
-                (asker.id, day, weight),
-            )
-            connection.execute("DELETE FROM calls WHERE day < ?", (day,))
-            statement = "SELECT times FROM calls WHERE token = ? AND day = ?"
-            (times,) = connection.execute(statement, (asker.id, day)).fetchone()
-        return Allowance(CALLS_A_DAY, CALLS_A_DAY - times, 86_400 - now // 1_000 % 86_400)
 
     def end_session(self, session_id: str, *, until_s: int) -> None:
         """Remember that somebody signed out, as long as the session would have lasted (seconds since 1970)."""

@@ -15,16 +15,18 @@ from urllib.parse import unquote
 from starlette.types import Receive, Scope, Send
 
 from consent import headers as fields
-from consent.answers import Headers, Refused
+from consent.answers import Refused
 from consent.errors import ConsentError
 from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere, Problem, parse_body
+from consent.office.api.once import Once, fingerprint_of
 from consent.office.api.openapi import document
 from consent.office.api.table import ENDPOINTS
+from consent.office.deprecation import told
 from consent.office.desk import MIN_REASON, Desk, NotAllowed, ReasonMissing
+from consent.office.limits import exceeded, limit_headers
 from consent.office.paths import places_in
 from consent.office.questions import WrongQuestion, read_query
 from consent.office.streaming import stream
-from consent.office.tokens import Allowance
 from consent.visitor_requests import MAX_BODY_BYTES, read_body
 
 LOCKED_UP: Final = (
@@ -45,11 +47,13 @@ class OfficeApi:
     Args:
         path: where it is mounted, without a slash at the end.
         desk: answers.
+        once: does what is sent twice once.
     """
 
-    def __init__(self, path: str, desk: Desk) -> None:
+    def __init__(self, path: str, desk: Desk, once: Once) -> None:
         self.path = path
         self._desk = desk
+        self._once = once
         self._document = json.dumps(document(path), ensure_ascii=False, indent=1).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +78,8 @@ class OfficeApi:
             call, endpoint = await self._call(scope, headers)
             if endpoint.body is not None:
                 call = replace(call, body=parse_body(await _read(scope, receive)))
-            return await asyncio.to_thread(endpoint.answer, call)
+            headers += told(endpoint.used(call.given, call.body))
+            return await asyncio.to_thread(self._answer, scope, endpoint, call)
         except WrongQuestion as error:
             raise Problem(400, "wrong-parameter", str(error)) from None
         except ReasonMissing:
@@ -90,6 +95,13 @@ class OfficeApi:
             message = "the log, or a part of it, cannot be read now; the site's log says why"
             raise Problem(503, "unavailable", message, (b"retry-after", b"10")) from None
 
+    def _answer(self, scope: Scope, endpoint: Endpoint, call: Call) -> Content:
+        keys = fields.lines(scope["headers"], b"idempotency-key")
+        if not (keys and endpoint.takes_key):
+            return endpoint.answer(call)
+        asked = fingerprint_of(scope["method"], scope["path"], dict(call.given), dict(call.body), call.reason)
+        return self._once.do(call.asker, b",".join(keys), asked, lambda: endpoint.answer(call))
+
     async def _call(self, scope: Scope, headers: list[tuple[bytes, bytes]]) -> tuple[Call, Endpoint]:
         path = scope["path"].removeprefix(self.path)
         presented = _BEARER.fullmatch(fields.only(scope["headers"], b"authorization") or b"")
@@ -102,11 +114,12 @@ class OfficeApi:
             message = "send a token: Authorization: Bearer cot_…; 'consent office token' makes one"
             raise Problem(401, "token-missing", message, (b"www-authenticate", b"Bearer"))
         endpoint, places = self._endpoint(path, scope["method"])
-        allowance = await asyncio.to_thread(self._desk.tokens.count, token, weight=endpoint.weight)
-        headers += _limits(allowance)
-        if allowance.left < 0:
-            retry = (b"retry-after", b"%d" % allowance.reset_seconds)
-            raise Problem(429, "too-many-calls", f"{allowance.limit} calls a day, and no more", retry)
+        allowances = await asyncio.to_thread(self._desk.limits.count, token, weight=endpoint.calls)
+        headers += limit_headers(allowances)
+        if (limit := exceeded(allowances)) is not None:
+            retry = (b"retry-after", b"%d" % limit.reset_seconds)
+            whose = "" if limit.name == "day" else " for all tokens of a site together"
+            raise Problem(429, "too-many-calls", f"{limit.limit} calls a day{whose}, and no more", retry)
         if endpoint.action is not None:
             self._desk.require(token, endpoint.action)
         reason = unquote((fields.only(scope["headers"], REASON_HEADER) or b"").decode("utf-8", "replace"))
@@ -134,14 +147,6 @@ def _not_found() -> Problem:
 def _error(problem: Problem) -> Content:
     error = {"code": problem.code, "message": problem.message}
     return Content({"error": error}, status=problem.status, is_of_a_visitor=True)
-
-
-def _limits(allowance: Allowance) -> Headers:
-    left, reset = max(0, allowance.left), allowance.reset_seconds
-    return (
-        (b"ratelimit-policy", b'"day";q=%d;w=86400' % allowance.limit),
-        (b"ratelimit", b'"day";r=%d;t=%d' % (left, reset)),
-    )
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from consent.answers import Headers
 from consent.office.asker import Asker
+from consent.office.deprecation import Deprecated
 from consent.office.desk import Desk
 from consent.office.questions import Parameter, WrongQuestion
 from consent.office.roles import Action
+
+WRITE_WEIGHT: Final = 5
+"""How many calls a write counts as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +78,47 @@ class Endpoint:
     """With which parameter alone it needs a reason."""
     body: Mapping[str, Any] | None = None
     """The schema of the request's body."""
-    weight: int = 1
-    """How many calls it counts as."""
+    weight: int = 0
+    """How many calls it counts as; 0: one, or :data:`WRITE_WEIGHT` where it writes."""
     status: int = 200
     """What it answers with when all is well."""
     media_types: Sequence[str] = ("application/json",)
     """What its answer may be then."""
     problems: Mapping[int, str] = field(default_factory=dict)
     """What else it may answer with, besides what every endpoint may."""
+    reads: bool = False
+    """It changes nothing, although it is asked with a body."""
+    deprecated: Deprecated | None = None
+    """It goes."""
+    deprecated_members: Mapping[str, Deprecated] = field(default_factory=dict)
+    """Members of the body that go."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether it changes something."""
+        return self.method not in ("GET", "HEAD") and not self.reads
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether it makes a difference if it is asked once or twice: then ``Idempotency-Key`` counts."""
+        return self.writes and self.method in ("POST", "PATCH")
+
+    @property
+    def calls(self) -> int:
+        """How many calls it counts as."""
+        return self.weight or (WRITE_WEIGHT if self.writes else 1)
+
+    def used(self, given: Iterable[str], body: Iterable[str]) -> list[Deprecated]:
+        """Return what a request uses that goes.
+
+        Args:
+            given: the parameters of its query.
+            body: the members of its body.
+        """
+        names = set(given)
+        parts = [self.deprecated, *(each.deprecated for each in self.parameters if each.name in names)]
+        parts += [self.deprecated_members.get(name) for name in body]
+        return [each for each in parts if each is not None]
 
 
 def parse_body(body: bytes) -> Mapping[str, Any]:

@@ -7,7 +7,6 @@ from typing import Final
 from consent.moments import format_moment
 from consent.office.api.endpoint import Call, Content, Endpoint
 from consent.office.roles import ALLOWED
-from consent.office.tokens import CALLS_A_DAY
 
 
 def _me(call: Call) -> Content:
@@ -20,7 +19,7 @@ def _me(call: Call) -> Content:
             "sites": list(token.sites),
             "may": sorted(str(action) for action in ALLOWED[token.role] if token.may(action)),
             "expires": format_moment(token.expires_ms),
-            "calls_a_day": CALLS_A_DAY,
+            "calls_a_day": call.desk.limits.calls_a_day,
         }
     )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from consent.office.api.endpoint import Endpoint
 from consent.office.api.receipts import INDEX_MEMBERS
 from consent.office.api.table import ENDPOINTS
+from consent.office.deprecation import Deprecated
 from consent.office.desk import MAX_REASON, MIN_REASON
 from consent.office.roles import ALLOWED, Role
 
@@ -20,6 +22,14 @@ _ERRORS: Final = {
     "404": "There is no such thing, or nothing that the token may see.",
     "429": "Too many calls today; `Retry-After` says when there are new ones.",
     "503": "The log cannot be read now.",
+}
+
+
+_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "A new one for each request: sent again with the same key, it is done once and answered twice.",
+    "schema": {"type": "string", "pattern": "^[!#-\\[\\]-~]{1,255}$"},
 }
 
 
@@ -68,7 +78,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         for name in re.findall(r"\{(\w+)\}", endpoint.path)
     ]
     parameters += [
-        {"name": each.name, "in": "query", "description": each.about, "schema": dict(each.schema)}
+        {"name": each.name, "in": "query", "schema": dict(each.schema), **_about(each.about, each.deprecated)}
         for each in endpoint.parameters
     ]
     errors = _ERRORS | {str(status): about for status, about in endpoint.problems.items()}
@@ -84,11 +94,17 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
                 "schema": {"type": "string", "minLength": MIN_REASON, "maxLength": MAX_REASON},
             }
         )
+    if endpoint.takes_key:
+        parameters.append(_KEY)
+        errors |= {
+            "409": "The request with this `Idempotency-Key` is being done, or the state does not allow it.",
+            "422": "This `Idempotency-Key` was sent with another request.",
+        }
     if endpoint.body is not None:
         errors |= {"413": "The body is too long.", "415": "The body is said to be no JSON."}
     operation: dict[str, Any] = {
         "summary": endpoint.about,
-        "description": f"For {', '.join(roles)}.",
+        **_about(f"For {', '.join(roles)}.", endpoint.deprecated),
         "operationId": f"{endpoint.method.lower()}{re.sub('[^a-z]+', '_', endpoint.path)}".rstrip("_"),
         "parameters": parameters,
         "responses": {
@@ -108,9 +124,25 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.body is not None:
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": dict(endpoint.body)}},
+            "content": {"application/json": {"schema": _body(endpoint.body, endpoint.deprecated_members)}},
         }
     return operation
+
+
+def _about(text: str, deprecated: Deprecated | None) -> dict[str, Any]:
+    if deprecated is None:
+        return {"description": text}
+    return {"description": f"{text} {deprecated.about}", "deprecated": True}
+
+
+def _body(schema: Mapping[str, Any], deprecated: Mapping[str, Deprecated]) -> dict[str, Any]:
+    members = {
+        name: {**member, **_about(member.get("description", ""), deprecated[name])}
+        if name in deprecated
+        else member
+        for name, member in schema["properties"].items()
+    }
+    return {**schema, "properties": members}
 
 
 def _member(name: str) -> dict[str, Any]:

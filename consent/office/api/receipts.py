@@ -165,6 +165,7 @@ ENDPOINTS: Final = (
         answer=_lookups,
         needs_reason=True,
         body=_LOOKUP,
+        reads=True,
     ),
     Endpoint(
         method="GET",

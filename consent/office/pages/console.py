@@ -18,6 +18,7 @@ from consent.errors import ConsentError
 from consent.moments import format_moment
 from consent.office.asker import Asker
 from consent.office.desk import Desk, NotAllowed, ReasonMissing
+from consent.office.limits import exceeded
 from consent.office.pages import accesses, exports, overview, receipts, trackers
 from consent.office.pages.page import PAGE, SECURE, Download, Failed, Pages, Visit
 from consent.office.paths import places_in
@@ -25,7 +26,6 @@ from consent.office.questions import WrongQuestion
 from consent.office.roles import Action
 from consent.office.sessions import Sessions
 from consent.office.streaming import stream
-from consent.office.tokens import CALLS_A_DAY
 from consent.submission import same_origin
 from consent.templates import Templates, template_in
 from consent.visitor_requests import MAX_BODY_BYTES, read_body
@@ -103,8 +103,12 @@ class Console:
                 # The same for every address: what there is, is nobody's business.
                 return self._render("sign_in.html", None, status=401 if path else 200, problem="")
             # As in the API: otherwise its limit would be none.
-            if self._desk.tokens.count(asker).left < 0:
-                message = f"A token has {CALLS_A_DAY} calls a day, pages and the API together, anew at midnight, UTC."
+            limit = exceeded(self._desk.limits.count(asker))
+            if limit is not None:
+                whose = "A token has" if limit.name == "day" else "All tokens of a site together have"
+                message = (
+                    f"{whose} {limit.limit} calls a day, pages and the API together, anew at midnight, UTC."
+                )
                 raise Failed(429, "That was too much for today", message)
             page, places = _page(method, path)
             return page(Visit(self._desk, asker, scope, places, form, self._render))
