@@ -48,8 +48,22 @@ class Parameter:
     deprecated: Deprecated | None = None
 
 
+TEXT_SCHEMA: Final[Mapping[str, Any]] = {
+    "type": "string",
+    "maxLength": 500,
+    "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]*$",
+}
+"""Text as receipts have it."""
+
+
 def _text(name: str, about: str) -> Parameter:
-    return Parameter(name, about, {"type": "string", "maxLength": 1_000})
+    return Parameter(name, about, TEXT_SCHEMA)
+
+
+def list_schema(names: Sequence[str], **more: object) -> Mapping[str, Any]:
+    """Return the schema of some of these names, with commas between."""
+    some = f"({'|'.join(names)})"
+    return {"type": "string", "pattern": f"^({some}(,{some})*)?$", **more}
 
 
 def _yes_no(name: str, about: str) -> Parameter:
@@ -67,7 +81,7 @@ LIMIT: Final = Parameter(
 CURSOR: Final = Parameter(
     "cursor",
     "Where the page begins: `next` of the one before.",
-    {"type": "string", "pattern": "^-?[0-9]+\\.[0-9]+$"},
+    {"type": "string", "pattern": "^(-?[0-9]{1,15}\\.[0-9]{1,16})?$"},
 )
 STANDING: Final = _yes_no(
     "standing", "Only what no later choice of the same visitor, until `to`, has replaced."
@@ -254,7 +268,17 @@ def moment_of(name: str, value: object) -> int:
     try:
         return parse_moment(value)
     except InvalidReceiptError:
+        pass
+    if "T" not in value.upper():
         return _midnight(day_of(name, value)) + 86_400_000
+    try:
+        # As others write moments: with another offset, or other decimals.
+        moment = datetime.fromisoformat(value.upper())
+        if moment.tzinfo is None or len(value) > 40:
+            raise ValueError
+        return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
+    except (ValueError, OverflowError):
+        raise WrongQuestion(name, "a day, or a moment such as 2026-03-01T12:00:00Z") from None
 
 
 def _midnight(day: date) -> int:

@@ -40,7 +40,9 @@ ENDPOINTS: Final = (
         parameters=(
             LIMIT,
             Parameter(
-                "before", "Only entries before this one: `next` of the page before.", {"type": "integer"}
+                "before",
+                "Only entries before this one: `next` of the page before.",
+                {"type": "integer", "minimum": 0, "maximum": 10**15 - 1},
             ),
         ),
     ),

@@ -15,6 +15,7 @@ from consent.office.questions import (
     Parameter,
     WrongQuestion,
     days_of,
+    list_schema,
     names_of,
     sought_by,
 )
@@ -81,7 +82,7 @@ ENDPOINTS: Final = (
             Parameter(
                 "by",
                 "Members to count by, with commas between.",
-                {"type": "string", "default": "day,outcome"},
+                list_schema(GROUPS, default="day,outcome"),
             ),
         ),
     ),

@@ -20,6 +20,7 @@ from consent.office.questions import (
     WrongQuestion,
     cursor_of,
     limit_of,
+    list_schema,
     moment_of,
     names_of,
     position_of,
@@ -36,10 +37,17 @@ _LOOKUP: Final[Mapping[str, Any]] = {
     "additionalProperties": False,
     "properties": {
         "subject": {"type": "string", "pattern": f"^{SUBJECT.pattern}$"},
-        "receipt_id": {"type": "string", "format": "uuid"},
-        "until": {"type": "string", "description": "A day, or a moment: as of then."},
+        "receipt_id": {
+            "type": "string",
+            "pattern": f"^{RECEIPT_ID.pattern.replace('a-f', 'a-fA-F').replace('ab]', 'abAB]')}$",
+        },
+        "until": {
+            "type": "string",
+            "anyOf": [{"format": "date"}, {"format": "date-time"}],
+            "description": "A day, or a moment: as of then.",
+        },
         "standing": {"type": "boolean", "default": False},
-        "cursor": {"type": "string"},
+        "cursor": CURSOR.schema,
         "limit": LIMIT.schema,
     },
     "oneOf": [{"required": ["subject"]}, {"required": ["receipt_id"]}],
@@ -154,7 +162,7 @@ ENDPOINTS: Final = (
             STANDING,
             LIMIT,
             CURSOR,
-            Parameter("fields", "Only these members, with commas between.", {"type": "string"}),
+            Parameter("fields", "Only these members, with commas between.", list_schema(INDEX_MEMBERS)),
         ),
     ),
     Endpoint(
