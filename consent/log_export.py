@@ -49,7 +49,7 @@ class WholeLog(Protocol):
 
 def export_lines(log: WholeLog) -> Iterator[bytes]:
     """Yield the lines of an export, each with its newline."""
-    yield _line({"format": FORMAT, "checkpoints": [note for _, note in log.checkpoints()]})
+    yield json_line({"format": FORMAT, "checkpoints": [note for _, note in log.checkpoints()]})
     first = size = 0
     while leaves := log.leaves(first, TILE_WIDTH):
         for leaf in leaves:
@@ -64,8 +64,8 @@ def export_lines(log: WholeLog) -> Iterator[bytes]:
         artefact = log.stored_artefact(name)
         if artefact is not None:
             content = base64.b64encode(artefact.content).decode()
-            yield _line({"artefact": name, "media_type": artefact.media_type, "content": content})
-    yield _line({"leaves": size})
+            yield json_line({"artefact": name, "media_type": artefact.media_type, "content": content})
+    yield json_line({"leaves": size})
 
 
 def verify_log(log: WholeLog, verifiers: Iterable[Verifier], older: str | None = None) -> LogVerification:
@@ -108,7 +108,7 @@ def verify_export(file: BinaryIO, verifiers: Iterable[Verifier], older: str | No
         InvalidProofError: it is no export, or is cut off; the message says where.
     """
     verification = _begun(verifiers, older)
-    lines = _read_lines(file)
+    lines = read_lines(file)
     number, first = next(lines, (1, {}))
     if first.get("format") != FORMAT or not isinstance(first.get("checkpoints"), list):
         raise InvalidProofError(f"line {number}: an export begins with its format, {FORMAT}, and checkpoints")
@@ -159,7 +159,7 @@ def _other_tiles(size: int) -> Iterator[tuple[int, int, int]]:
 
 def _tile_line(log: WholeLog, level: int, index: int, width: int) -> bytes:
     hashes = base64.b64encode(log.stored_tile(level, index, width)).decode()
-    return _line({"tile": tile_path(level, index, width), "hashes": hashes})
+    return json_line({"tile": tile_path(level, index, width), "hashes": hashes})
 
 
 def _leaf_line(leaf: Leaf) -> bytes:
@@ -171,7 +171,7 @@ def _leaf_line(leaf: Leaf) -> bytes:
         except InvalidReceiptError as error:
             broken = str(error)
     content["salt"] = None if leaf.salt is None or broken else leaf.salt.hex()
-    return _line({**content, "broken": broken} if broken else content)
+    return json_line({**content, "broken": broken} if broken else content)
 
 
 def _leaf(content: dict[str, Any]) -> Leaf:
@@ -185,11 +185,17 @@ def _leaf(content: dict[str, Any]) -> Leaf:
     )
 
 
-def _line(content: dict[str, object]) -> bytes:
+def json_line(content: Mapping[str, object]) -> bytes:
+    """Return a line of an export, with its newline."""
     return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
 
 
-def _read_lines(file: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
+def read_lines(file: BinaryIO) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the lines of an export as they are read: their numbers, from 1 on, and what is in them.
+
+    Raises:
+        InvalidProofError: one is no JSON object, or too long.
+    """
     number = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
