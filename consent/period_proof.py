@@ -65,11 +65,6 @@ class Period:
         """When it is over, the same."""
         return _midnight_ms(self.last_day) + 86_400_000
 
-    def sought(self) -> Sought:
-        """Return the question for its receipts."""
-        sites = frozenset(self.sites) if self.sites else None
-        return Sought(since_ms=self.since_ms, until_ms=self.until_ms, sites=sites)
-
     def has(self, receipt: Receipt) -> bool:
         """Tell whether a receipt is one of it."""
         day = receipt.time[:10]
@@ -170,13 +165,16 @@ class _Counted:
 
 def _counted(log: PeriodLog, period: Period, size: int) -> _Counted:
     counted = _Counted(size)
+    # Of all sites: which leaves are of these days does not depend on whose they are.
+    sought = Sought(since_ms=period.since_ms, until_ms=period.until_ms)
     after: Position | None = None
-    while found := log.found(period.sought(), limit=_PAGE, after=after):
+    while found := log.found(sought, limit=_PAGE, after=after):
         after = found[-1].position
         for position, kind in found:
             if position.leaf >= size:
                 continue  # recorded after the checkpoint
-            counted.outcomes[kind.outcome] += 1
+            if not period.sites or kind.site in period.sites:
+                counted.outcomes[kind.outcome] += 1
             counted.first = min(counted.first, position.leaf)
             counted.end = max(counted.end, position.leaf + 1)
     return counted

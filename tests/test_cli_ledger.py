@@ -106,6 +106,47 @@ def test_a_receipt_with_its_proof_is_verified_alone(folder: Path, tmp_path: Path
     assert "that a checkpoint covers" in result.stderr
 
 
+def test_days_with_their_proof_are_verified_alone(folder: Path, tmp_path: Path) -> None:
+    """Naming nobody; with the receipts for a reason, which is recorded; what is not whole says why."""
+    days = ("ledger", "prove", "--from", "2026-01-01", "--to", "2026-01-31")
+    file = tmp_path / "proof.jsonl"
+    file.write_text(output(folder, *days), encoding="utf-8")
+    verify = ("ledger", "verify", "--key", key(folder), str(file))
+    assert "12 receipts (12 refused): so the log's keeper states, and signed it." in output(tmp_path, *verify)
+    result = invoke(folder, *days, "--records")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "say why with --reason: at least 3 characters" in result.stderr
+    file.write_text(output(folder, *days, "--records", "--reason", "case 7"), encoding="utf-8")
+    assert "12 receipts, each with its record (12 refused); 0 erasures." in output(tmp_path, *verify)
+    (entry,) = (json.loads(line) for line in output(folder, "office", "accesses", "--json").splitlines()[:1])
+    assert (entry["what"], entry["reason"]) == ("proved", "case 7")
+    assert entry["who"].startswith("the command line (")
+    assert (entry["details"]["from"], entry["details"]["records"]) == ("2026-01-01", True)
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.rpartition('{"statement"')[0], encoding="utf-8")
+    assert "line 16: 'statement' is missing" in invoke(tmp_path, *verify).stderr
+    file.write_text(text.partition("\n")[0], encoding="utf-8")
+    assert "it is cut off: its last line is missing" in invoke(tmp_path, *verify).stderr
+    for wrong, message in (
+        (("ledger", "prove"), "name a receipt, or days with --from and --to"),
+        (("ledger", "prove", "--from", "2026-01-02", "--to", "2026-01-01"), "--to is before --from"),
+        (("ledger", "prove", "--records", receipt_id(7)), "--records are about days"),
+    ):
+        result = invoke(folder, *wrong)
+        assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
+
+
+def test_a_site_named_to_deceive_a_terminal_does_not(folder: Path, tmp_path: Path) -> None:
+    """Nothing of a name moves the cursor or turns the direction of writing."""
+    record(folder, make_receipt(77, site="Shop \u202e\u200e"))
+    days = ("ledger", "prove", "--from", "2026-01-01", "--to", "2026-01-31", "--site", "Shop \u202e\u200e")
+    file = tmp_path / "proof.jsonl"
+    file.write_text(output(folder, *days), encoding="utf-8")
+    said = output(tmp_path, "ledger", "verify", "--key", key(folder), str(file))
+    assert "2026-01-01 to 2026-01-31, Shop \ufffd\ufffd, of asgi-consent/" in said
+    assert "1 receipts (1 refused)" in said
+
+
 def test_an_older_checkpoint_must_be_continued(folder: Path, tmp_path: Path) -> None:
     """One that was kept elsewhere is part of what is checked."""
     kept = tmp_path / "kept"

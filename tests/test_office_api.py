@@ -178,6 +178,7 @@ PATHS = {
     "/exports": "/exports",
     "/exports/{id}": "/exports/0123456789abcdef",
     "/exports/{id}/content": "/exports/0123456789abcdef/content",
+    "/proof": "/proof?from=2026-01-01",
     "/enforcement": "/enforcement",
     "/trackers": "/trackers",
     "/integrity": "/integrity",
@@ -199,6 +200,7 @@ TABLE = {
     "GET /exports/{id}":             "403 404 404 403",
     "DELETE /exports/{id}":          "403 404 404 403",
     "GET /exports/{id}/content":     "403 404 404 403",
+    "GET /proof":                    "403 200 200 403",
     "GET /enforcement":              "200 200 200 200",
     "GET /trackers":                 "200 200 200 200",
     "GET /integrity":                "200 200 200 200",
@@ -407,6 +409,37 @@ def test_an_export_is_streamed(place: Place) -> None:
     (entry,) = place.accesses.newest(limit=1)
     assert (entry.what, entry.details["asked"]) == ("exported", {"form": "csv"})
     assert place.ask("/exports/receipts?outcome=given", Role.ANALYST, method="HEAD").body == b""
+
+
+def test_days_are_proven(place: Place, tmp_path: Path) -> None:
+    """Without anybody's name; with the receipts for a reason, of the sites of the token; each is recorded."""
+    (key,) = place.ask("/integrity", Role.READER).json["keys"]
+    secret, _ = place.book.make("Al Example", Role.OFFICER, sites=["Example blog"], days=1)
+    day = "/proof?from=2026-01-01&to=2026-01-01"
+    file = tmp_path / "proof.jsonl"
+    for asked, who, said in (
+        (day, Role.ANALYST, "60 receipts (30 given, 30 refused): so the log's keeper states"),
+        (f"{day}&records=true", Role.OFFICER, "60 receipts, each with its record (30 given, 30 refused)"),
+        (f"{day}&records=true", secret, "12 receipts, each with its record (6 given, 6 refused)"),
+    ):
+        answer = place.ask(asked, who, headers=REASON)
+        assert (answer.status, answer.headers["cache-control"]) == (200, "no-store")
+        assert answer.headers["content-type"] == "application/jsonl"
+        file.write_bytes(answer.body)
+        result = CliRunner().invoke(main, ["ledger", "verify", "--key", key, str(file)])
+        assert (result.exit_code, said in result.output) == (0, True), result.output
+        assert "Leaves 0 to 59 of 60: all of them, without a gap" in result.output
+    name = 'attachment; filename="consent-proof-2026-01-01-2026-01-01-records.jsonl"'
+    assert answer.headers["content-disposition"] == name
+    (entry,) = place.accesses.newest(limit=1)
+    assert (entry.what, entry.reason) == ("proved", "complaint 12")
+    assert (entry.details["sites"], entry.details["records"]) == (["Example blog"], True)
+    file.write_bytes(answer.body.replace(b"Example blog", b"Example shop", 1))
+    result = CliRunner().invoke(main, ["ledger", "verify", "--key", key, str(file)])
+    assert (result.exit_code, "line 2: the record of leaf 0 is of another time" in result.output) == (1, True)
+    assert place.ask(f"{day}&records=true", Role.ANALYST, headers=REASON).status == 403
+    assert place.ask(f"{day}&records=true", Role.OFFICER).status == 428
+    assert place.ask(f"{day}&site=Example+shop", secret).status == 403
 
 
 def test_trackers_integrity_and_accesses(place: Place) -> None:

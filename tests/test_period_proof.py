@@ -89,7 +89,7 @@ def test_a_period_without_records(full: Path) -> None:
     assert (proven.with_records, proven.made) == (False, "2026-01-01T00:00:00.000Z")
     everything = b"".join(written)
     assert b'"record"' not in everything
-    assert b"salt" not in everything
+    assert b'"salt"' not in everything
     assert f"{8:032x}".encode() not in everything
     # 32 bytes a leaf in base64, and a handful of hashes.
     assert len(everything) < A_DAY * 44 + 4_000

@@ -14,7 +14,7 @@ from consent.catalog import Catalog, CatalogList, Vendor, load_catalog
 from consent.catalog.lists import ListFile
 from consent.categories import Category
 from consent.cli.policy_option import policy_option
-from consent.cli.receipts import printable
+from consent.cli.printable import printable
 from consent.errors import ConsentError
 from consent.explain import NOWHERE, Explanation, explain, explain_page, search
 from consent.html.urls import PageURL, resolve

@@ -16,7 +16,7 @@ import click
 from consent.catalog import load_catalog
 from consent.categories import Category
 from consent.cli.failed import Failed
-from consent.cli.receipts import printable
+from consent.cli.printable import printable
 from consent.errors import ConfigurationError
 from consent.guard import MAX_LISTED_RULES
 from consent.public_lists.importing import FORMATS, HEAD_LINE, Import, import_list

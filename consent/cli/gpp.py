@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from consent.cli.failed import Failed
-from consent.cli.receipts import printable
+from consent.cli.printable import printable
 from consent.gpp_string import GppError, decode, sections
 
 _MEANINGS = {

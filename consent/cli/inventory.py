@@ -13,7 +13,7 @@ import click
 from consent.catalog import Vendor, load_catalog
 from consent.cli.data import data_option
 from consent.cli.policy_option import policy_option
-from consent.cli.receipts import printable
+from consent.cli.printable import printable
 from consent.data_folder import DataFolder
 from consent.errors import ConsentError
 from consent.html.urls import PageURL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -10,6 +11,9 @@ import click
 
 from consent.checkpoint import Verifier
 from consent.cli.data import data_option, open_log
+from consent.cli.office.folder import office_desk
+from consent.cli.printable import printable
+from consent.cli.sought import DAY
 from consent.errors import InvalidProofError
 from consent.evidence import MAX_EVIDENCE_BYTES, Evidence
 from consent.gathered_logs import FORMAT as GATHERED_FORMAT
@@ -17,6 +21,10 @@ from consent.gathered_logs import MAX_GATHERED_BYTES, GatheredLogs
 from consent.gathered_logs import gather as gather_logs
 from consent.log_export import FORMAT, export_lines, verify_export, verify_log
 from consent.log_verification import MAX_PROBLEMS, LogVerification
+from consent.office.proofs import prove_period
+from consent.period_proof import FORMAT as PERIOD_FORMAT
+from consent.period_proof import Period
+from consent.period_verification import ProvenPeriod, verify_period
 
 
 @click.group()
@@ -25,6 +33,7 @@ def ledger() -> None:
 
     \b
     A receipt with its proof, for whoever asks:   consent ledger prove ID
+    What the log has of a month, for an auditor:  consent ledger prove --from 2026-03-01 --to 2026-03-31
     Everything, for an auditor:                   consent ledger export log.jsonl
     Check the database:                           consent ledger verify
     Check a file, with nothing but the keys:      consent ledger verify FILE --key KEY
@@ -59,9 +68,35 @@ def keys(folder: Path) -> None:
 
 @ledger.command()
 @data_option
-@click.argument("receipt_id", metavar="ID")
-def prove(folder: Path, receipt_id: str) -> None:
-    """Print a receipt with the proof that it is in the log."""
+@click.option("--from", "first_day", type=DAY, metavar="DAY", help="The first day, UTC: 2026-03-01.")
+@click.option("--to", "last_day", type=DAY, metavar="DAY", help="The last day, included.")
+@click.option("--site", "sites", multiple=True, help="Of the days: only this site's. May be repeated.")
+@click.option(
+    "--records", is_flag=True, help="Of the days: with the receipts as they are, and what they refer to."
+)
+@click.option("--reason", default="", help="Why, for --records: it goes into the log of accesses.")
+@click.argument("receipt_id", metavar="ID", required=False)
+def prove(
+    folder: Path,
+    first_day: datetime | None,
+    last_day: datetime | None,
+    sites: tuple[str, ...],
+    records: bool,
+    reason: str,
+    receipt_id: str | None,
+) -> None:
+    """Print a receipt with the proof that it is in the log; or, with --from and --to, all that the log has of days.
+
+    Of days, every leaf is named, and nobody: with --records, the receipts are opened, and a reason is asked for. What
+    is printed is signed; 'verify' takes either.
+    """
+    if receipt_id is None:
+        if first_day is None or last_day is None:
+            raise click.UsageError("name a receipt, or days with --from and --to")
+        _prove_days(folder, _period(first_day, last_day, sites), records, reason)
+        return
+    if first_day or last_day or sites or records:
+        raise click.UsageError("ID is one receipt; --from, --to, --site and --records are about days")
     with open_log(folder) as log:
         evidence = log.evidence(receipt_id.lower())
     if evidence is None:
@@ -69,6 +104,19 @@ def prove(folder: Path, receipt_id: str) -> None:
             f"no receipt {receipt_id!r} that a checkpoint covers: it may have been erased, or be a second old"
         )
     click.echo(evidence.text(), nl=False)
+
+
+def _period(first_day: datetime, last_day: datetime, sites: tuple[str, ...]) -> Period:
+    if last_day < first_day:
+        raise click.UsageError("--to is before --from")
+    first, last = first_day.date().isoformat(), last_day.date().isoformat()
+    return Period(first_day=first, last_day=last, sites=sites)
+
+
+def _prove_days(folder: Path, period: Period, records: bool, reason: str) -> None:
+    with office_desk(folder) as (desk, asker):
+        for line in prove_period(desk, asker, period, records=records, reason=reason):
+            click.echo(line, nl=False)
 
 
 @ledger.command()
@@ -95,7 +143,7 @@ def export(folder: Path, file: BinaryIO) -> None:
 )
 @click.argument("file", type=click.File("rb"), required=False)
 def verify(folder: Path, key_texts: tuple[str, ...], kept: TextIO | None, file: BinaryIO | None) -> None:
-    """Check the log in the data folder; with FILE, an export, a receipt with its proof, or gathered logs.
+    """Check the log in the data folder; with FILE, an export, a receipt or days with their proof, or gathered logs.
 
     A file is checked with the keys that --key names, and with nothing else. Says where something is not what it
     was, and exits with 1.
@@ -112,6 +160,9 @@ def verify(folder: Path, key_texts: tuple[str, ...], kept: TextIO | None, file: 
             raise click.UsageError("a file is checked with the log's key: name it with --key")
         if _is_export(file):
             _report(verify_export(file, verifiers, older))
+            return
+        if _begins(file, b'{"format":"' + PERIOD_FORMAT.encode()):
+            _report_period(verify_period(file, verifiers, older))
             return
         if _is_gathered(file):
             gathered = GatheredLogs.parse(file.read(MAX_GATHERED_BYTES + 1))
@@ -162,6 +213,31 @@ def _begins(file: BinaryIO, heading: bytes) -> bool:
     """Tell a file by its beginning; leave it where it was."""
     beginning = file.peek(len(heading))[: len(heading)]  # type: ignore[attr-defined]
     return bool(beginning == heading)
+
+
+def _report_period(proven: ProvenPeriod) -> None:
+    period = proven.period
+    days = (
+        period.first_day
+        if period.first_day == period.last_day
+        else f"{period.first_day} to {period.last_day}"
+    )
+    sites = ", ".join(map(printable, period.sites)) or "all sites"
+    outcomes = ", ".join(f"{times} {printable(name)}" for name, times in proven.outcomes.items()) or "none"
+    click.echo(f"{days}, {sites}, of {proven.origin}, as of {proven.made[:19].replace('T', ' ')} UTC.")
+    click.echo(
+        f"Leaves {proven.first} to {proven.end - 1} of {proven.size}: all of them, without a gap, as they were signed; "
+        f"{proven.checkpoints} checkpoints of these days agree."
+        if proven.end > proven.first
+        else f"No leaves of {proven.size} are of these days, as they were signed."
+    )
+    click.echo(
+        f"{proven.receipts} receipts, each with its record ({outcomes}); {proven.erasures} erasures. "
+        "Other leaves are of other days or sites, or were erased: of these, nothing is shown."
+        if proven.with_records
+        else f"{proven.receipts} receipts ({outcomes}): so the log's keeper states, and signed it. "
+        "Who wants to count them needs the records."
+    )
 
 
 def _report(verification: LogVerification) -> None:

@@ -13,7 +13,7 @@ import click
 
 from consent.catalog import load_catalog
 from consent.cli.failed import Failed
-from consent.cli.receipts import printable
+from consent.cli.printable import printable
 from consent.errors import ConfigurationError
 from consent.jurisdictions import place_rules, rule_in_force, treatment
 from consent.policy import Policy, Regime, Whereabouts

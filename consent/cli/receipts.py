@@ -16,6 +16,7 @@ from consent.catalog import load_catalog
 from consent.categories import OPTIONAL
 from consent.cli.data import checked_subject, data_option, open_log, with_store
 from consent.cli.policy_option import policy_option
+from consent.cli.printable import printable
 from consent.cli.sought import sought_options
 from consent.policy import Policy
 from consent.policy_file import load_policy
@@ -363,10 +364,3 @@ def _agreed_to(receipt: Receipt) -> str:
 
 def _utc(receipt: Receipt) -> str:
     return receipt.time.replace("T", " ").removesuffix("Z")
-
-
-def printable(text: str) -> str:
-    """Keep what could confuse a terminal, such as a change of writing direction, out of it."""
-    return "".join(
-        character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text
-    )

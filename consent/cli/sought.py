@@ -15,7 +15,7 @@ from consent.receipt_search import Sought
 from consent.receipts import Outcome
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-_DAY = click.DateTime(["%Y-%m-%d"])
+DAY = click.DateTime(["%Y-%m-%d"])
 _OPTIONS = (
     click.option(
         "--subject",
@@ -24,8 +24,8 @@ _OPTIONS = (
         help="Only this visitor's: the pseudonym of 32 hexadecimal digits.",
     ),
     click.option("--outcome", type=click.Choice([str(outcome) for outcome in Outcome]), help="Only these."),
-    click.option("--from", "first_day", type=_DAY, metavar="DAY", help="From this day on, UTC: 2026-03-01."),
-    click.option("--to", "last_day", type=_DAY, metavar="DAY", help="Until the end of this day, UTC."),
+    click.option("--from", "first_day", type=DAY, metavar="DAY", help="From this day on, UTC: 2026-03-01."),
+    click.option("--to", "last_day", type=DAY, metavar="DAY", help="Until the end of this day, UTC."),
     click.option("--site", help="Only this site's, as its receipts name it."),
     click.option("--jurisdiction", help="Only visitors taken to be there."),
     click.option("--language", help="Only those who were shown a text in this language."),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from consent.canonical_json import canonical_json, parse_canonical
-from consent.checkpoint import Checkpoint, InclusionProof, Verifier
+from consent.checkpoint import Checkpoint, InclusionProof, Signer, Verifier
 from consent.errors import InvalidProofError, InvalidReceiptError, LogForkedError, StoreUnavailable
 from consent.evidence import Evidence
 from consent.merkle import Edge, inclusion_proof, leaf_hash
@@ -135,6 +135,10 @@ class AccessLog:
         """Return the keys that checkpoints are signed with."""
         with self._database.reading() as connection:
             return CheckpointSigner(origin_of(connection), self._keys).verifiers
+
+    def signer(self, origin: str) -> Signer:
+        """Return what signs statements in the name of a log: the same keys are that log's."""
+        return Signer(origin, self._keys.signing[0])
 
     def evidence(self, leaf: int) -> Evidence | None:
         """Return an entry with its proof, which ``consent ledger verify`` takes; ``None``: there is none."""

@@ -39,6 +39,9 @@ class OfficeLog(ReceiptLog, ReceiptSearch, Ledger, Protocol):
     def enforcement(self, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
         """Return what was done about trackers on the days from first to last."""
 
+    def checkpoints(self) -> Sequence[tuple[str, str]]:
+        """Return the last checkpoint of each day, the earliest first: day and signed note."""
+
 
 class NotAllowed(Exception):
     """The token's role, or its sites, do not allow it."""

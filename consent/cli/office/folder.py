@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import getpass
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import click
+
+from consent.cli.data import explained
 from consent.data_folder import DataFolder
 from consent.office.access_log import AccessLog
+from consent.office.asker import Asker
 from consent.office.database import OfficeDatabase
+from consent.office.desk import MIN_REASON, Desk, ReasonMissing
+from consent.office.questions import WrongQuestion
+from consent.office.roles import Role
+from consent.office.tokens import TokenBook
+from consent.receipts_database import ReceiptsDatabase
+from consent.sqlite_inventory import SQLiteInventory
 
 BY = "the command line"
 """Who did it, where a command does."""
@@ -23,3 +36,36 @@ def office_database(folder: Path) -> OfficeDatabase:
 def access_log(folder: Path, database: OfficeDatabase) -> AccessLog:
     """Return the log of its accesses."""
     return AccessLog(database, DataFolder(folder).ledger_keys(create=False), time.time)
+
+
+@contextmanager
+def office_desk(folder: Path) -> Iterator[tuple[Desk, Asker]]:
+    """Give a command the desk, and who asks there: whoever runs it may do what an officer may.
+
+    What goes wrong is said in one line, and ends the command with 1.
+    """
+    data = DataFolder(folder)
+    with explained(folder), ReceiptsDatabase(data).log() as log:
+        database = office_database(folder)
+        desk = Desk(
+            lambda: log,
+            TokenBook(database, time.time),
+            access_log(folder, database),
+            SQLiteInventory(data.inventory_path),
+            time.time,
+        )
+        try:
+            yield desk, Asker(_user(), BY, Role.OFFICER, (), 2**53)
+        except ReasonMissing:
+            raise click.ClickException(
+                f"say why with --reason: at least {MIN_REASON} characters; it is written into the log of accesses"
+            ) from None
+        except WrongQuestion as error:
+            raise click.ClickException(str(error)) from None
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number that has no name
+        return "unknown"

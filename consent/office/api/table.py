@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from consent.office.api import accesses, counts, exports, me, receipts, trackers
+from consent.office.api import accesses, counts, exports, me, proofs, receipts, trackers
 
 ENDPOINTS: Final = (
     *me.ENDPOINTS,
     *counts.ENDPOINTS,
     *receipts.ENDPOINTS,
     *exports.ENDPOINTS,
+    *proofs.ENDPOINTS,
     *trackers.ENDPOINTS,
     *accesses.ENDPOINTS,
 )
