@@ -140,7 +140,7 @@ class Policy:
     layout: Layout = Layout.CARD
     """How the banner lies over the page."""
     retention_days: int = 0
-    """How many days receipts are kept before ``consent receipts expire`` erases them; 0: they are not erased."""
+    """How many days receipts are kept before ``consent office expire`` erases them; 0: they are not erased."""
     retention_jurisdictions: Mapping[str, int] = field(
         default_factory=lambda: MappingProxyType({}), hash=False
     )

@@ -51,6 +51,18 @@ def output(folder: Path, *arguments: str) -> str:
     return result.stdout
 
 
+def listed(folder: Path) -> list[int]:
+    """Return the leaves of all receipts that there are."""
+    lines = output(folder, "office", "receipts", "--json", "--limit", "0").splitlines()
+    return [json.loads(line)["leaf"] for line in lines]
+
+
+def converted(folder: Path, receipt: str, form: str, *more: str) -> Result:
+    """Ask for a receipt in another form."""
+    why = ("--reason", "request 7")
+    return invoke(folder, "office", "receipts", "convert", receipt, "--form", form, *why, *more)
+
+
 def key(folder: Path) -> str:
     return output(folder, "ledger", "keys").strip()
 
@@ -172,7 +184,7 @@ def test_a_visitor_is_erased_and_gets_a_certificate(folder: Path, tmp_path: Path
     """It proves the erasure to whoever has the key, and names nobody."""
     subject = f"{1:032x}"
     certificate = tmp_path / "certificate.json"
-    certificate.write_text(output(folder, "receipts", "erase", subject))
+    certificate.write_text(output(folder, "office", "erase", subject, "--reason", "request 7"))
     evidence = Evidence.parse(certificate.read_bytes())
     erasure = Erasure.from_bytes(evidence.record)
     assert len(erasure.erased) == 3
@@ -183,27 +195,27 @@ def test_a_visitor_is_erased_and_gets_a_certificate(folder: Path, tmp_path: Path
     assert output(folder, "ledger", "verify").startswith(
         "13 leaves: 9 receipts, 1 erasures, 3 erased; 13 under"
     )
-    result = invoke(folder, "receipts", "erase", subject)
+    result = invoke(folder, "office", "erase", subject, "--reason", "request 7")
     assert (result.exit_code, result.stderr) == (1, "Error: there is nothing of this visitor\n")
-    assert invoke(folder, "receipts", "erase", "nobody").exit_code == 2
+    assert invoke(folder, "office", "erase", "nobody", "--reason", "request 7").exit_code == 2
 
 
 def test_receipts_are_held_and_expire(folder: Path) -> None:
     """A dry run only counts; what is held stays, until it is released."""
-    expire = ("receipts", "expire", "--site", "Example shop", "--older-than", "1")
+    expire = ("office", "expire", "--site", "Example shop", "--older-than", "1")
     line = "Example shop: {} receipts older than 1 days {}\n"
-    assert output(folder, "receipts", "hold", f"{1:032x}", "--reason", "case 4") == "held\n"
+    assert output(folder, "office", "hold", f"{1:032x}", "--reason", "case 4") == "held\n"
     assert output(folder, *expire, "--dry-run") == line.format(9, "would be erased")
-    result = invoke(folder, "receipts", "erase", f"{1:032x}")
+    result = invoke(folder, "office", "erase", f"{1:032x}", "--reason", "request 7")
     assert result.exit_code == 1
     assert "nothing was erased: this visitor's records are held (case 4)" in result.stderr
     assert output(folder, *expire) == line.format(9, "erased")
-    assert output(folder, "receipts", "hold", f"{1:032x}", "--release") == "released\n"
+    assert output(folder, "office", "hold", f"{1:032x}", "--release") == "released\n"
     assert output(folder, *expire) == line.format(3, "erased")
     assert output(folder, *expire) == line.format(0, "erased")
     assert invoke(folder, *expire[:4]).exit_code == 2
-    assert invoke(folder, "receipts", "hold", f"{1:032x}").exit_code == 2
-    assert invoke(folder, "receipts", "hold", "ab" * 16, "--reason", "x").exit_code == 1
+    assert invoke(folder, "office", "hold", f"{1:032x}").exit_code == 2
+    assert invoke(folder, "office", "hold", "ab" * 16, "--reason", "x").exit_code == 1
 
 
 def test_receipts_expire_as_the_policy_says(tmp_path: Path) -> None:
@@ -223,7 +235,7 @@ def test_receipts_expire_as_the_policy_says(tmp_path: Path) -> None:
         make_receipt(7, time=old, site="A third shop"),
         make_receipt(8),
     )
-    assert output(folder, "receipts", "hold", f"{5:032x}", "--reason", "case 4") == "held\n"
+    assert output(folder, "office", "hold", f"{5:032x}", "--reason", "case 4") == "held\n"
     policy, other = tmp_path / "consent.toml", tmp_path / "other.toml"
     other.write_text('site.name = "Another shop"\nretention.days = 900')
     policy.write_text(
@@ -232,7 +244,7 @@ def test_receipts_expire_as_the_policy_says(tmp_path: Path) -> None:
     )
 
     def expired(*arguments: str) -> tuple[list[str], str]:
-        result = invoke(folder, "receipts", "expire", "--policy", str(policy), *arguments)
+        result = invoke(folder, "office", "expire", "--policy", str(policy), *arguments)
         assert result.exit_code == 0, result.output
         return result.stdout.splitlines(), result.stderr
 
@@ -249,10 +261,10 @@ def test_receipts_expire_as_the_policy_says(tmp_path: Path) -> None:
     assert expired("--dry-run") == told("would be erased", 1, 2, 1)
     assert expired() == told("erased", 1, 2, 1)
     assert expired() == told("erased", 0, 0, 0)
-    left = [json.loads(line)["receipt_id"] for line in output(folder, "receipts", "--json").splitlines()]
-    assert sorted(left) == [receipt_id(number) for number in (3, 5, 7, 8)]
+    left = listed(folder)
+    assert sorted(left) == [2, 4, 6, 7]
     other.write_text('site.name = "Example shop"\nretention.days = 900')
-    result = invoke(folder, "receipts", "expire", "--policy", str(policy))
+    result = invoke(folder, "office", "expire", "--policy", str(policy))
     assert result.exit_code == 1
     assert "two policies keep receipts of 'Example shop' for different times" in result.stderr
 
@@ -260,7 +272,7 @@ def test_receipts_expire_as_the_policy_says(tmp_path: Path) -> None:
 def test_choices_are_counted_by_day(folder: Path) -> None:
     """By kind and by nobody; the days can be chosen."""
     lines: list[dict[str, Any]] = [
-        json.loads(line) for line in output(folder, "receipts", "daily").splitlines()
+        json.loads(line) for line in output(folder, "office", "receipts", "daily").splitlines()
     ]
     assert lines == [
         {
@@ -278,21 +290,24 @@ def test_choices_are_counted_by_day(folder: Path) -> None:
             "gpc": False,
             "dnt": None,
             "collection_method": "banner-form",
+            "policy_hash": "",
+            "vendor_list_hash": "",
+            "bot": False,
             "choices": 12,
         }
     ]
-    assert output(folder, "receipts", "daily", "--from", "2026-01-02") == ""
-    assert output(folder, "receipts", "daily", "--to", "2025-12-31") == ""
+    assert output(folder, "office", "receipts", "daily", "--from", "2026-01-02") == ""
+    assert output(folder, "office", "receipts", "daily", "--to", "2025-12-31") == ""
 
 
 def test_a_receipt_is_converted(folder: Path) -> None:
     """With the policy that it was made under; without a file, that is the default one."""
-    converted = json.loads(output(folder, "receipts", "convert", receipt_id(3), "--form", "iso-27560"))
-    assert converted["header"]["record_id"] == receipt_id(3)
-    result = invoke(folder, "receipts", "convert", receipt_id(3), "--form", "kantara")
+    told = json.loads(converted(folder, receipt_id(3), "iso-27560").stdout)
+    assert told["header"]["record_id"] == receipt_id(3)
+    result = converted(folder, receipt_id(3), "kantara")
     assert result.exit_code == 1
     assert "is no consent" in result.stderr
-    assert invoke(folder, "receipts", "convert", receipt_id(99), "--form", "kantara").exit_code == 1
+    assert converted(folder, receipt_id(99), "kantara").exit_code == 1
 
 
 def test_a_receipt_is_converted_by_the_policy_that_it_names(tmp_path: Path) -> None:
@@ -313,10 +328,9 @@ def test_a_receipt_is_converted_by_the_policy_that_it_names(tmp_path: Path) -> N
     other = tmp_path / "other.toml"
     other.write_text('site.controller = "Another Ltd"')
     for more in ((), ("--policy", str(other))):
-        arguments = ("receipts", "convert", receipt_id(1), "--form", "kantara", *more)
-        converted = json.loads(output(tmp_path, *arguments))
-        assert converted["piiControllers"][0]["piiController"] == "Example Trading Ltd"
-        purpose = converted["services"][0]["purposes"][0]
+        told = json.loads(converted(tmp_path, receipt_id(1), "kantara", *more).stdout)
+        assert told["piiControllers"][0]["piiController"] == "Example Trading Ltd"
+        purpose = told["services"][0]["purposes"][0]
         assert purpose["thirdPartyName"] == vendor.company
         assert purpose["termination"] == "When it is withdrawn, at the latest after 90 days"
 
@@ -347,10 +361,10 @@ def test_an_older_database_is_upgraded(tmp_path: Path) -> None:
     assert "nothing to do" in invoke(folder, "db", "upgrade").stderr
     make_schema_1(DataFolder(folder).receipts_path, *old_receipts(10))
     assert "has schema 1, an earlier release's: start the site, or run consent db upgrade" in (
-        invoke(folder, "receipts").stderr
+        invoke(folder, "office", "receipts").stderr
     )
     assert output(folder, "db", "upgrade") == "The database is that of this release.\n"
-    assert len(output(folder, "receipts", "--json").splitlines()) == 10
+    assert len(listed(folder)) == 10
     assert "Everything is as it was signed." in output(folder, "ledger", "verify")
 
 
@@ -362,7 +376,7 @@ def test_keys_are_wrapped_anew(folder: Path) -> None:
     path.write_text("\n".join([*lines[:place], f"wrap {'ab' * 32}", *lines[place:]]) + "\n")
     assert output(folder, "db", "rewrap").startswith("4 keys were under another wrapping key")
     path.write_text("\n".join([*lines[:place], f"wrap {'ab' * 32}", *lines[place + 1 :]]) + "\n")
-    assert len(output(folder, "receipts", "--json").splitlines()) == 12
+    assert len(listed(folder)) == 12
 
 
 def test_a_log_moves_to_postgresql_as_it_is(
@@ -370,13 +384,13 @@ def test_a_log_moves_to_postgresql_as_it_is(
 ) -> None:
     """Leaves, proofs, checkpoints, holds and counts; what was signed before is continued, and the keys are the same."""
     subject = f"{1:032x}"
-    output(folder, "receipts", "hold", subject, "--reason", "claim 17")
-    output(folder, "receipts", "erase", f"{2:032x}")
+    output(folder, "office", "hold", subject, "--reason", "claim 17")
+    output(folder, "office", "erase", f"{2:032x}", "--reason", "request 7")
     kept = tmp_path / "kept"
     kept.write_text(output(folder, "ledger", "checkpoint"))
     names = [
-        "receipts list --limit 0 --json",
-        "receipts daily",
+        "office receipts list --limit 0 --json",
+        "office receipts daily",
         "ledger keys",
         "ledger checkpoint",
         "ledger verify",
@@ -387,8 +401,8 @@ def test_a_log_moves_to_postgresql_as_it_is(
     monkeypatch.setenv("CONSENT_DATABASE", url)
     assert output(folder, "db", "move").startswith("13 leaves moved. The old database is ")
     assert [output(folder, *name.split()) for name in names] == before
-    assert "held (claim 17)" in invoke(folder, "receipts", "erase", subject).output
-    output(folder, "receipts", "erase", f"{3:032x}")
+    assert "held (claim 17)" in invoke(folder, "office", "erase", subject, "--reason", "request 7").output
+    output(folder, "office", "erase", f"{3:032x}", "--reason", "request 7")
     assert "14 leaves: 6 receipts, 2 erasures, 6 erased" in output(
         folder, "ledger", "verify", "--checkpoint", str(kept)
     )
@@ -435,7 +449,7 @@ def test_without_the_package_the_message_says_what_to_install(
     for name in [name for name in sys.modules if name.startswith("consent.postgresql")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setenv("CONSENT_DATABASE", "postgresql://me:s3cret@db/consent")
-    result = invoke(folder, "receipts")
+    result = invoke(folder, "office", "receipts")
     assert result.exit_code == 1
     assert "pip install 'asgi-consent[postgresql]'" in result.output
     assert "s3cret" not in result.output

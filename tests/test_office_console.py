@@ -92,6 +92,10 @@ TABLE = {
     ("POST", "/evidence/27"):    "403 403 200 403",
     ("GET", f"/texts/{SHOWN.hash}"): "403 200 200 200",
     ("GET", "/trackers"):        "200 200 200 200",
+    ("GET", "/reports"):         "200 200 200 200",
+    ("GET", "/reports/monthly"): "200 200 200 200",
+    ("GET", "/reports/processing"): "200 200 200 200",
+    ("POST", "/reports/proof"):  "403 200 200 403",
     ("GET", "/accesses"):        "403 403 403 200",
 }  # fmt: skip
 

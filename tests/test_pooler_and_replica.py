@@ -169,7 +169,10 @@ def test_the_office_reads_a_replica(
         monkeypatch.setenv("CONSENT_DATABASE", url)
         monkeypatch.setenv("CONSENT_READ_DATABASE", read)
         monkeypatch.setenv("CONSENT_DATA", str(tmp_path))
-        for arguments in (["receipts", "show", receipt_id(4)], ["receipts", "--limit", "2"]):
+        for arguments in (
+            ["office", "receipts", "show", receipt_id(4), "--reason", "a test"],
+            ["office", "receipts", "--limit", "2"],
+        ):
             assert CliRunner().invoke(main, arguments).exit_code == 0
 
         # The lost receipt was received, and is thrown away with what the replica did not replay in time.

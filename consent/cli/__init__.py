@@ -16,7 +16,6 @@ from consent.cli.inventory import inventory
 from consent.cli.ledger import ledger
 from consent.cli.office import office
 from consent.cli.policy import policy
-from consent.cli.receipts import receipts
 from consent.cli.scan import scan
 
 
@@ -37,7 +36,7 @@ def main() -> None:
     Ask what is known about vendors, and why something belongs to one:
         consent catalog explain https://www.clarity.ms/tag/abc
     Read the receipts of the choices that visitors made:
-        consent receipts
+        consent office receipts
     Check that nothing of them was changed, and prove it to others:
         consent ledger verify
 
@@ -54,7 +53,6 @@ main.add_command(gpp)
 main.add_command(scan)
 main.add_command(inventory)
 main.add_command(enforcement)
-main.add_command(receipts)
 main.add_command(ledger)
 main.add_command(db)
 main.add_command(office)

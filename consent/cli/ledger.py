@@ -13,7 +13,8 @@ from consent.checkpoint import Verifier
 from consent.cli.data import data_option, open_log
 from consent.cli.office.folder import office_desk
 from consent.cli.printable import printable
-from consent.cli.sought import DAY
+from consent.cli.sought import DAY, reason_option
+from consent.cli.whole import write_whole
 from consent.errors import InvalidProofError
 from consent.evidence import MAX_EVIDENCE_BYTES, Evidence
 from consent.gathered_logs import FORMAT as GATHERED_FORMAT
@@ -74,7 +75,7 @@ def keys(folder: Path) -> None:
 @click.option(
     "--records", is_flag=True, help="Of the days: with the receipts as they are, and what they refer to."
 )
-@click.option("--reason", default="", help="Why, for --records: it goes into the log of accesses.")
+@reason_option("Why, for --records")
 @click.argument("receipt_id", metavar="ID", required=False)
 def prove(
     folder: Path,
@@ -114,9 +115,9 @@ def _period(first_day: datetime, last_day: datetime, sites: tuple[str, ...]) -> 
 
 
 def _prove_days(folder: Path, period: Period, records: bool, reason: str) -> None:
-    with office_desk(folder) as (desk, asker):
+    with office_desk(folder) as (desk, asker), click.open_file("-", "wb") as output:
         for line in prove_period(desk, asker, period, records=records, reason=reason):
-            click.echo(line, nl=False)
+            write_whole(output, line)
 
 
 @ledger.command()
@@ -129,7 +130,7 @@ def export(folder: Path, file: BinaryIO) -> None:
     """
     with open_log(folder) as log, log.one_moment():
         for line in export_lines(log):
-            file.write(line)
+            write_whole(file, line)
 
 
 @ledger.command()

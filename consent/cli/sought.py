@@ -42,6 +42,15 @@ _OPTIONS = (
 )
 
 
+def reason_option(why: str) -> Callable[[_Command], _Command]:
+    """Add the option that says why a visitor's data is opened.
+
+    Args:
+        why: how its help begins: when it is needed.
+    """
+    return click.option("--reason", default="", help=f"{why}: it goes into the log of accesses.")
+
+
 def sought_options(command: _Command) -> _Command:
     """Add the options, and let the command have what they say as ``sought``."""
 

@@ -69,6 +69,8 @@ class Office:
             partial(exports.work, lambda: desk.log),
             is_needed=lambda: folder.office_path.exists() and exports.waits(),
         )
+        self.desk = desk
+        """Answers the same questions without HTTP."""
         self._api = OfficeApi(f"{prefix}/api/v1", desk, Once(database, ledger_keys, clock))
         self._console = Console(f"{prefix}/office", desk, keys)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -38,6 +38,9 @@ class OfficeLog(ReceiptLog, ReceiptSearch, Ledger, Protocol):
 
     def enforcement(self, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
         """Return what was done about trackers on the days from first to last."""
+
+    def places(self) -> Collection[tuple[str, str]]:
+        """Return sites and jurisdictions of all receipts that there are or were."""
 
     def checkpoints(self) -> Sequence[tuple[str, str]]:
         """Return the last checkpoint of each day, the earliest first: day and signed note."""

@@ -61,15 +61,18 @@ class Overview:
     """By member: its name, its heading, its rows."""
 
 
-def overview(desk: Desk, asker: Asker, first_day: str, last_day: str) -> Overview:
-    """Count the choices of some days."""
+def overview(
+    desk: Desk, asker: Asker, first_day: str, last_day: str, site: str = "", *, max_rows: int = MAX_ROWS
+) -> Overview:
+    """Count the choices of some days; with ``site``, of one site only."""
     members = [name for name, _ in GROUPS]
     asked = ["day", "outcome", "performance", "functional", "targeting", *members]
+    wanted = {"site": site} if site else {}
     by_day: Counter[tuple[str, str]] = Counter()
     granted: Counter[str] = Counter()
     groups: dict[str, dict[str, list[int]]] = {name: {} for name in members}
     total = refused = 0
-    for key, choices in desk.counts(asker, first_day, last_day, asked, {}).items():
+    for key, choices in desk.counts(asker, first_day, last_day, asked, wanted).items():
         values = dict(zip(asked, key, strict=True))
         series = _series(values)
         by_day[values["day"], series] += choices
@@ -95,7 +98,7 @@ def overview(desk: Desk, asker: Asker, first_day: str, last_day: str) -> Overvie
         [
             (name, heading, _with_layouts(desk, rows) if name == "shown_hash" else rows)
             for name, heading in GROUPS
-            for rows in (_rows(groups[name], refused, total),)
+            for rows in (_rows(groups[name], refused, total, max_rows),)
         ],
     )
 
@@ -111,19 +114,19 @@ def _series(values: dict[str, Any]) -> str:
     return "agreed in part" if any(answers) or values["outcome"] != Outcome.REFUSED else "refused"
 
 
-def _rows(groups: dict[str, list[int]], all_refused: int, all_choices: int) -> list[Row]:
+def _rows(groups: dict[str, list[int]], all_refused: int, all_choices: int, most: int) -> list[Row]:
     rows = [
         Row(name, choices, agreed, refused, rarer(refused, choices, all_refused, all_choices))
         for name, (choices, agreed, refused) in groups.items()
     ]
     rows.sort(key=lambda row: (not row.suspicious, -row.choices, row.name))
-    rest = rows[MAX_ROWS:]
+    rest = rows[most:]
     if not rest:
         return rows
     sums = [
         sum(values) for values in zip(*((row.choices, row.agreed, row.refused) for row in rest), strict=True)
     ]
-    return [*rows[:MAX_ROWS], Row(f"{len(rest)} more", sums[0], sums[1], sums[2], False)]
+    return [*rows[:most], Row(f"{len(rest)} more", sums[0], sums[1], sums[2], False)]
 
 
 def _with_layouts(desk: Desk, rows: Sequence[Row]) -> list[Row]:

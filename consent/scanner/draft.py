@@ -58,7 +58,7 @@ days = 180                              # how long a yes and a no alike are reme
 [banner]
 layout = "card"                         # or "bar", "dialog": how the banner lies over the page
 
-# How long receipts are kept, in days: "consent receipts expire" erases what is older. Unsaid, they are kept for good.
+# How long receipts are kept, in days: "consent office expire" erases what is older. Unsaid, they are kept for good.
 # [retention]
 # days = 1095
 # jurisdictions = {{ "US-CA" = 730 }}     # where it is another number

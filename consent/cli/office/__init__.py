@@ -5,14 +5,23 @@ from __future__ import annotations
 import click
 
 from consent.cli.office.access import accesses, revoke, token, tokens
+from consent.cli.office.erasing import erase, expire, hold
+from consent.cli.office.exporting import export_
+from consent.cli.office.receipts import receipts
+from consent.cli.office.report import report
 from consent.cli.office.serving import serve
 
 
 @click.group()
 def office() -> None:
-    """Let people into the privacy office, and see what they did there.
+    """Answer what visitors, auditors and managers ask; let people into the office, and see what they did.
 
     \b
+    What was chosen:                  consent office receipts
+    As a file:                        consent office export
+    How a month was:                  consent office report month
+    Forget a visitor who asked:       consent office erase HEX --reason "request 7"
+    Forget what is past its time:     consent office expire
     Somebody who answers questions:   consent office token --name "Jo Example" --role officer
     Who may come in:                  consent office tokens
     Nobody any more:                  consent office revoke ID
@@ -21,5 +30,5 @@ def office() -> None:
     """
 
 
-for command in (token, tokens, revoke, accesses, serve):
+for command in (receipts, export_, report, erase, expire, hold, token, tokens, revoke, accesses, serve):
     office.add_command(command)

@@ -13,14 +13,13 @@ import click
 from consent.cli.data import explained
 from consent.data_folder import DataFolder
 from consent.office.access_log import AccessLog
+from consent.office.app import Office
 from consent.office.asker import Asker
 from consent.office.database import OfficeDatabase
 from consent.office.desk import MIN_REASON, Desk, ReasonMissing
 from consent.office.questions import WrongQuestion
 from consent.office.roles import Role
-from consent.office.tokens import TokenBook
 from consent.receipts_database import ReceiptsDatabase
-from consent.sqlite_inventory import SQLiteInventory
 
 BY = "the command line"
 """Who did it, where a command does."""
@@ -46,14 +45,8 @@ def office_desk(folder: Path) -> Iterator[tuple[Desk, Asker]]:
     """
     data = DataFolder(folder)
     with explained(folder), ReceiptsDatabase(data).log() as log:
-        database = office_database(folder)
-        desk = Desk(
-            lambda: log,
-            TokenBook(database, time.time),
-            access_log(folder, database),
-            SQLiteInventory(data.inventory_path),
-            time.time,
-        )
+        data.ledger_keys(create=False)
+        desk = Office("/_consent", data, lambda: log).desk
         try:
             yield desk, Asker(_user(), BY, Role.OFFICER, (), 2**53)
         except ReasonMissing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from consent.office.api import accesses, counts, exports, me, proofs, receipts, trackers
+from consent.office.api import accesses, counts, exports, me, proofs, receipts, reports, trackers
 
 ENDPOINTS: Final = (
     *me.ENDPOINTS,
@@ -14,4 +14,5 @@ ENDPOINTS: Final = (
     *proofs.ENDPOINTS,
     *trackers.ENDPOINTS,
     *accesses.ENDPOINTS,
+    *reports.ENDPOINTS,
 )

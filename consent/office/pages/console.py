@@ -18,8 +18,9 @@ from consent.errors import ConsentError
 from consent.moments import format_moment
 from consent.office.asker import Asker
 from consent.office.desk import Desk, NotAllowed, ReasonMissing
+from consent.office.documents import percent
 from consent.office.limits import exceeded
-from consent.office.pages import accesses, exports, overview, receipts, trackers
+from consent.office.pages import accesses, exports, overview, receipts, reports, trackers
 from consent.office.pages.page import PAGE, SECURE, Download, Failed, Pages, Visit
 from consent.office.paths import places_in
 from consent.office.questions import WrongQuestion
@@ -38,6 +39,7 @@ _PAGES: Final[Pages] = {
     **trackers.PAGES,
     **accesses.PAGES,
     **exports.PAGES,
+    **reports.PAGES,
 }
 
 
@@ -61,7 +63,7 @@ class Console:
         style = f"{path}/office.{sha256(self._style).hexdigest()[:12]}.css"
         self._style_path = style
         self._environment = Templates(None).environment({"home": path, "stylesheet": style})
-        self._environment.filters["percent"] = _percent
+        self._environment.filters["percent"] = percent
         self._environment.globals["moment"] = _moment
 
     def answers(self, path: str) -> bool:
@@ -177,10 +179,6 @@ async def _form(scope: Scope, receive: Receive) -> Mapping[str, str]:
         return dict(parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=30))
     except ValueError:
         raise Failed(400, "This cannot be read", "Use the forms of the console.") from None
-
-
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "–"
 
 
 def _moment(time_ms: int) -> str:

@@ -1,0 +1,125 @@
+"""``consent office erase``, ``expire`` and ``hold``: what is forgotten, and what must not be."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from consent.catalog import load_catalog
+from consent.cli.data import checked_subject, data_option, open_log, with_store
+from consent.cli.office.folder import office_desk
+from consent.cli.policy_option import policy_option
+from consent.cli.printable import printable
+from consent.cli.sought import reason_option
+from consent.policy import Policy
+from consent.policy_file import load_policy
+from consent.receipt_search import MAX_PAGE, Sought
+from consent.retention import DAY_MS, Past, past_by_policy, site_policies
+from consent.store import Erasing
+
+
+@click.command()
+@data_option
+@reason_option("Why, such as the number of a request")
+@click.argument("subject", metavar="HEX", callback=lambda _ctx, _option, value: checked_subject(value))
+def erase(folder: Path, reason: str, subject: str) -> None:
+    """Erase all receipts of a visitor, and print the certificate for him.
+
+    HEX is the pseudonym of 32 hexadecimal digits, as 'show' prints it. Key, tag and text are destroyed in the database
+    and its log; copies of it are not reached. The certificate is the record of the erasure with the proof that it is in
+    the log; it does not say whom it was about.
+    """
+    with office_desk(folder) as (desk, asker):
+        reason = desk.require_reason(reason)
+        found = desk.log.look(Sought(subject=subject), limit=MAX_PAGE).found
+        if not found:
+            raise click.ClickException("there is nothing of this visitor")
+        # The log of accesses names leaves, and no pseudonym.
+        leaves = [each.position.leaf for each in found]
+        desk.record(asker, "erasing", reason, found=len(leaves), leaves=leaves[:20])
+    erasures = with_store(folder, lambda store: store.erase(subject))
+    with open_log(folder) as log:
+        for erasure in erasures:
+            evidence = log.evidence(erasure.erasure_id)
+            if evidence is None:
+                click.echo(
+                    "Erased. No checkpoint covers the erasure: the site's log of errors says why.", err=True
+                )
+                click.echo(erasure.canonical_bytes())
+            else:
+                click.echo(evidence.text(), nl=False)
+
+
+@click.command()
+@data_option
+@policy_option("The site's consent.toml, whose [retention] says how long receipts are kept.")
+@click.option("--site", help="Another site than those of the policy, as its receipts name it.")
+@click.option(
+    "--older-than",
+    "days",
+    type=click.IntRange(min=1),
+    metavar="DAYS",
+    help="How long those of --site are kept.",
+)
+@click.option("--dry-run", is_flag=True, help="Count only.")
+def expire(folder: Path, policy_file: Path | None, site: str | None, days: int | None, dry_run: bool) -> None:
+    """Erase the receipts that are older than the site keeps them.
+
+    How long that is says the policy, for each site and jurisdiction; or --site and --older-than. Those that are held
+    stay. Run it every day.
+    """
+    if (site is None) is not (days is None):
+        raise click.UsageError("--site and --older-than go together")
+    now_ms = int(time.time() * 1_000)
+    due: list[tuple[int, Past]] = []
+    if site is not None and days is not None:
+        due.append((days, Past(site=site, before_ms=now_ms - days * DAY_MS)))
+    else:
+        due += _due(folder, policy_file, now_ms)
+
+    async def all_of_it(store: Erasing) -> list[int]:
+        return [await store.expire(past, dry_run=dry_run) for _, past in due]
+
+    done = "would be erased" if dry_run else "erased"
+    for (kept, past), count in zip(due, with_store(folder, all_of_it), strict=True):
+        where = "" if past.only is None else f", {', '.join(sorted(past.only))}"
+        click.echo(f"{printable(past.site)}{where}: {count} receipts older than {kept} days {done}")
+
+
+def _due(folder: Path, policy_file: Path | None, now_ms: int) -> list[tuple[int, Past]]:
+    """Return what is past its time by the policy; say which sites it says nothing about."""
+    policy = Policy()
+    if policy_file is not None:
+        policy, _ = load_policy(policy_file, load_catalog())
+    with open_log(folder) as log:
+        places = sorted(log.places())
+    due: dict[str, list[tuple[int, Past]]] = {}
+    for each in site_policies(policy):
+        found = list(past_by_policy(each, [place for site, place in places if site == each.site], now_ms))
+        if due.setdefault(each.site, found) != found:
+            raise click.ClickException(
+                f"two policies keep receipts of {each.site!r} for different times: give one of the sites another name"
+            )
+    for site in dict.fromkeys(site for site, _ in places):
+        if not due.get(site):
+            click.echo(
+                f"{printable(site)}: no [retention] says how long its receipts are kept; none were erased",
+                err=True,
+            )
+    return [each for found in due.values() for each in found]
+
+
+@click.command()
+@data_option
+@click.option("--reason", help="Why, such as the number of a case. It is kept in plain text.")
+@click.option("--release", is_flag=True, help="Hold them no longer.")
+@click.argument("subject", metavar="HEX", callback=lambda _ctx, _option, value: checked_subject(value))
+def hold(folder: Path, reason: str | None, release: bool, subject: str) -> None:
+    """Keep a visitor's receipts from being erased, until they are released."""
+    if (reason is None) is not release:
+        raise click.UsageError("give a --reason, or --release")
+    if not with_store(folder, lambda store: store.hold(subject, reason=reason)):
+        raise click.ClickException("there is nothing of this visitor")
+    click.echo("released" if release else "held")
