@@ -107,7 +107,13 @@ class ConsentMiddleware:
             # A database that cannot be written is to stop the start, not the first visitor's choice.
             store = receipts.prepared(clock)
             if runs_office:
-                self._office = Office(settings.prefix, settings.folder, receipts.log, clock)
+                self._office = Office(
+                    settings.prefix,
+                    settings.folder,
+                    receipts.log,
+                    clock,
+                    os.environ.get("CONSENT_OIDC") or None,
+                )
         self._store = store
         self._ledger = ledger
         self._clock = clock

@@ -1,8 +1,9 @@
 """The documentation is held against the code: its snippets, settings, endpoints, commands, values and links.
 
 Fenced blocks say what they are. ``python test`` is run, after a small app has been named ``app``; other
-``python`` is compiled. ``toml policy`` is loaded as a policy, ``toml vendor`` as a catalog. In ``console``
-blocks every line that begins with ``$`` is a command: it must exist and take the options it is given.
+``python`` is compiled. ``toml policy`` is loaded as a policy, ``toml vendor`` as a catalog, ``toml oidc`` as a way to
+sign in. In ``console`` blocks every line that begins with ``$`` is a command: it must exist and take the options it
+is given.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ from consent.interface_rules import INTERFACE_RULES
 from consent.languages import Languages
 from consent.office import roles
 from consent.office.api.table import ENDPOINTS
+from consent.office.oidc.settings import _RULES as _OIDC_RULES
+from consent.office.oidc.settings import load_oidc
 from consent.policy import CspMode, GoogleMode, Gpp, GppMspa, Interfaces, Layout, Refused, Whereabouts
 from consent.policy_file import _COOKIE_RULES, _FIELDS, _OVERRIDE_RULES, _RULE_RULES, _TOP
 from consent.receipts import CollectionMethod, Outcome, Receipt
@@ -146,7 +149,18 @@ def section(page: str, title: str) -> str:
 
 def test_every_block_says_what_it_is() -> None:
     """Python is marked as run or not by its info string; TOML says what it is to be loaded as."""
-    known = {"python", "python test", "toml policy", "toml vendor", "console", "jinja", "css", "nginx", "js"}
+    known = {
+        "python",
+        "python test",
+        "toml policy",
+        "toml vendor",
+        "toml oidc",
+        "console",
+        "jinja",
+        "css",
+        "nginx",
+        "js",
+    }
     known |= {"json", "json receipt", "json choice", "json error", "html", "text", "yaml"}
     assert {parameter.values[0].kind for parameter in snippets()} <= known
 
@@ -226,6 +240,15 @@ def test_policies_load(snippet: Snippet, tmp_path: Path) -> None:
     (tmp_path / "shop.toml").write_text("")
     policy, _ = load_policy(path, load_catalog())
     Languages(policy)
+
+
+@pytest.mark.parametrize("snippet", snippets("toml oidc"))
+def test_sign_in_snippets_are_whole_files(snippet: Snippet, tmp_path: Path) -> None:
+    """Each is read as it stands, beside the secret that it names; the table beside it has every key."""
+    (tmp_path / "oidc.toml").write_text(snippet.text)
+    (tmp_path / "oidc-secret").write_text("hush")
+    assert load_oidc(tmp_path / "oidc.toml", {}).client_secret == "hush"
+    assert first_codes("docs/office.md", "key") == {*_OIDC_RULES, "[[grant]]"}
 
 
 @pytest.mark.parametrize("snippet", snippets("toml vendor"))
@@ -841,7 +864,8 @@ def test_every_dependency_has_its_reason() -> None:
     """Each library that the package needs is in the table of libraries, and no other."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["check"], *extras["geo"], *extras["parquet"], *extras["scan"]]
+    named = [extras[each] for each in ("check", "geo", "oidc", "parquet", "scan")]
+    needed = [*project["dependencies"], *(each for one in named for each in one)]
     documented = {_INLINE_CODE.findall(row[0])[0] for row in tables("docs/decisions.md", "library")}
     assert documented == {re.split(r"[<>=\[ ]", requirement)[0] for requirement in needed}
 

@@ -8,7 +8,7 @@ import csv
 import json
 import logging
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -75,6 +75,11 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+    fields: Sequence[tuple[str, str]] = ()
+
+    def all(self, name: str) -> list[str]:
+        """Return what each header field with this name says."""
+        return [value for each, value in self.fields if each == name]
 
     @property
     def json(self) -> Any:
@@ -88,6 +93,7 @@ class Place:
         self.folder = DataFolder(path)
         self.keys = self.folder.ledger_keys()
         self.now = NOW
+        self.client = "192.0.2.1"
 
         async def fill() -> None:
             store = SQLiteStore(self.folder.receipts_path, self.keys, clock=lambda: NOW)
@@ -103,10 +109,10 @@ class Place:
         SQLiteInventory(self.folder.inventory_path).merge(
             {Sighting(Source.RESPONSE, "script", "cdn.example", ""): Tally(20_454, 20_455, 3, ["/shop"])}
         )
-        database = OfficeDatabase(self.folder.office_path)
-        self.book = TokenBook(database, lambda: self.now)
-        self.accesses = AccessLog(database, self.keys, lambda: self.now)
-        self.limits = Limits(database, lambda: self.now)
+        self.database = OfficeDatabase(self.folder.office_path)
+        self.book = TokenBook(self.database, lambda: self.now)
+        self.accesses = AccessLog(self.database, self.keys, lambda: self.now)
+        self.limits = Limits(self.database, lambda: self.now)
         self.app = Office(
             "/_consent",
             self.folder,
@@ -139,6 +145,7 @@ class Place:
             "type": "http",
             "method": method,
             "scheme": "https",
+            "client": (self.client, 4_321),
             "path": plain if plain.startswith("/_consent") else API + plain,
             "query_string": query.encode(),
             "headers": [(name.encode(), value.encode("utf-8")) for name, value in sent.items()],
@@ -157,8 +164,9 @@ class Place:
             messages.append(message)
 
         asyncio.run(self.app(scope, receive, send))
-        fields = {name.decode(): value.decode() for name, value in messages[0]["headers"]}
-        return Answer(messages[0]["status"], fields, b"".join(each.get("body", b"") for each in messages[1:]))
+        fields = [(name.decode(), value.decode()) for name, value in messages[0]["headers"]]
+        whole = b"".join(each.get("body", b"") for each in messages[1:])
+        return Answer(messages[0]["status"], dict(fields), whole, fields)
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +234,8 @@ def test_who_may_ask_what(place: Place) -> None:
     somewhere = {
         role: place.book.make("Al Example", role, sites=["Example blog"], days=1)[0] for role in Role
     }
-    for endpoint in ENDPOINTS:
+    for part, endpoint in enumerate(ENDPOINTS):
+        place.client = f"10.1.{part}.1"  # from one network, so many wrong ones would be too many
         cell = f"{endpoint.method} {endpoint.path}"
         body = BODIES.get(cell)
         path = PATHS[endpoint.path]

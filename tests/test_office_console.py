@@ -18,8 +18,9 @@ from consent.decision import decide
 from consent.office.charts import rarer, stacked
 from consent.office.limits import CALLS_A_DAY
 from consent.office.overview import overview
+from consent.office.pages.console import _PAGES
 from consent.office.roles import Role
-from consent.office.sessions import COOKIE, SESSION_SECONDS
+from consent.office.sessions import SESSION_SECONDS
 from consent.office.tokens import Token
 from consent.policy import Layout, Policy
 from consent.receipts import Artefact
@@ -30,6 +31,7 @@ from tests.test_receipts import SHOWN, make_receipt
 from tests.test_sqlite_store import append_all
 
 HOME = "/_consent/office"
+COOKIE = "__Host-consent-office"
 SAME = {"sec-fetch-site": "same-origin"}
 
 
@@ -116,7 +118,7 @@ def test_who_may_see_which_page(place: Place) -> None:
 
 
 def test_signing_in_and_out(place: Place) -> None:
-    """With a token only; the cookie has no secret in it, is for the console alone, and goes with the token."""
+    """With a token; the cookie has no secret in it, no other host can set it, and it goes with the token."""
     visitor = Visitor(place)
     assert "consent office token" in text(visitor.get())
     wrong = visitor.sign_in("cot_000000000000_" + "A" * 43)
@@ -126,11 +128,11 @@ def test_signing_in_and_out(place: Place) -> None:
     assert (answer.status, answer.headers["location"]) == (303, HOME)
     field = answer.headers["set-cookie"].split("; ")
     assert field[1:] == [
-        f"Path={HOME}",
+        "Path=/",
+        "Secure",
         f"Max-Age={SESSION_SECONDS}",
         "HttpOnly",
         "SameSite=Strict",
-        "Secure",
     ]
     assert secret[17:] not in visitor.cookie
     assert "Jo Example, administrator" in text(visitor.get())
@@ -175,6 +177,12 @@ def test_pages_count_as_calls(place: Place) -> None:
         {"sec-fetch-site": "same-site"},
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "http://shop.example.evil.example"},
+        {"origin": "https://shop.example, https://evil.example"},
+        {"origin": ""},
+        {"sec-fetch-site": "none"},
+        {"sec-fetch-site": "cross-site", "origin": "https://shop.example"},
+        {"referer": "https://shop.example/_consent/office"},
         {},
     ],
 )
@@ -182,7 +190,9 @@ def test_no_other_site_posts_a_form(place: Place, headers: Mapping[str, str]) ->
     """Also not to sign somebody in, or out."""
     officer = signed_in(place, Role.OFFICER)
     before = place.accesses.newest(limit=1)
-    for path in ("/sign-in", "/sign-out", "/lookups", "/receipts/27"):
+    posted = {re.sub(r"\{\w+\}", "27", path) for method, path in _PAGES if method == "POST"}
+    assert posted >= {"/lookups", "/receipts/27"}
+    for path in ("/sign-in", "/sign-out", *sorted(posted)):
         answer = officer.post(path, {"reason": "complaint 12", "sought": SUBJECT}, headers)
         assert (answer.status, "This came from another site" in text(answer)) == (403, True)
     assert place.accesses.newest(limit=1) == before
@@ -192,6 +202,22 @@ def test_no_other_site_posts_a_form(place: Place, headers: Mapping[str, str]) ->
         ).status
         == 200
     )
+
+
+def test_a_page_is_nobodys_frame_and_keeps_to_itself(place: Place) -> None:
+    """Before and after signing in: no script, no frame around it, no other window's hold on it, nothing kept."""
+    for answer in (Visitor(place).get(), signed_in(place, Role.OFFICER).get()):
+        policy = answer.headers["content-security-policy"].split("; ")
+        assert {
+            "default-src 'none'",
+            "frame-ancestors 'none'",
+            "form-action 'self'",
+            "base-uri 'none'",
+        } <= set(policy)
+        assert not [each for each in policy if each.startswith("script-src")]
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert answer.headers["cache-control"] == "no-store"
 
 
 def test_forms_are_read_within_bounds(place: Place) -> None:

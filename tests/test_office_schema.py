@@ -26,9 +26,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("CONSENT_OFFICE_CALLS", "1000000000")
         patched.setenv("CONSENT_OFFICE_SITE_CALLS", "1000000000")
+        patched.setattr("consent.office.attempts.LIMIT", 1_000_000_000)
         made = Place(tmp_path_factory.mktemp("schema") / "data")
-    yield made
-    made.app.stop()
+        yield made
+        made.app.stop()
 
 
 @pytest.mark.parametrize("role", list(Role))

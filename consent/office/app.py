@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from starlette.types import Receive, Scope, Send
 
@@ -12,11 +13,16 @@ from consent.data_folder import DataFolder
 from consent.office.access_log import AccessLog
 from consent.office.api.app import OfficeApi
 from consent.office.api.once import Once
+from consent.office.attempts import Attempts
 from consent.office.background import Background
 from consent.office.database import OfficeDatabase
 from consent.office.desk import Desk, OfficeLog
 from consent.office.exports import Exports
 from consent.office.limits import CALLS_A_DAY, SITE_CALLS_A_DAY, Limits, limit_from
+from consent.office.oidc.provider import Provider
+from consent.office.oidc.settings import OidcSettings, load_oidc
+from consent.office.oidc.sign_in import SignIn
+from consent.office.oidc.signed_in import SignedInBook
 from consent.office.pages.console import Console
 from consent.office.tokens import TokenBook
 from consent.office.turn import Turn
@@ -33,9 +39,10 @@ class Office:
         folder: the site's data folder.
         open_log: opens the log of receipts.
         clock: returns seconds since 1970.
+        oidc: how to sign in with a provider, or the file that says it; ``None``: with tokens alone.
 
     Raises:
-        ConfigurationError: the folder cannot be used, or a limit in the environment is none.
+        ConfigurationError: the folder cannot be used, how to sign in is wrong, or a limit in the environment is none.
     """
 
     def __init__(
@@ -44,14 +51,21 @@ class Office:
         folder: DataFolder,
         open_log: Callable[[], OfficeLog],
         clock: Callable[[], float] = time.time,
+        oidc: OidcSettings | str | Path | None = None,
     ) -> None:
         keys = folder.keys()
         ledger_keys = folder.ledger_keys()
         database = OfficeDatabase(folder.office_path)
         exports = Exports(database, folder.exports_path, clock, asked=self._write_exports)
+        tokens = TokenBook(database, clock)
+        settings = load_oidc(oidc) if isinstance(oidc, str | Path) else oidc
+        people = SignedInBook(database, settings, clock)
+        sign_in = None
+        if settings is not None:
+            sign_in = SignIn(settings, Provider(settings), keys, people, tokens, clock)
         desk = Desk(
             open_log,
-            TokenBook(database, clock),
+            tokens,
             AccessLog(database, ledger_keys, clock),
             SQLiteInventory(folder.inventory_path),
             exports,
@@ -71,8 +85,9 @@ class Office:
         )
         self.desk = desk
         """Answers the same questions without HTTP."""
-        self._api = OfficeApi(f"{prefix}/api/v1", desk, Once(database, ledger_keys, clock))
-        self._console = Console(f"{prefix}/office", desk, keys)
+        attempts = Attempts(clock)
+        self._api = OfficeApi(f"{prefix}/api/v1", desk, Once(database, ledger_keys, clock), attempts)
+        self._console = Console(f"{prefix}/office", desk, keys, people, sign_in, attempts)
 
     def start(self) -> None:
         """Begin with what is done without being asked. May be repeated."""

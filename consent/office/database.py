@@ -132,7 +132,20 @@ CREATE TABLE done_once (
     sealed BLOB
 ) WITHOUT ROWID
 """
-STEPS: Final = (_TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS, _DONE_ONCE)
+_SIGN_INS: Final = """
+CREATE TABLE sign_in (
+    session TEXT PRIMARY KEY,
+    person TEXT NOT NULL,
+    issuer TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    sites TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    expires_ms INTEGER NOT NULL
+)
+"""
+STEPS: Final = (_TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS, _DONE_ONCE, _SIGN_INS)
 """What makes each version of the file out of the one before, the first out of nothing. A step that was ever released
 stays as it is; what a later version needs is one more."""
 

@@ -96,14 +96,20 @@ class TokenBook:
             statement = "UPDATE token SET revoked_ms = ? WHERE id = ? AND revoked_ms IS NULL"
             return connection.execute(statement, (self._now(), token_id)).rowcount == 1
 
-    def end_session(self, session_id: str, *, until_s: int) -> None:
-        """Remember that somebody signed out, as long as the session would have lasted (seconds since 1970)."""
+    def end_session(self, session_id: str, *, until_s: int) -> bool:
+        """Remember that a session is over, as long as it would have lasted; tell whether it was not before.
+
+        Args:
+            session_id: of somebody who signs out, or of a sign-in that is finished.
+            until_s: when nobody would believe it any more, in seconds since 1970.
+        """
         with self._database.writing() as connection:
             connection.execute("DELETE FROM ended_session WHERE until_s < ?", (int(self._clock()),))
-            connection.execute("INSERT OR IGNORE INTO ended_session VALUES (?, ?)", (session_id, until_s))
+            statement = "INSERT OR IGNORE INTO ended_session VALUES (?, ?)"
+            return connection.execute(statement, (session_id, until_s)).rowcount == 1
 
     def has_ended(self, session_id: str) -> bool:
-        """Tell whether somebody signed out of this session."""
+        """Tell whether a session is over before its time."""
         with self._database.reading() as connection:
             statement = "SELECT 1 FROM ended_session WHERE id = ?"
             return connection.execute(statement, (session_id,)).fetchone() is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from consent.cli.office.access import accesses, revoke, token, tokens
+from consent.cli.office.access import accesses, revoke, sessions, token, tokens
 from consent.cli.office.erasing import erase, expire, hold
 from consent.cli.office.exporting import export_
 from consent.cli.office.receipts import receipts
@@ -24,11 +24,14 @@ def office() -> None:
     Forget what is past its time:     consent office expire
     Somebody who answers questions:   consent office token --name "Jo Example" --role officer
     Who may come in:                  consent office tokens
+    Who is signed in elsewhere:       consent office sessions
     Nobody any more:                  consent office revoke ID
     What was opened, and why:         consent office accesses
     On a port of its own:             consent office serve
     """
 
 
-for command in (receipts, export_, report, erase, expire, hold, token, tokens, revoke, accesses, serve):
+for command in (
+    receipts, export_, report, erase, expire, hold, token, tokens, sessions, revoke, accesses, serve,
+):  # fmt: skip
     office.add_command(command)

@@ -11,6 +11,7 @@ import click
 from consent.cli.data import data_option, explained
 from consent.cli.office.folder import BY, access_log, office_database
 from consent.moments import format_moment
+from consent.office.oidc.signed_in import PREFIX, SignedInBook
 from consent.office.roles import Role
 from consent.office.tokens import MAX_DAYS, TokenBook
 
@@ -76,16 +77,49 @@ def tokens(folder: Path, as_json: bool) -> None:
 
 @click.command()
 @data_option
-@click.argument("token_id", metavar="ID")
-def revoke(folder: Path, token_id: str) -> None:
-    """Let a token, and whoever is signed in with it, in no longer."""
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def sessions(folder: Path, as_json: bool) -> None:
+    """List who is signed in through an OpenID Connect provider now."""
+    with explained(folder):
+        for each in SignedInBook(office_database(folder), None, time.time).all():
+            until = format_moment(each.expires_ms)
+            if as_json:
+                members = {
+                    "id": each.id,
+                    "name": each.name,
+                    "issuer": each.issuer,
+                    "subject": each.subject,
+                    "role": each.role,
+                    "sites": each.sites,
+                    "until": until,
+                }
+                click.echo(json.dumps(members, ensure_ascii=False))
+            else:
+                sites = ", ".join(each.sites) or "all sites"
+                click.echo(f"{each.id}  until {until[11:16]}  {each.role:13}  {each.label} ({sites})")
+
+
+@click.command()
+@data_option
+@click.argument("id", metavar="ID")
+def revoke(folder: Path, id: str) -> None:
+    """Let a token, and whoever is signed in with it, in no longer; or end the sessions of somebody.
+
+    Whoever signed in through a provider can do so again, as long as that knows them and a grant fits.
+    """
     with explained(folder):
         database = office_database(folder)
-        if not TokenBook(database, time.time).revoke(token_id):
-            raise click.ClickException(
-                f"there is no token {token_id!r} that could be revoked: 'tokens' lists them"
-            )
-        access_log(folder, database).append(BY, "token-revoked", token=token_id)
+        log = access_log(folder, database)
+        if id.startswith(PREFIX):
+            if not SignedInBook(database, None, time.time).end_all(id):
+                raise click.ClickException(f"{id!r} is not signed in: 'sessions' lists who is")
+            log.append(BY, "sessions-revoked", person=id)
+        else:
+            if not TokenBook(database, time.time).revoke(id):
+                raise click.ClickException(
+                    f"there is no token {id!r} that could be revoked: 'tokens' lists them"
+                )
+            log.append(BY, "token-revoked", token=id)
     click.echo("revoked")
 
 

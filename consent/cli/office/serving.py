@@ -19,7 +19,13 @@ from consent.receipts_database import ReceiptsDatabase
 @click.option(
     "--prefix", default="/_consent", show_default=True, envvar="CONSENT_PREFIX", help="As the site has it."
 )
-def serve(folder: Path, host: str, port: int, prefix: str) -> None:
+@click.option(
+    "--oidc",
+    type=click.Path(path_type=Path),
+    envvar="CONSENT_OIDC",
+    help="The file that says with which OpenID Connect provider people sign in.",
+)
+def serve(folder: Path, host: str, port: int, prefix: str, oidc: Path | None) -> None:
     """Serve console and API by themselves, on a port of their own.
 
     So that they can be behind another proxy than the site, which then has CONSENT_OFFICE=0. Put HTTPS before it, unless
@@ -29,7 +35,7 @@ def serve(folder: Path, host: str, port: int, prefix: str) -> None:
         data = DataFolder(folder)
         database = ReceiptsDatabase(data)
         database.log().close()
-        app = Office(prefix, data, database.log)
+        app = Office(prefix, data, database.log, oidc=oidc)
     try:
         import uvicorn
     except ModuleNotFoundError:

@@ -21,6 +21,7 @@ from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere, P
 from consent.office.api.once import Once, fingerprint_of
 from consent.office.api.openapi import document
 from consent.office.api.table import ENDPOINTS
+from consent.office.attempts import Attempts
 from consent.office.deprecation import told
 from consent.office.desk import MIN_REASON, Desk, NotAllowed, ReasonMissing
 from consent.office.limits import exceeded, limit_headers
@@ -48,12 +49,14 @@ class OfficeApi:
         path: where it is mounted, without a slash at the end.
         desk: answers.
         once: does what is sent twice once.
+        attempts: counts who was not let in.
     """
 
-    def __init__(self, path: str, desk: Desk, once: Once) -> None:
+    def __init__(self, path: str, desk: Desk, once: Once, attempts: Attempts) -> None:
         self.path = path
         self._desk = desk
         self._once = once
+        self._attempts = attempts
         self._document = json.dumps(document(path), ensure_ascii=False, indent=1).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,6 +113,9 @@ class OfficeApi:
             token = await asyncio.to_thread(self._desk.tokens.find, presented[1].decode("ascii"))
         if token is None:
             if presented is not None:
+                if wait := self._attempts.failed(scope):
+                    retry = (b"retry-after", b"%d" % wait)
+                    raise Problem(429, "too-many-attempts", "too often, from your network: wait", retry)
                 logger.warning("the office's API was asked with a token that is not valid")
             message = "send a token: Authorization: Bearer cot_…; 'consent office token' makes one"
             raise Problem(401, "token-missing", message, (b"www-authenticate", b"Bearer"))

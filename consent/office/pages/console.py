@@ -17,11 +17,15 @@ from consent.assets import asset_dir
 from consent.errors import ConsentError
 from consent.moments import format_moment
 from consent.office.asker import Asker
+from consent.office.attempts import Attempts
 from consent.office.desk import Desk, NotAllowed, ReasonMissing
 from consent.office.documents import percent
 from consent.office.limits import exceeded
+from consent.office.oidc.sign_in import SignIn
+from consent.office.oidc.signed_in import SignedInBook
 from consent.office.pages import accesses, exports, overview, receipts, reports, trackers
-from consent.office.pages.page import PAGE, SECURE, Download, Failed, Pages, Visit
+from consent.office.pages.door import Door
+from consent.office.pages.page import PAGE, Download, Failed, Pages, Visit
 from consent.office.paths import places_in
 from consent.office.questions import WrongQuestion
 from consent.office.roles import Action
@@ -50,15 +54,27 @@ class Console:
         path: where it is mounted, without a slash at the end.
         desk: looks things up.
         keys: the site's keys for cookies, the signing one first.
+        people: knows who is signed in through a provider.
+        sign_in: with a provider; ``None``: there is none.
+        attempts: counts who was not let in.
 
     Raises:
         ConfigurationError: the installation is incomplete.
     """
 
-    def __init__(self, path: str, desk: Desk, keys: tuple[bytes, ...]) -> None:
+    def __init__(
+        self,
+        path: str,
+        desk: Desk,
+        keys: tuple[bytes, ...],
+        people: SignedInBook,
+        sign_in: SignIn | None,
+        attempts: Attempts,
+    ) -> None:
         self.path = path
         self._desk = desk
-        self._sessions = Sessions(keys, desk.tokens, path, desk.clock)
+        self._sessions = Sessions(keys, desk.tokens, people, path, desk.clock)
+        self._door = Door(path, desk, self._sessions, sign_in, attempts, self._render)
         self._style = (asset_dir("static") / "office" / "office.css").read_bytes()
         style = f"{path}/office.{sha256(self._style).hexdigest()[:12]}.css"
         self._style_path = style
@@ -95,19 +111,16 @@ class Console:
             if scope["path"] == self._style_path and method == "GET":
                 kept = (b"cache-control", b"public, max-age=31536000, immutable")
                 return Answer(200, ((b"content-type", b"text/css; charset=utf-8"), kept), self._style)
-            if (method, path) == ("POST", "/sign-in"):
-                return self._sign_in(scope, form)
-            if (method, path) == ("POST", "/sign-out"):
-                over = self._sessions.end(scope["headers"], is_secure=scope["scheme"] == "https")
-                return Answer(303, (over, (b"location", self.path.encode()), *SECURE))
-            asker = self._sessions.asker(scope["headers"])
+            if (answer := self._door.answer(scope, method, path, form)) is not None:
+                return answer
+            asker = self._sessions.asker(scope["headers"], is_secure=self._door.is_secure(scope))
             if asker is None:
                 # The same for every address: what there is, is nobody's business.
-                return self._render("sign_in.html", None, status=401 if path else 200, problem="")
+                return self._door.ask(status=401 if path else 200)
             # As in the API: otherwise its limit would be none.
             limit = exceeded(self._desk.limits.count(asker))
             if limit is not None:
-                whose = "A token has" if limit.name == "day" else "All tokens of a site together have"
+                whose = "You have" if limit.name == "day" else "All who ask about a site together have"
                 message = (
                     f"{whose} {limit.limit} calls a day, pages and the API together, anew at midnight, UTC."
                 )
@@ -122,23 +135,13 @@ class Console:
             message = "Say why: a few words, such as the number of a case. They are recorded. Go back, and add them."
             return self._failed(Failed(400, "A reason is missing", message), asker)
         except NotAllowed as error:
-            message = f"This token's role, or its sites, do not allow: {error}."
+            message = f"Your role, or its sites, do not allow: {error}."
             return self._failed(Failed(403, "This is not for you to see", message), asker)
         except ConsentError:
             # What it says may name files, or a receipt.
             logger.exception("the office could not answer")
             message = "The log, or a part of it, cannot be read now. The site's own log says why."
             return self._failed(Failed(503, "This cannot be answered now", message), asker)
-
-    def _sign_in(self, scope: Scope, form: Mapping[str, str]) -> Answer:
-        token = self._desk.tokens.find(form.get("token", "").strip())
-        if token is None:
-            logger.warning("the office's console was asked to let somebody in with a token that is not valid")
-            problem = "That token is not valid: it may be mistyped, past its time, or revoked."
-            return self._render("sign_in.html", None, status=401, problem=problem)
-        self._desk.record(token, "signed-in")
-        session = self._sessions.start(token, is_secure=scope["scheme"] == "https")
-        return Answer(303, (session, (b"location", self.path.encode()), *SECURE))
 
     # ---- rendering
 

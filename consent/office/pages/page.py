@@ -19,6 +19,9 @@ SECURE: Final[Headers] = (
     (b"referrer-policy", b"same-origin"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-robots-tag", b"noindex"),
+    # No other origin gets a hold of the window, or of the bytes.
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
 PAGE: Final[Headers] = (
     (b"content-type", b"text/html; charset=utf-8"),

@@ -1,0 +1,133 @@
+"""Who is signed in through the provider. Kept in the office's database, as long as the session lasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+from consent.office.asker import Asker
+from consent.office.database import OfficeDatabase
+from consent.office.oidc.settings import Grant, OidcSettings
+from consent.office.roles import Role
+
+PREFIX: Final = "sso-"
+"""What the id of somebody who signed in through a provider begins with."""
+MAX_NAME: Final = 80
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn(Asker):
+    """Somebody whom the provider knows."""
+
+    issuer: str
+    subject: str
+
+    @property
+    def label(self) -> str:
+        """How the log of accesses names them: names change, the subject at the issuer stays."""
+        return f"{self.name} ({self.subject} at {self.issuer})"
+
+
+class SignedInBook:
+    """Keeps who is signed in. Blocks; safe to share between threads.
+
+    Args:
+        database: where.
+        settings: what sessions have to go with; ``None``: nobody is signed in through a provider any more.
+        clock: returns seconds since 1970.
+    """
+
+    def __init__(
+        self, database: OfficeDatabase, settings: OidcSettings | None, clock: Callable[[], float]
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._clock = clock
+
+    def begin(
+        self, session: str, claims: Mapping[str, Any], grant: Grant, settings: OidcSettings
+    ) -> SignedIn:
+        """Keep that somebody is signed in.
+
+        Args:
+            session: its id.
+            claims: verified.
+            grant: what they may do.
+            settings: of the provider.
+        """
+        now = self._now()
+        asker = SignedIn(
+            id=person_id(settings.issuer, claims["sub"]),
+            name=_name(claims, settings.name_claim),
+            role=grant.role,
+            sites=grant.sites,
+            expires_ms=now + settings.session_minutes * 60_000,
+            issuer=settings.issuer,
+            subject=claims["sub"],
+        )
+        row = (
+            session, asker.id, asker.issuer, asker.subject, asker.name, str(asker.role), "\n".join(asker.sites),
+            settings.fingerprint, asker.expires_ms,
+        )  # fmt: skip
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM sign_in WHERE expires_ms <= ?", (now,))
+            connection.execute("INSERT INTO sign_in VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        return asker
+
+    def get(self, session: str) -> SignedIn | None:
+        """Return who is signed in; ``None``: nobody any more."""
+        if self._settings is None:
+            return None
+        with self._database.reading() as connection:
+            statement = (
+                f"SELECT {_COLUMNS} FROM sign_in WHERE session = ? AND settings = ? AND expires_ms > ?"  # noqa: S608
+            )
+            row = connection.execute(statement, (session, self._settings.fingerprint, self._now())).fetchone()
+        return None if row is None else _signed_in(row)
+
+    def all(self) -> Sequence[SignedIn]:
+        """Return who is signed in now, the session that lasts longest first."""
+        with self._database.reading() as connection:
+            statement = (
+                f"SELECT {_COLUMNS} FROM sign_in WHERE expires_ms > ? ORDER BY expires_ms DESC, session"  # noqa: S608
+            )
+            return [_signed_in(row) for row in connection.execute(statement, (self._now(),))]
+
+    def end(self, session: str) -> None:
+        """Forget one session."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM sign_in WHERE session = ?", (session,))
+
+    def end_all(self, person: str) -> int:
+        """Forget all sessions of somebody; return how many there were."""
+        with self._database.writing() as connection:
+            statement = "DELETE FROM sign_in WHERE person = ? AND expires_ms > ?"
+            return connection.execute(statement, (person, self._now())).rowcount
+
+    def _now(self) -> int:
+        return int(self._clock() * 1_000)
+
+
+_COLUMNS: Final = "person, name, role, sites, expires_ms, issuer, subject"
+
+
+def _signed_in(row: Sequence[Any]) -> SignedIn:
+    person, name, role, sites, expires, issuer, subject = row
+    return SignedIn(
+        person, name, Role(role), tuple(sites.split("\n")) if sites else (), expires, issuer, subject
+    )
+
+
+def person_id(issuer: str, subject: str) -> str:
+    """Return what somebody's calls are counted by, whatever they are called."""
+    both = f"{issuer}\n{subject}".encode("utf-8", "surrogatepass")
+    return f"{PREFIX}{sha256(both).hexdigest()[:12]}"
+
+
+def _name(claims: Mapping[str, Any], claim: str) -> str:
+    """Return a name in one line; without one, the subject has to do."""
+    name = claims.get(claim)
+    line = "".join(c for c in name if c.isprintable()) if isinstance(name, str) else ""
+    return " ".join(line.split())[:MAX_NAME] or claims["sub"][:MAX_NAME]
