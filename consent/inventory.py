@@ -52,6 +52,8 @@ class Sighting(NamedTuple):
     """The vendor's id; empty: unclassified."""
     part: str = ""
     """The hosts on which it was, by the name of their part of the site; empty: those that no rule is about."""
+    site: str = ""
+    """The site, as receipts name it; empty: it was seen before that was noted."""
 
 
 @dataclass(slots=True)
@@ -114,11 +116,13 @@ class Inventory:
     Args:
         woken: Called when something waits to be taken, and again after it was. It must not block.
         part: The name of the part of the site that it is about.
+        site: That part's site, as receipts name it.
     """
 
-    def __init__(self, woken: Callable[[], None] = lambda: None, *, part: str = "") -> None:
+    def __init__(self, woken: Callable[[], None] = lambda: None, *, part: str = "", site: str = "") -> None:
         self._woken = woken
         self._part = part
+        self._site = site
         self._lock = threading.Lock()
         self._pending: dict[Source, dict[tuple[str, str, str], Tally]] = {source: {} for source in Source}
         self._vendors: dict[Source, dict[str, None]] = {source: {} for source in Source}
@@ -168,7 +172,7 @@ class Inventory:
         with self._lock:
             taken, self._pending = self._pending, {source: {} for source in Source}
         return {
-            Sighting(source, *key, self._part): tally
+            Sighting(source, *key, self._part, self._site): tally
             for source in Source
             for key, tally in taken[source].items()
         }
@@ -176,8 +180,8 @@ class Inventory:
     def give_back(self, tallies: Mapping[Sighting, Tally]) -> None:
         """Let what was taken wait again, as far as there is room."""
         with self._lock:
-            for (source, *key, part), tally in tallies.items():
-                if part != self._part:
+            for (source, *key, part, site), tally in tallies.items():
+                if (part, site) != (self._part, self._site):
                     continue
                 pending = self._pending[source]
                 known = pending.get((key[0], key[1], key[2]))

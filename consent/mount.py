@@ -26,6 +26,7 @@ from consent.jurisdictions import Treatment, treatments
 from consent.log_reading import Log
 from consent.middleware import EnforcingMiddleware, OnError
 from consent.office.app import Office
+from consent.office.in_force import InForce
 from consent.parts import is_section, name_of
 from consent.placeholder import Placeholders
 from consent.policy import CacheMode, CspMode, Embeds, Policy
@@ -113,6 +114,7 @@ class ConsentMiddleware:
                     receipts.log,
                     clock,
                     os.environ.get("CONSENT_OIDC") or None,
+                    in_force=InForce(settings.policy, settings.catalog, settings.policy_file),
                 )
         self._store = store
         self._ledger = ledger
@@ -210,7 +212,7 @@ class ConsentMiddleware:
                 "it is the guard that tells vendors what a visitor allows: do not turn it off, or remove this table",
                 key="interfaces",
             )
-        inventory = self._inventory.of(part)
+        inventory = self._inventory.of(part, policy.site)
         sections = [rule.policy for at, rule in enumerate(policy.rules) if at not in others]
         placeholders = None
         if any(each.embeds is Embeds.REPLACE for each in (policy, *sections)):

@@ -173,6 +173,8 @@ class Policy:
         default_factory=lambda: MappingProxyType({}), hash=False
     )
     """How what is said of vendors and cookies reads in another language, or otherwise: by tag and sentence."""
+    classified: str = ""
+    """The file to which the privacy office adds the vendors that it classifies; empty: it adds none."""
     rules: tuple[Rule, ...] = ()
     """Other policies for parts of the site; the first that fits counts."""
     version: str = field(init=False, compare=False)

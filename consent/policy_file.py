@@ -57,6 +57,7 @@ _FIELDS: Mapping[Place, str] = {
     ("banner", "layout"): "layout",
     ("retention", "days"): "retention_days",
     ("retention", "jurisdictions"): "retention_jurisdictions",
+    ("office", "classified"): "classified",
     ("enforcement", "refused"): "refused",
     ("enforcement", "embeds"): "embeds",
     ("enforcement", "unclassified"): "unclassified",
@@ -89,7 +90,7 @@ _RULE_RULES: Mapping[str, Callable[[object], Any]] = {
     **{name: rules.RULES[name] for name in SECTION_FIELDS},
 }
 _MAX_RULES = 100
-_SECTIONS = ("site", "signals", "choice", "banner", "retention", "enforcement", "interfaces")
+_SECTIONS = ("site", "signals", "choice", "banner", "retention", "office", "enforcement", "interfaces")
 _TOP = (
     "regime",
     "jurisdiction",
@@ -111,7 +112,9 @@ _INTERFACES: tuple[Place, ...] = tuple(("interfaces", key) for key in INTERFACE_
 _PLACES: tuple[Place, ...] = (("declare",), ("lists",), *_FIELDS, *_INTERFACES)
 
 
-def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
+def load_policy(
+    path: str | Path, catalog: Catalog, *, classified: str | Path | None = None
+) -> tuple[Policy, Catalog]:
     """Read a policy file, and return the policy with the catalog that it is to be used with.
 
     The file is TOML, in UTF-8, at most 1 MiB. Everything in it is optional; its keys are in docs/configuration.md.
@@ -119,6 +122,11 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
     The catalog returned is ``catalog`` with the file's vendors, with the site's own cookies as vendors of their
     categories (`own_cookie_vendors`), so that they are refused and expired like all others, and with what the lists
     say that it names.
+
+    Args:
+        path: The file.
+        catalog: What is known of vendors without it.
+        classified: Stands for the file that ``office.classified`` names, to see whether it would do.
 
     Raises:
         ConfigurationError: the file cannot be read, or something in it is wrong; with the file, the 1-based
@@ -137,6 +145,8 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
     if (place := values.get("jurisdictions")) is not None and place.database:
         database = str(Path(document.source).parent / place.database)
         values["jurisdictions"] = replace(place, database=database)
+    if values.get("classified"):
+        values["classified"] = str(Path(document.source).parent / values["classified"])
     told = {
         key: document.checked(("interfaces", key), found, INTERFACE_RULES[key])
         for key, found in document.table(("interfaces",)).items()
@@ -161,9 +171,23 @@ def load_policy(path: str | Path, catalog: Catalog) -> tuple[Policy, Catalog]:
         catalog = catalog.with_vendors(additions)
     except ConfigurationError as error:
         raise document.located(error) from None
+    office = _classified(classified or values.get("classified", ""))
+    if office is not None:
+        # Who describes a vendor in the policy itself has the last word.
+        own = {vendor.id for vendor in additions}
+        more = tuple(vendor for vendor in _read_vendors(office) if vendor.id not in own)
+        try:
+            catalog = catalog.with_vendors(more)
+        except ConfigurationError as error:
+            raise office.located(error) from None
     catalog = _with_overrides(document, catalog)
+    declared = _declared(document, catalog, additions)
+    if office is not None:
+        told_of = {vendor.id for vendor in declared}
+        later = _declared(office, catalog, more)
+        declared = (*declared, *(vendor for vendor in later if vendor.id not in told_of))
     parts: dict[str, Any] = {
-        "vendors": _declared(document, catalog, additions),
+        "vendors": declared,
         "own_cookies": _read_cookies(document, catalog),
         "lists": _read_lists(document),
     }
@@ -252,6 +276,19 @@ def _read_lists(document: _PolicyFile) -> tuple[CatalogList, ...]:
                 raise
             raise document.error(where, str(error)) from None
     return tuple(document.checked(("lists",), found, rules.RULES["lists"]))
+
+
+def _classified(path: str | Path) -> _PolicyFile | None:
+    """Return the file to which the office adds vendors; ``None`` as long as it has added none."""
+    if not path or not Path(path).exists():
+        return None
+    document = _PolicyFile(path, max_bytes=MAX_POLICY_BYTES)
+    for key in document.data:
+        if key not in ("declare", "vendor"):
+            raise document.error(
+                (key,), "unknown key: what the office classified is declare and [[vendor]] only"
+            )
+    return document
 
 
 def _read_vendors(document: _PolicyFile) -> tuple[Vendor, ...]:

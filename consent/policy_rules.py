@@ -380,6 +380,7 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "interfaces": interfaces,
     "opt_out_links": _opt_out_links,
     "declare_seen": a_flag,
+    "classified": a_line,
     "vendors": _vendors,
     "lists": _lists,
     "own_cookies": _own_cookies,

@@ -12,7 +12,7 @@ import asyncpg
 
 from consent import postgresql_finding
 from consent.checkpoint import Checkpoint, Verifier
-from consent.choice_kind import ChoiceKind, DailyCount
+from consent.choice_kind import ChoiceKind
 from consent.enforcement_log import EnforcementCount, EnforcementKind
 from consent.errors import InvalidProofError, StoreUnavailable
 from consent.evidence import Evidence
@@ -88,16 +88,22 @@ class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
         """Return the names of all artefacts."""
         return [row["hash"].hex() for row in self._fetch("SELECT hash FROM consent_artefact ORDER BY hash")]
 
-    def daily(self, first_day: str, last_day: str) -> Sequence[DailyCount]:
-        """Return the choices of each kind by day. See :meth:`consent.receipt_search.ReceiptSearch.daily`."""
-        with self.one_moment():
-            rows = self._fetch(
-                "SELECT day, kind, choices FROM consent_daily WHERE day >= $1 AND day <= $2 ORDER BY day, kind",
-                first_day,
-                last_day,
-            )
-            kinds = self._kinds()
-        return [DailyCount(row["day"], kinds[row["kind"]], row["choices"]) for row in rows]
+    def _daily(self, first_day: str, last_day: str) -> Sequence[tuple[str, int, int]]:
+        rows = self._fetch(
+            "SELECT day, kind, choices FROM consent_daily WHERE day >= $1 AND day <= $2 ORDER BY day, kind",
+            first_day,
+            last_day,
+        )
+        return [tuple(row) for row in rows]
+
+    def _totals(self, first_day: str, last_day: str) -> Sequence[tuple[int, str, str, int]]:
+        rows = self._fetch(
+            "SELECT kind, min(day), max(day), sum(choices)::bigint FROM consent_daily"
+            " WHERE day >= $1 AND day <= $2 GROUP BY kind",
+            first_day,
+            last_day,
+        )
+        return [tuple(row) for row in rows]
 
     def enforcement(self, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
         """Return what was done about trackers on the days from first to last, in order. See :meth:`daily`."""

@@ -8,10 +8,11 @@ found by.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from consent.choice_kind import ChoiceKind, DailyCount, kind_of
 from consent.errors import InvalidReceiptError
@@ -73,13 +74,17 @@ class Sought:
 
     def admitted(self, kinds: Mapping[int, ChoiceKind]) -> list[int]:
         """Return the numbers of the kinds that are asked for."""
-        asked = self._of_kind()
-        return [
-            number
-            for number, kind in kinds.items()
-            if all(getattr(kind, name) == wanted for name, wanted in asked)
-            and (self.sites is None or kind.site in self.sites)
-        ]
+        # There can be some ten thousand kinds: one member after the other, of those that are left.
+        left: Iterable[tuple[int, ChoiceKind]] = kinds.items()
+        for name, wanted in self._of_kind():
+            if name == "grants":
+                left = [each for each in left if each[1].grants is wanted]
+            else:
+                at = ChoiceKind._fields.index(name)
+                left = [each for each in left if each[1][at] == wanted]
+        if self.sites is not None:
+            left = [each for each in left if each[1].site in self.sites]
+        return [number for number, _ in left]
 
     def all_kinds(self) -> bool:
         """Tell whether receipts of any kind are."""
@@ -112,6 +117,25 @@ class FoundPage:
 
     found: Sequence[Found]
     next: Position | None
+
+
+class KindTotal(NamedTuple):
+    """How many choices of one kind there were on some days, and the first and the last of these that had any."""
+
+    kind: ChoiceKind
+    first_day: str
+    last_day: str
+    choices: int
+
+
+@dataclass(frozen=True, slots=True)
+class StandingCount:
+    """How many of some receipts still stand."""
+
+    examined: int
+    standing: Mapping[ChoiceKind, int]
+    next: Position | None
+    """Where it goes on; ``None``: these were all."""
 
 
 class ReceiptSearch(Protocol):
@@ -155,6 +179,33 @@ class ReceiptSearch(Protocol):
         Args:
             first_day: UTC, ``2026-03-01``.
             last_day: the same, included.
+        """
+
+    def daily_in(
+        self, first_day: str, last_day: str, group: Callable[[ChoiceKind], Hashable]
+    ) -> Mapping[tuple[str, Any], int]:
+        """Return how many choices of each group there were, by day; added up where they are kept.
+
+        Args:
+            first_day, last_day: as of :meth:`daily`.
+            group: the group of a kind; ``None``: it does not count.
+        """
+
+    def totals(self, first_day: str, last_day: str) -> Sequence[KindTotal]:
+        """Return how many choices of each kind there were on these days together."""
+
+    def places(self) -> Collection[tuple[str, str]]:
+        """Return sites and jurisdictions of all receipts that there are or were, as these name them."""
+
+    def count_standing(
+        self, sought: Sought, *, limit: int = MAX_EXAMINED, before: Position | None = None
+    ) -> StandingCount:
+        """Count which of the newest ``limit`` receipts before a position still stand, at ``until_ms`` or now.
+
+        Args:
+            sought: what is asked for, whether or not it asks for what stands.
+            limit: how many are examined.
+            before: the position that the count before ended at.
         """
 
 
@@ -227,6 +278,71 @@ class ReceiptFinder(ABC):
     @abstractmethod
     def _opened(self, leaves: Sequence[int]) -> Mapping[int, LoggedReceipt]:
         """Return the receipts at leaves; what was erased is missing."""
+
+    @abstractmethod
+    def _daily(self, first_day: str, last_day: str) -> Iterable[tuple[str, int, int]]:
+        """Return day, kind and how many choices there were, in the order of days and kinds."""
+
+    @abstractmethod
+    def _totals(self, first_day: str, last_day: str) -> Sequence[tuple[int, str, str, int]]:
+        """Return kinds with first and last day, and how many choices there were."""
+
+    def daily_in(
+        self, first_day: str, last_day: str, group: Callable[[ChoiceKind], Hashable]
+    ) -> Mapping[tuple[str, Any], int]:
+        """Return choices by day and group. See :meth:`ReceiptSearch.daily_in`."""
+        with self.one_moment():
+            rows = self._daily(first_day, last_day)
+            groups = {
+                number: found for number, kind in self._kinds().items() if (found := group(kind)) is not None
+            }
+        sums: dict[tuple[str, Any], int] = {}
+        today: dict[Hashable, int] = {}
+        day = ""
+        # Some hundred kinds a day, on many days: one dictionary of a day at a time.
+        for of, number, choices in rows:
+            if of != day:
+                sums.update(((day, found), count) for found, count in today.items())
+                day, today = of, {}
+            found = groups.get(number)
+            if found is not None:
+                today[found] = today.get(found, 0) + choices
+        sums.update(((day, found), count) for found, count in today.items())
+        return sums
+
+    def daily(self, first_day: str, last_day: str) -> Sequence[DailyCount]:
+        """Return choices by day and kind. See :meth:`ReceiptSearch.daily`."""
+        with self.one_moment():
+            rows = self._daily(first_day, last_day)
+            kinds = self._kinds()
+        return [DailyCount(day, kinds[number], choices) for day, number, choices in rows]
+
+    def totals(self, first_day: str, last_day: str) -> Sequence[KindTotal]:
+        """Return choices by kind. See :meth:`ReceiptSearch.totals`."""
+        with self.one_moment():
+            kinds = self._kinds()
+            rows = self._totals(first_day, last_day)
+            return [KindTotal(kinds[number], first, last, choices) for number, first, last, choices in rows]
+
+    def count_standing(
+        self, sought: Sought, *, limit: int = MAX_EXAMINED, before: Position | None = None
+    ) -> StandingCount:
+        """Count what stands. See :meth:`ReceiptSearch.count_standing`."""
+        with self.one_moment():
+            query = self._query(sought)
+            if query is None:
+                return StandingCount(0, {}, None)
+            some = self._newest(query, before, limit)
+            stand = self._standing([position.leaf for position, _ in some], sought.until_ms)
+            kinds = self._kinds()
+            counts = Counter(
+                number for position, number in some if number is not None and position.leaf in stand
+            )
+            return StandingCount(
+                len(some),
+                {kinds[number]: count for number, count in counts.items()},
+                some[-1][0] if len(some) == limit else None,
+            )
 
     def places(self) -> Collection[tuple[str, str]]:
         """Return sites and jurisdictions of all receipts that there are or were, as these name them."""

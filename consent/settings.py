@@ -48,6 +48,7 @@ class Settings:
             builtin = load_catalog()
             policy, catalog = load_policy(path, builtin) if path else (Policy(), builtin)
         self.policy = policy
+        self.policy_file = Path(path) if path else None
         self.catalog = catalog
         """What is known about vendors, the site's own included."""
         self.prefix = prefix or os.environ.get("CONSENT_PREFIX") or "/_consent"

@@ -21,11 +21,11 @@ from consent.errors import StoreUnavailable
 from consent.inventory import MAX_COUNT, MAX_PAGES, Inventory, InventoryStore, Sighting, Source, Tally
 
 MAX_SIGHTINGS: Final = 2_000
-"""How many are kept of each source, of each part of the site. Beyond it those go that were seen least often, and of
+"""How many are kept of each source, of each site and part of it. Beyond it those go that were seen least often, and of
 them the oldest."""
 
 _APPLICATION_ID = 0x434E5349  # "CNSI"
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _BUSY_SECONDS = 5.0
 _INTERVAL_SECONDS = 5.0
 _SCHEMA = f"""
@@ -35,15 +35,24 @@ CREATE TABLE sighting (
     subject TEXT NOT NULL,
     vendor TEXT NOT NULL,
     part TEXT NOT NULL,
+    site TEXT NOT NULL,
     first_day INTEGER NOT NULL,
     last_day INTEGER NOT NULL,
     count INTEGER NOT NULL,
     pages TEXT NOT NULL,
-    PRIMARY KEY (source, kind, subject, vendor, part)
+    PRIMARY KEY (source, kind, subject, vendor, part, site)
 );
 PRAGMA application_id = {_APPLICATION_ID};
 PRAGMA user_version = {_SCHEMA_VERSION};
 """
+# Of what was seen before, nobody knows on which site.
+_SINCE_2 = f"""
+ALTER TABLE sighting RENAME TO sighting_before;
+{_SCHEMA};
+INSERT INTO sighting SELECT source, kind, subject, vendor, part, '', first_day, last_day, count, pages
+    FROM sighting_before;
+DROP TABLE sighting_before;
+"""  # noqa: S608 - ours
 
 logger = logging.getLogger("consent")
 
@@ -65,26 +74,28 @@ class SQLiteInventory:
             os.close(os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with self._open("rw") as connection, connection:
             connection.execute("BEGIN IMMEDIATE")
-            if not self._is_ours(connection):
-                for statement in _SCHEMA.split(";"):
+            version = self._version(connection)
+            if version != _SCHEMA_VERSION:
+                for statement in (_SINCE_2 if version else _SCHEMA).split(";"):
                     connection.execute(statement)
             for sighting, tally in tallies.items():
                 row = connection.execute(
                     "SELECT first_day, last_day, count, pages FROM sighting"
-                    " WHERE source = ? AND kind = ? AND subject = ? AND vendor = ? AND part = ?",
+                    " WHERE source = ? AND kind = ? AND subject = ? AND vendor = ? AND part = ? AND site = ?",
                     sighting,
                 ).fetchone()
                 kept = _tally(row) if row else Tally(tally.first_day, tally.last_day)
                 kept.add(tally)
                 connection.execute(
-                    "INSERT OR REPLACE INTO sighting VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR REPLACE INTO sighting VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (*sighting, kept.first_day, kept.last_day, kept.count, json.dumps(kept.pages)),
                 )
-            for source, part in {(sighting.source, sighting.part) for sighting in tallies}:
+            for some in {(sighting.source, sighting.part, sighting.site) for sighting in tallies}:
                 connection.execute(
-                    "DELETE FROM sighting WHERE rowid IN (SELECT rowid FROM sighting WHERE source = ? AND part = ?"
+                    "DELETE FROM sighting WHERE rowid IN (SELECT rowid FROM sighting"
+                    " WHERE source = ? AND part = ? AND site = ?"
                     " ORDER BY count DESC, last_day DESC, rowid LIMIT -1 OFFSET ?)",
-                    (source, part, MAX_SIGHTINGS),
+                    (*some, MAX_SIGHTINGS),
                 )
 
     def sightings(self) -> dict[Sighting, Tally]:
@@ -94,16 +105,18 @@ class SQLiteInventory:
         with self._open("ro") as connection:
             # All of it as it was at one moment: somebody may just be making it.
             connection.execute("BEGIN")
-            if not self._is_ours(connection):
+            version = self._version(connection)
+            if version == 0:
                 return {}
+            site = "site" if version == _SCHEMA_VERSION else "''"
             rows = connection.execute(
-                "SELECT source, kind, subject, vendor, part, first_day, last_day, count, pages FROM sighting"
-                " ORDER BY part, source DESC, subject, kind, vendor"
+                f"SELECT source, kind, subject, vendor, part, {site}, first_day, last_day, count, pages FROM sighting"  # noqa: S608 - ours
+                " ORDER BY part, 6, source DESC, subject, kind, vendor"
             ).fetchall()
-            return {Sighting(Source(row[0]), *row[1:5]): _tally(row[5:]) for row in rows}
+            return {Sighting(Source(row[0]), *row[1:6]): _tally(row[6:]) for row in rows}
 
-    def _is_ours(self, connection: sqlite3.Connection) -> bool:
-        """Tell our database from an empty file; refuse any other."""
+    def _version(self, connection: sqlite3.Connection) -> int:
+        """Return the schema of our database, 0 for an empty file; refuse any other."""
         application, version, tables = (
             connection.execute(question).fetchone()[0]
             for question in (
@@ -113,12 +126,12 @@ class SQLiteInventory:
             )
         )
         if (application, version, tables) == (0, 0, 0):
-            return False
-        if (application, version) != (_APPLICATION_ID, _SCHEMA_VERSION):
+            return 0
+        if application != _APPLICATION_ID or version not in (2, _SCHEMA_VERSION):
             raise StoreUnavailable(
                 f"{self.path} is no inventory that this version of asgi-consent knows: move it away"
             )
-        return True
+        return int(version)
 
     @contextlib.contextmanager
     def _open(self, mode: str) -> Iterator[sqlite3.Connection]:
@@ -174,9 +187,9 @@ class InventoryWriter:
         # At the end of the process, too, where no server says that it stops.
         self._finalizer = weakref.finalize(self, self._work.stop)
 
-    def of(self, part: str) -> Inventory:
-        """Return the inventory of the part of the site that has this name."""
-        return self._work.inventory_of(part)
+    def of(self, part: str, site: str = "") -> Inventory:
+        """Return the inventory of the part of the site that has this name; ``site`` is what receipts call it."""
+        return self._work.inventory_of(part, site)
 
     def first(self, gather: Callable[[], None]) -> None:
         """Call ``gather`` in the thread before each writing: it may note more. It must not raise."""
@@ -198,13 +211,13 @@ class _Work:
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
         self._told = False
-        self._inventories: dict[str, Inventory] = {}
+        self._inventories: dict[tuple[str, str], Inventory] = {}
         self.before: list[Callable[[], None]] = []
 
-    def inventory_of(self, part: str) -> Inventory:
-        found = self._inventories.get(part)
+    def inventory_of(self, part: str, site: str) -> Inventory:
+        found = self._inventories.get((part, site))
         if found is None:
-            found = self._inventories[part] = Inventory(woken=self.wake, part=part)
+            found = self._inventories[part, site] = Inventory(woken=self.wake, part=part, site=site)
             self.learn()
         return found
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from consent import sqlite_finding
 from consent.checkpoint import Checkpoint, Verifier
-from consent.choice_kind import ChoiceKind, DailyCount
+from consent.choice_kind import ChoiceKind
 from consent.enforcement_log import EnforcementCount, EnforcementKind
 from consent.errors import InvalidProofError, StoreUnavailable
 from consent.evidence import Evidence
@@ -92,15 +92,19 @@ class SQLiteReceiptLog(LogReader, ReceiptFinder):
             ).fetchone()
         return None if row is None else Artefact(content=row[0], media_type=row[1])
 
-    def daily(self, first_day: str, last_day: str) -> Sequence[DailyCount]:
-        """Return the choices of each kind by day. See :meth:`consent.receipt_search.ReceiptSearch.daily`."""
+    def _daily(self, first_day: str, last_day: str) -> Sequence[tuple[str, int, int]]:
         with self._reading():
-            rows = self._connection.execute(
+            return self._connection.execute(
                 "SELECT day, kind, choices FROM daily WHERE day >= ? AND day <= ? ORDER BY day, kind",
                 (first_day, last_day),
             ).fetchall()
-            kinds = self._kinds()
-        return [DailyCount(day, kinds[number], choices) for day, number, choices in rows]
+
+    def _totals(self, first_day: str, last_day: str) -> Sequence[tuple[int, str, str, int]]:
+        with self._reading():
+            return self._connection.execute(
+                "SELECT kind, min(day), max(day), sum(choices) FROM daily WHERE day >= ? AND day <= ? GROUP BY kind",
+                (first_day, last_day),
+            ).fetchall()
 
     def enforcement(self, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
         """Return what was done about trackers on the days from first to last, in order. See :meth:`daily`."""

@@ -7,7 +7,7 @@ the policy file of that time. Texts are not repeated: what the visitor read is a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from consent.canonical_json import canonical_json, parse_canonical
@@ -56,6 +56,15 @@ class Terms:
     own_cookies: tuple[OwnCookie, ...]
     group: tuple[str, ...] = ()
 
+    def policy(self) -> Policy:
+        """Return a policy with these terms, and otherwise as if nothing were set.
+
+        Raises:
+            ConfigurationError: they are not those of a policy of this release.
+        """
+        said = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "version"}
+        return Policy(**said)
+
 
 @dataclass(frozen=True, slots=True)
 class TermsArtefacts:
@@ -63,6 +72,20 @@ class TermsArtefacts:
 
     policy: Artefact
     vendor_list: Artefact
+
+
+def terms_json(terms: Terms) -> dict[str, object]:
+    """Return terms as plain JSON values: the members of both artefacts."""
+    return {
+        **{name: getattr(terms, name) for name in _POLICY_TEXTS},
+        **{name: sorted(map(str, getattr(terms, name))) for name in _POLICY_REFUSALS},
+        "regime": str(terms.regime),
+        "choice_days": terms.choice_days,
+        "children": terms.children,
+        "group": list(terms.group),
+        "vendors": [_vendor_json(vendor) for vendor in terms.vendors],
+        "own_cookies": [{**asdict(cookie), "category": str(cookie.category)} for cookie in terms.own_cookies],
+    }
 
 
 def terms_artefacts(policy: Policy) -> TermsArtefacts:

@@ -324,8 +324,8 @@ def test_what_was_seen_is_in_the_inventory_when_the_site_has_stopped(tmp_path: P
         assert client.post("/_consent/report", json=report, headers=kind).status_code == 204
     path = DataFolder(tmp_path / "consent-data").inventory_path
     assert SQLiteInventory(path).sightings().keys() == {
-        Sighting(Source.RESPONSE, "script", "www.googletagmanager.com", "google-analytics"),
-        Sighting(Source.REPORT, "img-src", "pics.example", ""),
+        Sighting(Source.RESPONSE, "script", "www.googletagmanager.com", "google-analytics", site="this site"),
+        Sighting(Source.REPORT, "img-src", "pics.example", "", site="this site"),
     }
     again = ConsentMiddleware(
         Starlette(routes=routes()), policy=Policy(csp=CspMode.ENFORCE, regime=Regime.NOTICE)

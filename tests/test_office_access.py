@@ -64,6 +64,7 @@ TABLE = {
     Action.EXPORT_INDEX:   "no     yes     yes     no",
     Action.OPEN:           "no     no      yes     no",
     Action.EXPORT_RECORDS: "no     no      yes     no",
+    Action.CLASSIFY:       "no     no      yes     yes",
     Action.ACCESSES:       "no     no      no      yes",
 }  # fmt: skip
 
@@ -77,7 +78,7 @@ def test_what_each_role_may_do() -> None:
             somewhere = Token("a" * 12, "Jo Example", role, ("Example shop",), 1, 0)
             assert everywhere.may(action) is (cell == "yes"), (action, role)
             assert somewhere.may(action) is (
-                cell == "yes" and action not in (Action.TRACKERS, Action.ACCESSES)
+                cell == "yes" and action not in (Action.CLASSIFY, Action.ACCESSES)
             )
     assert ALLOWED.keys() == set(Role)
 

@@ -191,10 +191,21 @@ PATHS = {
     "/reports/processing": "/reports/processing?day=2026-01-01",
     "/enforcement": "/enforcement",
     "/trackers": "/trackers",
+    "/leaks": "/leaks",
+    "/proposals": "/proposals",
+    "/classifications": "/classifications",
+    "/policies": "/policies",
+    "/policies/{policy}": "/policies/" + "0" * 32,
+    "/policies/{policy}/changes/{other}": f"/policies/{'0' * 32}/changes/{'1' * 32}",
+    "/as-of": "/as-of",
+    "/standing": "/standing",
+    "/expiring": "/expiring",
+    "/asking-again": "/asking-again",
     "/integrity": "/integrity",
     "/accesses": "/accesses",
 }
-BODIES = {"POST /lookups": {"subject": SUBJECT}, "POST /exports": {"filters": {"site": "Example shop"}}}
+BODIES = {"POST /lookups": {"subject": SUBJECT}, "POST /exports": {"filters": {"site": "Example shop"}},
+    "POST /proposals": {"id": "hotjar"}, "POST /classifications": {"id": "hotjar"}}  # fmt: skip
 TABLE = {
     #                                 reader analyst officer administrator
     "GET /me":                       "200 200 200 200",
@@ -215,6 +226,19 @@ TABLE = {
     "GET /reports/processing":       "200 200 200 200",
     "GET /enforcement":              "200 200 200 200",
     "GET /trackers":                 "200 200 200 200",
+    "GET /leaks":                    "200 200 200 200",
+    "GET /proposals":                "200 200 200 200",
+    "POST /proposals":               "200 200 200 200",
+    # Without a policy that lets the office: tests/test_office_trackers.py.
+    "POST /classifications":         "403 403 409 409",
+    "GET /policies":                 "200 200 200 200",
+    # Of a policy that there is: tests/test_office_policies.py.
+    "GET /policies/{policy}":        "404 404 404 404",
+    "GET /policies/{policy}/changes/{other}": "404 404 404 404",
+    "GET /as-of":                    "200 200 200 200",
+    "GET /standing":                 "200 200 200 200",
+    "GET /expiring":                 "200 200 200 200",
+    "GET /asking-again":             "200 200 200 200",
     "GET /integrity":                "200 200 200 200",
     "GET /accesses":                 "403 403 403 200",
 }  # fmt: skip
@@ -222,7 +246,7 @@ SITES_TABLE = {
     # The same for a token of the other site only: what is of all sites is refused, and the receipt is not there.
     "GET /receipts/{leaf}": "403 403 404 403",
     "GET /receipts/{leaf}/evidence": "403 403 404 403",
-    "GET /trackers": "403 403 403 403",
+    "POST /classifications": "403 403 403 403",
     "GET /accesses": "403 403 403 403",
 }
 

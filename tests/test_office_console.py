@@ -98,6 +98,9 @@ TABLE = {
     ("GET", "/reports/monthly"): "200 200 200 200",
     ("GET", "/reports/processing"): "200 200 200 200",
     ("POST", "/reports/proof"):  "403 200 200 403",
+    ("GET", "/policies"):        "200 200 200 200",
+    ("GET", "/as-of"):           "200 200 200 200",
+    ("GET", "/standing"):        "200 200 200 200",
     ("GET", "/accesses"):        "403 403 403 200",
 }  # fmt: skip
 
@@ -309,7 +312,7 @@ def test_a_receipt_is_told_with_its_proof(place: Place) -> None:
 
 def test_trackers_and_accesses(place: Place) -> None:
     """What nobody explained comes first; the log of accesses is verified as it is shown."""
-    assert "cdn.example unclassified script, response 2026-01-01" in text(
+    assert "cdn.example unclassified – script, response 2026-01-01" in text(
         signed_in(place, Role.READER).get("/trackers")
     )
     words = text(signed_in(place, Role.ADMINISTRATOR).get("/accesses"))

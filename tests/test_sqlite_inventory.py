@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -124,7 +125,7 @@ def test_a_file_that_is_something_else_is_left_alone(path: Path) -> None:
     path.unlink()
     store.merge({IMG: Tally(1, 1, 1)})
     with closing(sqlite3.connect(path)) as later:
-        later.execute("PRAGMA user_version = 3")
+        later.execute("PRAGMA user_version = 4")
     with pytest.raises(StoreUnavailable, match="no inventory that this version"):
         store.sightings()
 
@@ -250,3 +251,33 @@ def test_a_worker_that_was_forked_writes_too(path: Path) -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, cwd=root, timeout=60)
     assert SQLiteInventory(path).sightings()[IMG].count == 2
     assert os.listdir(path.parent) == [path.name]
+
+
+SCHEMA_2 = """
+CREATE TABLE old AS SELECT source, kind, subject, vendor, part, first_day, last_day, count, pages FROM sighting;
+DROP TABLE sighting;
+CREATE TABLE sighting (source TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL, vendor TEXT NOT NULL,
+    part TEXT NOT NULL, first_day INTEGER NOT NULL, last_day INTEGER NOT NULL, count INTEGER NOT NULL,
+    pages TEXT NOT NULL, PRIMARY KEY (source, kind, subject, vendor, part));
+INSERT INTO sighting SELECT * FROM old;
+DROP TABLE old;
+PRAGMA user_version = 2;
+"""
+
+
+def test_a_file_of_the_second_schema_is_read_and_brought_up(path: Path) -> None:
+    """Of what was seen before, nobody knows on which site; what is seen now is kept by site."""
+    here = SCRIPT._replace(site="Example shop")
+    store = SQLiteInventory(path)
+    store.merge({IMG: Tally(1, 2, 3, ["/a"]), SCRIPT: Tally(1, 1, 1)})
+    before = store.sightings()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(SCHEMA_2)
+    assert store.sightings() == before
+    store.merge({here: Tally(4, 4, 1), here._replace(site="Example blog"): Tally(5, 5, 1)})
+    store.merge({here: Tally(6, 6, 1)})
+    assert store.sightings() == {
+        **before,
+        here: Tally(4, 6, 2),
+        here._replace(site="Example blog"): Tally(5, 5, 1),
+    }

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import sys
-import tempfile
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from consent.errors import ConfigurationError
 from consent.guard import MAX_LISTED_RULES
 from consent.public_lists.importing import FORMATS, HEAD_LINE, Import, import_list
 from consent.public_lists.reading import SourceFile, read_source
+from consent.whole_file import write_whole
 
 _STEPS = 100
 """How often the bar is drawn; drawing it takes longer than reading a line."""
@@ -77,7 +76,7 @@ def import_(
                 today=_today(),
                 progress=progress,
             )
-        _write(out, made.toml)
+        write_whole(out, made.toml)
     except ConfigurationError as error:
         raise Failed(printable(str(error))) from None
     except OSError as error:
@@ -121,32 +120,6 @@ def _check_target(out: Path) -> None:
         raise ConfigurationError(
             "exists, and is no list that this command wrote: choose another --out", source=str(out)
         )
-
-
-def _write(out: Path, text: str) -> None:
-    """Put the whole file there at once, or nothing.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    mode = out.stat().st_mode & 0o777 if out.exists() else 0o666 & ~_umask()
-    handle, name = tempfile.mkstemp(prefix=f".{out.name[:100]}.", dir=out.parent)
-    try:
-        with open(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(mode)
-        os.replace(name, out)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _counts(made: Import) -> dict[str, int]:

@@ -16,14 +16,13 @@ from consent.cli.policy_option import policy_option
 from consent.cli.printable import printable
 from consent.data_folder import DataFolder
 from consent.errors import ConsentError
-from consent.html.urls import PageURL
 from consent.inventory import Sighting, Source, Tally
-from consent.parts import Part, host_parts, part_at
+from consent.inventory_status import Status, status_of
+from consent.parts import host_parts
 from consent.policy import Policy
 from consent.policy_file import load_policy
 from consent.sqlite_inventory import SQLiteInventory
 
-_STATUSES = ("unclassified", "undeclared", "declared")
 _HEADINGS = ("STATUS", "WHAT", "KIND", "VENDOR", "FIRST", "LAST", "TIMES", "FOR EXAMPLE", "HOSTS")
 
 
@@ -34,13 +33,13 @@ class _Line:
     sighting: Sighting
     tally: Tally
     vendor: Vendor | None
-    status: str
+    status: Status
 
 
 @click.command()
 @data_option
 @policy_option("The site's consent.toml, for the vendors it adds and declares.")
-@click.option("--status", type=click.Choice(_STATUSES), help="Only these.")
+@click.option("--status", type=click.Choice([str(each) for each in Status]), help="Only these.")
 @click.option("--source", type=click.Choice([str(source) for source in Source]), help="Only these.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def inventory(
@@ -69,12 +68,12 @@ def inventory(
     lines = []
     for sighting, tally in sightings.items():
         part = parts.get(sighting.part, parts[""])
-        known = _status(sighting, tally, part)
+        known = status_of(sighting, tally, part)
         if status in (None, known) and source in (None, sighting.source):
             lines.append(_Line(sighting, tally, part.catalog.vendors.get(sighting.vendor), known))
     lines.sort(
         key=lambda line: (
-            _STATUSES.index(line.status),
+            list(Status).index(line.status),
             # Most of the scripts that nobody has explained are the site's own.
             line.sighting.source is Source.SCRIPT,
             -line.tally.count,
@@ -84,16 +83,6 @@ def inventory(
         click.echo(text)
     if not lines:
         click.echo("No such sightings.", err=True)
-
-
-def _status(sighting: Sighting, tally: Tally, part: Part) -> str:
-    if sighting.vendor:
-        is_declared = any(vendor.id == sighting.vendor for vendor in part.policy.vendors)
-        return "declared" if is_declared else "undeclared"
-    pages = [PageURL("https", "", page) for page in tally.pages or ["/"]]
-    if all(part_at(part.policy, part.catalog, page).names(sighting.subject, "/") for page in pages):
-        return "declared"
-    return "unclassified"
 
 
 def _table(lines: list[_Line]) -> Iterator[str]:

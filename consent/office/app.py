@@ -18,6 +18,7 @@ from consent.office.background import Background
 from consent.office.database import OfficeDatabase
 from consent.office.desk import Desk, OfficeLog
 from consent.office.exports import Exports
+from consent.office.in_force import InForce
 from consent.office.limits import CALLS_A_DAY, SITE_CALLS_A_DAY, Limits, limit_from
 from consent.office.oidc.provider import Provider
 from consent.office.oidc.settings import OidcSettings, load_oidc
@@ -40,6 +41,7 @@ class Office:
         open_log: opens the log of receipts.
         clock: returns seconds since 1970.
         oidc: how to sign in with a provider, or the file that says it; ``None``: with tokens alone.
+        in_force: the policy of the site now; ``None``: it is not known here.
 
     Raises:
         ConfigurationError: the folder cannot be used, how to sign in is wrong, or a limit in the environment is none.
@@ -52,6 +54,8 @@ class Office:
         open_log: Callable[[], OfficeLog],
         clock: Callable[[], float] = time.time,
         oidc: OidcSettings | str | Path | None = None,
+        *,
+        in_force: InForce | None = None,
     ) -> None:
         keys = folder.keys()
         ledger_keys = folder.ledger_keys()
@@ -76,6 +80,7 @@ class Office:
                 site_calls_a_day=limit_from("CONSENT_OFFICE_SITE_CALLS", SITE_CALLS_A_DAY),
             ),
             clock,
+            in_force,
         )
         self._writing = Background(
             "consent-exports",

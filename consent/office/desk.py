@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from consent.checkpoint import Checkpoint
-from consent.choice_kind import kind_of
+from consent.choice_kind import ChoiceKind, kind_of
 from consent.enforcement_log import EnforcementCount
 from consent.errors import InvalidProofError, InvalidReceiptError
 from consent.evidence import Evidence
-from consent.inventory import InventoryStore
+from consent.inventory import InventoryStore, Sighting, Tally
 from consent.log_rows import proven_record
 from consent.moments import parse_moment
 from consent.office.access_log import AccessLog
 from consent.office.asker import Asker
 from consent.office.exports import Exports
+from consent.office.in_force import InForce
 from consent.office.limits import Limits
 from consent.office.questions import WrongQuestion, of_sites
 from consent.office.roles import Action
 from consent.office.tokens import TokenBook
-from consent.receipt_search import Found, FoundPage, Position, ReceiptSearch, Sought
+from consent.receipt_search import (
+    MAX_EXAMINED,
+    Found,
+    FoundPage,
+    KindTotal,
+    Position,
+    ReceiptSearch,
+    Sought,
+    StandingCount,
+)
 from consent.receipts import Artefact, Receipt
 from consent.store import Ledger, ReceiptLog
 
@@ -81,6 +91,7 @@ class Desk:
         exports: takes orders for files.
         limits: counts who asks how often.
         clock: returns seconds since 1970.
+        in_force: the policy of the site now; ``None``: nobody told, and what is recorded has to do.
     """
 
     def __init__(
@@ -92,6 +103,7 @@ class Desk:
         exports: Exports,
         limits: Limits,
         clock: Callable[[], float],
+        in_force: InForce | None = None,
     ) -> None:
         self._open_log = open_log
         self._log: OfficeLog | None = None
@@ -102,6 +114,7 @@ class Desk:
         self.exports = exports
         self.limits = limits
         self.clock = clock
+        self.in_force = in_force
 
     @property
     def log(self) -> OfficeLog:
@@ -235,22 +248,51 @@ class Desk:
             wanted: members, and what they have to be.
         """
         self.require(asker, Action.COUNTS)
-        sites = frozenset(asker.sites)
+        members = [name for name in groups if name != "day"]
+
+        def key(kind: ChoiceKind) -> tuple[Any, ...] | None:
+            fits = all(getattr(kind, name) == value for name, value in wanted.items())
+            return tuple(getattr(kind, name) for name in members) if fits else None
+
         sums: Counter[tuple[Any, ...]] = Counter()
-        # Most days have the same kinds: each is looked at once.
-        keys: dict[Any, tuple[Any, ...] | None] = {}
-        by_day, members = "day" in groups, [name for name in groups if name != "day"]
-        at = groups.index("day") if by_day else 0
-        for day, kind, choices in self.log.daily(first_day, last_day):
-            if kind not in keys:
-                fits = (not sites or kind.site in sites) and all(
-                    getattr(kind, name) == value for name, value in wanted.items()
-                )
-                keys[kind] = tuple(getattr(kind, name) for name in members) if fits else None
-            key = keys[kind]
-            if key is not None:
-                sums[(*key[:at], day, *key[at:]) if by_day else key] += choices
+        if "day" not in groups:
+            for total in self.totals(asker, first_day, last_day):
+                if (found := key(total.kind)) is not None:
+                    sums[found] += total.choices
+            return sums
+        at = groups.index("day")
+        for (day, found), choices in self.daily_in(asker, first_day, last_day, key).items():
+            sums[*found[:at], day, *found[at:]] = choices
         return sums
+
+    def totals(self, asker: Asker, first_day: str, last_day: str) -> Sequence[KindTotal]:
+        """Return how many choices of each kind there were on some days together."""
+        self.require(asker, Action.COUNTS)
+        totals = self.log.totals(first_day, last_day)
+        return [total for total in totals if not asker.sites or total.kind.site in asker.sites]
+
+    def daily_in(
+        self, asker: Asker, first_day: str, last_day: str, group: Callable[[ChoiceKind], Hashable]
+    ) -> Mapping[tuple[str, Any], int]:
+        """Return how many choices of each group there were, by day; a kind whose group is ``None`` does not count."""
+        self.require(asker, Action.COUNTS)
+        sites = asker.sites
+        return self.log.daily_in(
+            first_day, last_day, lambda kind: None if sites and kind.site not in sites else group(kind)
+        )
+
+    def count_standing(
+        self, asker: Asker, sought: Sought, *, limit: int = MAX_EXAMINED, before: Position | None = None
+    ) -> StandingCount:
+        """Count which of some receipts still stand."""
+        self.require(asker, Action.COUNTS)
+        return self.log.count_standing(of_sites(sought, asker), limit=limit, before=before)
+
+    def sightings(self, asker: Asker) -> Mapping[Sighting, Tally]:
+        """Return the third parties that were seen, on their sites."""
+        self.require(asker, Action.TRACKERS)
+        seen = self.inventory.sightings()
+        return {each: tally for each, tally in seen.items() if not asker.sites or each.site in asker.sites}
 
     def enforcement(self, asker: Asker, first_day: str, last_day: str) -> Sequence[EnforcementCount]:
         """Return what was done about trackers."""

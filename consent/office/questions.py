@@ -95,6 +95,7 @@ FILTERS: Final = (
     _text("language", "The language of the text shown."),
     _text("policy_version", "The version of the policy."),
     _text("policy_hash", "SHA-256 of the policy's terms."),
+    _text("vendor_list_hash", "SHA-256 of the vendor list."),
     _text("shown_hash", "SHA-256 of the text shown."),
     Parameter("outcome", "What the choice was.", {"type": "string", "enum": [str(each) for each in Outcome]}),
     Parameter(

@@ -22,6 +22,8 @@ class Action(StrEnum):
     """Open receipts, and find them by visitor or id. Each time with a reason."""
     EXPORT_RECORDS = "export-records"
     """Export the receipts themselves, with a reason."""
+    CLASSIFY = "classify"
+    """Add to what the policy says of third parties, where the policy lets the office do so."""
     ACCESSES = "accesses"
     """Read the log of the office's own accesses."""
 
@@ -41,12 +43,15 @@ ALLOWED: Final[Mapping[Role, frozenset[Action]]] = {
     Role.OFFICER: frozenset(
         {
             Action.COUNTS, Action.TRACKERS, Action.RECEIPTS, Action.EXPORT_INDEX, Action.OPEN, Action.EXPORT_RECORDS,
+            Action.CLASSIFY,
         }
     ),
     # Who looks after the others sees what they did, and no visitor's data.
-    Role.ADMINISTRATOR: frozenset({Action.COUNTS, Action.TRACKERS, Action.RECEIPTS, Action.ACCESSES}),
+    Role.ADMINISTRATOR: frozenset(
+        {Action.COUNTS, Action.TRACKERS, Action.RECEIPTS, Action.CLASSIFY, Action.ACCESSES}
+    ),
 }  # fmt: skip
 """What each role may do. Everything else is refused."""
 
-OF_ALL_SITES: Final = frozenset({Action.TRACKERS, Action.ACCESSES})
+OF_ALL_SITES: Final = frozenset({Action.CLASSIFY, Action.ACCESSES})
 """What is about all sites of the log together: a token for some of them may not do it."""

@@ -7,12 +7,10 @@ from consent.scanner.proposals import (
     Proposals,
     cookie_stub,
     counted,
-    declare_lines,
-    one_line,
     propose,
     site_name,
-    vendor_stub,
 )
+from consent.vendor_stubs import declare_lines, one_line, vendor_stub
 
 _HEAD = """\
 # The rules of {site}. All of it is optional; lines that begin with "#" are comments.
@@ -62,6 +60,10 @@ layout = "card"                         # or "bar", "dialog": how the banner lie
 # [retention]
 # days = 1095
 # jurisdictions = {{ "US-CA" = 730 }}     # where it is another number
+
+# Vendors that the privacy office classifies are added to a file of their own, which is read with this one.
+# [office]
+# classified = "classified.toml"
 
 [enforcement]
 refused = "strip"                       # or "hold": refused elements stay, inert, and come back without a reload

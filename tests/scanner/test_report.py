@@ -20,9 +20,10 @@ from consent.policy_file import _FIELDS, _TOP, load_policy
 from consent.scanner import Phase, Recording, judge
 from consent.scanner.draft import drafted_policy, starting_policy
 from consent.scanner.judging import Report
-from consent.scanner.proposals import cookie_stub, lifetime, propose, vendor_stub
+from consent.scanner.proposals import cookie_stub, lifetime, propose
 from consent.scanner.recording import Call, PhaseRecord, Request, StoredCookie, StoredKey, Visit
 from consent.scanner.rendering import MAX_ROWS, html_report, json_report, over_phases, summary, verdict
+from consent.vendor_stubs import vendor_stub
 
 SITE = "https://www.fernwell.example"
 HOSTILE = '"]\n</pre><script src="//evil.example/x.js">\u202e'

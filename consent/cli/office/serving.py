@@ -6,9 +6,13 @@ from pathlib import Path
 
 import click
 
+from consent.catalog import load_catalog
 from consent.cli.data import data_option, explained
+from consent.cli.policy_option import policy_option
 from consent.data_folder import DataFolder
 from consent.office.app import Office
+from consent.office.in_force import InForce
+from consent.policy_file import load_policy
 from consent.receipts_database import ReceiptsDatabase
 
 
@@ -25,7 +29,10 @@ from consent.receipts_database import ReceiptsDatabase
     envvar="CONSENT_OIDC",
     help="The file that says with which OpenID Connect provider people sign in.",
 )
-def serve(folder: Path, host: str, port: int, prefix: str, oidc: Path | None) -> None:
+@policy_option("The site's consent.toml: what visitors are asked under now.")
+def serve(
+    folder: Path, host: str, port: int, prefix: str, oidc: Path | None, policy_file: Path | None
+) -> None:
     """Serve console and API by themselves, on a port of their own.
 
     So that they can be behind another proxy than the site, which then has CONSENT_OFFICE=0. Put HTTPS before it, unless
@@ -35,7 +42,10 @@ def serve(folder: Path, host: str, port: int, prefix: str, oidc: Path | None) ->
         data = DataFolder(folder)
         database = ReceiptsDatabase(data)
         database.log().close()
-        app = Office(prefix, data, database.log, oidc=oidc)
+        in_force = None
+        if policy_file is not None:
+            in_force = InForce(*load_policy(policy_file, load_catalog()), policy_file)
+        app = Office(prefix, data, database.log, oidc=oidc, in_force=in_force)
     try:
         import uvicorn
     except ModuleNotFoundError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from consent.office.api import accesses, counts, exports, me, proofs, receipts, reports, trackers
+from consent.office.api import accesses, counts, exports, me, policies, proofs, receipts, reports, trackers
 
 ENDPOINTS: Final = (
     *me.ENDPOINTS,
@@ -12,6 +12,7 @@ ENDPOINTS: Final = (
     *receipts.ENDPOINTS,
     *exports.ENDPOINTS,
     *proofs.ENDPOINTS,
+    *policies.ENDPOINTS,
     *trackers.ENDPOINTS,
     *accesses.ENDPOINTS,
     *reports.ENDPOINTS,

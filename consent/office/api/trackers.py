@@ -1,36 +1,185 @@
-"""Third-party content that was seen."""
+"""Third parties that were seen, what was done about them, and saying who they are."""
 
 from __future__ import annotations
 
-from datetime import date, timedelta
-from typing import Final
+from typing import Any, Final
 
-from consent.office.api.endpoint import Call, Content, Endpoint
+from consent.categories import OPTIONAL
+from consent.inventory import Source
+from consent.inventory_status import Status
+from consent.moments import format_moment
+from consent.office.api.endpoint import Call, Content, Endpoint, Problem
+from consent.office.classifying import SAID, NotTaken, classification, proposal
+from consent.office.questions import (
+    FIRST_DAY,
+    LAST_DAY,
+    LIMIT,
+    TEXT_SCHEMA,
+    Parameter,
+    days_of,
+    limit_of,
+    one_of,
+)
 from consent.office.roles import Action
+from consent.office.trackers import Seen, classify, known_catalog, leaks, narrowed, page_of, proposals, seen
 
-_EPOCH: Final = date(1970, 1, 1)
+MAX_LEAKS: Final = 500
+"""How many rows are told of at most, the newest first; all are counted."""
+STATUS: Final = Parameter(
+    "status",
+    "Whether anybody has explained it, and visitors are told of it.",
+    {"type": "string", "enum": list(map(str, Status))},
+)
+SOURCE: Final = Parameter(
+    "source", "Who says that it was there.", {"type": "string", "enum": list(map(str, Source))}
+)
+TRACKER_FILTERS: Final = (
+    STATUS,
+    SOURCE,
+    Parameter("vendor", "The vendor's id.", TEXT_SCHEMA),
+    Parameter("site", "The site, as its receipts name it.", TEXT_SCHEMA),
+    Parameter("subject", "Words of the host, the cookie or the script.", TEXT_SCHEMA),
+)
+"""What third parties can be asked by."""
+TRACKER_CURSOR: Final = Parameter(
+    "cursor",
+    "Where the page begins: `next` of the one before.",
+    {"type": "string", "pattern": r"^([0-2]\.[01]\.[0-9]{1,10}\.[0-9a-f]{16})?$"},
+)
+CATEGORY: Final = Parameter(
+    "category", "The category that was refused.", {"type": "string", "enum": list(map(str, OPTIONAL))}
+)
+
+
+def day_of_number(number: int) -> str:
+    """Return a day, counted from 1970, as a date."""
+    return format_moment(min(max(number, 0), 2_900_000) * 86_400_000)[:10]
+
+
+def asked_trackers(given: dict[str, str]) -> dict[str, str]:
+    """Return what third parties are asked by.
+
+    Raises:
+        WrongQuestion: a value is none.
+    """
+    for parameter in (STATUS, SOURCE):
+        if given.get(parameter.name):
+            one_of(parameter.name, given[parameter.name], parameter.schema["enum"])
+    return given
 
 
 def _trackers(call: Call) -> Content:
-    rows = [
+    given = asked_trackers(dict(call.given))
+    found = narrowed(seen(call.desk, call.asker), given)
+    some, following = page_of(found, given.get("cursor", ""), limit_of(given))
+    return Content({"trackers": [_row(each) for each in some], "next": following})
+
+
+def _row(each: Seen) -> dict[str, Any]:
+    sighting, tally, vendor = each.sighting, each.tally, each.vendor
+    return {
+        "id": each.name,
+        "status": str(each.status),
+        **sighting._asdict(),
+        "name": vendor.name if vendor else None,
+        "category": str(vendor.category) if vendor else None,
+        "first_day": day_of_number(tally.first_day),
+        "last_day": day_of_number(tally.last_day),
+        "times": tally.count,
+        "pages": list(tally.pages),
+    }
+
+
+def _leaks(call: Call) -> Content:
+    first, last = days_of(call.given, call.desk.clock())
+    category = call.given.get("category", "")
+    if category:
+        one_of("category", category, CATEGORY.schema["enum"])
+    rows = leaks(call.desk.enforcement(call.asker, first, last), category)
+    return Content(
         {
-            **sighting._asdict(),
-            "first_day": (_EPOCH + timedelta(days=tally.first_day)).isoformat(),
-            "last_day": (_EPOCH + timedelta(days=tally.last_day)).isoformat(),
-            "times": tally.count,
-            "pages": list(tally.pages),
+            "from": first,
+            "to": last,
+            "leaked": sum(count.times for count in rows),
+            "rows": [{**count.kind._asdict(), "times": count.times} for count in rows[:MAX_LEAKS]],
         }
-        for sighting, tally in call.desk.inventory.sightings().items()
-    ]
-    return Content({"trackers": rows})
+    )
+
+
+def _proposals(call: Call) -> Content:
+    text = proposals(seen(call.desk, call.asker))
+    return Content(text.encode(), "application/toml", filename="consent-proposals.toml")
+
+
+def _proposal(call: Call) -> Content:
+    try:
+        said = classification(call.body, known_catalog(call.desk))
+    except NotTaken as error:
+        raise Problem(409, "not-taken", str(error)) from None
+    return Content(proposal(said).encode(), "application/toml", filename=f"consent-{said.vendor_id}.toml")
+
+
+def _classify(call: Call) -> Content:
+    try:
+        said = classify(call.desk, call.asker, call.body)
+    except NotTaken as error:
+        raise Problem(409, "not-taken", str(error)) from None
+    return Content(
+        {
+            "vendor": said.vendor_id,
+            "category": said.category,
+            "takes_effect": "when the site starts the next time",
+        },
+        status=201,
+        is_of_a_visitor=True,
+    )
 
 
 ENDPOINTS: Final = (
     Endpoint(
         method="GET",
         path="/trackers",
-        about="Third-party content that was seen on the site.",
+        about="Third-party content that was seen on the site, what nobody has explained first.",
         action=Action.TRACKERS,
         answer=_trackers,
+        parameters=(*TRACKER_FILTERS, LIMIT, TRACKER_CURSOR),
+    ),
+    Endpoint(
+        method="GET",
+        path="/leaks",
+        about="What left although it was refused: how often, and which.",
+        action=Action.COUNTS,
+        answer=_leaks,
+        parameters=(CATEGORY, FIRST_DAY, LAST_DAY),
+    ),
+    Endpoint(
+        method="GET",
+        path="/proposals",
+        about="What the policy file lacks, as far as what was seen tells: a part of a `consent.toml`.",
+        action=Action.TRACKERS,
+        answer=_proposals,
+        media_types=("application/toml",),
+    ),
+    Endpoint(
+        method="POST",
+        path="/proposals",
+        about="The same for one third party, with what is said of it in the body.",
+        action=Action.TRACKERS,
+        answer=_proposal,
+        body=SAID,
+        media_types=("application/toml",),
+        problems={409: "That cannot be said of a vendor."},
+        reads=True,
+    ),
+    Endpoint(
+        method="POST",
+        path="/classifications",
+        about="Says who a third party is, in the file that the policy names for it. It takes effect when the site "
+        "starts the next time.",
+        action=Action.CLASSIFY,
+        answer=_classify,
+        body=SAID,
+        status=201,
+        problems={409: "That cannot be said of a vendor, or the policy does not take it over."},
     ),
 )

@@ -23,7 +23,7 @@ from consent.office.documents import percent
 from consent.office.limits import exceeded
 from consent.office.oidc.sign_in import SignIn
 from consent.office.oidc.signed_in import SignedInBook
-from consent.office.pages import accesses, exports, overview, receipts, reports, trackers
+from consent.office.pages import accesses, exports, overview, policies, receipts, reports, trackers
 from consent.office.pages.door import Door
 from consent.office.pages.page import PAGE, Download, Failed, Pages, Visit
 from consent.office.paths import places_in
@@ -40,6 +40,7 @@ logger = logging.getLogger("consent")
 _PAGES: Final[Pages] = {
     **overview.PAGES,
     **receipts.PAGES,
+    **policies.PAGES,
     **trackers.PAGES,
     **accesses.PAGES,
     **exports.PAGES,

@@ -17,7 +17,7 @@ def _overview(visit: Visit) -> Answer:
     first, last = days_of(visit.query(FIRST_DAY, LAST_DAY), desk.clock())
     note = desk.log.checkpoint()
     done = desk.enforcement(visit.asker, first, last)
-    sightings = desk.inventory.sightings() if visit.asker.may(Action.TRACKERS) else None
+    sightings = desk.sightings(visit.asker) if visit.asker.may(Action.TRACKERS) else None
     return visit.render(
         "overview.html",
         numbers=overview(desk, visit.asker, first, last),
