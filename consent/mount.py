@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from consent.csp import ClosedWorld
 from consent.dispatch import Dispatch
 from consent.enforcement_log import EnforcementLog, EnforcementStore
+from consent.erasure import Erasure
 from consent.errors import ConfigurationError, StoreError
 from consent.gpp import GppScript, gpp_scripts, section_at, sections_of
 from consent.group_token import GroupTokens
@@ -34,7 +35,7 @@ from consent.receipts_database import ReceiptsDatabase
 from consent.reports import Reports
 from consent.settings import Settings
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
-from consent.store import Store
+from consent.store import Erasing, Store
 from consent.transitions import Transitions
 from consent.vendor_interfaces import interface_parts, switched_on
 from consent.visitor import VisitorEndpoints
@@ -70,6 +71,8 @@ class ConsentMiddleware:
             reload after a refusal. ``CONSENT_GUARD``: ``1`` or ``0``. Default: on. The rest needs no JavaScript.
         office: let the privacy office's console and API answer under ``prefix``, to those who have a token.
             ``CONSENT_OFFICE``: ``1`` or ``0``. Default: on, where the receipts are in a database of our own.
+        request_days: for how many days the office keeps who asked about their data, from the day on which a request was
+            closed. ``CONSENT_REQUEST_DAYS``. Default: 730.
         explain: show developers at the end of each page what was withheld and why. ``CONSENT_EXPLAIN``: ``1`` or
             ``0``. Default: off.
         on_error: what becomes of the rest of a page that cannot be rewritten: ``withhold`` or ``pass``.
@@ -95,6 +98,7 @@ class ConsentMiddleware:
         prefix: str | None = None,
         guard: bool | None = None,
         office: bool | None = None,
+        request_days: int | None = None,
         explain: bool | None = None,
         on_error: OnError | None = None,
         clock: Callable[[], float] = time.time,
@@ -115,6 +119,8 @@ class ConsentMiddleware:
                     clock,
                     os.environ.get("CONSENT_OIDC") or None,
                     in_force=InForce(settings.policy, settings.catalog, settings.policy_file),
+                    erase=partial(_erase, store),
+                    request_days=request_days,
                 )
         self._store = store
         self._ledger = ledger
@@ -337,6 +343,11 @@ class ConsentMiddleware:
             await asyncio.to_thread(self._office.stop)
         await asyncio.to_thread(self._inventory.close)
         await self._store.aclose()
+
+
+def _erase(store: Erasing, subject: str) -> Sequence[Erasure]:
+    """Erase a visitor, from a thread without an event loop."""
+    return asyncio.run(store.erase(subject))
 
 
 def _keep(logs: Sequence[EnforcementLog], store: EnforcementStore) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from consent.data_folder import DataFolder
+from consent.erasure import Erasure
 from consent.errors import ConfigurationError
 from consent.sqlite_log import SQLiteReceiptLog, check_log
 from consent.sqlite_store import SQLiteStore
@@ -65,6 +67,22 @@ class ReceiptsDatabase:
         store = self.store(clock)
         store.prepare()
         return store
+
+    def erase(self, subject: str) -> Sequence[Erasure]:
+        """Erase a visitor, with a store opened for that. Blocks; where an event loop runs, call it from a thread.
+
+        Raises:
+            ErasureHeldError, StoreUnavailable: as for :meth:`consent.store.Erasing.erase`.
+        """
+
+        async def run() -> Sequence[Erasure]:
+            store = self.store()
+            try:
+                return await store.erase(subject)
+            finally:
+                await store.aclose()
+
+        return asyncio.run(run())
 
     @property
     def mark(self) -> Path:

@@ -65,6 +65,8 @@ TABLE = {
     Action.OPEN:           "no     no      yes     no",
     Action.EXPORT_RECORDS: "no     no      yes     no",
     Action.CLASSIFY:       "no     no      yes     yes",
+    Action.REQUESTS:       "no     yes     yes     yes",
+    Action.HANDLE:         "no     no      yes     no",
     Action.ACCESSES:       "no     no      no      yes",
 }  # fmt: skip
 

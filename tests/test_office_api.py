@@ -203,9 +203,23 @@ PATHS = {
     "/asking-again": "/asking-again",
     "/integrity": "/integrity",
     "/accesses": "/accesses",
+    "/requests": "/requests",
+    "/requests/{reference}": "/requests/AAAA-AAAA",
+    "/requests/{reference}/lookups": "/requests/AAAA-AAAA/lookups",
+    "/requests/{reference}/package": "/requests/AAAA-AAAA/package",
+    "/requests/{reference}/erasures": "/requests/AAAA-AAAA/erasures",
+    "/requests/{reference}/certificates": "/requests/AAAA-AAAA/certificates",
 }
-BODIES = {"POST /lookups": {"subject": SUBJECT}, "POST /exports": {"filters": {"site": "Example shop"}},
-    "POST /proposals": {"id": "hotjar"}, "POST /classifications": {"id": "hotjar"}}  # fmt: skip
+BODIES: dict[str, dict[str, object]] = {
+    "POST /lookups": {"subject": SUBJECT},
+    "POST /exports": {"filters": {"site": "Example shop"}},
+    "POST /proposals": {"id": "hotjar"},
+    "POST /classifications": {"id": "hotjar"},
+    "POST /requests": {"kind": "erase", "site": "Example blog"},
+    "PATCH /requests/{reference}": {"step": "note", "text": "a note"},
+    "POST /requests/{reference}/lookups": {"sought": SUBJECT},
+    "POST /requests/{reference}/erasures": {},
+}
 TABLE = {
     #                                 reader analyst officer administrator
     "GET /me":                       "200 200 200 200",
@@ -241,6 +255,15 @@ TABLE = {
     "GET /asking-again":             "200 200 200 200",
     "GET /integrity":                "200 200 200 200",
     "GET /accesses":                 "403 403 403 200",
+    # Whose request it is: tests/test_office_requests.py.
+    "GET /requests":                 "403 200 200 200",
+    "POST /requests":                "403 403 201 403",
+    "GET /requests/{reference}":     "403 403 404 403",
+    "PATCH /requests/{reference}":   "403 403 404 403",
+    "POST /requests/{reference}/lookups":     "403 403 404 403",
+    "GET /requests/{reference}/package":      "403 403 404 403",
+    "POST /requests/{reference}/erasures":    "403 403 404 403",
+    "GET /requests/{reference}/certificates": "403 403 404 403",
 }  # fmt: skip
 SITES_TABLE = {
     # The same for a token of the other site only: what is of all sites is refused, and the receipt is not there.

@@ -8,6 +8,8 @@ import click
 
 from consent.cli.data import data_option, explained, with_store
 from consent.data_folder import DataFolder
+from consent.office.database import OfficeDatabase
+from consent.office.request_seal import rewrap_requests
 from consent.receipts_database import ADDRESS_VARIABLE, ReceiptsDatabase
 from consent.sqlite_backup import back_up
 
@@ -56,11 +58,15 @@ def backup(folder: Path, file: Path) -> None:
 @db.command()
 @data_option
 def rewrap(folder: Path) -> None:
-    """Wrap all visitors' keys under the first wrapping key of the key file.
+    """Wrap all visitors' keys under the first wrapping key of the key file, and those of requests to the office.
 
     Afterwards the other wrapping keys can be taken out of it.
     """
     count = with_store(folder, lambda store: store.rewrap())
+    data = DataFolder(folder)
+    if data.office_path.exists():
+        with explained(folder):
+            count += rewrap_requests(OfficeDatabase(data.office_path), data.ledger_keys(create=False))
     click.echo(f"{count} keys were under another wrapping key, and are under the first one now.")
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from starlette.types import Receive, Scope, Send
 
 from consent.data_folder import DataFolder
+from consent.erasure import Erasure
+from consent.errors import ConfigurationError, StoreUnavailable
 from consent.office.access_log import AccessLog
 from consent.office.api.app import OfficeApi
 from consent.office.api.once import Once
@@ -25,6 +28,7 @@ from consent.office.oidc.settings import OidcSettings, load_oidc
 from consent.office.oidc.sign_in import SignIn
 from consent.office.oidc.signed_in import SignedInBook
 from consent.office.pages.console import Console
+from consent.office.register import DAYS_KEPT, Register
 from consent.office.tokens import TokenBook
 from consent.office.turn import Turn
 from consent.sqlite_inventory import SQLiteInventory
@@ -42,6 +46,9 @@ class Office:
         clock: returns seconds since 1970.
         oidc: how to sign in with a provider, or the file that says it; ``None``: with tokens alone.
         in_force: the policy of the site now; ``None``: it is not known here.
+        erase: erases the visitor with a pseudonym from the log, as :meth:`consent.store.Erasing.erase`, and blocks;
+            left out, nobody is erased from here.
+        request_days: how long who asked is kept after a request was closed; left out, ``CONSENT_REQUEST_DAYS`` says.
 
     Raises:
         ConfigurationError: the folder cannot be used, how to sign in is wrong, or a limit in the environment is none.
@@ -56,10 +63,14 @@ class Office:
         oidc: OidcSettings | str | Path | None = None,
         *,
         in_force: InForce | None = None,
+        erase: Callable[[str], Sequence[Erasure]] | None = None,
+        request_days: int | None = None,
     ) -> None:
         keys = folder.keys()
         ledger_keys = folder.ledger_keys()
         database = OfficeDatabase(folder.office_path)
+        accesses = AccessLog(database, ledger_keys, clock)
+        self.register = Register(database, accesses, ledger_keys, clock, days_kept=days_kept(request_days))
         exports = Exports(database, folder.exports_path, clock, asked=self._write_exports)
         tokens = TokenBook(database, clock)
         settings = load_oidc(oidc) if isinstance(oidc, str | Path) else oidc
@@ -70,7 +81,7 @@ class Office:
         desk = Desk(
             open_log,
             tokens,
-            AccessLog(database, ledger_keys, clock),
+            accesses,
             SQLiteInventory(folder.inventory_path),
             exports,
             Limits(
@@ -79,6 +90,8 @@ class Office:
                 calls_a_day=limit_from("CONSENT_OFFICE_CALLS", CALLS_A_DAY),
                 site_calls_a_day=limit_from("CONSENT_OFFICE_SITE_CALLS", SITE_CALLS_A_DAY),
             ),
+            self.register,
+            erase or _no_store,
             clock,
             in_force,
         )
@@ -116,3 +129,21 @@ class Office:
             return  # a WebSocket is refused by not being accepted
         app = self._console if self._console.answers(scope["path"]) else self._api
         await app(scope, receive, send)
+
+
+def days_kept(given: int | None = None) -> int:
+    """Return how long who asked is kept after a request was closed, in days: as given, or ``CONSENT_REQUEST_DAYS``.
+
+    Raises:
+        ConfigurationError: it is no number of days.
+    """
+    text = os.environ.get("CONSENT_REQUEST_DAYS") or str(DAYS_KEPT) if given is None else str(given)
+    if not (text.isascii() and text.isdigit() and len(text) <= 4 and int(text)):
+        raise ConfigurationError(
+            f"{text!r:.40} is no number of days, 1 to 9999", source="CONSENT_REQUEST_DAYS"
+        )
+    return int(text)
+
+
+def _no_store(subject: str) -> Sequence[Erasure]:
+    raise StoreUnavailable("this office was given no store to erase from")

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from consent.checkpoint import Checkpoint
 from consent.choice_kind import ChoiceKind, kind_of
 from consent.enforcement_log import EnforcementCount
+from consent.erasure import Erasure
 from consent.errors import InvalidProofError, InvalidReceiptError
 from consent.evidence import Evidence
 from consent.inventory import InventoryStore, Sighting, Tally
@@ -22,6 +23,7 @@ from consent.office.exports import Exports
 from consent.office.in_force import InForce
 from consent.office.limits import Limits
 from consent.office.questions import WrongQuestion, of_sites
+from consent.office.register import Register
 from consent.office.roles import Action
 from consent.office.tokens import TokenBook
 from consent.receipt_search import (
@@ -90,6 +92,9 @@ class Desk:
         inventory: what was seen on the site.
         exports: takes orders for files.
         limits: counts who asks how often.
+        register: what people asked about their data.
+        erase: erases the visitor with a pseudonym from the log; blocks, and raises what
+            :meth:`consent.store.Erasing.erase` does.
         clock: returns seconds since 1970.
         in_force: the policy of the site now; ``None``: nobody told, and what is recorded has to do.
     """
@@ -102,6 +107,8 @@ class Desk:
         inventory: InventoryStore,
         exports: Exports,
         limits: Limits,
+        register: Register,
+        erase: Callable[[str], Sequence[Erasure]],
         clock: Callable[[], float],
         in_force: InForce | None = None,
     ) -> None:
@@ -113,6 +120,8 @@ class Desk:
         self.inventory = inventory
         self.exports = exports
         self.limits = limits
+        self.register = register
+        self.erase = erase
         self.clock = clock
         self.in_force = in_force
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from consent.office.access_log import AccessLog
 from consent.office.database import OfficeDatabase
+from consent.office.request_flood import count_sent, require_room, sender_of
 from consent.office.request_rows import (
     OpenedRequest,
     Person,
@@ -39,7 +40,6 @@ from consent.subject_request import (
     CLOSED,
     LEADS_TO,
     NewRequest,
-    RegisterFull,
     RequestState,
     Standing,
     StepKind,
@@ -47,12 +47,6 @@ from consent.subject_request import (
 )
 from consent.time_limits import due_days
 
-HOURLY_OF_NETWORK: Final = 5
-"""How many requests an hour the form takes from one client's network."""
-HOURLY: Final = 60
-"""The same from all of them together."""
-WAITING: Final = 2_000
-"""How many requests of the form may wait for an answer; no more are taken then."""
 MAX_SUBJECTS: Final = 20
 """How many pseudonyms one request can be about."""
 MAX_LINKED: Final = 1_000
@@ -96,28 +90,38 @@ class Register:
         """Register a request of the form. (:meth:`consent.subject_request.RequestRegister.receive`.)"""
         reference, code = self._named(nonce)
         now = self._now()
-        hour = now // 3_600_000
-        sender = hmac.digest(self._naming, b"consent-request-sender:%d:" % hour + network, "sha256")[:16]
+        sender = sender_of(self._naming, network, now)
         with self._database.reading() as connection:
             if _is_there(connection, reference):
                 return reference, code
-            _require_room(connection, sender, hour)
+            require_room(connection, sender)
         self._accesses.append("the form", "request-received", request=reference)
         with self._database.writing() as connection:
             if not _is_there(connection, reference):
-                _require_room(connection, sender, hour)
-                connection.execute("DELETE FROM request_sender WHERE hour < ?", (hour,))
-                connection.execute(
-                    "INSERT INTO request_sender VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1",
-                    (sender, hour),
-                )
+                require_room(connection, sender)
+                count_sent(connection, sender)
                 self._insert(connection, new, reference, code, now, now, "the form")
         return reference, code
 
-    def add(self, new: NewRequest, who: str, *, received_ms: int | None = None) -> tuple[Registered, str]:
-        """Register a request that came another way; return it, and the code for whoever asks."""
+    def add(
+        self,
+        new: NewRequest,
+        who: str,
+        *,
+        received_ms: int | None = None,
+        first: Callable[[str], object] = lambda reference: None,
+    ) -> tuple[Registered, str]:
+        """Register a request that came another way; return it, and the code for whoever asks.
+
+        Args:
+            new: what arrived.
+            who: who registers it.
+            received_ms: when it arrived, milliseconds since 1970; left out, now.
+            first: is given the reference before anything is written.
+        """
         reference, code = self._named(secrets.token_bytes(16))
         now = self._now()
+        first(reference)
         with self._database.writing() as connection:
             self._insert(connection, new, reference, code, received_ms or now, now, who)
             return registered(_open_row(connection, reference)), code
@@ -274,6 +278,14 @@ class Register:
             )
             return registered(_open_row(connection, request.reference))
 
+    def note(self, reference: str, what: str, text: str, who: str) -> None:
+        """Write into the history what was done besides the steps."""
+        with self._database.writing() as connection:
+            row = _open_row(connection, reference)
+            self._seal.note(
+                connection, row["number"], row["uid"], self._seal.key(row), self._now(), who, what, text
+            )
+
     def link(self, reference: str, subject: str, leaves: Iterable[int], who: str) -> None:
         """Keep which receipts a request is about."""
 
@@ -329,11 +341,6 @@ class Register:
             )
         return len(numbers)
 
-    def rewrap(self) -> int:
-        """Wrap the keys of all requests under the first wrapping key; return how many were under another."""
-        with self._database.writing() as connection:
-            return self._seal.rewrap(connection)
-
     def _now(self) -> int:
         return int(self._clock() * 1_000)
 
@@ -353,20 +360,6 @@ def _open_row(connection: sqlite3.Connection, reference: str) -> Mapping[str, An
 
 def _is_there(connection: sqlite3.Connection, reference: str) -> bool:
     return row_of(connection, reference) is not None
-
-
-def _require_room(connection: sqlite3.Connection, sender: bytes, hour: int) -> None:
-    statement = (
-        "SELECT coalesce(sum(times), 0) FROM request_sender WHERE hour = ?1 AND (?2 IS NULL OR network = ?2)"
-    )
-    (own,), (all_of_them,) = (
-        connection.execute(statement, (hour, network)).fetchone() for network in (sender, None)
-    )
-    (waiting,) = connection.execute(
-        "SELECT count(*) FROM request WHERE way = 'form' AND closed_ms IS NULL"
-    ).fetchone()
-    if own >= HOURLY_OF_NETWORK or all_of_them >= HOURLY or waiting >= WAITING:
-        raise RegisterFull
 
 
 def _grouped(made: bytes) -> str:

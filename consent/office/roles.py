@@ -24,6 +24,10 @@ class Action(StrEnum):
     """Export the receipts themselves, with a reason."""
     CLASSIFY = "classify"
     """Add to what the policy says of third parties, where the policy lets the office do so."""
+    REQUESTS = "requests"
+    """See which requests of people there are, of which kind, and what is due when; not who asked."""
+    HANDLE = "handle-requests"
+    """Open them, with who asked, and do what they ask for."""
     ACCESSES = "accesses"
     """Read the log of the office's own accesses."""
 
@@ -39,16 +43,21 @@ class Role(StrEnum):
 
 ALLOWED: Final[Mapping[Role, frozenset[Action]]] = {
     Role.READER: frozenset({Action.COUNTS, Action.TRACKERS}),
-    Role.ANALYST: frozenset({Action.COUNTS, Action.TRACKERS, Action.RECEIPTS, Action.EXPORT_INDEX}),
+    Role.ANALYST: frozenset(
+        {Action.COUNTS, Action.TRACKERS, Action.RECEIPTS, Action.EXPORT_INDEX, Action.REQUESTS}
+    ),
     Role.OFFICER: frozenset(
         {
             Action.COUNTS, Action.TRACKERS, Action.RECEIPTS, Action.EXPORT_INDEX, Action.OPEN, Action.EXPORT_RECORDS,
             Action.CLASSIFY,
+            Action.REQUESTS, Action.HANDLE,
         }
     ),
     # Who looks after the others sees what they did, and no visitor's data.
     Role.ADMINISTRATOR: frozenset(
-        {Action.COUNTS, Action.TRACKERS, Action.RECEIPTS, Action.CLASSIFY, Action.ACCESSES}
+        {
+            Action.COUNTS, Action.TRACKERS, Action.RECEIPTS, Action.REQUESTS, Action.CLASSIFY, Action.ACCESSES,
+        }
     ),
 }  # fmt: skip
 """What each role may do. Everything else is refused."""

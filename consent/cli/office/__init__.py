@@ -9,6 +9,7 @@ from consent.cli.office.erasing import erase, expire, hold
 from consent.cli.office.exporting import export_
 from consent.cli.office.receipts import receipts
 from consent.cli.office.report import report
+from consent.cli.office.requests import requests
 from consent.cli.office.serving import serve
 
 
@@ -17,6 +18,7 @@ def office() -> None:
     """Answer what visitors, auditors and managers ask; let people into the office, and see what they did.
 
     \b
+    What people asked, and is due:    consent office requests list
     What was chosen:                  consent office receipts
     As a file:                        consent office export
     How a month was:                  consent office report month
@@ -32,6 +34,6 @@ def office() -> None:
 
 
 for command in (
-    receipts, export_, report, erase, expire, hold, token, tokens, sessions, revoke, accesses, serve,
+    receipts, export_, report, erase, expire, hold, token, tokens, sessions, revoke, accesses, requests, serve,
 ):  # fmt: skip
     office.add_command(command)

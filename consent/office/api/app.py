@@ -28,6 +28,7 @@ from consent.office.limits import exceeded, limit_headers
 from consent.office.paths import places_in
 from consent.office.questions import WrongQuestion, read_query
 from consent.office.streaming import stream
+from consent.subject_request import StepRefused
 from consent.visitor_requests import MAX_BODY_BYTES, read_body
 
 LOCKED_UP: Final = (
@@ -92,6 +93,8 @@ class OfficeApi:
             raise Problem(403, "not-allowed", f"this token may not do this: {error}") from None
         except NothingThere:
             raise _not_found() from None
+        except StepRefused as error:
+            raise Problem(409, "not-now", str(error)) from None
         except ConsentError:
             # What it says may name files, or a receipt.
             logger.exception("the office could not answer")

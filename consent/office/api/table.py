@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from consent.office.api import accesses, counts, exports, me, policies, proofs, receipts, reports, trackers
+from consent.office.api import (
+    accesses,
+    counts,
+    exports,
+    me,
+    policies,
+    proofs,
+    receipts,
+    reports,
+    requests,
+    trackers,
+)
 
 ENDPOINTS: Final = (
     *me.ENDPOINTS,
@@ -14,6 +25,7 @@ ENDPOINTS: Final = (
     *proofs.ENDPOINTS,
     *policies.ENDPOINTS,
     *trackers.ENDPOINTS,
+    *requests.ENDPOINTS,
     *accesses.ENDPOINTS,
     *reports.ENDPOINTS,
 )

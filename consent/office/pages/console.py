@@ -23,7 +23,7 @@ from consent.office.documents import percent
 from consent.office.limits import exceeded
 from consent.office.oidc.sign_in import SignIn
 from consent.office.oidc.signed_in import SignedInBook
-from consent.office.pages import accesses, exports, overview, policies, receipts, reports, trackers
+from consent.office.pages import accesses, exports, overview, policies, receipts, reports, requests, trackers
 from consent.office.pages.door import Door
 from consent.office.pages.page import PAGE, Download, Failed, Pages, Visit
 from consent.office.paths import places_in
@@ -31,6 +31,7 @@ from consent.office.questions import WrongQuestion
 from consent.office.roles import Action
 from consent.office.sessions import Sessions
 from consent.office.streaming import stream
+from consent.subject_request import StepRefused
 from consent.submission import same_origin
 from consent.templates import Templates, template_in
 from consent.visitor_requests import MAX_BODY_BYTES, read_body
@@ -42,6 +43,7 @@ _PAGES: Final[Pages] = {
     **receipts.PAGES,
     **policies.PAGES,
     **trackers.PAGES,
+    **requests.PAGES,
     **accesses.PAGES,
     **exports.PAGES,
     **reports.PAGES,
@@ -132,6 +134,8 @@ class Console:
             return self._failed(error, asker)
         except WrongQuestion as error:
             return self._failed(Failed(400, "That cannot be looked up", str(error)), asker)
+        except StepRefused as error:
+            return self._failed(Failed(409, "That cannot be done now", f"{error}."), asker)
         except ReasonMissing:
             message = "Say why: a few words, such as the number of a case. They are recorded. Go back, and add them."
             return self._failed(Failed(400, "A reason is missing", message), asker)

@@ -1,0 +1,241 @@
+"""Handling requests at the desk: who may, that it is recorded, and what is looked up, packaged and erased for them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Final
+
+from consent.choice import RECEIPT_ID, SUBJECT
+from consent.erasure import Erasure
+from consent.errors import ErasureHeldError
+from consent.office.asker import Asker
+from consent.office.desk import Desk, NotAllowed
+from consent.office.package import Package, packaged
+from consent.office.questions import WrongQuestion, of_sites
+from consent.office.request_rows import OpenedRequest, Registered, Wanted
+from consent.office.roles import Action
+from consent.receipt_search import Found, Position, Sought
+from consent.subject_request import CLOSED, MAX_DETAILS, NewRequest, StepKind, StepRefused
+
+MAX_TEXT: Final = MAX_DETAILS
+"""Characters that can be written about a step."""
+MIN_TEXT: Final = 3
+FOUND: Final = 200
+"""How many receipts of a visitor one look-up links with a request."""
+WITH_TEXT: Final[Mapping[StepKind, str]] = {
+    StepKind.VERIFY_IDENTITY: "how it was verified, and by what",
+    StepKind.VERIFY_AUTHORITY: "how it was verified, and by what",
+    StepKind.EXTEND: "the reason that was sent",
+    StepKind.ANSWER: "what was answered, and where to",
+    StepKind.DENY: "the reason that was sent",
+    StepKind.NOTE: "the note",
+}
+"""The steps that say nothing without a text, and what it is."""
+_CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class Handling:
+    """What somebody may do with requests. Blocks.
+
+    Args:
+        desk: looks things up.
+        asker: who handles.
+    """
+
+    def __init__(self, desk: Desk, asker: Asker) -> None:
+        self._desk = desk
+        self._asker = asker
+        self._who = asker.label
+
+    @property
+    def today(self) -> str:
+        """The day, in UTC."""
+        return datetime.fromtimestamp(self._desk.clock(), UTC).date().isoformat()
+
+    def list(
+        self, wanted: Wanted, *, limit: int, before: Position | None
+    ) -> tuple[Sequence[Registered], Position | None]:
+        """Return requests without who asked, what is due first coming first."""
+        self._desk.require(self._asker, Action.REQUESTS)
+        self._desk.register.purge()
+        return self._desk.register.find(
+            replace(wanted, sites=frozenset(self._asker.sites)), limit=limit, before=before
+        )
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many there are of each state, and how many are overdue."""
+        self._desk.require(self._asker, Action.REQUESTS)
+        return self._desk.register.counts(self._asker.sites, self.today)
+
+    def get(self, reference: str) -> Registered | None:
+        """Return a request without who asked; ``None``: there is none that they may see."""
+        self._desk.require(self._asker, Action.REQUESTS)
+        return self._seen(reference)
+
+    def add(self, new: NewRequest, *, received_ms: int | None) -> tuple[Registered, str]:
+        """Register a request that arrived; return it, and the code with which who asked sees how it stands."""
+        self._desk.require(self._asker, Action.HANDLE)
+        if self._asker.sites and new.site not in self._asker.sites:
+            raise NotAllowed(f"requests of {new.site or 'no site'}")
+        return self._desk.register.add(
+            new,
+            self._who,
+            received_ms=received_ms,
+            first=lambda reference: self._record("request-received", reference, kind=str(new.kind)),
+        )
+
+    def open(self, reference: str) -> OpenedRequest | None:
+        """Return a request with who asked, and record who did; ``None``: there is none that they may see."""
+        self._desk.require(self._asker, Action.HANDLE)
+        self._desk.register.purge()
+        request = self._seen(reference)
+        if request is None:
+            return None
+        self._record("request-opened", request.reference)
+        return self._desk.register.open(request.reference)
+
+    def step(self, reference: str, kind: StepKind, text: str) -> Registered | None:
+        """Take a step; ``None``: there is no such request.
+
+        Raises:
+            StepRefused: it cannot be taken now.
+            WrongQuestion: the text is missing, or too long.
+        """
+        request = self._handled(reference)
+        if request is None:
+            return None
+        request.progress.require(kind)
+        text = text.replace("\r\n", "\n").strip()
+        if len(text) > MAX_TEXT or _CONTROL.search(text):
+            raise WrongQuestion("text", f"at most {MAX_TEXT} characters, and none that control a terminal")
+        if kind in WITH_TEXT and len(text) < MIN_TEXT:
+            raise WrongQuestion("text", f"write {WITH_TEXT[kind]}")
+        self._record(f"request-{kind}", request.reference)
+        return self._desk.register.step(request.reference, kind, text, self._who)
+
+    def look_up(self, reference: str, sought: str) -> Sequence[Found] | None:
+        """Find the receipts of the visitor with a pseudonym, or with a receipt of this id, and link them."""
+        request = self._handled(reference)
+        if request is None:
+            return None
+        _require_open(request)
+        reason, subject = _reason(request.reference), sought.strip().lower()
+        if RECEIPT_ID.fullmatch(subject):
+            page = self._desk.look_up_id(self._asker, subject, reason)
+            receipt = self._desk.log.get(subject) if page.found else None
+            if receipt is None:
+                return ()
+            subject = receipt.subject
+        elif SUBJECT.fullmatch(subject) is None:
+            raise WrongQuestion("sought", "a pseudonym of 32 hexadecimal digits, or the id of a receipt")
+        page = self._desk.look_up(self._asker, Sought(subject=subject), reason, limit=FOUND, before=None)
+        if page.found:
+            leaves = [each.position.leaf for each in page.found]
+            self._desk.register.link(request.reference, subject, leaves, self._who)
+        return page.found
+
+    def package(self, reference: str) -> Package | None:
+        """Return all receipts of the visitors that a request is about, with texts and proofs.
+
+        Raises:
+            StepRefused: it is not known who asks, or nobody was looked up.
+        """
+        request = self._handled(reference)
+        if request is None:
+            return None
+        _require_known(request)
+        subjects = self._subjects(request)
+        self._record("request-packaged", request.reference)
+        package = packaged(self._desk.log, request.reference, subjects, self._asker, self._desk.clock())
+        self._desk.register.note(
+            request.reference, "packaged", f"{len(package.receipts)} receipts", self._who
+        )
+        return package
+
+    def erase(self, reference: str) -> Sequence[Erasure] | None:
+        """Erase the visitors that a request is about; return the erasures, which are certificates of it.
+
+        Raises:
+            StepRefused: it is not known who asks, nobody was looked up, or the receipts are held.
+            NotAllowed: there are receipts of sites that they are not for.
+            StoreUnavailable: not done, or not known to be done; doing it again is safe.
+        """
+        request = self._handled(reference)
+        if request is None:
+            return None
+        _require_open(request)
+        _require_known(request)
+        subjects = self._subjects(request)
+        for subject in subjects:
+            sites = frozenset(self._asker.sites)
+            theirs = self._desk.log.look(Sought(subject=subject), limit=FOUND)
+            if sites and (theirs.next or any(each.kind.site not in sites for each in theirs.found)):
+                raise NotAllowed("erasing a visitor who has receipts of other sites, or very many")
+        erased: list[Erasure] = []
+        for subject in subjects:
+            self._record("request-erasing", request.reference)
+            try:
+                done = self._desk.erase(subject)
+            except ErasureHeldError:
+                raise StepRefused(
+                    "the receipts are held, so nothing was erased: release them first"
+                ) from None
+            certificates = [erasure.erasure_id for erasure in done]
+            self._record("request-erased", request.reference, certificates=certificates)
+            self._desk.register.forget_subject(request.reference, subject, self._who, certificates)
+            erased += done
+        return erased
+
+    def certificates(self, reference: str) -> Mapping[str, str | None] | None:
+        """Return the proofs of what was erased for a request, by their ids; ``None`` where none covers one yet."""
+        request = self._handled(reference)
+        opened = None if request is None else self._desk.register.open(request.reference)
+        if opened is None:
+            return None
+        ids = [each for step in opened.steps if step.what == "erased" for each in step.text.split()]
+        proofs = {each: self._desk.log.evidence(each) for each in ids[:FOUND]}
+        return {each: None if proof is None else proof.text() for each, proof in proofs.items()}
+
+    def receipts(self, opened: OpenedRequest) -> Sequence[Found]:
+        """Return what the receipts are found by that a request is about; opening it was recorded."""
+        self._desk.require(self._asker, Action.HANDLE)
+        found: list[Found] = []
+        for subject in opened.person.subjects:
+            found += self._desk.log.look(of_sites(Sought(subject=subject), self._asker), limit=FOUND).found
+        return found
+
+    def _handled(self, reference: str) -> Registered | None:
+        self._desk.require(self._asker, Action.HANDLE)
+        return self._seen(reference)
+
+    def _seen(self, reference: str) -> Registered | None:
+        request = self._desk.register.get(reference)
+        if request is None or (self._asker.sites and request.site not in self._asker.sites):
+            return None
+        return request
+
+    def _subjects(self, request: Registered) -> Sequence[str]:
+        opened = self._desk.register.open(request.reference)
+        if opened is None or not opened.person.subjects:
+            raise StepRefused("look the visitor up first, by a pseudonym or a receipt that the request names")
+        return opened.person.subjects
+
+    def _record(self, what: str, reference: str, **details: object) -> None:
+        self._desk.record(self._asker, what, _reason(reference), request=reference, **details)
+
+
+def _reason(reference: str) -> str:
+    return f"request {reference}"
+
+
+def _require_open(request: Registered) -> None:
+    if request.state in CLOSED:
+        raise StepRefused(f"the request is {request.state}: only notes can be added")
+
+
+def _require_known(request: Registered) -> None:
+    if request.identity_ms is None or (request.by_agent and request.authority_ms is None):
+        raise StepRefused("verify first who asks: what there is of a visitor is for that person alone")
