@@ -141,6 +141,7 @@ class Banner:
         companion_name: Name of the readable one that is set with it, if any.
         taken_name: Name of those that keep what browser signals took back, with a wildcard; empty: there are none.
         in_force_since: The day of the policy's version, as the cookie declaration gives it; ``None``: it gives none.
+        takes_requests: Whether there is the form for what visitors ask about their data.
 
     Raises:
         ConfigurationError: a template or a text is missing or wrong. Every template is rendered here once, and
@@ -157,6 +158,7 @@ class Banner:
         companion_name: str = "",
         taken_name: str = "",
         in_force_since: date | None = None,
+        takes_requests: bool = False,
     ) -> None:
         if _PREFIX.fullmatch(prefix) is None:
             raise ConfigurationError(
@@ -172,6 +174,7 @@ class Banner:
         named = ((cookie_name, True), (companion_name, False), (taken_name, True))
         self._choice_cookies = {name: http_only for name, http_only in named if name}
         self._in_force_since = in_force_since
+        self._takes_requests = takes_requests
         # Unguessable, so that no text, policy or address can contain what is replaced per request.
         self._return_to_mark = secrets.token_hex(16)
         self._nonce_mark = secrets.token_hex(16)
@@ -489,6 +492,7 @@ class Banner:
             "explanation_stylesheet_url": self._static_url("explanation.css"),
             "declaration_url": f"{self.prefix}/cookies?language={texts.language}",
             "in_force_since": self._in_force_since,
+            "takes_requests": self._takes_requests,
             "categories": self._services(()),
             "duration": " ".join(
                 (

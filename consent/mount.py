@@ -71,6 +71,8 @@ class ConsentMiddleware:
             reload after a refusal. ``CONSENT_GUARD``: ``1`` or ``0``. Default: on. The rest needs no JavaScript.
         office: let the privacy office's console and API answer under ``prefix``, to those who have a token.
             ``CONSENT_OFFICE``: ``1`` or ``0``. Default: on, where the receipts are in a database of our own.
+        requests: let visitors ask about their data with a form under ``prefix``, which goes into the office's register.
+            ``CONSENT_REQUESTS``: ``1`` or ``0``. Default: off, for somebody has to answer.
         request_days: for how many days the office keeps who asked about their data, from the day on which a request was
             closed. ``CONSENT_REQUEST_DAYS``. Default: 730.
         explain: show developers at the end of each page what was withheld and why. ``CONSENT_EXPLAIN``: ``1`` or
@@ -98,12 +100,21 @@ class ConsentMiddleware:
         prefix: str | None = None,
         guard: bool | None = None,
         office: bool | None = None,
+        requests: bool | None = None,
         request_days: int | None = None,
         explain: bool | None = None,
         on_error: OnError | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        settings = Settings(policy=policy, data=data, templates=templates, prefix=prefix, clock=clock)
+        takes_requests = _switch("CONSENT_REQUESTS", requests, default=False)
+        settings = Settings(
+            policy=policy,
+            data=data,
+            templates=templates,
+            prefix=prefix,
+            clock=clock,
+            takes_requests=takes_requests,
+        )
         self._office: Office | None = None
         runs_office = _switch("CONSENT_OFFICE", office, default=True)
         if store is None:
@@ -122,6 +133,13 @@ class ConsentMiddleware:
                     erase=partial(_erase, store),
                     request_days=request_days,
                 )
+        if takes_requests and self._office is None:
+            raise ConfigurationError(
+                "what visitors ask goes into the office's register: turn the office on, and let the receipts be in a "
+                "database of ours; or leave this off",
+                key="requests",
+            )
+        self._register = self._office.register if self._office and takes_requests else None
         self._store = store
         self._ledger = ledger
         self._clock = clock
@@ -239,6 +257,8 @@ class ConsentMiddleware:
             seen=(lambda: inventory.seen_in_pages) if policy.declare_seen else tuple,
             locate=locate,
             honours_gpc=honours_gpc,
+            register=self._register,
+            keys=settings.folder.keys(),
             clock=self._clock,
         )
         scripts = PickedPages(inventory, catalog)

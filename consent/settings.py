@@ -26,6 +26,7 @@ class Settings:
         policy, data, templates, prefix: As for :class:`consent.ConsentMiddleware`; what is left out is taken from the
             environment, then from its default.
         clock: Returns seconds since 1970.
+        takes_requests: Whether there is the form for what visitors ask about their data.
 
     Raises:
         ConfigurationError: the policy, the folder, a template or a text is wrong.
@@ -39,6 +40,7 @@ class Settings:
         templates: str | Path | None,
         prefix: str | None,
         clock: Callable[[], float],
+        takes_requests: bool = False,
     ) -> None:
         path = None
         if isinstance(policy, Policy):
@@ -53,6 +55,7 @@ class Settings:
         """What is known about vendors, the site's own included."""
         self.prefix = prefix or os.environ.get("CONSENT_PREFIX") or "/_consent"
         self.folder = DataFolder(data or os.environ.get("CONSENT_DATA") or DEFAULT_FOLDER)
+        self._takes_requests = takes_requests
         self._templates = templates or os.environ.get("CONSENT_TEMPLATES")
         today = datetime.fromtimestamp(clock(), UTC).date()
         try:
@@ -78,6 +81,7 @@ class Settings:
             # Where pages are shared they set no cookie.
             taken_name=self.cookie.taken_form if self.companion is None else "",
             in_force_since=in_force_since,
+            takes_requests=self._takes_requests,
         )
 
     def treated(self, policy: Policy) -> Settings:

@@ -42,8 +42,10 @@ from consent.log_reading import Log, LogReading
 from consent.placeholder import Placeholders
 from consent.policy import Policy
 from consent.reports import MAX_REPORT_BYTES, Reports, read_reports
+from consent.requesting import Requesting
 from consent.static_files import StaticFile
 from consent.store import Erasing, Store
+from consent.subject_request import RequestRegister
 from consent.submission import local_address
 from consent.tracking_status import tracking_status
 from consent.variant_cookie import VariantCookie
@@ -69,6 +71,8 @@ class VisitorEndpoints:
         seen: Returns the ids of vendors to be told of besides those declared, another object when there is a new one.
         locate: Returns where the visitor is who made a request; left out, that is the policy's jurisdiction.
         group: Opens and seals what the sites of the policy's group hand over; ``None``: nothing is handed over.
+        register: Takes what visitors ask about their data; ``None``: there is no form for it.
+        keys: The site's for cookies, the signing one first; they sign that form. Needed with ``register``.
         honours_gpc: Whether the site makes something of Global Privacy Control; left out, the policy says.
         clock: Returns seconds since 1970-01-01T00:00:00Z.
         random_bytes: The source of receipt ids and pseudonyms.
@@ -91,6 +95,8 @@ class VisitorEndpoints:
         locate: Callable[[Scope], str] | None = None,
         group: GroupTokens | None = None,
         honours_gpc: bool | None = None,
+        register: RequestRegister | None = None,
+        keys: Sequence[bytes] = (),
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
@@ -132,6 +138,18 @@ class VisitorEndpoints:
                 self._choosing,
                 storing,
                 prefix=banner.prefix,
+                clock=clock,
+                random_bytes=random_bytes,
+            )
+        self._requesting = None
+        if register is not None:
+            self._requesting = Requesting(
+                policy,
+                banner,
+                self._requests,
+                register,
+                keys,
+                locate=locate or (lambda scope: policy.jurisdiction),
                 clock=clock,
                 random_bytes=random_bytes,
             )
@@ -181,6 +199,8 @@ class VisitorEndpoints:
         if path == f"{self._prefix}/forget" and self._forgetting is not None:
             allow(method, "POST")
             return await self._forgetting.answer(scope, headers, receive)
+        if path == f"{self._prefix}/requests" and self._requesting is not None:
+            return await self._requesting.answer(scope, headers, receive)
         if self._hand_over is not None and path.startswith(f"{self._prefix}/group/"):
             allow(method, "GET")
             return await self._hand_over.answer(scope, headers)

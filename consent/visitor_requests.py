@@ -81,7 +81,7 @@ def query_of(scope: Scope) -> Mapping[str, str]:
 
 
 async def read_submitted(
-    headers: Headers, receive: Receive, media_types: Collection[bytes]
+    headers: Headers, receive: Receive, media_types: Collection[bytes], *, max_bytes: int = MAX_BODY_BYTES
 ) -> tuple[bytes, bytes] | None:
     """Return what a page of this site submits: its media type and the body; ``None`` if the browser went away.
 
@@ -93,7 +93,7 @@ async def read_submitted(
     media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
     if media_type not in media_types:
         raise Refused(415, "unsupported-media-type", "error_media_type")
-    body = await read_body(headers, receive)
+    body = await read_body(headers, receive, max_bytes=max_bytes)
     return None if body is None else (media_type, body)
 
 

@@ -677,7 +677,7 @@ def test_every_endpoint_is_documented_and_answers(site: Starlette) -> None:
     }
     assert documented.keys() == in_code
     policy = Policy(group=("https://testserver", "https://www.example.org"))
-    with TestClient(ConsentMiddleware(site, policy=policy)) as client:
+    with TestClient(ConsentMiddleware(site, policy=policy, requests=True)) as client:
         for path, methods in documented.items():
             real = path
             if path == "/_consent/static":
