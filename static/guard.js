@@ -106,32 +106,34 @@ const code = cleaner(/(\b(?:import|from)[\s(]*|)(["'])([^\s"']+)/g);
 const judge = (node) => /** @type {any} */ ({ style: css, script: code })[node?.localName];
 
 // Those that hold one URL, those that hold more, a page, and style; in SVG that are masks and markers, too.
-const ATTRIBUTES = /^((src|href|data|poster|background)|(.*srcset|ping|attr.*c|from|to|values)|(srcdoc)|style|cursor|fill|stroke|clip.*|m.*k.*)$/i;
+const ATTRIBUTES = /^((href|data|poster|background|src)|(.*srcset|ping|from|to|values|attr.*c)|(srcdoc)|style|cursor|fill|stroke|clip.*|m.*k.*)$/i;
 /** @param {any} element @param {string} name @param {any} value */
 const judged = (element, name, value) => {
   const [known, , one, several, inner] = ATTRIBUTES.exec(name.replace("xlink:", "")) || [];
   // Links lead where the visitor goes, and elements of a page's own make are judged by what they are made of.
   if (!known || one && /-|^a(rea)?$/.test(element.localName)) return value;
   value = plain(value);
-  const text = String(value).trim();
+  // As browsers read an address, and nothing else: a "java\tscript:" is one.
+  const text = String(value).replace(one ? /^[\0- ]+|[\t\n\r]/g : "", "");
   const clean =
     inner
       ? markup(value)
-      : /[jmb]e/.test(element.localName) && /^(data|blob|javascript):/i.test(text)
+      : /[jmb]e/.test(element.localName) && /^(blob|data|j\w+):/i.test(text)
       ? inside(text)
-      : one || several
-        ? // A candidate of a srcset ends with white space, or behind its descriptor with a comma.
-          text.split(one ? INERT : /\b[\d.]+[wx],|,*\s+,*|,+$|;/).some(refused)
-          ? INERT
-          : text
-        : css(text);
+      : // A candidate of a srcset ends with white space, or behind its descriptor with a comma.
+        (one || several) && text.split(one ? INERT : /\b[\d.]+[wx],|,*\s+,*|,+$|;/).some(refused)
+        ? INERT
+        : !one && /\(/.test(text)
+          ? css(text)
+          : text;
   return clean == text ? value : clean;
 };
 
 // The address of a frame can be a page by itself. It is read before the browser does, who would show it at once.
 /** @param {string} url */
 const inside = (url) => {
-  if (/^j/i.test(url)) return code(url, { type: "map" });
+  if (/^j/i.test(url))
+    return markup(code(unescape(url), { type: "map" })) == unescape(url) ? url : INERT;
   const request = new XMLHttpRequest();
   request.open("GET", url, false);
   request.send();
@@ -176,7 +178,7 @@ const setMarkup = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML"
 const markup = (value) => {
   const text = String(value);
   // What has nothing in it that could load is not parsed twice: no such element, and no attribute whose name ends so.
-  if (!/<(scr|sty|link|base|im|use|fe)|(src|set|doc|data|poster|background|ping|from|to|values|style)\s*=|url\(/i.test(text))
+  if (!/<(use|sty|link|fe|scr|base|im)|(src|set|doc|data|poster|background|ping|from|to|values|style)\s*=|url\(/i.test(text))
     return value;
   const box = document.createElement("template");
   try {
@@ -249,13 +251,13 @@ const address = (self, args, at, name) => {
 };
 /** @type {Before} */
 const styles = (self, args) => {
-  args.forEach((value, at) => typeof (value = plain(value)) == "string" && (args[at] = css(value)));
+  args.forEach((value, at) => (value = plain(value))?.at && (args[at] = css(value)));
 };
 // A copy takes their place where something in them is refused.
 /** @type {Before} */
 const keyframes = (self, args, at) => {
   // What can be gone through only once is kept.
-  if (typeof args[at] != "string" && args[at][Symbol.iterator]) args[at] = [...args[at]];
+  if (!args[at].at && args[at][Symbol.iterator]) args[at] = [...args[at]];
   const text = JSON.stringify(args[at]);
   const clean = css(text);
   if (clean != text) args[at] = JSON.parse(clean);
@@ -277,7 +279,7 @@ const HOOKS = [
   [/^(Element|Named.*)$/, /^set.*(Node|Item)/, (self, args) => {
     args[0].value = judged(self, args[0].name, args[0].value);
   }],
-  [/^(HTML.*|SVG)Element$/, ATTRIBUTES, (self, args, at, name) => {
+  [/^(SVG|HTML.*)Element$/, ATTRIBUTES, (self, args, at, name) => {
     args[at] = judged(self, name, args[at]);
   }],
   [/^(Ele.*t|Sha.*t|Range|Doc.*)$/, /(er|set|nt)HTML|^write|lFra|^exec/, (self, args, at, name) => {
@@ -290,33 +292,33 @@ const HOOKS = [
     if (name[0] == "e") at = 2;
     args[at] = (/Im/i.test(args[at - 2]) ? inert : judge(self) || markup)(plain(args[at]), self);
   }],
-  [/^(Node|Ele.*t|Cha.*|Doc.*|Range|Attr|HTML(Script)?Element)$/, /^(app|ins|rep|prep|bef|aft|imp|ado|data)|[tT]ext(C.*)?$|[vV]alue/, (self, args) => {
+  [/^(Node|Ele.*t|Cha.*|Doc.*|Range|Attr|HTML(Script)?Element)$/, /^(bef|data|ins|rep|app|ado|imp|aft|prep)|[tT]ext(C.*)?$|[vV]alue/, (self, args) => {
     const holder = judge(self) ? self : self.parentNode;
     const fix = judge(holder);
     args.forEach((value, at) => {
       // What was made in this document was judged when it was made, but not what a script was then.
       if (value?.ownerDocument != document ? value?.ownerDocument : judge(value)) scrub(value);
       if (fix && value?.data) value.data = fix(value.data, holder);
-      if (fix && typeof value == "string") args[at] = fix(value, holder);
+      if (fix && value?.at) args[at] = fix(value, holder);
       if (self.ownerElement) args[at] = judged(self.ownerElement, self.name, value);
     });
   }],
-  [/^CSS(Style|Gr|K.*sR)|^StyleP/, /^(ins|add|app|rep|set|cssT)/, styles],
-  [/^(Ele.*t|Keyf.*t)$/, /^(anim|setK)/, keyframes],
+  [/^CSS(Gr|K.*sR|Style)|^StyleP/, /^(set|cssT|ins|rep|app|add)/, styles],
+  [/^(Ele.*t|Keyf.*t)$/, /^(setK|anim)/, keyframes],
   // Such a rule is judged when the script has come to its end, which is before anything is drawn.
   [/^CSS.*Rule$/, /^style$/, (rule) => queueMicrotask(() => tidy(rule))],
   // What is made for a document without a window loads nothing, and is judged like all that comes from there.
   [/^XSL/, /ToF/, (self, args) => {
     args[1] = args[1].implementation.createHTMLDocument("");
   }],
-  [/^(SVGA.*ng|Wor.*t|Cache|XMLH.*)$/, /^(base|add(M|$)|open)/, address],
+  [/^(SVGA.*ng|Cache|XMLH.*|Wor.*t)$/, /^(base|add(M|$)|open)/, address],
   [/^Nav/, /^sendB/, (self, args) => refused(asked(args)) && [true]],
   // Into a window or a frame; where else a link leads, the event tells.
-  [/^(HTMLEl|EventT)/, /^(click|disp)/, (self, args, at, name) =>
+  [/^(EventT|HTMLEl)/, /^(disp|click)/, (self, args, at, name) =>
     /^cli/.test(args[0]?.type ?? name) && unasked(self.closest("[target]").href) && []],
   [/^HTMLF/, /ubmit/, (self) => refused(self.getAttribute("action")) && [0]],
   // A cookie that is being deleted may be.
-  [/^(Doc|CookieS)/, /^(cookie|set)$/, (self, args) =>
+  [/^(CookieS|Doc)/, /^(set|cookie)$/, (self, args) =>
     refusedCookie(args[0].name ?? asked(args)) && !/;.*(age=[-0]|1970)/i.test(args[0]) && [Promise.resolve()]],
   [/^Storage/, /^setI/, (self, args) => refusedKey(asked(args)) && [0]],
   // No database has the version 0: the page is told that it cannot be opened.
@@ -342,7 +344,7 @@ const guard = (realm) => {
   look(realm);
   for (const type of Object.getOwnPropertyNames(realm))
     for (const entry of HOOKS) if (entry[0].test(type)) hook(realm, realm[type].prototype, entry[1], entry[2]);
-  hook(realm, realm, /^(fetch|EventSo|Audio$|Web[ST])/, address);
+  hook(realm, realm, /^(EventSo|Audio$|fetch|Web[ST])/, address);
   hook(realm, realm, /^FontF/, styles);
   hook(realm, realm, /^Keyf/, keyframes);
   hook(realm, realm, /^open$/, (self, args) => unasked(asked(args)) && [null]);
