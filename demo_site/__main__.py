@@ -23,13 +23,15 @@ WELCOME = """
 
       http://{host}:{port}/
 
-  Three things to try
+  Four things to try
     1. Open the journal, with the browser's network panel beside it: no tracker is contacted.
        The panel at the end of each page says what was withheld, and why.
     2. Accept, and reload: now the vendors' own scripts load, with account numbers that nobody has.
        Then take it back with the small button at the edge of the page, and look at your cookies.
-    3. In a second terminal: {consent} receipts
+    3. In a second terminal: {consent} office receipts
        and {consent} check --policy demo_site/consent.toml http://{host}:{port}/
+    4. Be the privacy office: {consent} office token --name you --role officer
+       prints a token for http://{host}:{port}/_consent/office
 
   Ctrl+C stops it.
 """

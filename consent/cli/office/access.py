@@ -10,6 +10,7 @@ import click
 
 from consent.cli.data import data_option, explained
 from consent.cli.office.folder import BY, access_log, office_database
+from consent.cli.printable import printable
 from consent.moments import format_moment
 from consent.office.oidc.signed_in import PREFIX, SignedInBook
 from consent.office.roles import Role
@@ -72,7 +73,8 @@ def tokens(folder: Path, as_json: bool) -> None:
                 click.echo(json.dumps({**members, "state": state}, ensure_ascii=False))
             else:
                 sites = ", ".join(each.sites) or "all sites"
-                click.echo(f"{each.id}  {state:7}  until {until}  {each.role:13}  {each.name} ({sites})")
+                name = printable(f"{each.name} ({sites})")
+                click.echo(f"{each.id}  {state:7}  until {until}  {each.role:13}  {name}")
 
 
 @click.command()
@@ -149,4 +151,5 @@ def accesses(folder: Path, limit: int, as_json: bool, verify: bool) -> None:
                 click.echo(json.dumps({**members, **more}, ensure_ascii=False))
             else:
                 reason = f": {entry.reason}" if entry.reason else ""
-                click.echo(f"{entry.time[:19].replace('T', ' ')}  {entry.who}  {entry.what}{reason}")
+                said = printable(f"{entry.who}  {entry.what}{reason}")
+                click.echo(f"{entry.time[:19].replace('T', ' ')}  {said}")

@@ -34,7 +34,7 @@ _WITHOUT_TERMS = "the receipt names no policy: it is of schema version 1"
 
 
 class _ListByDefault(click.Group):
-    """Takes a command line without a command for ``list``'s: ``consent receipts --limit 5`` is enough."""
+    """Takes a command line without a command for ``list``'s: ``consent office receipts --limit 5`` is enough."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not args or (args[0].startswith("-") and args[0] not in self.get_help_option_names(ctx)):

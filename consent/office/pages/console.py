@@ -25,6 +25,7 @@ from consent.office.oidc.sign_in import SignIn
 from consent.office.oidc.signed_in import SignedInBook
 from consent.office.pages import accesses, exports, overview, policies, receipts, reports, requests, trackers
 from consent.office.pages.door import Door
+from consent.office.pages.labels import label
 from consent.office.pages.page import PAGE, Download, Failed, Pages, Visit
 from consent.office.paths import places_in
 from consent.office.questions import WrongQuestion
@@ -83,6 +84,7 @@ class Console:
         self._style_path = style
         self._environment = Templates(None).environment({"home": path, "stylesheet": style})
         self._environment.filters["percent"] = percent
+        self._environment.filters["label"] = label
         self._environment.globals["moment"] = _moment
 
     def answers(self, path: str) -> bool:
