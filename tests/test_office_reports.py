@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
 import re
+import sqlite3
 from collections import Counter
 from datetime import date
 from html.parser import HTMLParser
@@ -12,19 +15,25 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from click.testing import CliRunner, Result
 
-from consent.catalog import Cookie, Vendor
+from consent.catalog import Cookie, Vendor, load_catalog
 from consent.catalog.model import StorageKey
 from consent.categories import Category
+from consent.cli import main
 from consent.data_folder import DataFolder
 from consent.enforcement_log import EnforcementKind
 from consent.inventory import Sighting, Source, Tally
 from consent.office.access_log import AccessLog
 from consent.office.app import Office
+from consent.office.asker import Asker
 from consent.office.database import OfficeDatabase
+from consent.office.in_force import InForce
+from consent.office.processing import processing
 from consent.office.roles import Role
 from consent.office.tokens import TokenBook
 from consent.policy import OwnCookie, Policy
+from consent.policy_file import load_policy
 from consent.receipts import Artefact, CollectionMethod, Outcome, RecordedSignals
 from consent.sqlite_inventory import SQLiteInventory
 from consent.sqlite_log import SQLiteReceiptLog
@@ -80,11 +89,14 @@ class Months(Place):
         self.folder = DataFolder(path)
         self.keys = self.folder.ledger_keys()
         self.now = MARCH + 31 * DAY + 1_000.0
+        self.client = "192.0.2.1"
         asyncio.run(self._fill())
         day = MARCH // DAY
         SQLiteInventory(self.folder.inventory_path).merge(
             {
-                Sighting(Source.RESPONSE, "script", "new.example", ""): Tally(day + 2, day + 9, 3, ["/shop"]),
+                Sighting(Source.RESPONSE, "script", "new.example", "", site=SHOP): Tally(
+                    day + 2, day + 9, 3, ["/shop"]
+                ),
                 Sighting(Source.RESPONSE, "script", "gone.example", "gone"): Tally(day - 20, day - 3, 3, []),
                 Sighting(Source.RESPONSE, "script", "acme.example", "acme"): Tally(day - 20, day + 40, 3, []),
                 Sighting(Source.RESPONSE, "<b>pixel", "sly.example", "sly"): Tally(day - 20, day + 3, 3, []),
@@ -224,7 +236,7 @@ def test_signals_and_leaks_are_told_apart(place: Months) -> None:
 
 
 def test_third_parties_come_and_go(place: Months) -> None:
-    """New, gone, undeclared and unexplained; for a token of some sites there is no inventory."""
+    """New, gone, undeclared and unexplained; of one site, or of the sites of a token, where it is known."""
     found = report(place)["inventory"]
     names = {name: [row["subject"] for row in found[name]["rows"]] for name in found if name != "seen"}
     assert names == {
@@ -234,9 +246,11 @@ def test_third_parties_come_and_go(place: Months) -> None:
         "unclassified": ["new.example"],
     }
     assert found["seen"] == 3
+    of_shop = report(place, f"month=2026-03&site={quote(SHOP)}")["inventory"]
+    assert (of_shop["seen"], of_shop["new"]["count"], of_shop["undeclared"]["count"]) == (1, 1, 0)
     secret, _ = place.book.make("Al Example", Role.READER, sites=[BLOG], days=1)
     theirs = report(place, token=secret)
-    assert (theirs["inventory"], theirs["choices"]["total"], theirs["sites"]) == (None, 20, [BLOG])
+    assert (theirs["inventory"]["seen"], theirs["choices"]["total"], theirs["sites"]) == (0, 20, [BLOG])
     assert report(place, f"month=2026-03&site={quote(SHOP)}", secret)["choices"]["total"] == 0
 
 
@@ -273,9 +287,6 @@ def test_the_log_is_held_against_the_checkpoint_of_the_months_end(place: Months,
     assert (march["root"], march["keys"]) == (integrity["root"], integrity["keys"])
     assert report(place, "month=2026-01")["integrity"]["problem"] == "there was no checkpoint yet"
     altered = Months(tmp_path / "data")
-    import contextlib
-    import sqlite3
-
     with contextlib.closing(
         sqlite3.connect(altered.folder.receipts_path, isolation_level=None)
     ) as connection:
@@ -394,3 +405,54 @@ def test_the_month_is_the_last_one_that_is_over(place: Months) -> None:
     page = place.ask("/reports/monthly?month=2026-04&form=html", Role.READER).body.decode()
     assert "The month is not over yet." in page
     assert date.fromisoformat(report(place, "month=2028-02")["to"]) == date(2028, 2, 29)
+
+
+def invoke(place: Months, *arguments: str) -> Result:
+    """Run ``consent office report``."""
+    environment = {"CONSENT_DATA": str(place.folder.path), "CONSENT_POLICY": ""}
+    return CliRunner().invoke(main, ["office", "report", *arguments], env=environment)
+
+
+def test_reports_are_written_on_the_command_line(place: Months, tmp_path: Path) -> None:
+    """The same as from the API: a page to a file, JSON to a pipe; of one site, too."""
+    file = tmp_path / "march.html"
+    assert invoke(place, "month", "2026-03", "--output", str(file)).exit_code == 0
+    assert HOSTILE in Tags(file.read_text(encoding="utf-8")).text
+    written = json.loads(invoke(place, "month", "2026-03", "--json", "--site", SHOP).stdout)
+    asked = report(place, f"month=2026-03&site={quote(SHOP)}")
+    assert {**written, "made": ""} == {**asked, "made": ""}
+    result = invoke(place, "month", "2026-13")
+    assert (result.exit_code, result.stderr) == (1, "Error: month: a month, such as 2026-03\n")
+
+
+def test_how_long_receipts_are_kept_is_known_from_the_policy(place: Months, tmp_path: Path) -> None:
+    """From its file, on the command line; or where the office runs beside the site."""
+    file = tmp_path / "consent.toml"
+    file.write_text(
+        f"site.name = {json.dumps(SHOP)}\n[retention]\ndays = 400\njurisdictions = {{ FR = 900 }}\n"
+    )
+    arguments = ("processing", "--policy", str(file), "--day", "2026-03-31", "--json", "--site", SHOP)
+    (shop,) = json.loads(invoke(place, *arguments).stdout)["activities"]
+    kept = [
+        {"jurisdictions": ["DE"], "how_long": "400 days"},
+        {"jurisdictions": ["FR"], "how_long": "900 days"},
+    ]
+    assert shop["receipts"]["kept"] == kept
+    policy, catalog = load_policy(file, load_catalog())
+    log = SQLiteReceiptLog(place.folder.receipts_path, place.keys)
+    office = Office(
+        "/_consent", place.folder, lambda: log, lambda: place.now, in_force=InForce(policy, catalog)
+    )
+    asker = Asker("id", "Jo Example", Role.READER, (), 2**53)
+    (shop,) = processing(office.desk, asker, "2026-03-31", SHOP)["activities"]
+    assert shop["receipts"]["kept"] == kept
+
+
+def test_a_report_of_an_altered_log_fails(tmp_path: Path) -> None:
+    """It is written, and says so, and the command exits with 1."""
+    place = Months(tmp_path / "data")
+    with contextlib.closing(sqlite3.connect(place.folder.receipts_path, isolation_level=None)) as connection:
+        connection.execute("UPDATE record SET commitment = zeroblob(32) WHERE leaf = 170")
+    result = invoke(place, "month", "2026-03", "--json")
+    assert json.loads(result.stdout)["integrity"]["verified"] is False
+    assert (result.exit_code, "the log is not whole: the tree is not the one" in result.stderr) == (1, True)

@@ -18,12 +18,12 @@ from consent.errors import InvalidProofError
 from consent.inventory import Sighting, Tally
 from consent.merkle import Tiles
 from consent.moments import format_moment
+from consent.office.asked_under import AskedUnder, asked_under, changes, days_before
 from consent.office.asker import Asker
 from consent.office.desk import Desk
 from consent.office.overview import SERIES, Row, overview
 from consent.office.questions import WrongQuestion
 from consent.office.roles import Action
-from consent.office.terms_in_force import InForce, changes, days_before, in_force
 
 MAX_ROWS: Final = 200
 """How many rows a table of the report has; how many there are in all is said beside it."""
@@ -180,19 +180,18 @@ def _sums(names: Sequence[str], sums: Mapping[tuple[str, ...], Counter[str]]) ->
     ]
 
 
-def _inventory(desk: Desk, asker: Asker, first: str, last: str, site: str) -> dict[str, Any] | None:
-    """Return what is new, gone, undeclared and unexplained; ``None``: it is not for a token of some sites."""
-    if not asker.may(Action.TRACKERS):
-        return None
+def _inventory(desk: Desk, asker: Asker, first: str, last: str, site: str) -> dict[str, Any]:
+    """Return what is new, gone, undeclared and unexplained."""
     declared = {
         vendor.id
-        for each in in_force(desk, asker, days_before(last), last, site)
+        for each in asked_under(desk, asker, days_before(last), last, site)
         if each.terms is not None
         for vendor in each.terms.vendors
     }
     start, end = ((date.fromisoformat(day) - _EPOCH).days for day in (first, last))
     before = (date.fromisoformat(f"{month_before(date.fromisoformat(first))}-01") - _EPOCH).days
-    seen = desk.inventory.sightings()
+    # What was seen before sites were noted is of no site that can be asked for.
+    seen = {each: tally for each, tally in desk.sightings(asker).items() if site in ("", each.site)}
     during = {
         each: tally for each, tally in seen.items() if tally.first_day <= end and tally.last_day >= start
     }
@@ -228,12 +227,12 @@ def _sighting(sighting: Sighting, tally: Tally) -> dict[str, Any]:
 
 
 def _policies(desk: Desk, asker: Asker, first: str, last: str, site: str) -> list[dict[str, Any]]:
-    before: dict[tuple[str, str, str], InForce] = {}
-    for each in in_force(desk, asker, days_before(first), days_before(first, 1), site):
+    before: dict[tuple[str, str, str], AskedUnder] = {}
+    for each in asked_under(desk, asker, days_before(first), days_before(first, 1), site):
         if each.place not in before or before[each.place].last_day <= each.last_day:
             before[each.place] = each
     rows: dict[tuple[object, ...], dict[str, Any]] = {}
-    for each in in_force(desk, asker, first, last, site):
+    for each in asked_under(desk, asker, first, last, site):
         earlier = before.get(each.place)
         before[each.place] = each
         if earlier is not None and earlier.hashes == each.hashes:
@@ -254,7 +253,7 @@ def _policies(desk: Desk, asker: Asker, first: str, last: str, site: str) -> lis
     return list(rows.values())
 
 
-def _policy(earlier: InForce | None, policy: InForce) -> dict[str, Any]:
+def _policy(earlier: AskedUnder | None, policy: AskedUnder) -> dict[str, Any]:
     found = () if earlier is None else changes(earlier, policy)
     return {
         "site": policy.site,

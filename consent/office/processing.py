@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from consent.categories import Category
 from consent.moments import format_moment
+from consent.office.asked_under import AskedUnder, asked_under, days_before
 from consent.office.asker import Asker
 from consent.office.desk import Desk
 from consent.office.roles import Action
-from consent.office.terms_in_force import InForce, days_before, in_force
 from consent.policy import Policy, Regime
 from consent.retention import days_kept
 from consent.terms import Terms
@@ -74,7 +74,7 @@ _STORAGE: Final = {
 
 
 def processing(
-    desk: Desk, asker: Asker, day: str, site: str = "", policies: Iterable[Policy] = ()
+    desk: Desk, asker: Asker, day: str, site: str = "", policies: Sequence[Policy] = ()
 ) -> dict[str, Any]:
     """Return the extract as JSON values, one entry for each site and each way in which its visitors are asked.
 
@@ -83,16 +83,17 @@ def processing(
         asker: who asks; they get what is about their sites.
         day: as of when, UTC; what visitors last chose under is in force.
         site: only this one; empty: all.
-        policies: those that the site has now, which say how long receipts are kept; none: it is not known here.
+        policies: those that the site has now, which say how long receipts are kept; none: those that the office knows.
 
     Raises:
         NotAllowed: the role does not allow it.
     """
     desk.require(asker, Action.COUNTS)
-    newest: dict[tuple[str, str, str], InForce] = {}
-    for each in in_force(desk, asker, days_before(day), day, site):
+    newest: dict[tuple[str, str, str], AskedUnder] = {}
+    for each in asked_under(desk, asker, days_before(day), day, site):
         newest[each.place] = max(newest.get(each.place, each), each, key=lambda known: known.last_day)
-    kept = {policy.site: policy for policy in policies}
+    known = policies or (desk.in_force.policies if desk.in_force is not None else ())
+    kept = {policy.site: policy for policy in known}
     return {
         "day": day,
         "made": format_moment(int(desk.clock() * 1_000)),
@@ -102,15 +103,15 @@ def processing(
     }
 
 
-def _alike(policies: Iterable[InForce]) -> Iterable[Sequence[InForce]]:
+def _alike(policies: Iterable[AskedUnder]) -> Iterable[Sequence[AskedUnder]]:
     """Put those together that say the same to visitors in several places."""
-    alike: dict[tuple[str, ...], list[InForce]] = {}
+    alike: dict[tuple[str, ...], list[AskedUnder]] = {}
     for each in policies:
         alike.setdefault((each.site, each.regime, each.version, *each.hashes), []).append(each)
     return alike.values()
 
 
-def _activity(policies: Sequence[InForce], configured: Policy | None) -> dict[str, Any]:
+def _activity(policies: Sequence[AskedUnder], configured: Policy | None) -> dict[str, Any]:
     policy = policies[0]
     terms = policy.terms
     return {
@@ -172,7 +173,7 @@ def _stored(kind: str, name: str, purpose: str, lifetime: str) -> dict[str, str]
     return {"kind": kind, "name": name, "purpose": purpose, "lifetime": lifetime}
 
 
-def _kept(policies: Sequence[InForce], configured: Policy | None) -> list[dict[str, Any]]:
+def _kept(policies: Sequence[AskedUnder], configured: Policy | None) -> list[dict[str, Any]]:
     how_long: dict[str, list[str]] = {}
     for each in policies:
         days = None if configured is None else days_kept(configured, each.jurisdiction)

@@ -10,7 +10,6 @@ from typing import Final
 from consent.errors import ConfigurationError, InvalidReceiptError
 from consent.office.asker import Asker
 from consent.office.desk import Desk
-from consent.policy import Policy
 from consent.policy_diff import Change, policy_changes
 from consent.terms import Terms, TermsArtefacts, read_terms
 
@@ -20,7 +19,7 @@ _BY: Final = ("day", "site", "regime", "jurisdiction", "policy_version", "policy
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class AskedUnder:
     """One policy, as visitors in one place chose under it."""
 
     site: str
@@ -47,7 +46,9 @@ class InForce:
         return self.policy_hash, self.vendor_list_hash
 
 
-def in_force(desk: Desk, asker: Asker, first_day: str, last_day: str, site: str = "") -> Sequence[InForce]:
+def asked_under(
+    desk: Desk, asker: Asker, first_day: str, last_day: str, site: str = ""
+) -> Sequence[AskedUnder]:
     """Return the policies of some days, by place and in the order of time."""
     found: dict[tuple[str, ...], list[tuple[str, int]]] = {}
     wanted = {"site": site} if site else {}
@@ -57,7 +58,7 @@ def in_force(desk: Desk, asker: Asker, first_day: str, last_day: str, site: str 
     for names, days in found.items():
         site, regime, jurisdiction, version, policy_hash, vendor_list_hash = names
         policies.append(
-            InForce(
+            AskedUnder(
                 site,
                 regime,
                 jurisdiction,
@@ -78,12 +79,12 @@ def days_before(day: str, days: int = LOOK_BACK_DAYS) -> str:
     return date.fromordinal(max(1, date.fromisoformat(day).toordinal() - days)).isoformat()
 
 
-def changes(before: InForce, after: InForce) -> Sequence[Change] | None:
+def changes(before: AskedUnder, after: AskedUnder) -> Sequence[Change] | None:
     """Return what is otherwise in the second of two policies; ``None``: it is not known what they say."""
     if before.terms is None or after.terms is None:
         return None
     try:
-        return policy_changes(_policy(before.terms), _policy(after.terms))
+        return policy_changes(before.terms.policy(), after.terms.policy())
     except ConfigurationError:  # an earlier release allowed what this one does not
         return None
 
@@ -97,23 +98,3 @@ def _terms(desk: Desk, policy_hash: str, vendor_list_hash: str) -> Terms | None:
         return read_terms(TermsArtefacts(policy, vendor_list))
     except InvalidReceiptError:
         return None
-
-
-def _policy(terms: Terms) -> Policy:
-    """Return a policy with these terms, as far as they go."""
-    return Policy(
-        site=terms.site,
-        controller=terms.controller,
-        contact=terms.contact,
-        privacy_url=terms.privacy_url,
-        regime=terms.regime,
-        jurisdiction=terms.jurisdiction,
-        choice_days=terms.choice_days,
-        children=terms.children,
-        gpc_refuses=terms.gpc_refuses,
-        dnt_refuses=terms.dnt_refuses,
-        opt_out_refuses=terms.opt_out_refuses,
-        vendors=terms.vendors,
-        own_cookies=terms.own_cookies,
-        group=terms.group,
-    )
