@@ -38,6 +38,7 @@ from consent.receipts import Artefact, CollectionMethod, Outcome, RecordedSignal
 from consent.sqlite_inventory import SQLiteInventory
 from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
+from consent.subject_request import NewRequest, RequestKind, StepKind, Way
 from consent.terms import terms_artefacts
 from tests.test_office_api import Place
 from tests.test_receipts import make_receipt
@@ -278,6 +279,41 @@ def test_what_a_new_policy_changed_is_said(place: Months) -> None:
         ]
 
 
+def test_what_people_asked_is_counted(tmp_path: Path) -> None:
+    """By kind, by what became of it, and what was late; for roles that see requests, of their sites."""
+    place = Months(tmp_path / "data")
+
+    def ask(kind: RequestKind, day: int, site: str = SHOP) -> str:
+        new = NewRequest(kind=kind, way=Way.EMAIL, site=site, jurisdiction="DE", name="Al Example")
+        register = place.app.register
+        made, _ = register.add(new, "Jo Example", received_ms=(MARCH + day * DAY) * 1_000)
+        return made.reference
+
+    late = ask(RequestKind.ERASE, -20)
+    ask(RequestKind.ERASE, 3)
+    ask(RequestKind.ACCESS, 30, BLOG)
+    ask(RequestKind.ACCESS, 31)
+    place.now = MARCH + 25 * DAY + 0.0
+    place.app.register.step(late, StepKind.TAKE_BACK, "by phone", "Jo Example")
+    place.now = MARCH + 40 * DAY + 0.0
+    assert report(place, token=Role.ANALYST)["requests"] == {
+        "received": 2,
+        "received_by_kind": {"access": 1, "erase": 1},
+        "closed": 1,
+        "closed_by_state": {"withdrawn": 1},
+        "closed_late": 1,
+        "open_at_the_end": 2,
+    }
+    of_blog = report(place, f"month=2026-03&site={quote(BLOG)}", Role.ANALYST)["requests"]
+    assert (of_blog["received"], of_blog["closed"], of_blog["open_at_the_end"]) == (1, 0, 1)
+    assert report(place)["requests"] is None
+    answer = place.ask("/reports/monthly?month=2026-03&form=html", Role.ANALYST)
+    text = " ".join(Tags(answer.body.decode()).text.split())
+    assert (
+        "Came in 2 to access 1 to erase 1 Closed 1 withdrawn 1 Closed after the day that it was due 1" in text
+    )
+
+
 def test_the_log_is_held_against_the_checkpoint_of_the_months_end(place: Months, tmp_path: Path) -> None:
     """With its root and its key; before the first there is none; an altered log is not called whole."""
     february, march = (report(place, f"month=2026-{month}")["integrity"] for month in ("02", "03"))
@@ -419,7 +455,7 @@ def test_reports_are_written_on_the_command_line(place: Months, tmp_path: Path) 
     assert invoke(place, "month", "2026-03", "--output", str(file)).exit_code == 0
     assert HOSTILE in Tags(file.read_text(encoding="utf-8")).text
     written = json.loads(invoke(place, "month", "2026-03", "--json", "--site", SHOP).stdout)
-    asked = report(place, f"month=2026-03&site={quote(SHOP)}")
+    asked = report(place, f"month=2026-03&site={quote(SHOP)}", Role.OFFICER)
     assert {**written, "made": ""} == {**asked, "made": ""}
     result = invoke(place, "month", "2026-13")
     assert (result.exit_code, result.stderr) == (1, "Error: month: a month, such as 2026-03\n")

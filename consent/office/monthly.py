@@ -23,6 +23,7 @@ from consent.office.asker import Asker
 from consent.office.desk import Desk
 from consent.office.overview import SERIES, Row, overview
 from consent.office.questions import WrongQuestion
+from consent.office.request_rows import Wanted
 from consent.office.roles import Action
 
 MAX_ROWS: Final = 200
@@ -91,6 +92,7 @@ def monthly(desk: Desk, asker: Asker, month: str, site: str = "") -> dict[str, A
         "enforcement": _enforcement(desk, asker, first, last, site),
         "inventory": _inventory(desk, asker, first, last, site),
         "policies": _policies(desk, asker, first, last, site),
+        "requests": _requests(desk, asker, first, last, site),
         "integrity": _integrity(desk, last),
         "how": list(HOW),
     }
@@ -267,6 +269,23 @@ def _policy(earlier: AskedUnder | None, policy: AskedUnder) -> dict[str, Any]:
         "choices": 0,
         "replaces": None if earlier is None else earlier.version,
         "changes": None if found is None else [asdict(change) for change in found[:MAX_ROWS]],
+    }
+
+
+def _requests(desk: Desk, asker: Asker, first: str, last: str, site: str) -> dict[str, Any] | None:
+    """Return what became of what people asked; ``None``: it is not for this role."""
+    if not asker.may(Action.REQUESTS):
+        return None
+    since, until = ((date.fromisoformat(day) - _EPOCH).days * 86_400_000 for day in (first, last))
+    wanted = Wanted(sites=asker.sites, site=site)
+    numbers = desk.register.numbers(wanted, since, until + 86_400_000)
+    return {
+        "received": sum(numbers.received.values()),
+        "received_by_kind": dict(sorted(numbers.received.items())),
+        "closed": sum(numbers.closed.values()),
+        "closed_by_state": dict(sorted(numbers.closed.items())),
+        "closed_late": numbers.late,
+        "open_at_the_end": numbers.open,
     }
 
 

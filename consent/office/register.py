@@ -23,6 +23,7 @@ from consent.office.request_rows import (
     OpenedRequest,
     Person,
     Registered,
+    RequestNumbers,
     Wanted,
     about,
     answer_due,
@@ -218,6 +219,29 @@ class Register:
         sums = dict.fromkeys(map(str, RequestState), 0) | dict(found)
         return {**sums, "overdue": overdue}
 
+    def numbers(self, wanted: Wanted, since_ms: int, until_ms: int) -> RequestNumbers:
+        """Return how many requests came in and were closed between two moments, the second one not included."""
+        terms, values = terms_of(wanted)
+        more = "".join(f" AND {term}" for term in terms)
+        between = (since_ms, until_ms, *values)
+        with self._database.reading() as connection:
+
+            def groups(column: str, moment: str) -> dict[Any, int]:
+                statement = (
+                    f"SELECT {column}, count(*) FROM request"  # noqa: S608 - ours
+                    f" WHERE {moment} >= ? AND {moment} < ?{more} GROUP BY 1"
+                )
+                return dict(connection.execute(statement, between).fetchall())
+
+            received, closed = groups("kind", "received_ms"), groups("state", "closed_ms")
+            late = groups(_IS_LATE, "closed_ms").get(1, 0)
+            (still_open,) = connection.execute(
+                "SELECT count(*) FROM request WHERE received_ms < ? AND (closed_ms IS NULL OR closed_ms >= ?)"  # noqa: S608
+                + more,
+                (until_ms, until_ms, *values),
+            ).fetchone()
+        return RequestNumbers(received, closed, late, still_open)
+
     def get(self, reference: str) -> Registered | None:
         """Return a request without who asked; ``None``: there is none."""
         with self._database.reading() as connection:
@@ -349,6 +373,12 @@ _WRITTEN: Final = (
     "uid, reference, code_hash, kind, way, site, jurisdiction, language, state, received_ms, acknowledge_by, answer_by,"
     " extended_by, law, acknowledged_ms, closed_ms, by_agent, rank, wrapped, sealed"
 )
+
+
+_IS_LATE: Final = f"""
+    CASE WHEN EXISTS (SELECT 1 FROM request_step WHERE request = number AND what = '{StepKind.EXTEND}')
+    THEN extended_by ELSE answer_by END < date(closed_ms / 1000, 'unixepoch')
+"""  # noqa: S608 - ours
 
 
 def _open_row(connection: sqlite3.Connection, reference: str) -> Mapping[str, Any]:

@@ -105,6 +105,20 @@ class OpenedRequest:
     """The receipts linked with it, by their places in the log."""
 
 
+@dataclass(frozen=True, slots=True)
+class RequestNumbers:
+    """What became of requests on some days."""
+
+    received: Mapping[str, int]
+    """How many came in, by kind."""
+    closed: Mapping[str, int]
+    """How many were closed, by how they stand since."""
+    late: int
+    """How many of these were closed after the day that they were due on."""
+    open: int
+    """How many were open at the end."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
     """What requests are asked for by."""
