@@ -239,6 +239,17 @@ class Pages(RuleBasedStateMachine):
     def no_page_has_what_was_refused(self) -> None:
         assert not self.browser.visit() & self.refused
 
+    @rule()
+    def an_older_server(self) -> None:
+        """One of several that does not know yet the key that another one signs with."""
+        self.unread |= frozenset(HOSTS if self.browser.keys[1:] else ())
+        self.browser.keys = self.browser.keys[-1:]
+
+    @rule()
+    def a_newer_server(self) -> None:
+        first = self.browser.keys[-1]
+        self.browser.keys = [bytes([first[0] + 1]) * 32, first]
+
 
 class Site(Pages):
     """And whatever else can happen between a no and the next page."""
@@ -382,6 +393,25 @@ def test_a_signals_page_of_an_earlier_choice_does_not_replace_what_was_taken_of_
     browser.visit(**{"sec-gpc": "1"})
     browser.take(late)
     assert browser.visit() == {P, F}
+
+
+@pytest.mark.parametrize("regime", Regime)
+def test_a_server_that_does_not_know_the_newest_key_gives_nothing_back(regime: Regime) -> None:
+    """Several are restarted with it one after another, and pages come now from one and now from another."""
+    browser = Browser()
+    browser.policy = POLICIES[list(Regime).index(regime) * 2]
+    older, newer = browser.keys, [b"1" * 32, *browser.keys]
+    browser.choose({"action": "accept"}, {})
+    browser.keys = newer
+    browser.visit(**{"sec-gpc": "1"})
+    assert browser.visit() == {P, F}
+    browser.keys = older
+    assert browser.visit() == frozenset()
+    # What the visitor says there goes before it, and counts with the newer key, too.
+    browser.choose({"action": "accept"}, {})
+    for keys in (older, newer):
+        browser.keys = keys
+        assert browser.visit() == frozenset(OPTIONAL)
 
 
 def test_what_was_taken_back_of_a_choice_that_fills_its_cookie_is_stored() -> None:
