@@ -68,6 +68,7 @@ TABLE = {
     Action.REQUESTS:       "no     yes     yes     yes",
     Action.HANDLE:         "no     no      yes     no",
     Action.ACCESSES:       "no     no      no      yes",
+    Action.EVENTS:         "no     no      no      yes",
 }  # fmt: skip
 
 
@@ -80,7 +81,7 @@ def test_what_each_role_may_do() -> None:
             somewhere = Token("a" * 12, "Jo Example", role, ("Example shop",), 1, 0)
             assert everywhere.may(action) is (cell == "yes"), (action, role)
             assert somewhere.may(action) is (
-                cell == "yes" and action not in (Action.CLASSIFY, Action.ACCESSES)
+                cell == "yes" and action not in (Action.CLASSIFY, Action.ACCESSES, Action.EVENTS)
             )
     assert ALLOWED.keys() == set(Role)
 

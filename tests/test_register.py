@@ -16,10 +16,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from consent.errors import SealBrokenError
 from consent.office.access_log import AccessLog
 from consent.office.database import STEPS, OfficeDatabase
+from consent.office.events import Events, EventType
 from consent.office.register import Register
 from consent.office.request_flood import HOURLY, HOURLY_OF_NETWORK, WAITING
 from consent.office.request_rows import Registered, Wanted
 from consent.office.request_seal import rewrap_requests
+from consent.office.roles import Role
+from consent.office.tokens import TokenBook
 from consent.receipt_search import Position
 from consent.sealing import LedgerKeys
 from consent.subject_request import (
@@ -353,7 +356,16 @@ def test_the_file_of_an_earlier_release_gets_its_tables(tmp_path: Path) -> None:
     at = next(at for at, step in enumerate(STEPS) if "CREATE TABLE request " in step)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("consent.office.database.STEPS", STEPS[:at])
-        Office(tmp_path).accesses.append("Jo", "opened")
+        TokenBook(Office(tmp_path).database, lambda: 1.0).make("Jo", Role.READER, days=1)
     again = Office(tmp_path)
     assert again.add().reference
-    assert [entry.what for entry in again.accesses.newest(limit=9)] == ["opened"]
+    assert [token.name for token in TokenBook(again.database, lambda: 1.0).all()] == ["Jo"]
+
+
+def test_a_request_is_an_event_that_names_nobody(office: Office) -> None:
+    """In the same transaction; who follows events learns that somebody asked, and looks in the register."""
+    office.register.receive(NEW, nonce=nonce(1), network=b"n")
+    (event,) = Events(office.database).after(0, limit=9, types=[EventType.REQUEST_RECEIVED])
+    assert event.data.keys() == {"reference", "kind", "site", "answer_by"}
+    said = event.line().decode()
+    assert not any(each and each in said for each in (NEW.name, NEW.contact, NEW.details, NEW.subject))

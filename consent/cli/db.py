@@ -10,6 +10,7 @@ from consent.cli.data import data_option, explained, with_store
 from consent.data_folder import DataFolder
 from consent.office.database import OfficeDatabase
 from consent.office.request_seal import rewrap_requests
+from consent.office.webhooks import rewrap_webhooks
 from consent.receipts_database import ADDRESS_VARIABLE, ReceiptsDatabase
 from consent.sqlite_backup import back_up
 
@@ -66,7 +67,8 @@ def rewrap(folder: Path) -> None:
     data = DataFolder(folder)
     if data.office_path.exists():
         with explained(folder):
-            count += rewrap_requests(OfficeDatabase(data.office_path), data.ledger_keys(create=False))
+            office, keys = OfficeDatabase(data.office_path), data.ledger_keys(create=False)
+            count += rewrap_requests(office, keys) + rewrap_webhooks(office, keys)
     click.echo(f"{count} keys were under another wrapping key, and are under the first one now.")
 
 

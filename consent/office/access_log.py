@@ -15,8 +15,9 @@ from consent.checkpoint import Checkpoint, InclusionProof, Signer, Verifier
 from consent.errors import InvalidProofError, InvalidReceiptError, LogForkedError, StoreUnavailable
 from consent.evidence import Evidence
 from consent.merkle import Edge, inclusion_proof, leaf_hash
-from consent.moments import format_moment
+from consent.moments import format_moment, parse_moment
 from consent.office.database import OfficeDatabase
+from consent.office.events import EventType, add_event
 from consent.sealing import LedgerKeys, Sealer, commitment
 from consent.signed_mark import SignedMark
 from consent.signing import CheckpointSigner
@@ -83,6 +84,14 @@ class AccessLog:
                 leaf, committed = edge.size, commitment(salt, body)
                 write_tiles(connection, edge.extend([leaf_hash(committed)]))
                 connection.execute("INSERT INTO record VALUES (?, ?, ?, ?)", (leaf, committed, salt, body))
+                add_event(
+                    connection,
+                    parse_moment(members["time"]),
+                    EventType.ACCESS_RECORDED,
+                    leaf=leaf,
+                    who=who,
+                    what=what,
+                )
             self._sign()
         except (LogForkedError, InvalidProofError) as error:
             raise StoreUnavailable(

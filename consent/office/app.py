@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -19,7 +20,9 @@ from consent.office.api.once import Once
 from consent.office.attempts import Attempts
 from consent.office.background import Background
 from consent.office.database import OfficeDatabase
+from consent.office.delivering import Delivering
 from consent.office.desk import Desk, OfficeLog
+from consent.office.events import Events
 from consent.office.exports import Exports
 from consent.office.in_force import InForce
 from consent.office.limits import CALLS_A_DAY, SITE_CALLS_A_DAY, Limits, limit_from
@@ -27,10 +30,13 @@ from consent.office.oidc.provider import Provider
 from consent.office.oidc.settings import OidcSettings, load_oidc
 from consent.office.oidc.sign_in import SignIn
 from consent.office.oidc.signed_in import SignedInBook
+from consent.office.outgoing import Outgoing, networks_from
 from consent.office.pages.console import Console
 from consent.office.register import DAYS_KEPT, Register
 from consent.office.tokens import TokenBook
 from consent.office.turn import Turn
+from consent.office.watching import LogWatch
+from consent.office.webhooks import Webhooks
 from consent.sqlite_inventory import SQLiteInventory
 
 
@@ -51,7 +57,8 @@ class Office:
         request_days: how long who asked is kept after a request was closed; left out, ``CONSENT_REQUEST_DAYS`` says.
 
     Raises:
-        ConfigurationError: the folder cannot be used, how to sign in is wrong, or a limit in the environment is none.
+        ConfigurationError: the folder cannot be used, how to sign in is wrong, or a limit or a network in the
+            environment is none.
     """
 
     def __init__(
@@ -78,6 +85,9 @@ class Office:
         sign_in = None
         if settings is not None:
             sign_in = SignIn(settings, Provider(settings), keys, people, tokens, clock)
+        outgoing = Outgoing(networks_from("CONSENT_WEBHOOK_NETWORKS"))
+        webhooks = Webhooks(database, ledger_keys, clock, outgoing.check)
+        events = Events(database)
         desk = Desk(
             open_log,
             tokens,
@@ -92,6 +102,8 @@ class Office:
             ),
             self.register,
             erase or _no_store,
+            events,
+            webhooks,
             clock,
             in_force,
         )
@@ -106,19 +118,43 @@ class Office:
         attempts = Attempts(clock)
         self._api = OfficeApi(f"{prefix}/api/v1", desk, Once(database, ledger_keys, clock), attempts)
         self._console = Console(f"{prefix}/office", desk, keys, people, sign_in, attempts)
+        watch, delivering = LogWatch(database, clock), Delivering(webhooks, events, outgoing, clock)
+
+        def deliver(stopping: threading.Event) -> None:
+            try:
+                watch.look(desk.log)
+                watch.look_at_accesses(desk.accesses)
+            finally:
+                # What is wrong with a log is no reason to keep what happened from anybody.
+                delivering.work(stopping)
+
+        self._delivering = Background(
+            "consent-deliveries",
+            Turn(folder.path / "deliveries.lock"),
+            deliver,
+            is_needed=folder.office_path.exists,
+        )
 
     def start(self) -> None:
         """Begin with what is done without being asked. May be repeated."""
         self._writing.start()
+        self._delivering.start()
 
     def stop(self) -> None:
         """End it. Blocks; what was being done is taken up again by the next process."""
         self._writing.stop()
+        self._delivering.stop()
 
     def _write_exports(self) -> None:
         # Here too where the server told of no start.
         self._writing.start()
         self._writing.wake()
+
+    def work(self, stopping: threading.Event) -> None:
+        """Do the same in this thread until ``stopping`` is set. Blocks."""
+        self.start()
+        stopping.wait()
+        self.stop()
 
     def answers(self, path: str) -> bool:
         """Tell whether a path is one of these."""

@@ -145,7 +145,37 @@ CREATE TABLE sign_in (
     expires_ms INTEGER NOT NULL
 )
 """
-STEPS: Final = (_TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS, _DONE_ONCE, _SIGN_INS)
+_EVENTS: Final = """
+CREATE TABLE event (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    time_ms INTEGER NOT NULL,
+    type TEXT NOT NULL,
+    data TEXT NOT NULL
+);
+CREATE TABLE webhook (
+    id TEXT PRIMARY KEY,
+    url TEXT NOT NULL,
+    types TEXT NOT NULL,
+    state TEXT NOT NULL,
+    made_ms INTEGER NOT NULL,
+    sent INTEGER NOT NULL,
+    delivered INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    failing_since_ms INTEGER,
+    next_ms INTEGER NOT NULL DEFAULT 0,
+    problem TEXT NOT NULL DEFAULT '',
+    wrapped BLOB NOT NULL,
+    sealed BLOB NOT NULL
+);
+CREATE TABLE watched (
+    log TEXT PRIMARY KEY,
+    size INTEGER NOT NULL,
+    root BLOB NOT NULL,
+    told_ms INTEGER NOT NULL,
+    problem TEXT NOT NULL
+) WITHOUT ROWID
+"""
+STEPS: Final = (_TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS, _DONE_ONCE, _SIGN_INS, _EVENTS)
 """What makes each version of the file out of the one before, the first out of nothing. A step that was ever released
 stays as it is; what a later version needs is one more."""
 

@@ -19,6 +19,7 @@ from consent.log_rows import proven_record
 from consent.moments import parse_moment
 from consent.office.access_log import AccessLog
 from consent.office.asker import Asker
+from consent.office.events import Events
 from consent.office.exports import Exports
 from consent.office.in_force import InForce
 from consent.office.limits import Limits
@@ -26,6 +27,7 @@ from consent.office.questions import WrongQuestion, of_sites
 from consent.office.register import Register
 from consent.office.roles import Action
 from consent.office.tokens import TokenBook
+from consent.office.webhooks import Webhooks
 from consent.receipt_search import (
     MAX_EXAMINED,
     Found,
@@ -95,6 +97,8 @@ class Desk:
         register: what people asked about their data.
         erase: erases the visitor with a pseudonym from the log; blocks, and raises what
             :meth:`consent.store.Erasing.erase` does.
+        events: knows what happened.
+        webhooks: knows where that is sent.
         clock: returns seconds since 1970.
         in_force: the policy of the site now; ``None``: nobody told, and what is recorded has to do.
     """
@@ -109,6 +113,8 @@ class Desk:
         limits: Limits,
         register: Register,
         erase: Callable[[str], Sequence[Erasure]],
+        events: Events,
+        webhooks: Webhooks,
         clock: Callable[[], float],
         in_force: InForce | None = None,
     ) -> None:
@@ -122,6 +128,8 @@ class Desk:
         self.limits = limits
         self.register = register
         self.erase = erase
+        self.events = events
+        self.webhooks = webhooks
         self.clock = clock
         self.in_force = in_force
 

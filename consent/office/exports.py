@@ -21,6 +21,7 @@ from consent.errors import ConsentError, StoreUnavailable
 from consent.moments import format_moment
 from consent.office.asker import Asker
 from consent.office.database import OfficeDatabase
+from consent.office.events import EventType, add_event
 from consent.receipt_export import ExportForm, ExportRows, export
 from consent.receipt_search import ReceiptSearch, Sought
 
@@ -106,7 +107,6 @@ class Exports:
         folder: where the files are; made where there is none.
         clock: returns seconds since 1970.
         asked: told when there is something to write.
-        finished: told of an export that is done or has failed.
     """
 
     def __init__(
@@ -116,13 +116,11 @@ class Exports:
         clock: Callable[[], float],
         *,
         asked: Callable[[], None] = lambda: None,
-        finished: Callable[[ExportJob], None] = lambda _job: None,
     ) -> None:
         self._database = database
         self._folder = folder
         self._clock = clock
         self._asked = asked
-        self._finished = finished
 
     # ---- for who asks
 
@@ -251,7 +249,7 @@ class Exports:
                 ),
             ).fetchall()
         for (job_id,) in given_up:
-            self._finished(self._get(job_id))
+            self._tell(job_id)
 
     def _clean(self) -> None:
         now = self._now()
@@ -308,7 +306,15 @@ class Exports:
             raise
         finally:
             self._unlink(beside)
-        self._finished(self._get(job.id))
+        self._tell(job.id)
+
+    def _tell(self, job_id: str) -> None:
+        job = self._get(job_id)
+        with self._database.writing() as connection:
+            add_event(
+                connection, self._now(), EventType.EXPORT_FINISHED, export=job.id, state=job.state, form=job.form,
+                rows=job.rows, rows_done=job.rows_done, bytes=job.bytes,
+            )  # fmt: skip
 
     def _pieces(
         self, job: ExportJob, sought: Sought, log: ReceiptSearch, file: BinaryIO, stopping: threading.Event

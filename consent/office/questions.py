@@ -62,7 +62,7 @@ def _text(name: str, about: str) -> Parameter:
 
 def list_schema(names: Sequence[str], **more: object) -> Mapping[str, Any]:
     """Return the schema of some of these names, with commas between."""
-    some = f"({'|'.join(names)})"
+    some = f"({'|'.join(names)})".replace(".", r"\.")
     return {"type": "string", "pattern": f"^({some}(,{some})*)?$", **more}
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from consent.office.access_log import AccessLog
 from consent.office.database import OfficeDatabase
+from consent.office.events import EventType, add_event
 from consent.office.request_flood import count_sent, require_room, sender_of
 from consent.office.request_rows import (
     OpenedRequest,
@@ -158,6 +159,10 @@ class Register:
             ),
         ).lastrowid  # fmt: skip
         self._seal.note(connection, int(number or 0), uid, key, now, who, "received", "")
+        add_event(
+            connection, now, EventType.REQUEST_RECEIVED, reference=reference, kind=new.kind, site=new.site,
+            answer_by=due.answer.isoformat(),
+        )  # fmt: skip
 
     # ---- asking
 

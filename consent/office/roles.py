@@ -30,6 +30,8 @@ class Action(StrEnum):
     """Open them, with who asked, and do what they ask for."""
     ACCESSES = "accesses"
     """Read the log of the office's own accesses."""
+    EVENTS = "events"
+    """Follow what happens, and say where it is sent."""
 
 
 class Role(StrEnum):
@@ -57,10 +59,11 @@ ALLOWED: Final[Mapping[Role, frozenset[Action]]] = {
     Role.ADMINISTRATOR: frozenset(
         {
             Action.COUNTS, Action.TRACKERS, Action.RECEIPTS, Action.REQUESTS, Action.CLASSIFY, Action.ACCESSES,
+            Action.EVENTS,
         }
     ),
 }  # fmt: skip
 """What each role may do. Everything else is refused."""
 
-OF_ALL_SITES: Final = frozenset({Action.CLASSIFY, Action.ACCESSES})
+OF_ALL_SITES: Final = frozenset({Action.CLASSIFY, Action.ACCESSES, Action.EVENTS})
 """What is about all sites of the log together: a token for some of them may not do it."""

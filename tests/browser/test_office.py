@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, Playwright
 
+from consent.office.events import EventType
 from consent.office.roles import Role
 from tests.browser.conftest import serve
 from tests.test_office_api import Place
@@ -74,6 +75,8 @@ def assert_no_violations(page: Page, run: str) -> None:
 
 def test_every_page_is_for_everybody(browser: Browser, place: Place, home: str) -> None:
     """From the sign-in to the proof by keyboard alone; each page is checked on the way."""
+    webhooks = place.app.desk.webhooks
+    webhooks.add("https://hooks.example.com/consent", [EventType.EXPORT_FINISHED, EventType.INTEGRITY_FAILED])
     page = browser.new_context(bypass_csp=True).new_page()
     page.goto(home)
     assert_for_everybody(page)
@@ -101,12 +104,29 @@ def test_every_page_is_for_everybody(browser: Browser, place: Place, home: str) 
     for path in (f"trackers?{DAYS}", "policies", "as-of", "standing"):
         page.goto(f"{home}/{path}")
         assert_for_everybody(page)
+    page.goto(f"{home}/exports")
+    assert_for_everybody(page)
+    press_to(page, "Why: it is recorded")
+    page.keyboard.press("Enter")  # as JSON lines, what receipts are found by
+    page.wait_for_selector("h1:text('Exports')")
+    while not page.locator("a:text('Download')").count():
+        page.reload()
+    assert_for_everybody(page)
+    with page.expect_download() as download:
+        page.click("a:text('Download')")
+    assert len(download.value.path().read_bytes().splitlines()) == 60
     press_to(page, "Sign out")
     page.keyboard.press("Enter")
     page.wait_for_selector("#token")
     page.keyboard.type(place.secrets[Role.ADMINISTRATOR])
     page.keyboard.press("Enter")
     page.wait_for_selector("h1:text('Overview')")
+    page.goto(f"{home}/webhooks")
+    assert_for_everybody(page)
+    press_to(page, "Disable")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".flag:text('disabled')")
+    assert_for_everybody(page)
     page.goto(f"{home}/accesses")
     assert page.locator("td:text('complaint 12')").count() >= 1
     assert_for_everybody(page)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from consent.cli.office.access import accesses, revoke, sessions, token, tokens
+from consent.cli.office.delivery import deliver, stream, webhooks
 from consent.cli.office.erasing import erase, expire, hold
 from consent.cli.office.exporting import export_
 from consent.cli.office.receipts import receipts
@@ -29,11 +30,14 @@ def office() -> None:
     Who is signed in elsewhere:       consent office sessions
     Nobody any more:                  consent office revoke ID
     What was opened, and why:         consent office accesses
+    Where events are sent:            consent office webhooks
+    Events for a log system:          consent office stream --to tcp://logs.example.com:6514
     On a port of its own:             consent office serve
     """
 
 
 for command in (
-    receipts, export_, report, erase, expire, hold, token, tokens, sessions, revoke, accesses, requests, serve,
+    receipts, export_, report, erase, expire, hold, token, tokens, sessions, revoke, accesses, requests, webhooks,
+    deliver, stream, serve,
 ):  # fmt: skip
     office.add_command(command)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ class Call:
 class Content:
     """What is answered, when all is well."""
 
-    body: Mapping[str, Any] | bytes | Iterator[bytes]
+    body: Mapping[str, Any] | bytes | Iterator[bytes] | AsyncIterator[bytes]
     """JSON, or bytes, or bytes as they come."""
     media_type: str = "application/json"
     is_of_a_visitor: bool = False

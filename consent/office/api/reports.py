@@ -58,7 +58,7 @@ ENDPOINTS: Final = (
             Parameter(
                 "month",
                 "The month, such as 2026-03.",
-                {"type": "string", "pattern": "^[0-9]{4}-(0[1-9]|1[0-2])$"},
+                {"type": "string", "pattern": "^(19[7-9][0-9]|[2-9][0-9]{3})-(0[1-9]|1[0-2])$"},
             ),
             _SITE,
             _FORM,

@@ -7,6 +7,7 @@ from typing import Final
 from consent.office.api import (
     accesses,
     counts,
+    events,
     exports,
     me,
     policies,
@@ -24,6 +25,7 @@ ENDPOINTS: Final = (
     *exports.ENDPOINTS,
     *proofs.ENDPOINTS,
     *policies.ENDPOINTS,
+    *events.ENDPOINTS,
     *trackers.ENDPOINTS,
     *requests.ENDPOINTS,
     *accesses.ENDPOINTS,

@@ -23,7 +23,17 @@ from consent.office.documents import percent
 from consent.office.limits import exceeded
 from consent.office.oidc.sign_in import SignIn
 from consent.office.oidc.signed_in import SignedInBook
-from consent.office.pages import accesses, exports, overview, policies, receipts, reports, requests, trackers
+from consent.office.pages import (
+    accesses,
+    exports,
+    overview,
+    policies,
+    receipts,
+    reports,
+    requests,
+    trackers,
+    webhooks,
+)
 from consent.office.pages.door import Door
 from consent.office.pages.labels import label
 from consent.office.pages.page import PAGE, Download, Failed, Pages, Visit
@@ -48,6 +58,7 @@ _PAGES: Final[Pages] = {
     **accesses.PAGES,
     **exports.PAGES,
     **reports.PAGES,
+    **webhooks.PAGES,
 }
 
 

@@ -20,9 +20,10 @@ def _exports(visit: Visit) -> Answer:
     visit.desk.require(visit.asker, Action.EXPORT_INDEX)
     visit.query()
     jobs = visit.desk.exports.of(visit.asker, limit=_SHOWN)
-    rows = [
-        str(each) for each in ExportRows if each is ExportRows.INDEX or visit.asker.may(Action.EXPORT_RECORDS)
-    ]
+    # What names nobody is what is offered first.
+    rows = [str(ExportRows.INDEX)]
+    if visit.asker.may(Action.EXPORT_RECORDS):
+        rows.append(str(ExportRows.RECORDS))
     return visit.render(
         "exports.html", jobs=jobs, moving=any(job.state in OPEN for job in jobs), open=OPEN, done=State.DONE,
         forms=[str(each) for each in ExportForm], rows=rows, filters=FILTERS, days=KEEP_DAYS,

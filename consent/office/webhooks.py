@@ -1,0 +1,245 @@
+"""Webhooks: where events are sent, with which secret, and how far each has come.
+
+There is no queue of its own: a webhook has the number of the event that it was sent last. So what waits is bounded by
+what is kept of events, it outlives every restart, and everything is sent in order.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+import secrets
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from consent.office.database import OfficeDatabase
+from consent.office.events import EventType, add_event, last_number
+from consent.sealing import LedgerKeys, Sealer
+
+MAX_WEBHOOKS: Final = 20
+FAILING_DAYS: Final = 5
+"""After how many days without a success nothing is sent any more."""
+FIRST_WAIT_SECONDS: Final = 5.0
+MAX_WAIT_SECONDS: Final = 12 * 3_600.0
+_SECRET_BYTES: Final = 32
+_FACTOR: Final = 4.0
+
+
+class WebhookState(StrEnum):
+    """Whether events are sent."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """One place that events are sent to."""
+
+    id: str
+    url: str
+    types: tuple[str, ...]
+    """The events that it is for."""
+    state: WebhookState
+    made_ms: int
+    sent: int
+    """The number of the last event that was delivered or passed over."""
+    delivered: int
+    """How many were, since it was made."""
+    attempts: int
+    """How often the next one failed."""
+    failing_since_ms: int | None
+    next_ms: int
+    """When it is tried again."""
+    problem: str
+    """Why the last attempt failed; empty: it did not."""
+
+
+class TooManyWebhooks(Exception):
+    """No more are taken."""
+
+
+class Webhooks:
+    """Knows where events are sent. Blocks; safe to share between threads.
+
+    Args:
+        database: where they are kept, the secrets sealed.
+        keys: those of the log of receipts; the wrapping ones seal.
+        clock: returns seconds since 1970.
+        check: refuses addresses that nothing is sent to.
+        chance: returns 0 to 1: how far a wait is shortened, so that not all come at once.
+    """
+
+    def __init__(
+        self,
+        database: OfficeDatabase,
+        keys: LedgerKeys,
+        clock: Callable[[], float],
+        check: Callable[[str], None],
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._database = database
+        self._sealer = Sealer(keys)
+        self._clock = clock
+        self._check = check
+        self._chance = chance
+
+    def add(self, url: str, types: Collection[EventType]) -> tuple[Webhook, str]:
+        """Register one; return it, and its secret, which is not shown again.
+
+        Its first event says that it was registered, if that is among its types, and nothing from before is sent.
+
+        Raises:
+            WrongAddress: nothing is sent there.
+            TooManyWebhooks: there are as many as may be.
+        """
+        self._check(url)
+        now, webhook_id = self._now(), f"whk_{secrets.token_hex(8)}"
+        secret = secrets.token_bytes(_SECRET_BYTES)
+        place = webhook_id.encode()
+        key, wrapped = self._sealer.new_key(place)
+        sealed = self._sealer.seal(key, self._sealer.salt(), secret, place)
+        with self._database.writing() as connection:
+            (number,) = connection.execute("SELECT count(*) FROM webhook").fetchone()
+            if number >= MAX_WEBHOOKS:
+                raise TooManyWebhooks(f"{MAX_WEBHOOKS} at most: remove one first")
+            connection.execute(
+                "INSERT INTO webhook (id, url, types, state, made_ms, sent, wrapped, sealed)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    webhook_id, url, "\n".join(sorted(types)), WebhookState.ACTIVE, now, last_number(connection),
+                    wrapped, sealed,
+                ),
+            )  # fmt: skip
+            add_event(connection, now, EventType.WEBHOOK_REGISTERED, webhook=webhook_id)
+            row = connection.execute(f"SELECT {_COLUMNS} FROM webhook WHERE id = ?", (webhook_id,)).fetchone()  # noqa: S608
+        return _webhook(row), f"whsec_{base64.b64encode(secret).decode()}"
+
+    def all(self) -> Sequence[Webhook]:
+        """Return all, the earliest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM webhook ORDER BY made_ms, id").fetchall()  # noqa: S608
+        return [_webhook(row) for row in rows]
+
+    def get(self, webhook_id: str) -> Webhook | None:
+        """Return one; ``None``: there is none of this id."""
+        with self._database.reading() as connection:
+            row = connection.execute(f"SELECT {_COLUMNS} FROM webhook WHERE id = ?", (webhook_id,)).fetchone()  # noqa: S608
+        return None if row is None else _webhook(row)
+
+    def secret(self, webhook: Webhook) -> bytes:
+        """Return the secret that its events are signed with.
+
+        Raises:
+            SealBrokenError: it was altered, or the wrapping key is not in the key file.
+        """
+        place = webhook.id.encode()
+        with self._database.reading() as connection:
+            wrapped, sealed = connection.execute(
+                "SELECT wrapped, sealed FROM webhook WHERE id = ?", (webhook.id,)
+            ).fetchone()
+        return self._sealer.open(self._sealer.unwrap(wrapped, place), sealed, place)[1]
+
+    def change(
+        self,
+        webhook_id: str,
+        *,
+        state: WebhookState | None = None,
+        types: Collection[EventType] | None = None,
+    ) -> Webhook | None:
+        """Enable or disable one, or let it be sent others; ``None``: there is none of this id.
+
+        One that is enabled again is sent what it missed, as far as that is kept.
+        """
+        with self._database.writing() as connection:
+            if types is not None:
+                connection.execute(
+                    "UPDATE webhook SET types = ? WHERE id = ?", ("\n".join(sorted(types)), webhook_id)
+                )
+            if state is WebhookState.DISABLED:
+                connection.execute("UPDATE webhook SET state = ? WHERE id = ?", (state, webhook_id))
+            elif state is WebhookState.ACTIVE:
+                enabled = connection.execute(
+                    "UPDATE webhook SET state = ?, attempts = 0, failing_since_ms = NULL, next_ms = 0, problem = ''"
+                    " WHERE id = ? AND state != ?",
+                    (state, webhook_id, state),
+                )
+                if enabled.rowcount:
+                    add_event(connection, self._now(), EventType.WEBHOOK_REGISTERED, webhook=webhook_id)
+        return self.get(webhook_id)
+
+    def remove(self, webhook_id: str) -> bool:
+        """Forget one and its secret; tell whether there was one."""
+        with self._database.writing() as connection:
+            return connection.execute("DELETE FROM webhook WHERE id = ?", (webhook_id,)).rowcount == 1
+
+    def due(self) -> Sequence[Webhook]:
+        """Return those that may be sent something now."""
+        return [
+            each for each in self.all() if each.state is WebhookState.ACTIVE and each.next_ms <= self._now()
+        ]
+
+    def succeeded(self, webhook: Webhook, number: int, *, delivered: int = 1) -> None:
+        """Note that everything up to an event was delivered, or is not for this webhook."""
+        with self._database.writing() as connection:
+            connection.execute(
+                "UPDATE webhook SET sent = max(sent, ?), delivered = delivered + ?, attempts = 0,"
+                " failing_since_ms = NULL, next_ms = 0, problem = '' WHERE id = ?",
+                (number, delivered, webhook.id),
+            )
+
+    def failed(
+        self, webhook: Webhook, problem: str, *, wait_seconds: float = 0, for_good: bool = False
+    ) -> None:
+        """Note that an attempt failed: the next one is later each time, and after some days there is none.
+
+        Args:
+            webhook: to which.
+            problem: why.
+            wait_seconds: how long the other side asked to wait.
+            for_good: it said that there will never be anything there again.
+        """
+        now = self._now()
+        wait = min(MAX_WAIT_SECONDS, FIRST_WAIT_SECONDS * _FACTOR ** min(webhook.attempts, 10))
+        wait = max(wait * (1 - self._chance() / 2), min(wait_seconds, MAX_WAIT_SECONDS))
+        since = webhook.failing_since_ms or now
+        over = for_good or now - since >= FAILING_DAYS * 86_400_000
+        with self._database.writing() as connection:
+            changed = connection.execute(
+                "UPDATE webhook SET state = ?, attempts = attempts + 1, failing_since_ms = ?, next_ms = ?, problem = ?"
+                " WHERE id = ? AND state = ?",
+                (
+                    WebhookState.DISABLED if over else WebhookState.ACTIVE, since, now + int(wait * 1_000), problem,
+                    webhook.id, WebhookState.ACTIVE,
+                ),
+            )  # fmt: skip
+            if over and changed.rowcount:
+                add_event(connection, now, EventType.WEBHOOK_DISABLED, webhook=webhook.id, problem=problem)
+
+    def _now(self) -> int:
+        return int(self._clock() * 1_000)
+
+
+_COLUMNS: Final = (
+    "id, url, types, state, made_ms, sent, delivered, attempts, failing_since_ms, next_ms, problem"
+)
+
+
+def _webhook(row: Sequence[Any]) -> Webhook:
+    webhook_id, url, types, state, *rest = row
+    return Webhook(webhook_id, url, tuple(types.split("\n")), WebhookState(state), *rest)
+
+
+def rewrap_webhooks(database: OfficeDatabase, keys: LedgerKeys) -> int:
+    """Wrap the keys of all secrets under the wrapping key in use; return how many were under another."""
+    sealer = Sealer(keys)
+    with database.writing() as connection:
+        rows = connection.execute("SELECT id, wrapped FROM webhook").fetchall()
+        old = [(webhook_id, wrapped) for webhook_id, wrapped in rows if not sealer.is_current(wrapped)]
+        for webhook_id, wrapped in old:
+            place = webhook_id.encode()
+            new = sealer.wrap(sealer.unwrap(wrapped, place), place)
+            connection.execute("UPDATE webhook SET wrapped = ? WHERE id = ?", (new, webhook_id))
+    return len(old)

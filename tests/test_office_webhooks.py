@@ -1,0 +1,607 @@
+"""Webhooks: signed, in order, again and again until they are answered, and never into networks that are not public."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hmac
+import json
+import os
+import signal
+import socket
+import sqlite3
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from consent.cli import main
+from consent.errors import ConfigurationError
+from consent.office.database import OfficeDatabase
+from consent.office.delivering import AT_ONCE, Delivering
+from consent.office.events import Events, EventType, add_event
+from consent.office.outgoing import NotReached, Outgoing, WrongAddress, networks_from
+from consent.office.roles import Role
+from consent.office.webhooks import FAILING_DAYS, MAX_WEBHOOKS, Webhooks, WebhookState, rewrap_webhooks
+from tests.test_office_access import Clock
+from tests.test_office_api import Place
+from tests.test_office_console import signed_in
+from tests.test_receipts import KEYS
+
+LOOPBACK = [ip_network("127.0.0.0/8")]
+Answering = Callable[[int], "tuple[int, dict[str, str]]"]
+
+
+@dataclass
+class Received:
+    """One request as it came."""
+
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class Receiver:
+    """A server on loopback that remembers what it was sent."""
+
+    url: str
+    received: list[Received] = field(default_factory=list)
+    answering: Answering = lambda _number: (204, {})
+
+    def wait(self, number: int) -> None:
+        deadline = time.monotonic() + 20
+        while len(self.received) < number:
+            assert time.monotonic() < deadline, len(self.received)
+            time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def receiver(context: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            made.received.append(Received(headers, body))
+            status, more = made.answering(len(made.received))
+            self.send_response(status)
+            for name, value in {"content-length": "0", **more}.items():
+                self.send_header(name, value)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if context is None else "https"
+    made = Receiver(f"{scheme}://127.0.0.1:{server.server_port}/hook")
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Bench:
+    """All parts of the delivery, on a database of their own."""
+
+    def __init__(self, path: Path) -> None:
+        self.clock = Clock()
+        self.database = OfficeDatabase(path / "office.sqlite3")
+        self.outgoing = Outgoing(LOOPBACK, 5.0)
+        self.hooks = Webhooks(self.database, KEYS, self.clock, self.outgoing.check, chance=lambda: 0.0)
+        self.events = Events(self.database)
+        self.delivering = Delivering(self.hooks, self.events, self.outgoing, self.clock)
+
+    def happen(self, number: int = 1, type: EventType = EventType.EXPORT_FINISHED) -> None:
+        with self.database.writing() as connection:
+            for at in range(number):
+                add_event(connection, int(self.clock() * 1_000), type, export=f"x{at}")
+
+    def work(self) -> int:
+        return self.delivering.work(threading.Event())
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def is_signed(received: Received, secret: str) -> bool:
+    """Check a request as the specification tells receivers to."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    headers = received.headers
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + received.body
+    right = base64.b64encode(hmac.new(key, signed, "sha256").digest()).decode()
+    return headers["webhook-signature"] == f"v1,{right}"
+
+
+def test_events_are_sent_signed_and_in_order(bench: Bench) -> None:
+    """Those that it is for, from its registration on, each once."""
+    bench.happen(3)
+    with receiver() as there:
+        types = [EventType.EXPORT_FINISHED, EventType.WEBHOOK_REGISTERED]
+        webhook, secret = bench.hooks.add(there.url, types)
+        bench.happen(AT_ONCE + 5)
+        bench.happen(2, EventType.ACCESS_RECORDED)
+        assert bench.work() == AT_ONCE + 6
+        assert bench.work() == 0
+    first = there.received[0]
+    assert first.json == {
+        "id": "evt_4", "number": 4, "type": "webhook.registered", "timestamp": "2027-01-15T08:00:00.000Z",
+        "data": {"webhook": webhook.id},
+    }  # fmt: skip
+    assert [each.json["number"] for each in there.received] == list(range(4, AT_ONCE + 10))
+    assert all(is_signed(each, secret) for each in there.received)
+    assert (first.headers["webhook-id"], first.headers["webhook-timestamp"]) == ("evt_4", "1800000000")
+    assert first.headers["content-type"] == "application/json"
+    known = bench.hooks.get(webhook.id)
+    assert known is not None
+    assert (known.delivered, known.attempts, known.problem) == (AT_ONCE + 6, 0, "")
+
+
+def test_the_secret_is_shown_once_and_kept_sealed(bench: Bench) -> None:
+    """It is 32 random bytes; neither they nor their base64 are in the file."""
+    _, secret = bench.hooks.add("https://hooks.example.com/", [EventType.EXPORT_FINISHED])
+    raw = base64.b64decode(secret.removeprefix("whsec_"))
+    assert len(raw) == 32
+    content = bench.database.path.read_bytes()
+    assert raw not in content
+    assert secret[6:].encode() not in content
+    rotated = replace(KEYS, wrapping=(bytes(range(32)), *KEYS.wrapping))
+    assert [rewrap_webhooks(bench.database, rotated) for _ in range(2)] == [1, 0]
+    after = Webhooks(
+        bench.database, replace(rotated, wrapping=rotated.wrapping[:1]), bench.clock, bench.outgoing.check
+    )
+    assert after.secret(after.all()[0]) == raw
+
+
+def test_what_fails_is_tried_again_later_each_time(bench: Bench) -> None:
+    """In the same order; nobody else waits for it; the same event has the same id."""
+    with receiver() as there, receiver() as other:
+        there.answering = lambda number: (503 if number < 4 else 200, {})
+        webhook, _ = bench.hooks.add(there.url, [EventType.EXPORT_FINISHED])
+        bench.hooks.add(other.url, [EventType.EXPORT_FINISHED])
+        bench.happen(2)
+        bench.work()
+        assert (len(there.received), len(other.received)) == (1, 2)
+        waits = []
+        for _ in range(2):
+            failing = bench.hooks.get(webhook.id)
+            assert failing is not None
+            waits.append((failing.next_ms / 1_000 - bench.clock.now, failing.problem))
+            bench.clock.now = failing.next_ms / 1_000 - 0.01
+            assert bench.work() == 0
+            bench.clock.now = failing.next_ms / 1_000
+            bench.work()
+        bench.clock.now += 3_600
+        assert bench.work() == 2
+    assert waits == [(5.0, "answered 503"), (20.0, "answered 503")]
+    assert [each.headers["webhook-id"] for each in there.received] == ["evt_3"] * 4 + ["evt_4"]
+
+
+def test_a_wait_is_shortened_by_chance_and_as_long_as_asked(bench: Bench) -> None:
+    """By up to half, so that not all come back at once; at most half a day."""
+    hooks = Webhooks(bench.database, KEYS, bench.clock, bench.outgoing.check, chance=lambda: 1.0)
+    webhook, _ = hooks.add("https://hooks.example.com/", [EventType.EXPORT_FINISHED])
+
+    def waits(**options: Any) -> float:
+        current = hooks.get(webhook.id)
+        assert current is not None
+        hooks.failed(current, "x", **options)
+        known = hooks.get(webhook.id)
+        assert known is not None
+        return known.next_ms / 1_000 - bench.clock.now
+
+    assert waits() == 2.5
+    assert waits(wait_seconds=600) == 600
+    assert waits(wait_seconds=10**6) == 12 * 3_600
+    for _ in range(9):
+        last = waits()
+    assert last == 6 * 3_600
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 500])
+def test_only_success_is_one(bench: Bench, status: int) -> None:
+    """A redirect is not followed."""
+    with receiver() as there, receiver() as elsewhere:
+        there.answering = lambda _: (status, {"location": elsewhere.url})
+        bench.hooks.add(there.url, [EventType.EXPORT_FINISHED])
+        bench.happen()
+        assert bench.work() == 0
+    assert (len(there.received), len(elsewhere.received)) == (1, 0)
+    assert bench.hooks.all()[0].problem == f"answered {status}"
+
+
+def test_after_days_of_failures_it_is_disabled(bench: Bench) -> None:
+    """That is an event of its own; enabled again, it is sent what it missed."""
+    with receiver() as there:
+        there.answering = lambda _: (500, {})
+        webhook, _ = bench.hooks.add(there.url, [EventType.EXPORT_FINISHED])
+        bench.happen()
+        start = bench.clock.now
+        while bench.hooks.all()[0].state is WebhookState.ACTIVE:
+            bench.work()
+            bench.clock.now = max(bench.clock.now, bench.hooks.all()[0].next_ms / 1_000)
+        days = (bench.clock.now - start) / 86_400
+        assert FAILING_DAYS <= days < FAILING_DAYS + 1.1
+        assert len(there.received) < 25
+        last = bench.events.after(0, limit=50)[-1]
+        assert (last.type, last.data) == (
+            EventType.WEBHOOK_DISABLED, {"webhook": webhook.id, "problem": "answered 500"},
+        )  # fmt: skip
+        bench.happen()
+        there.received.clear()
+        there.answering = lambda _: (200, {})
+        assert bench.work() == 0
+        bench.hooks.change(webhook.id, state=WebhookState.ACTIVE)
+        assert bench.work() == 2
+
+
+def test_who_says_gone_is_asked_no_more(bench: Bench) -> None:
+    """410 is for good."""
+    with receiver() as there:
+        there.answering = lambda _: (410, {})
+        bench.hooks.add(there.url, [EventType.EXPORT_FINISHED])
+        bench.happen()
+        bench.work()
+    assert bench.hooks.all()[0].state is WebhookState.DISABLED
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://hooks.example.com/", "https; http is for networks of your own"),
+        ("ftp://hooks.example.com/", "an address such as https://example.com/consent"),
+        ("https://", "an address such as"),
+        ("https://[::1", "an address such as"),
+        ("https://hooks.example.com:99999/", "an address such as"),
+        ("https://jo:secret@hooks.example.com/", "without a name, a password or a fragment"),
+        ("https://hooks.example.com/#x", "without a name"),
+        ("https://hooks.example.com/\r\nx: y", "printable ASCII"),
+        ("https://hooks.example.com\\@127.0.0.1/", "printable ASCII"),
+        ("https://hööks.example.com/", "printable ASCII"),
+        (f"https://hooks.example.com/{'x' * 500}", "at most 500"),
+        ("https://127.0.0.1/", "a network that is not public"),
+        ("https://[::1]/", "a network that is not public"),
+        ("https://[::ffff:10.0.0.1]/", "a network that is not public"),
+        ("https://169.254.169.254/latest/meta-data/", "a network that is not public"),
+    ],
+)
+def test_what_is_no_address_is_refused(url: str, message: str) -> None:
+    """Before anything is kept."""
+    with pytest.raises(WrongAddress, match=message):
+        Outgoing().check(url)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+        "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fc00::1",
+        "ff02::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1",
+    ],
+)  # fmt: skip
+def test_a_name_may_not_lead_into_a_network_that_is_not_public(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever else it leads to; nothing is connected to."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+    def resolve(_host: str, port: int, **_: object) -> list[Any]:
+        public = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", port))
+        return [public, (family, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    def connect(*_: object) -> None:
+        raise AssertionError("it was connected to")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(WrongAddress, match="a network that is not public"):
+        Outgoing().post("https://hooks.example.com/", {}, b"")
+
+
+def test_the_address_that_was_judged_is_connected_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is looked up once: whatever it leads to a moment later."""
+    looked: list[str] = []
+
+    def resolve(host: str, port: int, **_: object) -> list[Any]:
+        looked.append(host)
+        address = "127.0.0.1" if len(looked) == 1 else "127.0.0.2"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
+
+    with receiver() as there:
+        port = there.url.split(":")[2].split("/")[0]
+        connect = socket.create_connection
+        monkeypatch.setattr(socket, "getaddrinfo", resolve)
+
+        def connecting(address: tuple[str, int], *arguments: Any, **options: Any) -> socket.socket:
+            assert ip_address(address[0]) == ip_address("127.0.0.1")
+            monkeypatch.undo()  # numbers are looked up, too
+            return connect(address, *arguments, **options)
+
+        monkeypatch.setattr(socket, "create_connection", connecting)
+        answer = Outgoing(LOOPBACK, 5.0).post(f"http://hooks.example.com:{port}/x", {}, b"{}")
+        assert answer.status == 204
+    assert looked == ["hooks.example.com"]
+    assert there.received[0].headers["host"] == f"hooks.example.com:{port}"
+
+
+def test_whoever_answers_a_byte_at_a_time_is_cut_off() -> None:
+    """The time is for all of it; an endless answer is not read to its end."""
+
+    def serve(listener: socket.socket, piece: bytes, pause: float) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                while True:
+                    connection.sendall(piece)
+                    time.sleep(pause)
+
+    for piece, pause, ends in ((b"H", 0.05, False), (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 9_000, 0.0, True)):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            thread = threading.Thread(target=serve, args=(listener, piece, pause))
+            thread.start()
+            began = time.monotonic()
+            url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+            if ends:
+                assert Outgoing(LOOPBACK, 5.0).post(url, {}, b"").status == 200
+            else:
+                with pytest.raises(NotReached, match="no answer in time"):
+                    Outgoing(LOOPBACK, 0.5).post(url, {}, b"")
+            assert time.monotonic() - began < 3
+        thread.join()
+
+
+def certificate(path: Path, name: str) -> ssl.SSLContext:
+    """Make a certificate that signs itself, in ``path``; return what serves with it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    names: list[x509.GeneralName] = [
+        x509.IPAddress(ip_address(name)) if name[0].isdigit() else x509.DNSName(name)
+    ]
+    made = (
+        x509.CertificateBuilder().subject_name(issuer).issuer_name(issuer).public_key(key.public_key())
+        .serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, hashes.SHA256())
+    )  # fmt: skip
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    path.write_bytes(pem)
+    secret = path.with_suffix(".key")
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path, secret)
+    return context
+
+
+def test_a_certificate_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has to be trusted, and for this very host."""
+    right, wrong = tmp_path / "right.pem", tmp_path / "wrong.pem"
+    contexts = certificate(right, "127.0.0.1"), certificate(wrong, "hooks.example.com")
+    for context, trusted, ends in ((0, right, True), (0, wrong, False), (1, wrong, False)):
+        monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+        with receiver(contexts[context]) as there:
+            if ends:
+                assert Outgoing(LOOPBACK, 5.0).post(there.url, {}, b"{}").status == 204
+            else:
+                with pytest.raises(NotReached, match="TLS: CERTIFICATE_VERIFY_FAILED"):
+                    Outgoing(LOOPBACK, 5.0).post(there.url, {}, b"{}")
+
+
+def test_networks_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is none stops the start."""
+    monkeypatch.setenv("CONSENT_WEBHOOK_NETWORKS", "10.1.0.0/16, fd00::/8")
+    assert [str(each) for each in networks_from("CONSENT_WEBHOOK_NETWORKS")] == ["10.1.0.0/16", "fd00::/8"]
+    monkeypatch.setenv("CONSENT_WEBHOOK_NETWORKS", "10.1.0.1/16")
+    with pytest.raises(ConfigurationError, match=r"'10.1.0.1/16' is no network such as 10.1.0.0/16"):
+        networks_from("CONSENT_WEBHOOK_NETWORKS")
+
+
+# ---- through the API, the console and the command line
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    monkeypatch.setenv("CONSENT_WEBHOOK_NETWORKS", "127.0.0.0/8")
+    monkeypatch.setattr("consent.office.background.LOOK_SECONDS", 0.05)
+    made = Place(tmp_path / "data")
+    yield made
+    made.app.stop()
+
+
+def test_an_administrator_registers_and_removes_them(place: Place) -> None:
+    """The secret is in the first answer and in no other; what was done is recorded."""
+    asked = {"url": "https://hooks.example.com/t/s3cret", "events": ["export.finished"]}
+    answer = place.ask("/webhooks", Role.ADMINISTRATOR, method="POST", body=asked)
+    assert answer.status == 201
+    webhook_id, secret = answer.json["id"], answer.json["secret"]
+    assert secret.startswith("whsec_")
+    path = f"/webhooks/{webhook_id}"
+    assert answer.headers["location"] == f"/_consent/api/v1{path}"
+    shown = place.ask(path, Role.ADMINISTRATOR)
+    assert shown.json == {
+        "id": webhook_id, **asked, "state": "active", "made": "2026-01-02T00:00:00.000Z", "delivered": 0, "attempts": 0,
+        "problem": "", "next": None,
+    }  # fmt: skip
+    assert place.ask("/webhooks", Role.ADMINISTRATOR).json == {"webhooks": [shown.json]}
+    changed = {"state": "disabled", "events": ["integrity.failed", "receipts.recorded"]}
+    after = place.ask(path, Role.ADMINISTRATOR, method="PATCH", body=changed).json
+    assert {name: after[name] for name in changed} == changed
+    assert place.ask(path, Role.ADMINISTRATOR, method="DELETE").json == {"removed": webhook_id}
+    assert place.ask(path, Role.ADMINISTRATOR).status == 404
+    entries = place.accesses.newest(limit=5)
+    assert [entry.what for entry in entries] == ["webhook-removed", "webhook-changed", "webhook-made"]
+    assert "s3cret" not in str(entries)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"url": "https://192.168.0.1/", "events": ["export.finished"]}, "url: it leads into a network"),
+        ({"url": "https://h.example/", "events": []}, "events: some of receipts.recorded"),
+        ({"url": "https://h.example/", "events": ["all"]}, "events: some of"),
+        ({"url": "https://h.example/", "events": [{}]}, "events: some of"),
+        ({"events": ["export.finished"]}, "url: an address"),
+        ({"url": "https://h.example/", "events": ["export.finished"], "secret": "x"}, "body: it may have"),
+    ],
+)
+def test_a_webhook_is_read_strictly(place: Place, body: Any, message: str) -> None:
+    """What is not understood is refused."""
+    answer = place.ask("/webhooks", Role.ADMINISTRATOR, method="POST", body=body)
+    assert (answer.status, answer.json["error"]["message"].startswith(message)) == (400, True), answer.body
+
+
+def test_there_are_only_so_many(place: Place) -> None:
+    """More are refused."""
+    body = {"url": "https://hooks.example.com/", "events": ["export.finished"]}
+    for _ in range(MAX_WEBHOOKS):
+        assert place.ask("/webhooks", Role.ADMINISTRATOR, method="POST", body=body).status == 201
+    answer = place.ask("/webhooks", Role.ADMINISTRATOR, method="POST", body=body)
+    assert (answer.status, answer.json["error"]["code"]) == (409, "too-many-webhooks")
+
+
+def test_the_office_sends_what_happens_by_itself(place: Place) -> None:
+    """An access and an export, without a visitor in it, seconds after."""
+    with receiver() as there:
+        body = {"url": there.url, "events": ["access.recorded", "export.finished"]}
+        answer = place.ask("/webhooks", Role.ADMINISTRATOR, method="POST", body=body)
+        place.app.start()
+        reason = {"consent-reason": "Jo Q. Example, complaint 12"}
+        place.ask("/lookups", Role.OFFICER, method="POST", body={"subject": f"{7:032x}"}, headers=reason)
+        place.ask("/exports", Role.OFFICER, method="POST", body={})
+        there.wait(4)
+    sent = [each.json for each in there.received]
+    assert [each["data"].get("what") for each in sent] == ["webhook-made", "looked-up", "exported", None]
+    assert (sent[3]["type"], sent[3]["data"]["state"], sent[3]["data"]["rows_done"]) == (
+        "export.finished",
+        "done",
+        60,
+    )
+    assert all(is_signed(each, answer.json["secret"]) for each in there.received)
+    said = b"".join(each.body for each in there.received)
+    assert b"complaint" not in said
+    assert f"{7:032x}".encode() not in said
+
+
+def test_the_console_lists_and_disables(place: Place) -> None:
+    """Who may not follow events sees no such page."""
+    body = {"url": "https://hooks.example.com/<b>", "events": ["export.finished"]}
+    webhook_id = place.ask("/webhooks", Role.ADMINISTRATOR, method="POST", body=body).json["id"]
+    jo = signed_in(place, Role.ADMINISTRATOR)
+    page = jo.get("/webhooks").body.decode()
+    assert "https://hooks.example.com/&lt;b&gt;" in page
+    assert jo.post(f"/webhooks/{webhook_id}", {"state": "disabled"}).status == 303
+    assert place.ask(f"/webhooks/{webhook_id}", Role.ADMINISTRATOR).json["state"] == "disabled"
+    assert 'value="active"' in jo.get("/webhooks").body.decode()
+    assert jo.post(f"/webhooks/{webhook_id}", {"state": "gone"}).status == 404
+    other = signed_in(place, Role.OFFICER)
+    assert other.get("/webhooks").status == 403
+    assert other.post(f"/webhooks/{webhook_id}", {"state": "active"}).status == 403
+
+
+def invoke(place: Place, *arguments: str) -> Any:
+    return CliRunner().invoke(main, ["office", *arguments, "--data", str(place.folder.path)])
+
+
+def test_the_command_line_makes_lists_and_removes(place: Place) -> None:
+    """The secret is alone on the standard output."""
+    made = invoke(place, "webhooks", "--add", "https://hooks.example.com/", "--event", "export.finished")
+    assert made.exit_code == 0, made.output
+    assert made.stdout.startswith("whsec_")
+    webhook_id = made.stderr.partition(":")[0]
+    (line,) = invoke(place, "webhooks", "--json").stdout.splitlines()
+    assert (json.loads(line)["id"], json.loads(line)["events"]) == (webhook_id, ["export.finished"])
+    assert invoke(place, "webhooks", "--disable", webhook_id).stdout == "disabled\n"
+    assert "disabled" in invoke(place, "webhooks").stdout
+    assert invoke(place, "webhooks", "--enable", webhook_id).stdout == "active\n"
+    assert invoke(place, "webhooks", "--remove", webhook_id).stdout == "removed\n"
+    gone = invoke(place, "webhooks", "--remove", webhook_id)
+    assert (gone.exit_code, f"there is no webhook '{webhook_id}'" in gone.stderr) == (1, True)
+    refused = invoke(place, "webhooks", "--add", "https://10.0.0.1/")
+    assert (refused.exit_code, "not public" in refused.stderr) == (1, True)
+    assert invoke(place, "webhooks", "--add", "https://x.example/", "--remove", "x").exit_code == 2
+
+
+def test_nothing_is_lost_when_the_process_is_killed(place: Place) -> None:
+    """Whoever comes next sends on from there; one that was not answered is sent again with the same id."""
+    with receiver() as there:
+        going = threading.Event()
+
+        def slow(number: int) -> tuple[int, dict[str, str]]:
+            if number == 3:
+                going.set()
+                time.sleep(1.0)
+            return 204, {}
+
+        there.answering = slow
+        place.ask(
+            "/webhooks",
+            Role.ADMINISTRATOR,
+            method="POST",
+            body={"url": there.url, "events": ["access.recorded"]},
+        )
+        for _ in range(5):
+            signed_in(place, Role.READER)
+        environment = {**os.environ, "CONSENT_WEBHOOK_NETWORKS": "127.0.0.0/8"}
+        command = [
+            str(Path(sys.executable).with_name("consent")),
+            "office",
+            "deliver",
+            "--data",
+            str(place.folder.path),
+        ]
+        with subprocess.Popen(command, env=environment) as first:
+            assert going.wait(30)
+            with subprocess.Popen(command, env=environment) as second:
+                time.sleep(0.3)
+                assert len(there.received) == 3  # it is the first one's turn
+                first.send_signal(signal.SIGKILL)
+                first.wait()
+                there.wait(7)
+                second.send_signal(signal.SIGTERM)
+                assert second.wait(30) == 0
+    ids = [each.headers["webhook-id"] for each in there.received]
+    assert ids[2] == ids[3]
+    assert len(set(ids)) == 6
+    assert [int(each[4:]) for each in ids] == sorted(int(each[4:]) for each in ids)
+
+
+def test_a_broken_database_of_the_office_stops_nothing_else(place: Place) -> None:
+    """It is logged, and tried again."""
+    place.app.start()
+    with contextlib.closing(sqlite3.connect(place.folder.office_path)) as connection:
+        connection.execute("ALTER TABLE event RENAME TO other")
+        connection.commit()
+    time.sleep(0.3)
+    assert place.app._delivering._thread is not None
+    assert place.app._delivering._thread.is_alive()
