@@ -1,12 +1,12 @@
 """What the banner costs the page it comes with, as visitors see it: layout shift, and when something is first painted.
 
-    python benchmarks/banner.py [FOLDER] [--rounds N] [--layout LAYOUT] [--pieces] [--json]
+    python benchmarks/banner.py [FOLDER] [--rounds N] [--layout LAYOUT] [--script WHEN] [--pieces] [--json]
 
-FOLDER holds ``*.html`` pages; without it one is generated, with a style sheet, text, and drawings of a size that the
-markup states. They are served on loopback three times: without the middleware, so again, and with it. Nothing else
-can be reached, so that what pages of others load from elsewhere fails the same way with and without. ``--layout`` says
-how the banner lies over the page. With ``--pieces`` the end of a page comes in eight, 20 ms apart, cut within the
-banner.
+FOLDER holds ``*.html`` pages; without it one is generated, with a style sheet, a script of the site's own, text,
+and drawings of a size that the markup states. ``--script`` says when that script runs: deferred, at once, or never.
+They are served on loopback three times: without the middleware, so again, and with it. Nothing else can be reached,
+so that what pages of others load from elsewhere fails the same way with and without. ``--layout`` says how the
+banner lies over the page. With ``--pieces`` the end of a page comes in eight, 20 ms apart, cut within the banner.
 
 Each round opens each page in each of the three as a new visitor, with nothing in the browser's cache, and then once
 more, as somebody who has refused: the first time with the middleware there is the banner, the second time the small
@@ -76,7 +76,15 @@ SENTENCE = (
 )
 
 
-def generated_page(cards: int = 120) -> str:
+SCRIPT = "window.own = [" + ",".join(f'"{SENTENCE} {n}"' for n in range(400)) + "].length"
+SCRIPTS = {
+    "deferred": '<script src="/app.js" defer></script>',
+    "at-once": '<script src="/app.js"></script>',
+    "never": "",
+}
+
+
+def generated_page(script: str, cards: int = 120) -> str:
     """Return a page of an ordinary make, of some 60 KB."""
     body = "".join(
         f'<div class="card"><img src="/drawing.svg?{n % 12}" width="128" height="128" alt="">'
@@ -85,7 +93,8 @@ def generated_page(cards: int = 120) -> str:
     )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Generated</title>'
-        '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/style.css"></head>'
+        '<meta name="viewport" content="width=device-width"><link rel="stylesheet" href="/style.css">'
+        f"{SCRIPTS[script]}</head>"
         f"<body><main><h1>Generated</h1>{body}</main></body></html>"
     )
 
@@ -97,6 +106,7 @@ def site(pages: Sequence[bytes]) -> Starlette:
         return lambda request: HTMLResponse(content)
 
     routes = [Route(f"/page/{number}", page(content)) for number, content in enumerate(pages)]
+    routes.append(Route("/app.js", lambda request: Response(SCRIPT, media_type="text/javascript")))
     routes.append(Route("/style.css", lambda request: Response(STYLE, media_type="text/css")))
     routes.append(Route("/drawing.svg", lambda request: Response(DRAWING, media_type="image/svg+xml")))
     return Starlette(routes=routes)
@@ -235,12 +245,15 @@ def main() -> None:
     parser.add_argument("folder", nargs="?", type=Path, help="with *.html pages")
     parser.add_argument("--rounds", type=int, default=20, help="2 or more")
     parser.add_argument("--layout", choices=list(Layout), default=Layout.CARD, type=Layout)
+    parser.add_argument(
+        "--script", choices=list(SCRIPTS), default="deferred", help="when the page's own runs"
+    )
     parser.add_argument("--pieces", action="store_true", help="send pages in pieces")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     if options.rounds < 2:
         parser.error("--rounds must be 2 or more")
-    pages = [generated_page().encode()]
+    pages = [generated_page(options.script).encode()]
     if options.folder:
         pages = [path.read_bytes() for path in sorted(options.folder.glob("*.html"))]
         if not pages:

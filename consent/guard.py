@@ -97,16 +97,19 @@ class Guard:
         """Where the script is served, with a hash of its content in the name."""
         self._memo: dict[str, tuple[bytes, bytes]] = {}
 
-    def markup(self, decision: Decision, *, nonce: str | None) -> bytes:
-        """Return the tag to put first into ``<head>``, before any other script.
+    def markup(self, decision: Decision, *, nonce: str | None, defer: bool = False) -> bytes:
+        """Return the tag to put before any other script.
 
         Args:
             decision: What this visitor allows. Two decisions with the same `Decision.key` get the same tag, but
                 where it tells silence.
             nonce: The page's CSP nonce.
+            defer: Let the page be read and drawn meanwhile. Where both tags are in a page, the first that runs counts.
         """
         silent = _silent(decision) if self._tells_silence else ""
         start, end = self._memo.get(decision.key + silent) or self._tag(decision, silent)
+        if defer:
+            end = b" defer" + end
         if nonce is None:
             return start + end
         return b'%s nonce="%s"%s' % (start, str(escape(nonce)).encode("utf-8", "replace"), end)
@@ -135,7 +138,8 @@ def script(table: str, sources: Sequence[str] = SOURCES, parts: Sequence[ClientP
     for part in parts:
         data |= part.data
     code = _DATA.sub(lambda match: data.get(match[0], match[0]), minified_script(source))
-    return f"{{{code}}}\n"
+    # An element of that name is no property of the window's own.
+    return f'if(!Object.getOwnPropertyDescriptor(window,"consent")){{{code}}}\n'
 
 
 def guard_table(catalog: Catalog) -> str:

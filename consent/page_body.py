@@ -74,6 +74,7 @@ class PageBody:
             page,
             withholding=Withholding(page, hold=site.refused is Refused.HOLD, placeholder=self._placeholders),
             at_head_start=self._head,
+            before_running=self._guard_tag if self._defers else None,
             at_body_end=None
             if framed
             else lambda: _anchored(request.host, self._insertion(page), page.leads_away),
@@ -83,13 +84,18 @@ class PageBody:
     def _head(self) -> bytes:
         """Return what comes before everything else: the guard, and behind it what goes by its answers."""
         gpp = self.request.site.gpp
-        if gpp is None:
-            return self._guard_tag()
-        return self._guard_tag() + gpp.markup(self.request.ruling.decision, nonce=self.nonce)
+        tag = self._guard_tag(defer=self._defers)
+        return tag if gpp is None else tag + gpp.markup(self.request.ruling.decision, nonce=self.nonce)
 
-    def _guard_tag(self) -> bytes:
-        guard = self.request.site.guard
-        return b"" if guard is None else guard.markup(self.request.ruling.decision, nonce=self.nonce)
+    @property
+    def _defers(self) -> bool:
+        """Whether the guard may run when all of the page is read, as long as no script could run before that."""
+        site = self.request.site
+        return site.gpp is None and site.guard is not None and not site.guard.is_first
+
+    def _guard_tag(self, *, defer: bool = False) -> bytes:
+        guard, decision = self.request.site.guard, self.request.ruling.decision
+        return b"" if guard is None else guard.markup(decision, nonce=self.nonce, defer=defer)
 
     def _unread_insertion(self) -> bytes:
         if self.nonce is None:

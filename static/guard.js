@@ -21,6 +21,8 @@ const words = (/** @type {string} */ text) => text.split(" ");
 // behind a "+" those that the visitor lets through in this page alone.
 /** @type {any[]} */
 let state = words(tag.dataset.allowed);
+// Where it was put in, the page's own rules of style may count elements.
+tag.remove();
 
 /** @param {string} category @param {any} [id] */
 const allows = (category, id) =>
@@ -106,10 +108,10 @@ const code = cleaner(/(\b(?:import|from)[\s(]*|)(["'])([^\s"']+)/g);
 const judge = (node) => /** @type {any} */ ({ style: css, script: code })[node?.localName];
 
 // Those that hold one URL, those that hold more, a page, and style; in SVG that are masks and markers, too.
-const ATTRIBUTES = /^((href|data|poster|background|src)|(.*srcset|ping|from|to|values|attr.*c)|(srcdoc)|style|cursor|fill|stroke|clip.*|m.*k.*)$/i;
+const ATTRIBUTES = /^((\w*:?href|data|poster|background|src)|(.*srcset|ping|from|to|values|attr.*c)|(srcdoc)|style|cursor|fill|stroke|clip.*|m.*k.*)$/i;
 /** @param {any} element @param {string} name @param {any} value */
 const judged = (element, name, value) => {
-  const [known, , one, several, inner] = ATTRIBUTES.exec(name.replace("xlink:", "")) || [];
+  const [known, , one, several, inner] = ATTRIBUTES.exec(name) || [];
   // Links lead where the visitor goes, and elements of a page's own make are judged by what they are made of.
   if (!known || one && /-|^a(rea)?$/.test(element.localName)) return value;
   value = plain(value);
@@ -142,7 +144,8 @@ const inside = (url) => {
   const clean = text[0] == "%" ? text : markup(text);
   return clean == text ? url
     : url[0] == "b" ? URL.createObjectURL(new Blob([clean], { type: "text/html" }))
-    : "data:text/html;charset=utf-8," + encodeURIComponent(clean);
+    // The mark at its beginning says that it is in UTF-8.
+    : "data:text/html,\ufeff" + encodeURIComponent(clean);
 };
 
 /**
@@ -157,10 +160,7 @@ const scrub = (root) => {
     if (judge(element)) slots.push(...element.childNodes);
     for (const slot of slots) {
       const clean = slot.data ? judge(element)(slot.data, element) : judged(element, slot.name, slot.value);
-      if (clean != slot.nodeValue) {
-        slot.nodeValue = clean;
-        changed++;
-      }
+      if (clean != slot.nodeValue) changed++, (slot.nodeValue = clean);
     }
   }
   return changed;
@@ -219,8 +219,7 @@ const hook = (realm, object, names, before) => {
         // With fewer than it needs the browser throws.
         if (args.length >= native.length) end = before(self, args, (native.length || 1) - 1, name);
         given.forEach((value, at) => {
-          const kind = args[at] !== value && trustee(value);
-          if (kind) args[at] = trusted(kind[1], args[at]);
+          if (args[at] !== value && trustee(value)) args[at] = trusted(trustee(value)[1], args[at]);
         });
       });
       end = end ? end[0] : made ? Reflect.construct(native, args, made) : native.apply(self, args);
@@ -255,7 +254,9 @@ const styles = (self, args) => {
 };
 // A copy takes their place where something in them is refused.
 /** @type {Before} */
-const keyframes = (self, args, at) => {
+const keyframes = (self, args, at, name) => {
+  // The length of the constructor is that of another way to call it.
+  at += /** @type {any} */ (name < "a");
   // What can be gone through only once is kept.
   if (!args[at].at && args[at][Symbol.iterator]) args[at] = [...args[at]];
   const text = JSON.stringify(args[at]);
@@ -273,7 +274,7 @@ const begun = new WeakMap();
 
 /** @type {[RegExp, RegExp, Before][]} */
 const HOOKS = [
-  [/^Element$/, /^setAttribute(NS)?$/, (self, args, at) => {
+  [/^Element$/, /^setAttribute/, (self, args, at) => {
     args[at] = judged(self, args[at - 1], args[at]);
   }],
   [/^(Element|Named.*)$/, /^set.*(Node|Item)/, (self, args) => {
@@ -312,11 +313,11 @@ const HOOKS = [
     args[1] = args[1].implementation.createHTMLDocument("");
   }],
   [/^(SVGA.*ng|Cache|XMLH.*|Wor.*t)$/, /^(base|add(M|$)|open)/, address],
-  [/^Nav/, /^sendB/, (self, args) => refused(asked(args)) && [true]],
+  [/^Nav/, /^send/, (self, args) => refused(asked(args)) && [true]],
   // Into a window or a frame; where else a link leads, the event tells.
   [/^(EventT|HTMLEl)/, /^(disp|click)/, (self, args, at, name) =>
     /^cli/.test(args[0]?.type ?? name) && unasked(self.closest("[target]").href) && []],
-  [/^HTMLF/, /ubmit/, (self) => refused(self.getAttribute("action")) && [0]],
+  [/^HTMLF/, /mit/, (self) => refused(self.getAttribute("action")) && [0]],
   // A cookie that is being deleted may be.
   [/^(CookieS|Doc)/, /^(set|cookie)$/, (self, args) =>
     refusedCookie(args[0].name ?? asked(args)) && !/;.*(age=[-0]|1970)/i.test(args[0]) && [Promise.resolve()]],

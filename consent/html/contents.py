@@ -12,9 +12,10 @@ from typing import NamedTuple
 from consent.html.attribute_values import embedded, markup_text, text
 from consent.html.elements import RAW_TEXT
 from consent.html.foreign import Reading
-from consent.html.refusals import Refusals, ScriptKind, is_inline, script_kind
+from consent.html.refusals import Refusals
 from consent.html.scanning import find_tag
 from consent.html.script_text import ScriptText
+from consent.html.scripts import ScriptKind, is_inline, script_kind
 from consent.html.tokenizer import (
     CDATA_END,
     COMMENT_END,

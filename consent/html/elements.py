@@ -68,6 +68,11 @@ LOADING_LINK_TYPES = frozenset(
 )
 """The ``rel`` values that make a browser connect or load; ``canonical``, ``alternate`` and so on do not."""
 
+RUNNING = frozenset(
+    b"applet base embed frame frameset iframe math noembed noframes object plaintext select svg template xmp".split()
+)
+"""Elements that may run scripts of their own, or in which a script put in would be none, or another's."""
+
 JAVASCRIPT_TYPES = frozenset(
     b"module application/ecmascript application/javascript application/x-ecmascript application/x-javascript"
     b" text/ecmascript text/javascript text/javascript1.0 text/javascript1.1 text/javascript1.2"

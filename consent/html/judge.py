@@ -14,7 +14,8 @@ Skip = Callable[[bytes, int, int, int], int]
 Args:
     page: bytes that are read as HTML from ``position`` on, where no tag is open.
     longest: how many bytes an element may have whose content must be known to judge it.
-    reading: the sum of those that hold of ``AT_HOME``, ``SCRIPTING``, ``IS_PAGE``, ``BEFORE_HEAD``.
+    reading: the sum of those that hold of ``AT_HOME``, ``SCRIPTING``, ``IS_PAGE``, ``BEFORE_HEAD``,
+        ``BEFORE_RUNNING``.
 """
 AT_HOME = 1
 """Relative URLs lead to the page's own host."""
@@ -24,6 +25,8 @@ IS_PAGE = 4
 """It is a page for certain, not a piece of one: ``<html>`` and ``<body>`` tell nothing new."""
 BEFORE_HEAD = 8
 """All needs a look that could load or run, and the head's start."""
+BEFORE_RUNNING = 16
+"""All needs a look that may run a script as it is read, or lead to where none can be put in."""
 
 
 class Judge(Protocol):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -18,14 +17,13 @@ from consent.html.elements import (
     FOREIGN_LOADS,
     FOREIGN_ROOTS,
     FRAMES,
-    JAVASCRIPT_TYPES,
     LOADING_LINK_TYPES,
     LOADS,
     REFERENCING_STYLES,
-    URL_TABLE_TYPES,
     Cut,
 )
 from consent.html.judge import Instead, Judge
+from consent.html.scripts import source_attributes
 from consent.html.speculation import all_stay_here
 from consent.html.tokenizer import STYLE_REFERS, Attribute, Tag
 from consent.html.urls import PageURL, resolve, resolve_base
@@ -214,7 +212,7 @@ class Refusals:
 
         What looks ahead in a browser does not know of SVG and MathML, and loads what is in ``src`` there, too.
         """
-        names = {*_sources(foreign), b"src"}
+        names = {*source_attributes(foreign), b"src"}
         return self._any(b"script", [decoded(a.value) for a in _counting(tag) if a.name in names])
 
     def attributes(self, data: bytes, tag: Tag, *, keep: bool) -> tuple[bool, list[Edit]]:
@@ -333,42 +331,3 @@ def _without(data: bytes, attribute: Attribute) -> Edit:
         # The element must not close itself.
         replacement = b" "
     return Edit(attribute.start, attribute.end, replacement)
-
-
-def _sources(foreign: bool) -> tuple[bytes, ...]:
-    return (b"href", b"xlink:href") if foreign else (b"src",)
-
-
-class ScriptKind(Enum):
-    """What a ``script`` element is for."""
-
-    CODE = auto()
-    URLS = auto()
-    """One of :data:`URL_TABLE_TYPES`."""
-    DATA = auto()
-
-
-def script_kind(tag: Tag) -> ScriptKind:
-    """Return what a script element is for (HTML Standard, 4.12.1.1)."""
-    kind: bytes | None = None
-    language = b""
-    for name, value, *_ in reversed(tag.attributes):
-        if name == b"type":
-            kind = value
-        elif name == b"language":
-            language = value
-    if not (language if kind is None else kind):
-        return ScriptKind.CODE
-    kind = b"text/" + keyword(language) if kind is None else keyword(kind).strip(b"\t\n\f\r ")
-    if kind in JAVASCRIPT_TYPES:
-        return ScriptKind.CODE
-    return ScriptKind.URLS if kind in URL_TABLE_TYPES else ScriptKind.DATA
-
-
-def is_inline(tag: Tag, *, foreign: bool = False) -> bool:
-    """Tell whether what a script does is in its content."""
-    kind = script_kind(tag)
-    names = _sources(foreign)
-    return kind is ScriptKind.URLS or (
-        kind is ScriptKind.CODE and not any(attribute.name in names for attribute in tag.attributes)
-    )

@@ -30,10 +30,11 @@ from consent.html.contents import (
 )
 from consent.html.elements import ESCAPABLE_RAW_TEXT, RAW_TEXT
 from consent.html.foreign import ForeignContent, Reading
-from consent.html.judge import AT_HOME, BEFORE_HEAD, IS_PAGE, SCRIPTING, Judge
+from consent.html.judge import AT_HOME, BEFORE_HEAD, BEFORE_RUNNING, IS_PAGE, SCRIPTING, Judge
 from consent.html.refusals import Edit, Refusals
 from consent.html.scanning import find_tag, start_tag
 from consent.html.script_text import ScriptText
+from consent.html.scripts import could_run
 from consent.html.tokenizer import (
     CDATA_END,
     COMMENT_END,
@@ -82,6 +83,9 @@ class Rewriter:
         judge: decides what is refused.
         at_head_start: makes the bytes to put first into the head, once: behind ``<head>``; where a page has
             none, before the first element that could load or run anything.
+        before_running: makes what is put before the first element behind that which may run a script as it is read,
+            once; or that may lead to where no script can be put in. If the head begins with such an element, it
+            takes the place of the bytes at the head's start.
         at_body_end: makes the bytes to put before ``</body>``, once; where a page has none, at its end. It is
             called when all before that place has been judged.
         withholding: decides what takes the place of a refused element; by default, nothing does.
@@ -96,6 +100,7 @@ class Rewriter:
         judge: Judge,
         *,
         at_head_start: Callable[[], bytes] | None = None,
+        before_running: Callable[[], bytes] | None = None,
         at_body_end: Callable[[], bytes] | None = None,
         withholding: Withholding | None = None,
         fragment: bool = False,
@@ -107,6 +112,8 @@ class Rewriter:
         self._judge = judge
         self._skip = judge.skip
         self._head_insertion = at_head_start
+        self._before_running = before_running
+        self._is_head_begun = False
         self._insertion = at_body_end
         self._withholding = withholding or Withholding(judge)
         self._is_document = not fragment
@@ -179,6 +186,10 @@ class Rewriter:
     def _next_place(self, data: bytes, position: int) -> int:
         """Return the next place in markup that is worth looking at."""
         if not self._foreign.following and not self._foreign.is_lost:
+            awaits_running = self._is_head_begun and self._before_running is not None
+            if self._skip is None and awaits_running:
+                found = data.find(b"<", position)
+                return len(data) if found < 0 else found
             if (
                 self._skip is None
                 or self._withholding.in_held_template
@@ -189,6 +200,7 @@ class Rewriter:
             if self._is_document:
                 # What goes first into the head goes before all that could load or run.
                 reading += IS_PAGE if self._head_insertion is None else IS_PAGE + BEFORE_HEAD
+            reading += BEFORE_RUNNING * awaits_running
             return self._skip(data, position, self._max_buffer_bytes, reading)
         if self._foreign.in_drawing:
             return next_stop_in_drawing(data, position, len(data))
@@ -218,13 +230,21 @@ class Rewriter:
 
     def _insert_in_head(self, data: bytes, tag: Tag) -> None:
         """Insert what goes first into the head, if ``tag`` is its start tag or the first that matters behind it."""
-        if tag.name == b"html" or not could_load(tag):
+        if tag.name == b"html":
+            if self._before_running is not None and could_run(tag):
+                # What it handles may happen before anything else.
+                self._head_insertion, self._before_running = self._before_running, None
+            return
+        if not could_load(tag):
             return
         if tag.name in (b"head", b"body"):
             self._is_document = True
         if self._is_document and self._head_insertion is not None:
-            self._out.insert(data, tag.end if tag.name == b"head" else tag.start, self._head_insertion())
-            self._head_insertion = None
+            make = self._head_insertion
+            if self._before_running is not None and could_run(tag):
+                make, self._before_running = self._before_running, None
+            self._out.insert(data, tag.end if tag.name == b"head" else tag.start, make())
+            self._head_insertion, self._is_head_begun = None, True
 
     def _insert_at_end(self, data: bytes, position: int) -> None:
         """Insert where the page ends, outside of whatever it left open.
@@ -441,6 +461,9 @@ class Rewriter:
                 cut, edits = False, []
         if cut:
             return self._take_out(data, tag, content, reading, replaceable=replaceable, final=final)
+        if self._is_head_begun and self._before_running is not None and could_run(tag):
+            self._out.insert(data, start, self._before_running())
+            self._before_running = None
         for edit in edits:
             self._out.replace_within_tag(data, *edit)
         if reading is Reading.FOREIGN and name in TEXT_AHEAD and tag.self_closing:

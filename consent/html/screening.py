@@ -21,6 +21,7 @@ from consent.html.elements import (
     LOADS,
     RAW_TEXT,
     REFERENCING_STYLES,
+    RUNNING,
     URL_TABLE_TYPES,
 )
 from consent.html.tokenizer import CLOSING
@@ -30,7 +31,7 @@ from consent.speedups import compiled
 _ANY_VALUE, _URL, _SRCSET, _STYLE, _DRAWN_STYLE = 1, 2, 3, 4, 5
 _READERS = {"url": _URL, "srcset": _SRCSET}
 _STOPS, _ENDS_STOP, _RUNS_DATA, _RAW_TEXT, _SCRIPT, _STYLE_SHEET, _NOSCRIPT = 1, 2, 4, 8, 16, 32, 64
-_DRAWING, _DRAWN, _DRAWN_TEXT, _PAGE = 128, 256, 512, 1024
+_DRAWING, _DRAWN, _DRAWN_TEXT, _PAGE, _RUNS = 128, 256, 512, 1024, 2048
 
 _STRUCTURAL = b"base head frameset math plaintext select template".split()
 """Elements that change how the rest of the page is read, or that the rewriter asks for by their names."""
@@ -63,6 +64,7 @@ def _flags() -> dict[bytes, int]:
         (_SHAPES, _DRAWN),
         ((b"title", b"desc"), _DRAWN_TEXT),
         ((b"html", b"body"), _PAGE),
+        ((*RUNNING, b"script"), _RUNS),
     ):
         for name in names:
             flags[name] = flags.get(name, 0) | flag

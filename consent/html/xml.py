@@ -13,8 +13,8 @@ from functools import lru_cache
 
 from consent.html.attribute_values import decoded, embedded, markup_text
 from consent.html.judge import Judge
-from consent.html.refusals import ScriptKind, is_inline, script_kind
 from consent.html.rewriter import DEFAULT_MAX_BUFFER_BYTES, Rewriter
+from consent.html.scripts import ScriptKind, is_inline, script_kind
 from consent.html.tokenizer import TAG_NAME, Attribute, Tag, start_tag
 
 _INCOMPLETE = -1

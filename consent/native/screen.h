@@ -20,10 +20,11 @@ enum {
     DRAWN = 256,       /* an element of SVG that holds only such elements */
     DRAWN_TEXT = 512,  /* one whose content is read as HTML */
     PAGE = 1024,       /* its start tag tells that this is a page */
+    RUNS = 2048,       /* it may run scripts, or hold none that is put in */
 };
 
 /* How the page is read; the numbers are known to consent.html.judge. */
-enum { AT_HOME = 1, SCRIPTING = 2, IS_PAGE = 4, BEFORE_HEAD = 8 };
+enum { AT_HOME = 1, SCRIPTING = 2, IS_PAGE = 4, BEFORE_HEAD = 8, BEFORE_RUNNING = 16 };
 
 enum { CODE_TYPE = 1, URLS_TYPE = 2 };
 

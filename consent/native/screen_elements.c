@@ -130,6 +130,8 @@ static int element_clears(Pass *pass, Bytes start, Bytes *position, Bytes end)
         return LOOK;
     if (tag && pass->reading & BEFORE_HEAD && !is_word(name, *position, "html"))
         return LOOK;
+    if (tag && tag->flags & RUNS && pass->reading & BEFORE_RUNNING)
+        return LOOK;
     pass->drawing = tag && tag->flags & DRAWING;
     pass->page.kind = tag ? (Bytes)tag->name + 1 : NULL;
     pass->page.kind_length = tag ? tag->length : LONGEST_NAME + 1; /* such elements have nothing to be settled */

@@ -88,13 +88,25 @@ static void read_type(const PageScreen *screen, Bytes value, Bytes end, Told *to
     told->needs_look |= (slot && slot->value == URLS_TYPE) || memchr(value, '&', (size_t)(end - value)) != NULL;
 }
 
+/* Whether it may be an address that is a script, or rule over scripts. */
+static int could_rule(Bytes name, size_t length, Bytes value, Bytes end)
+{
+    if (value == NULL || value == end)
+        return 0;
+    if (*value <= ' ' || *value == '&' || lower[*value] == 'j')
+        return 1;
+    return length == 10 && is_word(name, name + length, "http-equiv");
+}
+
 static int read_attribute(Pass *pass, const Tag *tag, const Attribute *attribute, Told *told)
 {
     const PageScreen *screen = pass->screen;
     Bytes name = attribute->name, value = attribute->value, end = attribute->value_end;
     size_t length = (size_t)(attribute->name_end - name);
     if (length > 1 && lower[name[0]] == 'o' && lower[name[1]] == 'n')
-        return !(pass->reading & BEFORE_HEAD) && handler_clears(pass, value, end) ? CLEAR : LOOK;
+        return !(pass->reading & (BEFORE_HEAD | BEFORE_RUNNING)) && handler_clears(pass, value, end) ? CLEAR : LOOK;
+    if (pass->reading & BEFORE_RUNNING && could_rule(name, length, value, end))
+        return LOOK;
     const Slot *slot = table_find_folded(&screen->attributes, name, length);
     if (slot == NULL)
         return CLEAR;

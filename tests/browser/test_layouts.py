@@ -182,8 +182,9 @@ def test_a_banner_is_for_everybody(layout: Layout, sites: Sites) -> None:
     )
     looks = "e => [getComputedStyle(e).backgroundColor, getComputedStyle(e).borderTopLeftRadius]"
     banner = page.locator(".consent-banner")
-    assert banner.evaluate(looks) == ["rgb(255, 255, 255)", "8px"]
-    assert banner.locator(".consent-button").first.evaluate(looks) == ["rgb(18, 52, 86)", "4px"]
+    # A bar goes from edge to edge, and has no corners.
+    assert banner.evaluate(looks) == ["rgb(255, 255, 255)", "0px" if layout is Layout.BAR else "8px"]
+    assert banner.locator(".consent-button").first.evaluate(looks) == ["rgb(18, 52, 86)", "8px"]
     assert banner.evaluate("e => getComputedStyle(e).zIndex") == "7"
     page.emulate_media(forced_colors="active")
     edge = "b => [getComputedStyle(b).borderTopWidth, getComputedStyle(b).borderTopColor]"

@@ -89,6 +89,7 @@ def outcome(
     rewriter = Rewriter(
         judge,
         at_head_start=(lambda: b"<guard>") if head else None,
+        before_running=(lambda: b"<guard at once>") if head else None,
         at_body_end=lambda: b"<banner>",
         withholding=Withholding(judge, hold=hold),
         fragment=fragment,
