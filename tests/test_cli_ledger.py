@@ -401,6 +401,10 @@ def test_a_log_moves_to_postgresql_as_it_is(
     monkeypatch.setenv("CONSENT_DATABASE", url)
     assert output(folder, "db", "move").startswith("13 leaves moved. The old database is ")
     assert [output(folder, *name.split()) for name in names] == before
+    proof = tmp_path / "proof.jsonl"
+    proof.write_text(output(folder, "ledger", "prove", "--from", "2026-01-01", "--to", "2026-01-31"))
+    said = output(tmp_path, "ledger", "verify", "--key", key(folder), str(proof))
+    assert "Leaves 0 to 11 of 13: all of them, without a gap" in said
     assert "held (claim 17)" in invoke(folder, "office", "erase", subject, "--reason", "request 7").output
     output(folder, "office", "erase", f"{3:032x}", "--reason", "request 7")
     assert "14 leaves: 6 receipts, 2 erasures, 6 erased" in output(
