@@ -19,6 +19,7 @@ from uuid import UUID
 from starlette.types import Receive, Scope
 
 from consent import headers as fields
+from consent.accounts import AccountOf
 from consent.answers import JSON_HEADERS, PAGE_HEADERS, Answer, Headers, Refused, json_bytes, wants_json
 from consent.banner import Banner, Shown
 from consent.browsers import is_crawler
@@ -47,7 +48,7 @@ class Choosing:
     """Answers the POST of a choice. Safe to share between tasks.
 
     Args:
-        policy, catalog, store, placeholders, locate, clock, random_bytes: as for
+        policy, catalog, store, placeholders, locate, account, clock, random_bytes: as for
             :class:`consent.visitor.VisitorEndpoints`.
         storing: puts the choice into the browser.
         requests: reads who asks.
@@ -65,6 +66,7 @@ class Choosing:
         prefix: str,
         placeholders: Placeholders | None = None,
         locate: Callable[[Scope], str] | None = None,
+        account: AccountOf | None = None,
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
@@ -76,6 +78,7 @@ class Choosing:
         self._prefix = prefix
         self._placeholders = placeholders
         self._locate = locate or (lambda scope: policy.jurisdiction)
+        self._account = account
         self._clock = clock
         self._random_bytes = random_bytes
         self._terms = terms_artefacts(policy)
@@ -215,6 +218,7 @@ class Choosing:
             collection_method=method,
             user_agent=(fields.only(headers, b"user-agent") or b"").decode("latin-1"),
             now_ms=int(self._clock() * 1000),
+            account=self._account(scope) if self._account else None,
         )
         artefacts = [_artefact(shown)] if shown else []
         artefacts += (self._terms.policy, self._terms.vendor_list)

@@ -14,6 +14,7 @@ from typing import get_args
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from consent.accounts import AccountOf, Accounts
 from consent.csp import ClosedWorld
 from consent.dispatch import Dispatch
 from consent.enforcement_log import EnforcementLog, EnforcementStore
@@ -33,6 +34,7 @@ from consent.placeholder import Placeholders
 from consent.policy import CacheMode, CspMode, Embeds, Policy
 from consent.receipts_database import ReceiptsDatabase
 from consent.reports import Reports
+from consent.sealing import Sealer
 from consent.settings import Settings
 from consent.sqlite_inventory import InventoryWriter, SQLiteInventory
 from consent.store import Erasing, Store
@@ -79,6 +81,8 @@ class ConsentMiddleware:
             ``0``. Default: off.
         on_error: what becomes of the rest of a page that cannot be rewritten: ``withhold`` or ``pass``.
             ``CONSENT_ON_ERROR``. Default: ``withhold``.
+        account: returns the identifier of the account that a request is signed in with, or ``None``; it is given the
+            ASGI scope, and must not wait for anything. Receipts have a keyed hash of it. Default: they have none.
         clock: returns seconds since 1970.
 
     Raises:
@@ -104,6 +108,7 @@ class ConsentMiddleware:
         request_days: int | None = None,
         explain: bool | None = None,
         on_error: OnError | None = None,
+        account: AccountOf | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         takes_requests = _switch("CONSENT_REQUESTS", requests, default=False)
@@ -142,6 +147,7 @@ class ConsentMiddleware:
         self._register = self._office.register if self._office and takes_requests else None
         self._store = store
         self._ledger = ledger
+        self._account = Accounts(account, Sealer(settings.folder.ledger_keys())) if account else None
         self._clock = clock
         self._guards = _switch("CONSENT_GUARD", guard, default=True)
         self._explains = _switch("CONSENT_EXPLAIN", explain, default=False)
@@ -256,6 +262,7 @@ class ConsentMiddleware:
             group=GroupTokens(settings.folder.group_keys()) if policy.group else None,
             seen=(lambda: inventory.seen_in_pages) if policy.declare_seen else tuple,
             locate=locate,
+            account=self._account,
             honours_gpc=honours_gpc,
             register=self._register,
             keys=settings.folder.keys(),
@@ -270,6 +277,7 @@ class ConsentMiddleware:
             self._store,
             language=banner.language,
             locate=locate,
+            account=self._account,
             clock=self._clock,
         )
         enforcement = EnforcementLog(policy.site, policy.version)

@@ -146,6 +146,10 @@ class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
                     known[row["number"]] = ChoiceKind.parse(row["key"])
             return known
 
+    def account(self, name: str) -> str:
+        """Return what receipts name an account by. See :meth:`consent.receipt_search.ReceiptSearch.account`."""
+        return self._sealer.account(name)
+
     def _tag(self, subject: str) -> bytes | None:
         try:
             return self._sealer.tag(bytes.fromhex(subject))

@@ -190,7 +190,7 @@ def _note(
         [row["month"] for row, _, _ in found],
         [row["id_tag"] for row, _, _ in found],
         [numbers[kind] for _, _, kind in found],
-        [json.dumps(dict(receipt.vendors)) if receipt.vendors else None for _, receipt, _ in found],
+        [json.dumps(dict(receipt.marks)) if receipt.marks else None for _, receipt, _ in found],
     )
     return [(row, receipt, numbers[kind]) for row, receipt, kind in found]
 

@@ -11,13 +11,13 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, Protocol
 
 from consent.choice_kind import ChoiceKind, DailyCount, kind_of
 from consent.errors import InvalidReceiptError
 from consent.moments import parse_moment
-from consent.receipts import Receipt
+from consent.receipts import Receipt, account_mark
 from consent.store import LoggedReceipt
 
 MAX_PAGE: Final = 5_000
@@ -69,6 +69,8 @@ class Sought:
     """The vendor's id: only receipts with an answer for this vendor that differs from its category's."""
     said: bool | None = None
     """That answer; only with a vendor."""
+    account: str | None = None
+    """Keyed hash of an account (:meth:`ReceiptSearch.account`); not together with a vendor."""
     standing: bool = False
     """Only those that no later choice of the same visitor, before ``until_ms``, has replaced."""
 
@@ -146,6 +148,9 @@ class ReceiptSearch(Protocol):
     what it was found by.
     """
 
+    def account(self, name: str) -> str:
+        """Return what receipts name an account by: :attr:`Sought.account` for the identifier that the site knows."""
+
     def find(self, sought: Sought, *, limit: int, before: Position | None = None) -> ReceiptPage:
         """Return up to ``limit`` receipts, 1 to :data:`MAX_PAGE`, the newest first; erased ones are never found.
 
@@ -219,16 +224,17 @@ class FoundBy(NamedTuple):
     kind: object
     """As :meth:`consent.choice_kind.ChoiceKind.text` writes it; ``None``: there is none."""
     answers: Mapping[str, object]
-    """For single vendors: the answer; and, where they are kept beside it, moment and kind once more."""
+    """For single vendors, and of an account the mark: the answer; and, where they are kept beside it, moment and kind
+    once more."""
 
     def altered(self, receipt: Receipt) -> Sequence[str]:
         """Return which of it does not fit a receipt."""
         time_ms, kind = parse_moment(receipt.time), kind_of(receipt).text()
         right = FoundBy(str(receipt.outcome), receipt.site, time_ms, kind, {})
         names = [name for name in self._fields[:-1] if getattr(self, name) != getattr(right, name)]
-        kept = self.answers
-        if kept.keys() != receipt.vendors.keys() or any(
-            kept[vendor] not in (said, (said, time_ms, kind)) for vendor, said in receipt.vendors.items()
+        kept, marks = self.answers, receipt.marks
+        if kept.keys() != marks.keys() or any(
+            kept[name] not in (said, (said, time_ms, kind)) for name, said in marks.items()
         ):
             names.append("answers")
         return names
@@ -390,6 +396,10 @@ class ReceiptFinder(ABC):
 
     def _query(self, sought: Sought) -> KindQuery | None:
         """Return what a question is about; ``None``: there can be nothing."""
+        if sought.account is not None:
+            if sought.vendor is not None:
+                raise ValueError("an account is not asked for together with a vendor")
+            sought = replace(sought, account=None, vendor=account_mark(sought.account), said=True)
         tag = None
         if sought.subject is not None:
             tag = self._tag(sought.subject)

@@ -26,6 +26,8 @@ from consent.signals import Signals
 
 SCHEMA_VERSION = 2
 """Version of the members below; another set of members gets another number. Those of version 1 are read, too."""
+ACCOUNT_VERSION = 3
+"""Version of a receipt that names an account: it has one member more."""
 MAX_RECEIPT_BYTES = 128 * 1024
 """Upper bound of a receipt's canonical bytes."""
 MAX_ARTEFACT_BYTES = 4 * 1024 * 1024
@@ -122,6 +124,8 @@ class Receipt:
     device: Device
     previous: str | None
     """Receipt id of the choice that this one replaces."""
+    account: str | None = None
+    """Keyed hash of the account that was signed in, 64 lower-case hexadecimal digits; ``None``: none, or not asked."""
 
     def __post_init__(self) -> None:
         _match("receipt_id", self.receipt_id, RECEIPT_ID, "a UUID4 in lower case")
@@ -130,11 +134,13 @@ class Receipt:
         for name in ("jurisdiction", "language"):
             _match(name, getattr(self, name), _TOKEN, "at most 64 characters of printable ASCII", longest=64)
         _match("policy_version", self.policy_version, POLICY_VERSION, "12 lower-case hexadecimal digits")
-        for name in ("shown_hash", "policy_hash", "vendor_list_hash"):
+        for name in ("shown_hash", "policy_hash", "vendor_list_hash", "account"):
             if (digest := getattr(self, name)) is not None:
                 _match(name, digest, _SHA256, "64 lower-case hexadecimal digits")
         if (self.policy_hash is None) is not (self.vendor_list_hash is None):
             raise InvalidReceiptError("policy_hash and vendor_list_hash are named together")
+        if self.account is not None and self.policy_hash is None:
+            raise InvalidReceiptError("an account is named together with policy_hash")
         _match("subject", self.subject, SUBJECT, "32 lower-case hexadecimal digits")
         _match("browser", self.browser, _TEXT, "text without control characters, at most 64", longest=64)
         if self.previous is not None:
@@ -161,7 +167,14 @@ class Receipt:
     @property
     def schema_version(self) -> int:
         """1 where neither policy nor vendor list is named, as in receipts of before there was version 2."""
+        if self.account is not None:
+            return ACCOUNT_VERSION
         return 1 if self.policy_hash is None else SCHEMA_VERSION
+
+    @property
+    def marks(self) -> Mapping[str, bool]:
+        """What it is found by besides its kind: the answers for single vendors, and its account as if that were one."""
+        return self.vendors if self.account is None else {**self.vendors, account_mark(self.account): True}
 
     @property
     def artefact_hashes(self) -> tuple[str, ...]:
@@ -184,6 +197,7 @@ class Receipt:
         named = {"policy_hash": self.policy_hash, "vendor_list_hash": self.vendor_list_hash}
         return {
             **(named if self.policy_hash is not None else {}),
+            **({"account": self.account} if self.account is not None else {}),
             "browser": self.browser,
             "categories": {str(category): answer for category, answer in self.categories.items()},
             "collection_method": str(self.collection_method),
@@ -225,8 +239,9 @@ class Receipt:
         if self.policy_hash is not None:
             policy = f'"policy_hash":"{self.policy_hash}",'
             listed = f'"vendor_list_hash":"{self.vendor_list_hash}",'
+        account = "" if self.account is None else f'"account":"{self.account}",'
         return (
-            f'{{"browser":{_quoted(self.browser)}'
+            f'{{{account}"browser":{_quoted(self.browser)}'
             f',"categories":{{"functional":{_JSON[answers[_FUNCTIONAL]]}'
             f',"performance":{_JSON[answers[_PERFORMANCE]]},"targeting":{_JSON[answers[_TARGETING]]}}}'
             f',"collection_method":"{self.collection_method!s}","device":"{self.device!s}"'
@@ -302,6 +317,7 @@ def build_receipt(
     user_agent: str,
     now_ms: int,
     jurisdiction: str | None = None,
+    account: str | None = None,
 ) -> Receipt:
     """Make the receipt of ``choice``.
 
@@ -316,6 +332,7 @@ def build_receipt(
         user_agent: The ``User-Agent`` field as it came; only a family and a class are taken from it.
         now_ms: Milliseconds since 1970-01-01T00:00:00Z.
         jurisdiction: Where the visitor is taken to be, empty if not known; ``None``: as the policy says.
+        account: Keyed hash of the account that is signed in.
 
     Raises:
         InvalidReceiptError: a value does not fit into a receipt.
@@ -342,10 +359,19 @@ def build_receipt(
         browser=browser,
         device=device,
         previous=None if previous is None or previous.is_nobodys else previous.receipt_id,
+        account=account,
     )
 
 
 _OPTING_OUT = (CollectionMethod.OPT_OUT_FORM, CollectionMethod.SIGNAL)
+
+
+def account_mark(account: str) -> str:
+    """Return what receipts with this keyed hash of an account are found by, beside the answers for vendors.
+
+    No vendor's id begins like it. It is no key to the body, and goes with it.
+    """
+    return f"@{sha256(f'consent-account:{account}'.encode()).hexdigest()[:32]}"
 
 
 def outcome_of(choice: Choice, previous: Choice | None, *, opts_out: bool = False) -> Outcome:
@@ -383,8 +409,9 @@ def _require_bool(answer: object) -> None:
 
 
 _MEMBERS = {
-    1: {*Receipt.__dataclass_fields__, "schema_version"} - {"policy_hash", "vendor_list_hash"},
-    2: {*Receipt.__dataclass_fields__, "schema_version"},
+    1: {*Receipt.__dataclass_fields__, "schema_version"} - {"policy_hash", "vendor_list_hash", "account"},
+    2: {*Receipt.__dataclass_fields__, "schema_version"} - {"account"},
+    3: {*Receipt.__dataclass_fields__, "schema_version"},
 }
 _SIGNAL_MEMBERS = frozenset(RecordedSignals.__dataclass_fields__)
 _E = TypeVar("_E", bound=StrEnum)
@@ -396,7 +423,7 @@ def _from_json(content: object) -> Receipt:
     if type(version) is not int or version not in _MEMBERS:
         raise InvalidReceiptError(
             f"schema_version {version!r:.80} is not known to this version of asgi-consent, which reads "
-            f"{' and '.join(map(str, _MEMBERS))}: update it"
+            f"{', '.join(map(str, _MEMBERS))}: update it"
         )
     members = {
         "policy_hash": None,

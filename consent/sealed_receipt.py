@@ -27,7 +27,7 @@ class SealedReceipt:
         self.kind = kind = kind_of(receipt)
         self.outcome = kind.outcome
         self.site = kind.site
-        self.answers = receipt.vendors
+        self.answers = receipt.marks
         time = receipt.time
         self.day = time[:10]
         self.time_ms = parse_moment(time)

@@ -92,7 +92,14 @@ class Sealer:
             blake2b(digest_size=TAG_BYTES, key=keys.index, person=person)
             for person in (b"consent-subject", b"consent-record")
         )
+        self._accounts = blake2b(digest_size=32, key=keys.index, person=b"consent-account")
         self.random_bytes = random_bytes
+
+    def account(self, name: str) -> str:
+        """Return what receipts name an account by: 64 hexadecimal digits that say nothing without the index key."""
+        keyed = self._accounts.copy()
+        keyed.update(name.encode("utf-8", "surrogatepass"))
+        return keyed.hexdigest()
 
     def tag(self, subject: bytes) -> bytes:
         """Return what a visitor's records are found by: 16 bytes that say nothing without the index key."""

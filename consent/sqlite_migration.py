@@ -162,7 +162,7 @@ def _find_some(connection: sqlite3.Connection, path: Path, sealer: Sealer, after
     )
     connection.executemany(
         "INSERT INTO answer SELECT leaf, ?, ?, time_ms, kind FROM record WHERE leaf = ?",
-        [(vendor, said, leaf) for leaf, receipt, _ in found for vendor, said in receipt.vendors.items()],
+        [(vendor, said, leaf) for leaf, receipt, _ in found for vendor, said in receipt.marks.items()],
     )
     connection.executemany(
         _COUNT,

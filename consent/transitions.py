@@ -20,6 +20,7 @@ from types import MappingProxyType
 from starlette.types import Scope
 
 from consent import headers as fields
+from consent.accounts import AccountOf
 from consent.catalog import Catalog
 from consent.choice import Choice
 from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError, id_after, refusals_of
@@ -40,7 +41,7 @@ class Transitions:
     """Records them. Safe to share between tasks.
 
     Args:
-        policy, catalog, cookie, store, locate, clock: as for :class:`consent.visitor.VisitorEndpoints`.
+        policy, catalog, cookie, store, locate, account, clock: as for :class:`consent.visitor.VisitorEndpoints`.
         language: the one in which a visitor would have been spoken to, for the receipt.
     """
 
@@ -53,6 +54,7 @@ class Transitions:
         *,
         language: str,
         locate: Callable[[Scope], str] | None = None,
+        account: AccountOf | None = None,
         clock: Callable[[], float],
     ) -> None:
         self._policy = policy
@@ -61,6 +63,7 @@ class Transitions:
         self._store = store
         self._language = language
         self._locate = locate
+        self._account = account
         self._clock = clock
         self._terms = terms_artefacts(policy)
 
@@ -95,6 +98,7 @@ class Transitions:
                 collection_method=CollectionMethod.SIGNAL,
                 user_agent=(fields.first(headers, b"user-agent") or b"").decode("latin-1"),
                 now_ms=int(now * 1000),
+                account=self._account(scope) if self._account else None,
             )
             async with asyncio.timeout(RECORDING_SECONDS):
                 await self._store.append(receipt, [self._terms.policy, self._terms.vendor_list])

@@ -15,6 +15,7 @@ from time import time
 from starlette.types import Receive, Scope, Send
 
 from consent import headers as fields
+from consent.accounts import AccountOf
 from consent.answers import (
     DECIDING,
     JSON_HEADERS,
@@ -70,6 +71,7 @@ class VisitorEndpoints:
         ledger: Opens the log for its public part, and for visitors' own receipts; ``None``: they are not shown.
         seen: Returns the ids of vendors to be told of besides those declared, another object when there is a new one.
         locate: Returns where the visitor is who made a request; left out, that is the policy's jurisdiction.
+        account: Returns the keyed hash of the account that a request is signed in with; left out, receipts have none.
         group: Opens and seals what the sites of the policy's group hand over; ``None``: nothing is handed over.
         register: Takes what visitors ask about their data; ``None``: there is no form for it.
         keys: The site's for cookies, the signing one first; they sign that form. Needed with ``register``.
@@ -93,6 +95,7 @@ class VisitorEndpoints:
         ledger: Callable[[], Log] | None = None,
         seen: Callable[[], Sequence[str]] = tuple,
         locate: Callable[[Scope], str] | None = None,
+        account: AccountOf | None = None,
         group: GroupTokens | None = None,
         honours_gpc: bool | None = None,
         register: RequestRegister | None = None,
@@ -119,6 +122,7 @@ class VisitorEndpoints:
             prefix=banner.prefix,
             placeholders=placeholders,
             locate=locate,
+            account=account,
             clock=clock,
             random_bytes=random_bytes,
         )

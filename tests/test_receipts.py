@@ -243,6 +243,7 @@ NAMING = make_receipt(policy_hash="ab" * 32, vendor_list_hash="cd" * 32).canonic
         GOOD.replace(b',"vendors":{}', b""),
         GOOD.replace(b'"schema_version":1', b'"schema_version":2'),
         GOOD.replace(b'"schema_version":1', b'"schema_version":3'),
+        GOOD.replace(b'"schema_version":1', b'"schema_version":4'),
         NAMING.replace(b'"schema_version":2', b'"schema_version":1'),
         NAMING.replace(b'"policy_hash":"' + b"ab" * 32 + b'",', b""),
         NAMING.replace(b'"' + b"ab" * 32 + b'"', b"null"),
@@ -313,8 +314,8 @@ def test_no_invalid_receipt_exists(changes: dict[str, Any], message: str) -> Non
 
 def test_a_receipt_of_a_later_version_asks_for_an_update() -> None:
     """Not for a repair of something that is whole."""
-    with pytest.raises(InvalidReceiptError, match="of asgi-consent, which reads 1 and 2: update it"):
-        Receipt.from_bytes(GOOD.replace(b'"schema_version":1', b'"schema_version":3'))
+    with pytest.raises(InvalidReceiptError, match="of asgi-consent, which reads 1, 2, 3: update it"):
+        Receipt.from_bytes(GOOD.replace(b'"schema_version":1', b'"schema_version":4'))
 
 
 def test_a_receipt_does_not_change_with_what_it_was_made_of() -> None:

@@ -178,12 +178,13 @@ class Desk:
     def look_up(
         self, asker: Asker, sought: Sought, reason: str, *, limit: int, before: Position | None
     ) -> FoundPage:
-        """Do the same for one visitor; it is recorded with its reason."""
+        """Do the same for one visitor, or one account; it is recorded with its reason."""
         self.require(asker, Action.OPEN)
         reason = self.require_reason(reason)
         page = self.log.look(of_sites(sought, asker), limit=limit, before=before)
         leaves = [each.position.leaf for each in page.found]
-        self.record(asker, "looked-up", reason, by="visitor", found=len(leaves), leaves=leaves[:20])
+        by = "visitor" if sought.account is None else "account"
+        self.record(asker, "looked-up", reason, by=by, found=len(leaves), leaves=leaves[:20])
         return page
 
     def look_up_id(self, asker: Asker, receipt_id: str, reason: str) -> FoundPage:

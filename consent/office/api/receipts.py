@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from consent.accounts import MAX_ACCOUNT
 from consent.choice import RECEIPT_ID, SUBJECT
 from consent.choice_kind import ChoiceKind
 from consent.moments import format_moment
@@ -41,6 +42,12 @@ _LOOKUP: Final[Mapping[str, Any]] = {
             "type": "string",
             "pattern": f"^{RECEIPT_ID.pattern.replace('a-f', 'a-fA-F').replace('ab]', 'abAB]')}$",
         },
+        "account": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_ACCOUNT,
+            "description": "The identifier of a signed-in account, as the site names it.",
+        },
         "until": {
             "type": "string",
             "anyOf": [{"format": "date"}, {"format": "date-time"}],
@@ -50,7 +57,7 @@ _LOOKUP: Final[Mapping[str, Any]] = {
         "cursor": CURSOR.schema,
         "limit": LIMIT.schema,
     },
-    "oneOf": [{"required": ["subject"]}, {"required": ["receipt_id"]}],
+    "oneOf": [{"required": ["subject"]}, {"required": ["receipt_id"]}, {"required": ["account"]}],
 }
 
 
@@ -66,14 +73,19 @@ def _lookups(call: Call) -> Content:
     if not body.keys() <= _LOOKUP["properties"].keys():
         # Without its name: JSON's escapes can write what no answer can.
         raise WrongQuestion("body", f"it may have {', '.join(_LOOKUP['properties'])}, and nothing else")
-    subject, receipt_id = body.get("subject"), body.get("receipt_id")
-    if isinstance(receipt_id, str) and subject is None:
+    given = {name: body[name] for name in ("subject", "receipt_id", "account") if body.get(name) is not None}
+    if len(given) != 1 or not all(isinstance(value, str) for value in given.values()):
+        raise WrongQuestion("subject", "give this, or receipt_id, or account, as a string")
+    subject, receipt_id, account = (given.get(name) for name in ("subject", "receipt_id", "account"))
+    if receipt_id is not None:
         if RECEIPT_ID.fullmatch(receipt_id.lower()) is None:
             raise WrongQuestion("receipt_id", "a UUID, as the visitor's receipt has it")
         page = call.desk.look_up_id(call.asker, receipt_id.lower(), call.reason)
-    elif isinstance(subject, str) and receipt_id is None:
-        if SUBJECT.fullmatch(subject) is None:
+    else:
+        if subject is not None and SUBJECT.fullmatch(subject) is None:
             raise WrongQuestion("subject", "a pseudonym of 32 lower-case hexadecimal digits")
+        if account is not None and not 0 < len(account) <= MAX_ACCOUNT:
+            raise WrongQuestion("account", f"1 to {MAX_ACCOUNT} characters")
         standing, cursor = body.get("standing", False), body.get("cursor", "")
         limit = body.get("limit", DEFAULT_LIMIT)
         if not (isinstance(standing, bool) and isinstance(cursor, str)):
@@ -81,13 +93,12 @@ def _lookups(call: Call) -> Content:
         if not isinstance(limit, int):
             raise WrongQuestion("limit", "a number")
         until = None if body.get("until") is None else moment_of("until", body["until"])
-        sought = Sought(subject=subject, until_ms=until, standing=standing)
+        name = None if account is None else call.desk.log.account(account)
+        sought = Sought(subject=subject, account=name, until_ms=until, standing=standing)
         before = position_of({"cursor": cursor})
         page = call.desk.look_up(
             call.asker, sought, call.reason, limit=limit_of({"limit": str(limit)}), before=before
         )
-    else:
-        raise WrongQuestion("subject", "give either this or receipt_id, as a string")
     return Content(_page(page, None), is_of_a_visitor=True)
 
 
@@ -168,7 +179,7 @@ ENDPOINTS: Final = (
     Endpoint(
         method="POST",
         path="/lookups",
-        about="The receipts of one visitor, or the one with an id. In a body, so that no address has it.",
+        about="The receipts of one visitor or account, or the one with an id. In a body, so that no address has it.",
         action=Action.OPEN,
         answer=_lookups,
         needs_reason=True,

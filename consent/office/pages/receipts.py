@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlencode
 
+from consent.accounts import MAX_ACCOUNT
 from consent.answers import Answer
 from consent.choice import RECEIPT_ID, SUBJECT
 from consent.moments import format_moment
@@ -36,10 +37,18 @@ def _receipts(visit: Visit) -> Answer:
 
 def _lookups(visit: Visit) -> Answer:
     sought, reason = visit.form.get("sought", "").strip().lower(), visit.form.get("reason", "")
-    as_of = visit.form.get("until", "").strip()
-    if SUBJECT.fullmatch(sought):
-        until = moment_of("until", as_of) if as_of else None
-        asked = Sought(subject=sought, until_ms=until, standing=visit.form.get("standing") == "true")
+    as_of, account = visit.form.get("until", "").strip(), visit.form.get("account", "").strip()
+    if account and (sought or len(account) > MAX_ACCOUNT):
+        raise Failed(
+            400, "That cannot be looked up", "Give one of the two: a pseudonym or an id, or an account."
+        )
+    if account or SUBJECT.fullmatch(sought):
+        asked = Sought(
+            subject=None if account else sought,
+            account=visit.desk.log.account(account) if account else None,
+            until_ms=moment_of("until", as_of) if as_of else None,
+            standing=visit.form.get("standing") == "true",
+        )
         page = visit.desk.look_up(visit.asker, asked, reason, limit=200, before=None)
     elif RECEIPT_ID.fullmatch(sought):
         page = visit.desk.look_up_id(visit.asker, sought, reason)
