@@ -316,7 +316,7 @@ def test_trackers_and_accesses(place: Place) -> None:
         signed_in(place, Role.READER).get("/trackers")
     )
     words = text(signed_in(place, Role.ADMINISTRATOR).get("/accesses"))
-    assert "Verified. Every entry is the one that was recorded, and none is missing." in words
+    assert "Verified. Each entry on this page is the one that was recorded" in words
     assert f"administrator Example ({place.book.find(place.secrets[Role.ADMINISTRATOR]).id})" in words  # type: ignore[union-attr]
 
 

@@ -5,17 +5,27 @@ What is about a visitor is named by the place of the receipt in the log, and by 
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 from consent.canonical_json import canonical_json, parse_canonical
-from consent.checkpoint import Checkpoint, InclusionProof, Signer, Verifier
+from consent.checkpoint import Checkpoint, InclusionProof, Signer, Verifier, open_checkpoint
 from consent.errors import InvalidProofError, InvalidReceiptError, LogForkedError, StoreUnavailable
 from consent.evidence import Evidence
-from consent.merkle import Edge, inclusion_proof, leaf_hash
+from consent.merkle import (
+    Edge,
+    consistency_proof,
+    inclusion_proof,
+    leaf_hash,
+    verify_consistency,
+    verify_inclusion,
+)
 from consent.moments import format_moment, parse_moment
+from consent.office.access_index import ALTERED, AccessQuery, find, keep
 from consent.office.database import OfficeDatabase
 from consent.office.events import EventType, add_event
 from consent.sealing import LedgerKeys, Sealer, commitment
@@ -47,6 +57,19 @@ class Access:
     """What exactly; never a pseudonym."""
 
 
+@dataclass(frozen=True, slots=True)
+class AccessPage:
+    """Some entries, held against what was signed."""
+
+    entries: Sequence[Access]
+    next: int | None
+    """What the next page is before; ``None``: there is none."""
+    size: int
+    """How many entries are signed."""
+    problems: Sequence[str]
+    """What is wrong with these, or with the tree that they are in; nothing: they are what was recorded."""
+
+
 class AccessLog:
     """Appends to the log, and reads it. Blocks; safe to share between threads and processes.
 
@@ -62,6 +85,8 @@ class AccessLog:
         self._sealer = Sealer(keys)
         self._clock = clock
         self._mark = SignedMark(database.path.with_name(database.path.name + ".checkpoint"))
+        self._seen: Checkpoint | None = None
+        """The last one that a page was held against: no later one may contradict it."""
 
     def append(self, who: str, what: str, *, reason: str = "", **details: object) -> int:
         """Record an access; return its number once it is durable and signed.
@@ -69,7 +94,7 @@ class AccessLog:
         Raises:
             StoreUnavailable: it cannot be recorded, or the log was altered: what was to be done must not be.
         """
-        members = {
+        members: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION,
             "time": format_moment(int(self._clock() * 1_000)),
             "who": who,
@@ -92,6 +117,7 @@ class AccessLog:
                     who=who,
                     what=what,
                 )
+                keep(connection, leaf, members["time"], who, what)
             self._sign()
         except (LogForkedError, InvalidProofError) as error:
             raise StoreUnavailable(
@@ -133,6 +159,81 @@ class AccessLog:
             raise StoreUnavailable(
                 f"{self._database.path}: the log of accesses was altered: {error}"
             ) from None
+
+    def page(self, asked: AccessQuery, *, limit: int, before: int | None = None) -> AccessPage:
+        """Return entries, the newest first, each proven to be in the signed tree, in a time that does not grow with it.
+
+        That nothing else of the log was altered is for :meth:`verify` to say, which reads all of it.
+
+        Raises:
+            StoreUnavailable: they cannot be read, or are not what was recorded.
+            WrongQuestion: too many people fit.
+        """
+        page = self._page(asked, limit, before)
+        for _ in range(_LOOKS - 1):
+            if not page.problems:
+                break
+            # An access may have been written, and its checkpoint not yet.
+            time.sleep(_LOOK_AGAIN_SECONDS)
+            page = self._page(asked, limit, before)
+        return page
+
+    def _page(self, asked: AccessQuery, limit: int, before: int | None) -> AccessPage:
+        with self._database.reading_one_state() as connection:
+            row = connection.execute(_LAST_CHECKPOINT).fetchone()
+            if row is None:
+                return AccessPage((), None, 0, ())
+            note, size = str(row[0]), log_size(connection)
+            found = find(connection, asked, limit=limit, before=before)
+            rows = [
+                connection.execute(f"{_ENTRIES} WHERE leaf = ?", (leaf,)).fetchone() for leaf, _, _ in found
+            ]
+            try:
+                entries = [_access(*each) for each in rows if each is not None]
+            except (InvalidReceiptError, InvalidProofError) as error:
+                raise StoreUnavailable(
+                    f"{self._database.path}: the log of accesses was altered: {error}"
+                ) from None
+            problems = []
+            if [(each.leaf, each.who, each.what) for each in entries] != list(found):
+                problems.append("what entries are found by was altered")
+            try:
+                signed = open_checkpoint(note, CheckpointSigner(origin_of(connection), self._keys).verifiers)
+                if self._mark.read(signed.origin) != note:
+                    problems.append("the checkpoint signed last is not the one beside the database")
+                if size != signed.size:
+                    problems.append(f"the {size} entries are not those of the checkpoint of {signed.size}")
+                else:
+                    self._prove(connection, signed, [each[:2] for each in rows if each is not None])
+            except InvalidProofError as error:
+                problems.append(str(error))
+        following = found[-1][0] if len(found) == limit and found[-1][0] else None
+        return AccessPage(entries, following, size, problems)
+
+    def _prove(
+        self, connection: sqlite3.Connection, signed: Checkpoint, entries: Sequence[tuple[int, bytes]]
+    ) -> None:
+        """Hold entries against a signed tree, and that against the one that was seen before it.
+
+        Raises:
+            InvalidProofError: something does not fit.
+        """
+        tiles = tiles_at(connection, signed.size)
+        if tiles.root() != signed.root:
+            raise InvalidProofError(
+                f"the {signed.size} entries are not those of the checkpoint of {signed.size}"
+            )
+        subtree = cache(tiles.subtree)  # entries that are near each other have most of it in common
+        for leaf, committed in entries:
+            proof = inclusion_proof(leaf, signed.size, subtree)
+            verify_inclusion(leaf_hash(committed), leaf, signed.size, proof, signed.root)
+        seen = self._seen
+        if seen is not None:
+            if seen.origin != signed.origin or seen.size > signed.size:
+                raise InvalidProofError(f"there were {seen.size} entries, and now there are {signed.size}")
+            grown = consistency_proof(seen.size, signed.size, subtree)
+            verify_consistency(seen.size, signed.size, grown, seen.root, signed.root)
+        self._seen = signed
 
     def checkpoint(self) -> str | None:
         """Return the checkpoint signed last; ``None``: there are no entries."""
@@ -185,6 +286,9 @@ class AccessLog:
                 if leaf != edge.size or commitment(salt, body) != committed:
                     problems.append(f"entry {edge.size} is not the one that was recorded")
                 edge.extend([leaf_hash(committed)])
+            (altered,) = connection.execute(ALTERED).fetchone()
+            if altered:
+                problems.append(f"what {altered} entries are found by was altered")
             signed = Checkpoint.of_note(note)
             kept = self._mark.read(signed.origin)
             if (edge.size, edge.root()) != (signed.size, signed.root):

@@ -175,7 +175,22 @@ CREATE TABLE watched (
     problem TEXT NOT NULL
 ) WITHOUT ROWID
 """
-STEPS: Final = (_TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS, _DONE_ONCE, _SIGN_INS, _EVENTS)
+# Beside the log of accesses, and what is there already is put into it.
+_FOUND_BY: Final = """
+CREATE TABLE access_who (id INTEGER PRIMARY KEY, who TEXT NOT NULL UNIQUE);
+CREATE TABLE access (leaf INTEGER PRIMARY KEY, time TEXT NOT NULL, who INTEGER NOT NULL, what TEXT NOT NULL);
+INSERT OR IGNORE INTO access_who (who) SELECT json_extract(CAST(body AS TEXT), '$.who') FROM record ORDER BY leaf;
+INSERT INTO access SELECT leaf, max(json_extract(CAST(body AS TEXT), '$.time')) OVER (ORDER BY leaf),
+    (SELECT id FROM access_who WHERE who = json_extract(CAST(body AS TEXT), '$.who')),
+    json_extract(CAST(body AS TEXT), '$.what') FROM record;
+CREATE INDEX access_by_time ON access (time, leaf);
+CREATE INDEX access_by_who ON access (who, leaf);
+CREATE INDEX access_by_what ON access (what, leaf);
+CREATE INDEX access_by_who_and_what ON access (who, what, leaf)
+"""
+STEPS: Final = (
+    _TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS, _DONE_ONCE, _SIGN_INS, _EVENTS, _FOUND_BY,
+)  # fmt: skip
 """What makes each version of the file out of the one before, the first out of nothing. A step that was ever released
 stays as it is; what a later version needs is one more."""
 

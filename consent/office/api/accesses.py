@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from consent.errors import StoreUnavailable
+from consent.office.access_index import BEFORE, WHAT, WHO, accesses_by
 from consent.office.api.endpoint import Call, Content, Endpoint
-from consent.office.questions import LIMIT, Parameter, WrongQuestion, limit_of
+from consent.office.questions import FIRST_DAY, LAST_DAY, LIMIT, WrongQuestion, limit_of
 from consent.office.roles import Action
 
 
@@ -14,7 +16,11 @@ def _accesses(call: Call) -> Content:
     if before and not (before.isascii() and before.isdigit() and len(before) <= 15):
         raise WrongQuestion("before", "the number of an entry")
     limit = limit_of(call.given)
-    entries = call.desk.accesses.newest(limit=limit, before=int(before) if before else None)
+    page = call.desk.accesses.page(
+        accesses_by(call.given), limit=limit, before=int(before) if before else None
+    )
+    if page.problems:
+        raise StoreUnavailable(f"the log of accesses was altered: {'; '.join(page.problems)}")
     rows = [
         {
             "leaf": entry.leaf,
@@ -24,10 +30,9 @@ def _accesses(call: Call) -> Content:
             "reason": entry.reason,
             "details": dict(entry.details),
         }
-        for entry in entries
+        for entry in page.entries
     ]
-    following = rows[-1]["leaf"] if len(rows) == limit and rows[-1]["leaf"] else None
-    return Content({"accesses": rows, "next": following})
+    return Content({"accesses": rows, "next": page.next})
 
 
 ENDPOINTS: Final = (
@@ -37,13 +42,6 @@ ENDPOINTS: Final = (
         about="What was done in the office, the newest first.",
         action=Action.ACCESSES,
         answer=_accesses,
-        parameters=(
-            LIMIT,
-            Parameter(
-                "before",
-                "Only entries before this one: `next` of the page before.",
-                {"type": "integer", "minimum": 0, "maximum": 10**15 - 1},
-            ),
-        ),
+        parameters=(WHO, WHAT, FIRST_DAY, LAST_DAY, LIMIT, BEFORE),
     ),
 )
