@@ -286,7 +286,7 @@ class ReceiptFinder(ABC):
         """Return the receipts at leaves; what was erased is missing."""
 
     @abstractmethod
-    def _daily(self, first_day: str, last_day: str) -> Iterable[tuple[str, int, int]]:
+    def _daily(self, first_day: str, last_day: str) -> Sequence[tuple[str, int, int]]:
         """Return day, kind and how many choices there were, in the order of days and kinds."""
 
     @abstractmethod
@@ -299,8 +299,11 @@ class ReceiptFinder(ABC):
         """Return choices by day and group. See :meth:`ReceiptSearch.daily_in`."""
         with self.one_moment():
             rows = self._daily(first_day, last_day)
+            kinds = self._kinds()
             groups = {
-                number: found for number, kind in self._kinds().items() if (found := group(kind)) is not None
+                number: found
+                for number in {number for _, number, _ in rows}
+                if (found := group(kinds[number])) is not None
             }
         sums: dict[tuple[str, Any], int] = {}
         today: dict[Hashable, int] = {}

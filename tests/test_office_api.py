@@ -530,6 +530,7 @@ def test_trackers_integrity_and_accesses(place: Place) -> None:
     )
     integrity = place.ask("/integrity", Role.READER).json
     assert (integrity["size"], integrity["checkpoint"].split("\n")[1]) == (60, "60")
+    assert (integrity["verified"], integrity["problem"]) == (True, "")
     place.accesses.append("Jo", "one")
     place.accesses.append("Jo", "two")
     first = place.ask("/accesses?limit=1", Role.ADMINISTRATOR).json
@@ -777,3 +778,24 @@ def test_it_is_mounted_beside_the_site_and_can_be_left_out(
     assert status(office=False) == 404
     monkeypatch.setenv("CONSENT_OFFICE", "0")
     assert status() == 404
+
+
+@pytest.mark.parametrize(
+    ("alter", "problem"),
+    [
+        (
+            "UPDATE record SET commitment = zeroblob(32) WHERE leaf = 3",
+            "the tree that is kept has another root",
+        ),
+        ("UPDATE checkpoint SET note = replace(note, '60', '61')", "signature"),
+        ("DELETE FROM record WHERE leaf > 50", "tile/0/000 has"),
+    ],
+)
+def test_a_log_that_is_not_whole_is_no_verified_one(tmp_path: Path, alter: str, problem: str) -> None:
+    """In the API, and on the first page that the office sees."""
+    place = Place(tmp_path / "data")
+    with contextlib.closing(sqlite3.connect(place.folder.receipts_path)) as connection, connection:
+        connection.execute(alter)
+    found = place.ask("/integrity", Role.READER).json
+    assert found["verified"] is False
+    assert problem in found["problem"]

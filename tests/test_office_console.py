@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from consent.banner import Banner
+from consent.choice_kind import ChoiceKind
 from consent.cli import main
 from consent.decision import decide
 from consent.office.charts import rarer, stacked
@@ -23,6 +26,7 @@ from consent.office.roles import Role
 from consent.office.sessions import SESSION_SECONDS
 from consent.office.tokens import Token
 from consent.policy import Layout, Policy
+from consent.receipt_search import KindTotal
 from consent.receipts import Artefact
 from consent.signals import Signals
 from consent.sqlite_store import SQLiteStore
@@ -256,7 +260,7 @@ def test_the_overview_counts_and_says_where_refusing_is_rare(place: Place) -> No
     assert "50.0 % agreed to something" in words
     assert "50.0 % refused" in words
     assert "5 left although refused" in words
-    assert "1 unclassified third parties, 0 vendors seen" in words
+    assert "1 unclassified third parties, 0 undeclared, 0 declared" in words
     assert "The same as a table" in words
     assert page.body.count(b'<rect class="s2"') >= 1  # agreed in part
     assert "60 leaves" in words
@@ -409,19 +413,51 @@ def test_refusing_is_called_rare_where_it_is(
     assert rarer(*group, *everybody) is expected
 
 
-def test_many_groups_are_added_up(place: Place) -> None:
+def counting(choices: Mapping[ChoiceKind, int]) -> Any:
+    """Return a desk that has these choices, all on one day."""
+    day = "2026-01-01"
+    return SimpleNamespace(
+        totals=lambda *_: [KindTotal(kind, day, day, times) for kind, times in choices.items()],
+        daily_in=lambda _asker, _first, _last, group: Counter(
+            (day, found)
+            for kind, times in choices.items()
+            if (found := group(kind)) is not None
+            for _ in range(times)
+        ),
+    )
+
+
+def test_programs_are_in_none_of_the_numbers() -> None:
+    """They are told apart, so that a site's own tests, or a crawler, make no rate better or worse."""
+    token = Token("a" * 12, "Jo", Role.READER, (), 1, 0)
+    person = ChoiceKind(
+        "shop", "opt-in", "EU", "v", "en", "", "given", True, True, True, False, None, "banner-form"
+    )
+    refused = person._replace(outcome="refused", performance=False, functional=False, targeting=False)
+    people = overview(counting({person: 3, refused: 2}), token, "2026-01-01", "2026-01-01")
+    assert (people.choices, people.programs, list(people.totals)) == (5, 0, [3, 0, 2, 0, 0])
+    both = overview(
+        counting({person: 3, refused: 2, person._replace(bot=True): 90, refused._replace(bot=True): 7}),
+        token,
+        "2026-01-01",
+        "2026-01-01",
+    )
+    assert both.programs == 97
+    assert replace(both, programs=0) == people
+
+
+def test_many_groups_are_added_up() -> None:
     """A table has 20 rows and one for the rest."""
     token = Token("a" * 12, "Jo", Role.READER, (), 1, 0)
 
-    class Desk:
-        def counts(self, *_: Any) -> dict[tuple[Any, ...], int]:
-            return {
-                ("2026-01-01", "given", True, True, True, f"P{n}", "en", "opt-in", "v", "", "banner-form"): n
-                + 1
-                for n in range(30)
-            }
+    kind = ChoiceKind(
+        "shop", "opt-in", "", "v", "en", "", "given", True, True, True, False, None, "banner-form"
+    )
+    kinds = [kind._replace(jurisdiction=f"P{number}") for number in range(30)]
 
-    shown = overview(Desk(), token, "2026-01-01", "2026-01-01")  # type: ignore[arg-type]
+    shown = overview(
+        counting({each: number for number, each in enumerate(kinds, 1)}), token, "2026-01-01", "2026-01-01"
+    )
     places = shown.tables[0][2]
     assert (len(places), places[0].name, places[-1].name) == (21, "P29", "10 more")
     assert sum(row.choices for row in places) == shown.choices == 465
@@ -440,16 +476,12 @@ def test_a_text_is_named_with_its_layout() -> None:
     }
     other = Artefact(content=b'<form class="consent-embed">', media_type="text/html")
     kept = {text.hash: text for text in (*texts.values(), other)}
-    groups = {("2026-01-01", "given", True, True, True, "EU", "en", "opt-in", "v", name, "banner-form"): 1
-              for name in (*kept, "0" * 64, "")}  # fmt: skip
-
-    class Desk:
-        log = SimpleNamespace(artefact=kept.get)
-
-        def counts(self, *_: Any) -> dict[tuple[Any, ...], int]:
-            return groups
-
-    shown = overview(Desk(), token, "2026-01-01", "2026-01-01")  # type: ignore[arg-type]
+    kind = ChoiceKind(
+        "shop", "opt-in", "EU", "v", "en", "", "given", True, True, True, False, None, "banner-form"
+    )
+    desk = counting({kind._replace(shown_hash=name): 1 for name in (*kept, "0" * 64, "")})
+    desk.log = SimpleNamespace(artefact=kept.get)
+    shown = overview(desk, token, "2026-01-01", "2026-01-01")
     (rows,) = (rows for name, _, rows in shown.tables if name == "shown_hash")
     assert {row.name: row.layout for row in rows} == {
         **{text.hash: layout for layout, text in texts.items()},

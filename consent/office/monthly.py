@@ -33,7 +33,7 @@ HOW: Final = (
     "the counts.",
     "A day is one of 24 hours in UTC.",
     "A visitor who chooses twice is counted twice. Visitors who choose nothing are not counted.",
-    "Crawlers and programs that drive a browser are in the counts where they chose; they are counted apart, too.",
+    "What crawlers and programs that drive a browser chose is in no number but their own.",
     "Trackers are counted in each response of the server. What scripts do in the browser, it does not see.",
     "Third parties are noted with their first and last day alone: of a month that is long past, it is not known "
     "whether what came before and was there after was seen in between.",
@@ -100,16 +100,15 @@ def monthly(desk: Desk, asker: Asker, month: str, site: str = "") -> dict[str, A
 
 def _choices(desk: Desk, asker: Asker, first: str, last: str, site: str) -> dict[str, Any]:
     numbers = overview(desk, asker, first, last, site, max_rows=MAX_ROWS)
-    wanted = {"site": site} if site else {}
-    kinds = ("outcome", "gpc", "dnt", "collection_method", "bot")
+    wanted = {"bot": False, **({"site": site} if site else {})}
+    kinds = ("outcome", "gpc", "dnt", "collection_method")
     outcomes: Counter[str] = Counter()
     signals: Counter[str] = Counter()
-    for (outcome, gpc, dnt, method, bot), times in desk.counts(asker, first, last, kinds, wanted).items():
+    for (outcome, gpc, dnt, method), times in desk.counts(asker, first, last, kinds, wanted).items():
         outcomes[outcome] += times
         signals["gpc"] += times if gpc else 0
         signals["dnt"] += times if dnt else 0
         signals["by_signal"] += times if method == "signal" else 0
-        signals["programs"] += times if bot else 0
     return {
         "total": numbers.choices,
         "by_outcome": {name: outcomes[name] for name in ("given", "changed", "refused", "withdrawn")},
@@ -122,7 +121,7 @@ def _choices(desk: Desk, asker: Asker, first: str, last: str, site: str) -> dict
         "with_gpc": signals["gpc"],
         "with_dnt": signals["dnt"],
         "by_signal": signals["by_signal"],
-        "by_programs": signals["programs"],
+        "by_programs": numbers.programs,
     }
 
 

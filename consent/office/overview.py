@@ -1,4 +1,4 @@
-"""The numbers of the overview, from one look at the counts."""
+"""The numbers of the overview: what people chose. What programs chose is told apart."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Final
 
+from consent.categories import OPTIONAL
+from consent.choice_kind import ChoiceKind
 from consent.office.asker import Asker
 from consent.office.charts import Stacked, rarer, stacked
 from consent.office.desk import Desk
@@ -59,6 +61,8 @@ class Overview:
     """How many choices said yes to each."""
     tables: Sequence[tuple[str, str, Sequence[Row]]]
     """By member: its name, its heading, its rows."""
+    programs: int
+    """How many choices were made where a program drove the browser, or there was none. They are in no other number."""
 
 
 def overview(
@@ -66,26 +70,35 @@ def overview(
 ) -> Overview:
     """Count the choices of some days; with ``site``, of one site only."""
     members = [name for name, _ in GROUPS]
-    asked = ["day", "outcome", "performance", "functional", "targeting", *members]
-    wanted = {"site": site} if site else {}
-    by_day: Counter[tuple[str, str]] = Counter()
     granted: Counter[str] = Counter()
     groups: dict[str, dict[str, list[int]]] = {name: {} for name in members}
-    total = refused = 0
-    for key, choices in desk.counts(asker, first_day, last_day, asked, wanted).items():
-        values = dict(zip(asked, key, strict=True))
-        series = _series(values)
-        by_day[values["day"], series] += choices
-        for category in ("performance", "functional", "targeting"):
-            granted[category] += choices if values[category] else 0
+    total = refused = programs = 0
+    # What is counted by day needs five numbers a day, and all else none: each kind is looked at once.
+    for kind, _, _, choices in desk.totals(asker, first_day, last_day):
+        if site and kind.site != site:
+            continue
+        if kind.bot:
+            programs += choices
+            continue
+        series = _series(kind)
+        for category in OPTIONAL:
+            granted[category] += choices if getattr(kind, category) else 0
         agrees, refuses = series in SERIES[:2], series == "refused"
         total += choices
         refused += choices if refuses else 0
         for name in members:
-            row = groups[name].setdefault(values[name], [0, 0, 0])
+            row = groups[name].setdefault(getattr(kind, name), [0, 0, 0])
             row[0] += choices
             row[1] += choices if agrees else 0
             row[2] += choices if refuses else 0
+    by_day = Counter(
+        desk.daily_in(
+            asker,
+            first_day,
+            last_day,
+            lambda kind: None if kind.bot or (site and kind.site != site) else _series(kind),
+        )
+    )
     days = _days(first_day, last_day)
     return Overview(
         first_day,
@@ -94,24 +107,24 @@ def overview(
         stacked(days, SERIES, by_day),
         [(day, [by_day[day, series] for series in SERIES]) for day in days],
         [sum(by_day[day, series] for day in days) for series in SERIES],
-        [(category, granted[category]) for category in ("performance", "functional", "targeting")],
+        [(str(category), granted[category]) for category in OPTIONAL],
         [
             (name, heading, _with_layouts(desk, rows) if name == "shown_hash" else rows)
             for name, heading in GROUPS
             for rows in (_rows(groups[name], refused, total, max_rows),)
         ],
+        programs,
     )
 
 
-def _series(values: dict[str, Any]) -> str:
-    if values["collection_method"] == CollectionMethod.SIGNAL:
+def _series(kind: ChoiceKind) -> str:
+    if kind.collection_method == CollectionMethod.SIGNAL:
         return "by a signal"
-    if values["outcome"] == Outcome.WITHDRAWN:
+    if kind.outcome == Outcome.WITHDRAWN:
         return "withdrawn"
-    answers = (values["performance"], values["functional"], values["targeting"])
-    if all(answers):
+    if kind.performance and kind.functional and kind.targeting:
         return "agreed"
-    return "agreed in part" if any(answers) or values["outcome"] != Outcome.REFUSED else "refused"
+    return "agreed in part" if kind.grants or kind.outcome != Outcome.REFUSED else "refused"
 
 
 def _rows(groups: dict[str, list[int]], all_refused: int, all_choices: int, most: int) -> list[Row]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from consent.checkpoint import Checkpoint
 from consent.choice_kind import ChoiceKind
 from consent.office.api.endpoint import Call, Content, Endpoint
+from consent.office.integrity import integrity
 from consent.office.questions import (
     FILTERS,
     FIRST_DAY,
@@ -56,16 +56,17 @@ def _enforcement(call: Call) -> Content:
 
 
 def _integrity(call: Call) -> Content:
-    log = call.desk.log
-    note = log.checkpoint()
-    signed = None if note is None else Checkpoint.of_note(note)
+    found = integrity(call.desk.log)
+    signed = found.signed
     return Content(
         {
+            "verified": found.verified,
+            "problem": found.problem,
             "origin": signed.origin if signed else None,
             "size": signed.size if signed else 0,
             "root": signed.root.hex() if signed else None,
-            "checkpoint": note,
-            "keys": [str(verifier) for verifier in log.verifiers()],
+            "checkpoint": found.note,
+            "keys": [str(verifier) for verifier in call.desk.log.verifiers()],
         }
     )
 
@@ -97,7 +98,7 @@ ENDPOINTS: Final = (
     Endpoint(
         method="GET",
         path="/integrity",
-        about="The checkpoint signed last, and the keys that it is signed with.",
+        about="The checkpoint signed last, whether its signature and the tree hold, and the keys.",
         action=Action.COUNTS,
         answer=_integrity,
     ),
