@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from consent.checkpoint import InclusionProof
 from consent.errors import InvalidReceiptError, SealBrokenError
 from consent.evidence import Evidence
@@ -63,6 +66,25 @@ def logged_receipt(sealer: Sealer, leaf: Leaf, id_tag: bytes) -> LoggedReceipt:
     except InvalidReceiptError as error:
         raise InvalidReceiptError(f"the receipt at leaf {leaf.number} was altered: {error}") from None
     return LoggedReceipt(leaf.number, receipt)
+
+
+def proven_rows(sealer: Sealer, rows: Iterable[tuple[Any, ...]]) -> list[bytes]:
+    """Return the records of receipts' rows, each as in :func:`open_row`; left out is what was erased.
+
+    Raises:
+        SealBrokenError: one does not open.
+        InvalidReceiptError: one is not the one that the log commits to.
+    """
+    proven, records = sealer.proven, []
+    for row in rows:
+        _, id_tag, committed, body, _, tag, wrapped_key = row
+        record = proven(id_tag, committed, body, tag, wrapped_key)
+        if record is None:
+            # Erased, or whoever looks closer says what is wrong.
+            record = proven_record(open_row(sealer, *row))
+        if record is not None:
+            records.append(record)
+    return records
 
 
 def proven_record(leaf: Leaf) -> bytes | None:

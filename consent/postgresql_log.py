@@ -17,7 +17,7 @@ from consent.enforcement_log import EnforcementCount, EnforcementKind
 from consent.errors import InvalidProofError, StoreUnavailable
 from consent.evidence import Evidence
 from consent.log_reader import LogReader
-from consent.log_rows import evidence_of, logged_receipt, open_row, proven_record
+from consent.log_rows import evidence_of, logged_receipt, open_row, proven_rows
 from consent.merkle import MAX_SIZE, Tiles, kept_tile, tiles_of_proof
 from consent.postgresql_sequencer import last_checkpoint, read_tile
 from consent.postgresql_session import Session, Transaction
@@ -117,12 +117,9 @@ class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
     def records(self, found: Sequence[Found]) -> Sequence[bytes]:
         """Return the bytes of receipts. See :meth:`consent.receipt_search.ReceiptSearch.records`."""
         rows = self._rows_of([each.position.leaf for each in found])
-        return [
-            record
-            for each in found
-            if (row := rows.get(each.position.leaf)) is not None
-            and (record := proven_record(open_row(self._sealer, *row))) is not None
-        ]
+        return proven_rows(
+            self._sealer, [rows[leaf] for each in found if (leaf := each.position.leaf) in rows]
+        )
 
     def _opened(self, leaves: Sequence[int]) -> Mapping[int, LoggedReceipt]:
         return {

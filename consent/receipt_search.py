@@ -25,6 +25,8 @@ MAX_PAGE: Final = 5_000
 MAX_EXAMINED: Final = 10_000
 """How many receipts are looked at for one page of those that still stand: a page may be short, and still go on."""
 _EXAMINED_AT_ONCE: Final = 500
+COUNTED_AT_ONCE: Final = 5_000
+"""How many receipts are looked at for one count of those that still stand."""
 
 
 class Position(NamedTuple):
@@ -203,7 +205,7 @@ class ReceiptSearch(Protocol):
         """Return sites and jurisdictions of all receipts that there are or were, as these name them."""
 
     def count_standing(
-        self, sought: Sought, *, limit: int = MAX_EXAMINED, before: Position | None = None
+        self, sought: Sought, *, limit: int = COUNTED_AT_ONCE, before: Position | None = None
     ) -> StandingCount:
         """Count which of the newest ``limit`` receipts before a position still stand, at ``until_ms`` or now.
 
@@ -334,7 +336,7 @@ class ReceiptFinder(ABC):
             return [KindTotal(kinds[number], first, last, choices) for number, first, last, choices in rows]
 
     def count_standing(
-        self, sought: Sought, *, limit: int = MAX_EXAMINED, before: Position | None = None
+        self, sought: Sought, *, limit: int = COUNTED_AT_ONCE, before: Position | None = None
     ) -> StandingCount:
         """Count what stands. See :meth:`ReceiptSearch.count_standing`."""
         with self.one_moment():

@@ -28,6 +28,7 @@ _NONCE_BYTES = 12
 _KEY_ID_BYTES = 4
 WRAPPED_BYTES: Final = _KEY_ID_BYTES + _NONCE_BYTES + KEY_BYTES + 16
 
+_NONCE_END: Final = _KEY_ID_BYTES + _NONCE_BYTES
 # Where parts of the randomness for one record end.
 _FIRST: Final = KEY_BYTES + SALT_BYTES
 _SECOND: Final = _FIRST + _NONCE_BYTES
@@ -169,6 +170,23 @@ class Sealer:
         """
         plain = _decrypt(AESGCM(key), sealed, id_tag)
         return plain[:SALT_BYTES], plain[SALT_BYTES:]
+
+    def proven(
+        self, id_tag: bytes, committed: bytes, sealed: bytes, tag: bytes, wrapped: bytes
+    ) -> bytes | None:
+        """Return a record that opens and is the one that the log commits to; ``None``: it does not, or is not.
+
+        The same as :meth:`unwrap`, :meth:`open` and :func:`commitment`, for exports of millions: without a value in
+        between, and without saying what is wrong.
+        """
+        try:
+            key = self._wrapping[wrapped[:_KEY_ID_BYTES]].decrypt(
+                wrapped[_KEY_ID_BYTES:_NONCE_END], wrapped[_NONCE_END:], tag
+            )
+            plain = AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], id_tag)
+        except (InvalidTag, ValueError, KeyError, TypeError):
+            return None
+        return plain[SALT_BYTES:] if sha256(plain).digest() == committed else None
 
 
 def _decrypt(cipher: AESGCM, sealed: bytes, context: bytes) -> bytes:

@@ -17,7 +17,7 @@ from consent.enforcement_log import EnforcementCount, EnforcementKind
 from consent.errors import InvalidProofError, StoreUnavailable
 from consent.evidence import Evidence
 from consent.log_reader import LogReader
-from consent.log_rows import evidence_of, logged_receipt, open_row, proven_record
+from consent.log_rows import evidence_of, logged_receipt, open_row, proven_rows
 from consent.receipt_search import Found, FoundBy, KindQuery, Position, ReceiptFinder
 from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
@@ -120,12 +120,9 @@ class SQLiteReceiptLog(LogReader, ReceiptFinder):
     def records(self, found: Sequence[Found]) -> Sequence[bytes]:
         """Return the bytes of receipts. See :meth:`consent.receipt_search.ReceiptSearch.records`."""
         rows = self._rows_of([each.position.leaf for each in found])
-        return [
-            record
-            for each in found
-            if (row := rows.get(each.position.leaf)) is not None
-            and (record := proven_record(open_row(self._sealer, *row))) is not None
-        ]
+        return proven_rows(
+            self._sealer, [rows[leaf] for each in found if (leaf := each.position.leaf) in rows]
+        )
 
     def _opened(self, leaves: Sequence[int]) -> Mapping[int, LoggedReceipt]:
         rows = self._rows_of(leaves)

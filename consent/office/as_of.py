@@ -16,7 +16,7 @@ from consent.office.asker import Asker
 from consent.office.desk import Desk
 from consent.office.policies import Edition, editions, terms
 from consent.office.roles import Action
-from consent.receipt_search import MAX_EXAMINED, Position, Sought
+from consent.receipt_search import COUNTED_AT_ONCE, Position, Sought
 
 MAX_SITES: Final = 100
 """How many sites are told of at most, in the order of their names."""
@@ -96,7 +96,7 @@ class Ending:
 
 def expiring(desk: Desk, asker: Asker, today: date, days: int) -> list[Ending]:
     """Return the choices that end on the coming days, and how many still stand, as far as that is counted at once."""
-    rest = MAX_EXAMINED
+    rest = COUNTED_AT_ONCE
     found = []
     for site, choice_days in sorted(_choice_days(desk, editions(desk, asker)).items()):
         first = today - timedelta(days=choice_days)
@@ -148,7 +148,7 @@ def asking_again(desk: Desk, asker: Asker, today: date) -> list[AskAgain]:
     versions = {(each.site, each.version) for each in known if each.present}
     choice_days = _choice_days(desk, known)
     old = [each for each in known if each.site in in_force and (each.site, each.version) not in versions]
-    rest = MAX_EXAMINED
+    rest = COUNTED_AT_ONCE
     found = []
     for site in sorted({each.site for each in old}):
         since = (today - timedelta(days=choice_days[site])).isoformat()

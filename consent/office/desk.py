@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from consent.checkpoint import Checkpoint
 from consent.choice_kind import ChoiceKind, kind_of
@@ -29,7 +29,7 @@ from consent.office.roles import Action
 from consent.office.tokens import TokenBook
 from consent.office.webhooks import Webhooks
 from consent.receipt_search import (
-    MAX_EXAMINED,
+    COUNTED_AT_ONCE,
     Found,
     FoundPage,
     KindTotal,
@@ -43,8 +43,13 @@ from consent.store import Ledger, ReceiptLog
 
 MIN_REASON: Final = 3
 """How many characters a reason has at least."""
+LATELY_SECONDS: Final = 300
+"""How long what was counted of days past is taken for what it is: something may still be recorded for them."""
 MAX_REASON: Final = 500
 """The same at most."""
+
+
+T = TypeVar("T")
 
 
 class OfficeLog(ReceiptLog, ReceiptSearch, Ledger, Protocol):
@@ -132,6 +137,7 @@ class Desk:
         self.webhooks = webhooks
         self.clock = clock
         self.in_force = in_force
+        self._lately: dict[str, tuple[float, object]] = {}
 
     @property
     def log(self) -> OfficeLog:
@@ -140,6 +146,14 @@ class Desk:
             if self._log is None:
                 self._log = self._open_log()
             return self._log
+
+    def lately(self, what: str, make: Callable[[], T]) -> T:
+        """Return what ``make`` returned for this some minutes ago at most: it may be asked for again and again."""
+        now = self.clock()
+        known = self._lately.get(what)
+        if known is None or not 0 <= now - known[0] < LATELY_SECONDS:
+            known = self._lately[what] = (now, make())
+        return cast("T", known[1])
 
     def require(self, asker: Asker, action: Action) -> None:
         """Refuse what the token may not do.
@@ -300,7 +314,7 @@ class Desk:
         )
 
     def count_standing(
-        self, asker: Asker, sought: Sought, *, limit: int = MAX_EXAMINED, before: Position | None = None
+        self, asker: Asker, sought: Sought, *, limit: int = COUNTED_AT_ONCE, before: Position | None = None
     ) -> StandingCount:
         """Count which of some receipts still stand."""
         self.require(asker, Action.COUNTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
@@ -12,6 +13,7 @@ from consent.errors import ConfigurationError, InvalidReceiptError
 from consent.office.asker import Asker
 from consent.office.desk import Desk
 from consent.office.policy_effects import Effects, effects
+from consent.office.roles import Action
 from consent.policy_diff import Change, policy_changes
 from consent.receipt_search import KindTotal, Sought
 from consent.receipts import Artefact
@@ -72,7 +74,18 @@ class NotComparable(Exception):
 
 def editions(desk: Desk, asker: Asker) -> list[Edition]:
     """Return what there is of the sites that may be seen: what is in force now first, then what was used last."""
-    return sorted(_marked(desk, asker, _recorded(desk.totals(asker, *ALWAYS))), key=_order)[:MAX_EDITIONS]
+    desk.require(asker, Action.COUNTS)
+    # Days that are over are many, and change by what is recorded late.
+    today = datetime.fromtimestamp(desk.clock(), UTC).date()
+    last, recent_day = ((today - timedelta(days=days)).isoformat() for days in (2, 1))
+    past = desk.lately(f"editions until {last}", lambda: _recorded(desk.log.totals(ALWAYS[0], last)))
+    found = dict(past)
+    for key, recent in _recorded(desk.log.totals(recent_day, ALWAYS[1])).items():
+        known = found.get(key)
+        found[key] = recent if known is None else _together(known, recent)
+    if asker.sites:
+        found = {key: known for key, known in found.items() if known.site in asker.sites}
+    return sorted(_marked(desk, asker, found), key=_order)[:MAX_EDITIONS]
 
 
 def edition(desk: Desk, asker: Asker, name: str) -> Edition | None:
@@ -82,7 +95,10 @@ def edition(desk: Desk, asker: Asker, name: str) -> Edition | None:
 
 def kinds_of(desk: Desk, asker: Asker, wanted: Edition) -> list[KindTotal]:
     """Return the choices that were made under an edition, by kind."""
-    return [total for total in desk.totals(asker, *ALWAYS) if _key(total) == _key_of(wanted)]
+    if not wanted.first_day:
+        return []
+    totals = desk.totals(asker, wanted.first_day, wanted.last_day)
+    return [total for total in totals if _key(total) == _key_of(wanted)]
 
 
 def outcomes(totals: Sequence[KindTotal]) -> Mapping[str, int]:
@@ -142,18 +158,18 @@ def _recorded(totals: Sequence[KindTotal]) -> dict[_Key, Edition]:
     for total in totals:
         key = _key(total)
         known = found.get(key)
-        if known is None:
-            found[key] = replace(
-                _new(key), first_day=total.first_day, last_day=total.last_day, choices=total.choices
-            )
-        else:
-            found[key] = replace(
-                known,
-                first_day=min(known.first_day, total.first_day),
-                last_day=max(known.last_day, total.last_day),
-                choices=known.choices + total.choices,
-            )
+        each = replace(_new(key), first_day=total.first_day, last_day=total.last_day, choices=total.choices)
+        found[key] = each if known is None else _together(known, each)
     return found
+
+
+def _together(one: Edition, other: Edition) -> Edition:
+    return replace(
+        one,
+        first_day=min(one.first_day, other.first_day),
+        last_day=max(one.last_day, other.last_day),
+        choices=one.choices + other.choices,
+    )
 
 
 def _marked(desk: Desk, asker: Asker, found: dict[_Key, Edition]) -> list[Edition]:

@@ -195,7 +195,7 @@ ENDPOINTS: Final = (
     Endpoint(
         method="GET",
         path="/standing",
-        about="How many receipts no later choice of the same visitor, until `to`, has replaced: 10,000 are examined at "
+        about="How many receipts no later choice of the same visitor, until `to`, has replaced: 5,000 are examined at "
         "once, the newest first. Add up the pages.",
         action=Action.COUNTS,
         answer=_standing,

@@ -32,7 +32,7 @@ from consent.office.questions import (
     position_of,
     sought_by,
 )
-from consent.receipt_search import Sought
+from consent.receipt_search import Position, Sought
 
 _OTHER: Final = Parameter("other", "", {"type": "string"})
 _SUMS: Final = (Parameter("examined", "", {"type": "integer"}), Parameter("stood", "", {"type": "integer"}))
@@ -55,7 +55,8 @@ def _policy(visit: Visit) -> Answer:
     return visit.render(
         "policy.html", edition=found, terms=terms(visit.desk, found), outcomes=outcomes(totals),
         texts=sorted({(total.kind.language, total.kind.shown_hash) for total in totals})[:_MAX_SHOWN],
-        counted=visit.desk.count_standing(visit.asker, sought), receipts=urlencode(_filters(found)),
+        counted=visit.desk.count_standing(visit.asker, sought, before=_last_of(found)),
+        receipts=urlencode(_filters(found)),
         others=[each for each in editions(visit.desk, visit.asker) if each.name not in ("", found.name)],
     )  # fmt: skip
 
@@ -130,6 +131,11 @@ def _filters(found: Edition, *, of_version: bool = False) -> dict[str, str]:
 def _on(day: str) -> dict[str, str]:
     """Return what begins a list of receipts with the last one of a day, and ends it with the first."""
     return {"from": day, "cursor": cursor_of(end_of(date.fromisoformat(day))) or ""}
+
+
+def _last_of(found: Edition) -> Position | None:
+    """Return where the receipts of an edition begin, the newest first: those of later days need not be looked at."""
+    return end_of(date.fromisoformat(found.last_day)) if found.last_day else None
 
 
 def _number(text: str) -> int:
