@@ -57,7 +57,10 @@ def _policy(visit: Visit) -> Answer:
         texts=sorted({(total.kind.language, total.kind.shown_hash) for total in totals})[:_MAX_SHOWN],
         counted=visit.desk.count_standing(visit.asker, sought, before=_last_of(found)),
         receipts=urlencode(_filters(found)),
-        others=[each for each in editions(visit.desk, visit.asker) if each.name not in ("", found.name)],
+        others=sorted(
+            (each for each in editions(visit.desk, visit.asker) if each.name not in ("", found.name)),
+            key=lambda each: each.site != found.site,
+        ),
     )  # fmt: skip
 
 
