@@ -215,6 +215,9 @@ def questions(log: SQLiteReceiptLog) -> dict[str, Callable[[], object]]:
         asked[f"page: {name}"] = lambda sought=sought: log.find(sought, limit=50)  # type: ignore[misc]
     first_30 = format_moment(FIRST_MS + (DAYS - 30) * 86_400_000)[:10]
     first_90 = format_moment(FIRST_MS + (DAYS - 90) * 86_400_000)[:10]
+    asked["still standing, counted"] = lambda: log.count_standing(Sought(policy_version=old, grants=True))
+    asked["choices of all days by kind"] = lambda: log.totals("0000-01-01", "9999-12-31")
+    asked["90 days by outcome"] = lambda: log.daily_in(first_90, LAST_DAY, lambda kind: kind.outcome)
     asked["counts of 30 days"] = lambda: log.daily(first_30, LAST_DAY)
     asked["counts of 90 days"] = lambda: log.daily(first_90, LAST_DAY)
     return asked
