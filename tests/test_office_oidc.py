@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -220,6 +221,34 @@ def test_sites_bound_what_is_seen(world: World) -> None:
     assert "Example blog" not in browser.ask("/receipts?limit=100").body.decode()
     assert "Example shop" in browser.ask("/receipts?limit=100").body.decode()
     assert browser.ask("/accesses").status == 403
+
+
+def test_an_export_is_for_who_may_have_it_when_it_is_fetched(world: World) -> None:
+    """Whoever ordered it may have another role by then, or be for fewer sites: a token never is, people can be."""
+    first, later = Grant("groups", "privacy", Role.OFFICER), {
+        "its role": Grant("groups", "privacy", Role.ANALYST),
+        "its sites": Grant("groups", "privacy", Role.OFFICER, ("Example shop",)),
+    }  # fmt: skip
+    world.provider.claims = {"groups": ["privacy"], "sub": "jo-3"}
+
+    def fetched(job_id: str) -> int:
+        browser = Browser(world)
+        browser.sign_in()
+        return browser.ask(f"/exports/{job_id}").status
+
+    for rows, still in (("records", ()), ("index", ("its role",))):
+        world.restart(grants=[first])
+        browser = Browser(world)
+        browser.sign_in()
+        assert browser.ask("/exports", form={"rows": rows, "reason": "complaint 12"}).status == 303
+        job_id = re.findall(r'exports/([0-9a-f]{16})/cancel"', browser.ask("/exports").body.decode())[0]
+        world.place.app.stop()
+        exports = world.place.app.desk.exports
+        exports.work(lambda: world.place.app.desk.log, threading.Event())
+        assert fetched(job_id) == 200
+        for changed, grant in later.items():
+            world.restart(grants=[grant])
+            assert fetched(job_id) == (200 if changed in still else 403), (rows, changed)
 
 
 def test_a_session_ends(world: World) -> None:

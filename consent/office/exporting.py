@@ -7,7 +7,7 @@ from typing import BinaryIO, Final
 
 from consent.errors import ConfigurationError
 from consent.office.asker import Asker
-from consent.office.desk import Desk
+from consent.office.desk import Desk, NotAllowed
 from consent.office.exports import ExportJob
 from consent.office.questions import WrongQuestion, one_of, sought_by
 from consent.office.roles import Action
@@ -29,7 +29,7 @@ def asked_for(
     """
     rows = ExportRows(one_of("rows", given.get("rows") or "index", list(ExportRows)))
     form = ExportForm(one_of("form", given.get("form") or "jsonl", list(ExportForm)))
-    desk.require(asker, Action.EXPORT_RECORDS if rows is ExportRows.RECORDS else Action.EXPORT_INDEX)
+    desk.require(asker, _action(rows))
     sought = sought_by(given, asker)
     if rows is ExportRows.RECORDS:
         reason = desk.require_reason(reason)
@@ -61,8 +61,17 @@ def order(desk: Desk, asker: Asker, given: Mapping[str, str], reason: str) -> Ex
 
 
 def download(desk: Desk, asker: Asker, job_id: str) -> tuple[ExportJob, Iterator[bytes]] | None:
-    """Return an export and its file, which is recorded; ``None``: there is none, or not yet, or no longer."""
+    """Return an export and its file, which is recorded; ``None``: there is none, or not yet, or no longer.
+
+    Raises:
+        NotAllowed: whoever ordered it may not have it any more: people who sign in can have another role by then, or
+            be for fewer sites.
+    """
     job = desk.exports.get(asker, job_id)
+    if job is not None:
+        desk.require(asker, _action(job.rows))
+        if asker.sites and not (job.sought.sites and job.sought.sites <= set(asker.sites)):
+            raise NotAllowed("an export of other sites")
     file = None if job is None else desk.exports.content(job)
     if job is None or file is None:
         return None
@@ -72,6 +81,10 @@ def download(desk: Desk, asker: Asker, job_id: str) -> tuple[ExportJob, Iterator
         file.close()
         raise
     return job, _pieces(file)
+
+
+def _action(rows: ExportRows) -> Action:
+    return Action.EXPORT_RECORDS if rows is ExportRows.RECORDS else Action.EXPORT_INDEX
 
 
 def _pieces(file: BinaryIO) -> Iterator[bytes]:

@@ -70,6 +70,8 @@ class ExportJob:
     rows: ExportRows
     asked: dict[str, str]
     """By what receipts were asked for."""
+    sought: Sought
+    """The same, of the sites that whoever asked was for then."""
     state: State
     attempts: int
     """How often it was begun."""
@@ -225,12 +227,12 @@ class Exports:
         while not stopping.is_set():
             with self._database.reading() as connection:
                 row = connection.execute(
-                    "SELECT id, sought FROM export WHERE state = ? ORDER BY made_ms, id LIMIT 1",
+                    "SELECT id FROM export WHERE state = ? ORDER BY made_ms, id LIMIT 1",
                     (State.WAITING,),
                 ).fetchone()
             if row is None:
                 return
-            self._write(self._get(row[0]), _read(row[1]), log, stopping)
+            self._write(self._get(row[0]), log, stopping)
 
     def _take_up_again(self) -> None:
         """Find those whose process ended: whoever has the turn knows that nobody writes them."""
@@ -269,9 +271,7 @@ class Exports:
                 if file.name not in names:
                     self._unlink(file)
 
-    def _write(
-        self, job: ExportJob, sought: Sought, log: Callable[[], ReceiptSearch], stopping: threading.Event
-    ) -> None:
+    def _write(self, job: ExportJob, log: Callable[[], ReceiptSearch], stopping: threading.Event) -> None:
         if not self._note(
             job, State.WAITING, state=State.RUNNING, attempts=job.attempts + 1, began_ms=self._now()
         ):
@@ -280,9 +280,9 @@ class Exports:
         try:
             self._folder.mkdir(mode=0o700, exist_ok=True)
             self._unlink(beside)
-            self._note(job, State.RUNNING, rows_estimated=_estimate(log(), sought))
+            self._note(job, State.RUNNING, rows_estimated=_estimate(log(), job.sought))
             with _new_file(beside) as file:
-                written = self._pieces(job, sought, log(), file, stopping)
+                written = self._pieces(job, log(), file, stopping)
             if written is None:
                 return
             size, digest = written
@@ -317,7 +317,7 @@ class Exports:
             )  # fmt: skip
 
     def _pieces(
-        self, job: ExportJob, sought: Sought, log: ReceiptSearch, file: BinaryIO, stopping: threading.Event
+        self, job: ExportJob, log: ReceiptSearch, file: BinaryIO, stopping: threading.Event
     ) -> tuple[int, str] | None:
         """Write all pieces; return how many bytes and their hash; ``None``: it was cancelled, or the process ends."""
         hashed, size, rows, noted = sha256(), 0, 0, time.monotonic()
@@ -326,7 +326,7 @@ class Exports:
             nonlocal rows
             rows += number
 
-        for piece in export(log, sought, form=job.form, rows=job.rows, counted=counted):
+        for piece in export(log, job.sought, form=job.form, rows=job.rows, counted=counted):
             hashed.update(piece)
             size += len(piece)
             file.write(piece)
@@ -380,7 +380,7 @@ class Exports:
 
 
 _COLUMNS: Final = (
-    "id, owner, form, rows, asked, state, attempts, rows_done, rows_estimated, bytes, sha256, problem, made_ms,"
+    "id, owner, form, rows, asked, sought, state, attempts, rows_done, rows_estimated, bytes, sha256, problem, made_ms,"
     " began_ms, ended_ms, expires_ms"
 )
 
@@ -394,6 +394,7 @@ def _job(row: Sequence[Any]) -> ExportJob:
             "rows": ExportRows(members["rows"]),
             "state": State(members["state"]),
             "asked": json.loads(members["asked"]),
+            "sought": _read(members["sought"]),
         }
     )
 
