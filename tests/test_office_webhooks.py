@@ -377,6 +377,27 @@ def test_whoever_answers_a_byte_at_a_time_is_cut_off() -> None:
         thread.join()
 
 
+def test_time_that_is_over_before_tls_is_set_up_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is nothing to cut in between: otherwise the rest of it had no end."""
+    context = certificate(tmp_path / "right.pem", "127.0.0.1")
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "right.pem"))
+    wrap = ssl.SSLContext.wrap_socket
+
+    def slowly(self: ssl.SSLContext, *arguments: Any, **options: Any) -> ssl.SSLSocket:
+        wrapped = wrap(self, *arguments, **options)
+        if "server_hostname" in options:
+            time.sleep(0.6)
+        return wrapped
+
+    with receiver(context) as there:
+        monkeypatch.setattr(ssl.SSLContext, "wrap_socket", slowly)
+        with pytest.raises(NotReached, match="no answer in time"):
+            Outgoing(LOOPBACK, 0.3).post(there.url, {}, b"{}")
+    assert there.received == []
+
+
 def certificate(path: Path, name: str) -> ssl.SSLContext:
     """Make a certificate that signs itself, in ``path``; return what serves with it."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -151,6 +151,8 @@ class _Judged(http.client.HTTPConnection):
             wrapped = self._tls.wrap_socket(plain, server_hostname=self.host)
             with self._lock:
                 self._open = self.sock = wrapped
+                if self.was_cut:  # while TLS was set up, where there was nothing to cut
+                    wrapped.close()
 
     def cut(self) -> None:
         """End it from another thread."""
