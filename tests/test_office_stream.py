@@ -83,6 +83,26 @@ def test_a_stream_waits_for_more(office: Place) -> None:
     later.join()
 
 
+def test_a_stream_that_nobody_reads_takes_no_place(office: Place) -> None:
+    """Whoever is gone before the answer begins leaves no stream behind that counts as open."""
+
+    async def gone(*_: object) -> Any:
+        raise OSError("the browser is gone")
+
+    async def ask() -> None:
+        secret = office.secrets[Role.ADMINISTRATOR]
+        scope = {
+            "type": "http", "method": "GET", "scheme": "https", "path": "/_consent/api/v1/stream",
+            "query_string": b"wait=60", "headers": [(b"authorization", f"Bearer {secret}".encode())],
+        }  # fmt: skip
+        with contextlib.suppress(OSError):
+            await office.app(scope, gone, gone)
+
+    for _ in range(MAX_STREAMS):
+        asyncio.run(ask())
+    assert office.ask("/stream", Role.ADMINISTRATOR).status == 200
+
+
 def test_only_so_many_streams_are_open(office: Place) -> None:
     """One more is refused; each that ends makes room, also one that nobody reads any more."""
     events = office.app._api._desk.events

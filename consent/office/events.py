@@ -30,6 +30,19 @@ class TooManyStreams(Exception):
     """No more are opened."""
 
 
+class _Place:
+    """That of an open stream, which is free once the stream is gone: also one that nobody ever asked for a piece.
+
+    A ``finally`` in a generator is not reached where nobody did.
+    """
+
+    def __init__(self, places: threading.BoundedSemaphore) -> None:
+        self._places = places
+
+    def __del__(self) -> None:
+        self._places.release()
+
+
 class EventType(StrEnum):
     """What can happen."""
 
@@ -119,34 +132,31 @@ class Events:
     ) -> AsyncGenerator[bytes, None]:
         """Return what happened after an event, and what happens in the next seconds, as lines of JSON.
 
-        It yields now and then an empty piece, to see whether somebody still reads. Its first piece must be asked for.
+        It yields now and then an empty piece, to see whether somebody still reads.
 
         Raises:
             TooManyStreams: so many are open already.
         """
         if not self._open.acquire(blocking=False):
             raise TooManyStreams(f"{MAX_STREAMS} are open already")
-        return self._follow(number, types, wait_seconds)
+        return self._follow(number, types, wait_seconds, _Place(self._open))
 
     async def _follow(
-        self, number: int, types: Collection[str], wait_seconds: float
+        self, number: int, types: Collection[str], wait_seconds: float, _place: _Place
     ) -> AsyncGenerator[bytes, None]:
-        try:
-            end = time.monotonic() + wait_seconds
-            yield b""
-            while True:
-                page = await asyncio.to_thread(self.after, number, limit=MAX_PAGE, types=types)
-                if page:
-                    number = page[-1].number
-                    yield b"".join(event.line() + b"\n" for event in page)
-                elif time.monotonic() >= end:
-                    return
-                else:
-                    # Not in a thread: those are for who has something to do.
-                    await asyncio.sleep(_LOOK_SECONDS)
-                    yield b""
-        finally:
-            self._open.release()
+        end = time.monotonic() + wait_seconds
+        yield b""
+        while True:
+            page = await asyncio.to_thread(self.after, number, limit=MAX_PAGE, types=types)
+            if page:
+                number = page[-1].number
+                yield b"".join(event.line() + b"\n" for event in page)
+            elif time.monotonic() >= end:
+                return
+            else:
+                # Not in a thread: those are for who has something to do.
+                await asyncio.sleep(_LOOK_SECONDS)
+                yield b""
 
     def last_number(self) -> int:
         """Return the number of the newest; 0: nothing happened yet."""
