@@ -177,7 +177,8 @@ class Requesting:
         details = details.replace("\r\n", "\n")
         if not (name and contact) or len(name) > MAX_NAME or len(contact) > MAX_CONTACT:
             raise ValueError("who asks, and where the answer goes")
-        if len(details) > MAX_DETAILS or _CONTROL.search(name + contact + details.replace("\n", "")):
+        lines = details.replace("\n", "").replace("\t", "")
+        if len(details) > MAX_DETAILS or _CONTROL.search(name + contact + lines):
             raise ValueError("more than fits, or control characters")
         attached = given.get("attach") == "on" and choice is not None and not choice.is_nobodys
         return NewRequest(

@@ -168,6 +168,7 @@ def test_only_a_page_of_the_site_can_send_it(site: Site) -> None:
     assert site.browser.put(PATH).status_code == 405
     assert site.registered() == 0
     assert site.send(details="靴" * MAX_DETAILS).status_code == 200
+    assert site.send(details="pasted\tout of a table\r\nno\tyes").status_code == 200
 
 
 def test_a_flood_is_stopped_by_network(site: Site, tmp_path: Path) -> None:
