@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +20,10 @@ from consent.office.api.once import KEEP_HOURS, MAX_RUNNING_SECONDS, Once, finge
 from consent.office.asker import Asker
 from consent.office.database import OfficeDatabase
 from consent.office.limits import CALLS_A_DAY, SITE_CALLS_A_DAY, Limits, exceeded, limit_headers
+from consent.office.register import DAYS_KEPT
 from consent.office.roles import Role
 from consent.receipt_export import ExportForm
+from consent.subject_request import StepKind
 from tests.exchange import endpoints as nothing_else
 from tests.test_office_access import Clock
 from tests.test_office_api import REASON, Place
@@ -125,6 +128,40 @@ def made(times: int) -> Content:
     return Content(
         {"number": times, "name": "Jö"}, status=201, headers=((b"location", b"/x"),), is_of_a_visitor=True
     )
+
+
+def test_what_is_about_people_goes_at_its_time(tmp_path: Path) -> None:
+    """Also where no other key comes, and nobody looks at requests."""
+    place = Place(tmp_path / "data")
+    body = {"kind": "erase", "site": "Example shop", "name": "Alix Example"}
+    headers = {"idempotency-key": '"k-1"'}
+    made = place.ask("/requests", Role.OFFICER, method="POST", body=body, headers=headers)
+    assert made.status == 201
+    reference = made.json["reference"]
+    place.app.register.step(reference, StepKind.TAKE_BACK, "", "Jo Example")
+
+    def kept() -> int:
+        with place.database.reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM done_once").fetchone()[0])
+
+    def is_forgotten() -> bool:
+        request = place.app.register.get(reference)
+        assert request is not None
+        return request.is_forgotten
+
+    def work(until: Callable[[], bool]) -> None:
+        place.app.start()
+        deadline = time.monotonic() + 20
+        while not until():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        place.app.stop()
+
+    place.now += KEEP_HOURS * 3_600 + 1
+    work(lambda: not kept())
+    assert not is_forgotten()
+    place.now += DAYS_KEPT * 86_400
+    work(is_forgotten)
 
 
 def test_what_is_sent_twice_is_done_once(database: OfficeDatabase, clock: Clock) -> None:

@@ -116,11 +116,15 @@ class Office:
         self.desk = desk
         """Answers the same questions without HTTP."""
         attempts = Attempts(clock)
-        self._api = OfficeApi(f"{prefix}/api/v1", desk, Once(database, ledger_keys, clock), attempts)
+        once = Once(database, ledger_keys, clock)
+        self._api = OfficeApi(f"{prefix}/api/v1", desk, once, attempts)
         self._console = Console(f"{prefix}/office", desk, keys, people, sign_in, attempts)
         watch, delivering = LogWatch(database, clock), Delivering(webhooks, events, outgoing, clock)
 
         def deliver(stopping: threading.Event) -> None:
+            # What is about people goes at its time, also where nobody comes to the office.
+            once.purge()
+            self.register.purge()
             try:
                 watch.look(desk.log)
                 watch.look_at_accesses(desk.accesses)

@@ -74,6 +74,18 @@ class Once:
         self._keep(place, content)
         return content
 
+    def purge(self) -> None:
+        """Forget the answers that are past their time, where no other key comes that would."""
+        began = int(self._clock() * 1_000) - KEEP_HOURS * 3_600_000
+        with self._database.reading() as connection:
+            if (
+                connection.execute("SELECT 1 FROM done_once WHERE began_ms < ? LIMIT 1", (began,)).fetchone()
+                is None
+            ):
+                return
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM done_once WHERE began_ms < ?", (began,))
+
     def _begin(self, place: bytes, fingerprint: bytes) -> Content | None:
         now = int(self._clock() * 1_000)
         with self._database.writing() as connection:
