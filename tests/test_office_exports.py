@@ -253,6 +253,24 @@ def test_a_receipt_that_was_altered_fails_the_export(place: Place, monkeypatch: 
     assert os.listdir(place.folder.exports_path) == []
 
 
+def test_what_nobody_foresaw_fails_one_export(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told of as the others are, and those that wait are written."""
+    monkeypatch.setattr(place.app._writing, "start", lambda: None)
+    records = SQLiteReceiptLog.records
+
+    def broken(*arguments: Any) -> Any:
+        monkeypatch.setattr(SQLiteReceiptLog, "records", records)
+        raise RuntimeError("nobody foresaw it")
+
+    monkeypatch.setattr(SQLiteReceiptLog, "records", broken)
+    jobs = [ordered(place, rows="records"), ordered(place, rows="records")]
+    write(place)
+    states = {job_id: place.ask(f"/exports/{job_id}", Role.OFFICER).json["state"] for job_id in jobs}
+    assert sorted(states.values()) == ["done", "failed"]
+    events = place.ask("/stream?types=export.finished", Role.ADMINISTRATOR).body.splitlines()
+    assert {each["data"]["export"]: each["data"]["state"] for each in map(json.loads, events)} == states
+
+
 def test_an_export_leaves_room_on_the_disk(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that receipts can still be recorded."""
     monkeypatch.setattr(place.app._writing, "start", lambda: None)

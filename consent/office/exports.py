@@ -303,7 +303,7 @@ class Exports:
             self._fail(job, "a receipt is not what was recorded: consent ledger verify says which", error)
         except Exception as error:
             self._fail(job, "it could not be written: the site's own log says why", error)
-            raise
+            logger.exception("export %s", job.id)
         finally:
             self._unlink(beside)
         self._tell(job.id)
