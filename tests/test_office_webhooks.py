@@ -482,6 +482,8 @@ def test_an_administrator_registers_and_removes_them(place: Place) -> None:
     assert place.ask(path, Role.ADMINISTRATOR).status == 404
     entries = place.accesses.newest(limit=5)
     assert [entry.what for entry in entries] == ["webhook-removed", "webhook-changed", "webhook-made"]
+    assert entries[2].details["host"] == "hooks.example.com"
+    assert "s3cret" not in str(entries)
     assert "s3cret" not in str(entries)
 
 

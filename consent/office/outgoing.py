@@ -182,6 +182,11 @@ def _seconds(value: str | None) -> int:
     return int(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 7 else 0
 
 
+def host_of(url: str) -> str:
+    """Return where an address leads, for the log of accesses: its path may be a secret."""
+    return urlsplit(url).hostname or ""
+
+
 def networks_from(variable: str) -> Sequence[Network]:
     """Return the networks that the environment names.
 

@@ -20,7 +20,7 @@ from consent.cli.office.folder import BY, access_log, office_database
 from consent.data_folder import DataFolder
 from consent.office.app import Office
 from consent.office.events import MAX_PAGE, Event, Events, EventType
-from consent.office.outgoing import Outgoing, WrongAddress, networks_from
+from consent.office.outgoing import Outgoing, WrongAddress, host_of, networks_from
 from consent.office.syslog import EXAMPLE_ENTERPRISE, Sender, message, place
 from consent.office.webhooks import TooManyWebhooks, Webhook, Webhooks, WebhookState
 from consent.receipts_database import ReceiptsDatabase
@@ -60,7 +60,7 @@ def webhooks(
                 made, secret = book.add(url, [EventType(each) for each in events] or list(EventType))
             except (WrongAddress, TooManyWebhooks) as error:
                 raise click.ClickException(str(error)) from None
-            log.append(BY, "webhook-made", webhook=made.id, events=list(made.types))
+            log.append(BY, "webhook-made", webhook=made.id, host=host_of(made.url), events=list(made.types))
             click.echo(secret)
             click.echo(f"{made.id}: keep the secret like a password, it is not shown again.", err=True)
         elif remove is not None:

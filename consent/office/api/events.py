@@ -8,7 +8,7 @@ from typing import Any, Final
 from consent.moments import format_moment
 from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere, Problem
 from consent.office.events import EventType, TooManyStreams
-from consent.office.outgoing import MAX_URL, WrongAddress
+from consent.office.outgoing import MAX_URL, WrongAddress, host_of
 from consent.office.questions import Parameter, WrongQuestion, list_schema, names_of
 from consent.office.roles import Action
 from consent.office.webhooks import TooManyWebhooks, Webhook, WebhookState
@@ -47,7 +47,9 @@ def _add(call: Call) -> Content:
         raise WrongQuestion("url", str(error)) from None
     except TooManyWebhooks as error:
         raise Problem(409, "too-many-webhooks", str(error)) from None
-    call.desk.record(call.asker, "webhook-made", webhook=webhook.id, events=list(webhook.types))
+    call.desk.record(
+        call.asker, "webhook-made", webhook=webhook.id, host=host_of(url), events=list(webhook.types)
+    )
     place = f"{call.home}/webhooks/{webhook.id}"
     return Content(
         {**_told(webhook), "secret": secret},
