@@ -90,6 +90,8 @@ def _lookups(call: Call) -> Content:
         limit = body.get("limit", DEFAULT_LIMIT)
         if not (isinstance(standing, bool) and isinstance(cursor, str)):
             raise WrongQuestion("standing", "true or false, and a cursor in a string")
+        if isinstance(limit, float) and limit.is_integer():
+            limit = int(limit)  # JSON has one kind of numbers
         if not isinstance(limit, int):
             raise WrongQuestion("limit", "a number")
         until = None if body.get("until") is None else moment_of("until", body["until"])
