@@ -123,6 +123,11 @@ class EnforcingMiddleware:
             catalog=catalog,
             banner=banner,
             guard=guard,
+            # A page that caches keep may be shown in a frame; a uniform one takes away its banner before it is seen.
+            defers_guard=guard is not None
+            and not guard.is_first
+            and gpp is None
+            and policy.cache is CacheMode.PER_VISITOR,
             gpp=gpp,
             failures=Failures(on_error),
             # What is given back to some has to be in everybody's page.

@@ -89,9 +89,11 @@ class PageBody:
 
     @property
     def _defers(self) -> bool:
-        """Whether the guard may run when all of the page is read, as long as no script could run before that."""
-        site = self.request.site
-        return site.gpp is None and site.guard is not None and not site.guard.is_first
+        """Whether the guard may run when all of the page is read, as long as no script could run before that.
+
+        In a frame that of another page could: one that has come in part is within its reach.
+        """
+        return self.request.site.defers_guard and self.request.destination == b"document"
 
     def _guard_tag(self, *, defer: bool = False) -> bytes:
         guard, decision = self.request.site.guard, self.request.ruling.decision

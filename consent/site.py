@@ -39,6 +39,8 @@ class Site:
     catalog: Catalog
     banner: Banner
     guard: Guard | None
+    defers_guard: bool
+    """Whether pages may be read while the guard is on its way, as long as no script runs."""
     gpp: GppScript | None
     """Answers ``__gpp`` in pages; ``None``: nothing does."""
     failures: Failures

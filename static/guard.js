@@ -70,7 +70,7 @@ const LABEL = /^[^.]*\.?/;
 const refused = (value) => {
   let url;
   try {
-    url = new URL(value, document.baseURI);
+    url = new URL(value, tag.baseURI);
   } catch {
     return;
   }

@@ -143,7 +143,7 @@ def test_the_guard_is_the_first_script_of_every_page(monkeypatch: pytest.MonkeyP
     with TestClient(ConsentMiddleware(Starlette(routes=routes()))) as client:
         text = client.get("/").text
         tag = re.search(
-            r'<head><script src="(/_consent/static/guard\.[0-9a-f]{16}\.js)" data-allowed="" defer></script>',
+            r'<head><script src="(/_consent/static/guard\.[0-9a-f]{16}\.js)" data-allowed=""></script>',
             text,
         )
         assert tag is not None
@@ -260,7 +260,7 @@ def test_a_choice_is_readable_where_pages_are_shared(mode: CacheMode) -> None:
     assert ("data-uniform" in page) is (mode is CacheMode.UNIFORM)
     if mode is CacheMode.UNIFORM:
         tag = answer.cookies["consent_variant"].partition(".")[0]
-        assert f' data-uniform="{tag}" data-g="t" data-d="pt" data-silence="" defer></script>' in page
+        assert f' data-uniform="{tag}" data-g="t" data-d="pt" data-silence=""></script>' in page
 
 
 def test_one_page_for_everybody_needs_the_guard() -> None:

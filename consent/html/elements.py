@@ -69,9 +69,12 @@ LOADING_LINK_TYPES = frozenset(
 """The ``rel`` values that make a browser connect or load; ``canonical``, ``alternate`` and so on do not."""
 
 RUNNING = frozenset(
-    b"applet base embed frame frameset iframe math noembed noframes object plaintext select svg template xmp".split()
+    b"applet base colgroup embed frame frameset iframe math noembed noframes object plaintext select svg"
+    b" template xmp".split()
 )
 """Elements that may run scripts of their own, or in which a script put in would be none, or another's."""
+NAMING = frozenset((b"form", b"img"))
+"""Further elements that may take the place of what ``document`` has by itself: by their ``name``."""
 
 JAVASCRIPT_TYPES = frozenset(
     b"module application/ecmascript application/javascript application/x-ecmascript application/x-javascript"

@@ -187,7 +187,7 @@ class Rewriter:
         """Return the next place in markup that is worth looking at."""
         if not self._foreign.following and not self._foreign.is_lost:
             awaits_running = self._is_head_begun and self._before_running is not None
-            if self._skip is None and awaits_running:
+            if self._skip is None and (awaits_running or self._head_insertion is not None):
                 found = data.find(b"<", position)
                 return len(data) if found < 0 else found
             if (
@@ -230,20 +230,17 @@ class Rewriter:
 
     def _insert_in_head(self, data: bytes, tag: Tag) -> None:
         """Insert what goes first into the head, if ``tag`` is its start tag or the first that matters behind it."""
-        if tag.name == b"html":
-            if self._before_running is not None and could_run(tag):
-                # What it handles may happen before anything else.
-                self._head_insertion, self._before_running = self._before_running, None
+        runs = could_run(tag)
+        if not runs and (tag.name == b"html" or not could_load(tag)):
             return
-        if not could_load(tag):
-            return
-        if tag.name in (b"head", b"body"):
+        if tag.name in (b"html", b"head", b"body"):
             self._is_document = True
         if self._is_document and self._head_insertion is not None:
             make = self._head_insertion
-            if self._before_running is not None and could_run(tag):
+            if self._before_running is not None and runs:
                 make, self._before_running = self._before_running, None
-            self._out.insert(data, tag.end if tag.name == b"head" else tag.start, make())
+            is_around = tag.name in (b"html", b"head")
+            self._out.insert(data, tag.end if is_around else tag.start, make())
             self._head_insertion, self._is_head_begun = None, True
 
     def _insert_at_end(self, data: bytes, position: int) -> None:

@@ -19,6 +19,7 @@ from consent.html.elements import (
     JAVASCRIPT_TYPES,
     LOADING_LINK_TYPES,
     LOADS,
+    NAMING,
     RAW_TEXT,
     REFERENCING_STYLES,
     RUNNING,
@@ -31,7 +32,7 @@ from consent.speedups import compiled
 _ANY_VALUE, _URL, _SRCSET, _STYLE, _DRAWN_STYLE = 1, 2, 3, 4, 5
 _READERS = {"url": _URL, "srcset": _SRCSET}
 _STOPS, _ENDS_STOP, _RUNS_DATA, _RAW_TEXT, _SCRIPT, _STYLE_SHEET, _NOSCRIPT = 1, 2, 4, 8, 16, 32, 64
-_DRAWING, _DRAWN, _DRAWN_TEXT, _PAGE, _RUNS = 128, 256, 512, 1024, 2048
+_DRAWING, _DRAWN, _DRAWN_TEXT, _PAGE, _RUNS, _NAMES = 128, 256, 512, 1024, 2048, 4096
 
 _STRUCTURAL = b"base head frameset math plaintext select template".split()
 """Elements that change how the rest of the page is read, or that the rewriter asks for by their names."""
@@ -65,6 +66,7 @@ def _flags() -> dict[bytes, int]:
         ((b"title", b"desc"), _DRAWN_TEXT),
         ((b"html", b"body"), _PAGE),
         ((*RUNNING, b"script"), _RUNS),
+        (NAMING, _NAMES),
     ):
         for name in names:
             flags[name] = flags.get(name, 0) | flag

@@ -7,11 +7,12 @@ from enum import Enum, auto
 from typing import Final
 
 from consent.html.attribute_values import keyword
-from consent.html.elements import JAVASCRIPT_TYPES, RUNNING, URL_TABLE_TYPES
+from consent.html.elements import JAVASCRIPT_TYPES, NAMING, RUNNING, URL_TABLE_TYPES
 from consent.html.tokenizer import Tag
 
 # As browsers read an address: without what is blank before it, nor tabs and line ends in it (URL Standard, 4.4).
 _JAVASCRIPT: Final = re.compile(rb"[\x00-\x20]*+" + rb"[\t\n\r]*+".join(bytes((c,)) for c in b"javascript:"))
+_AROUND: Final = re.compile(rb"\A[^a-z0-9]+|[^a-z0-9]+\Z")
 _TELLS_TYPE: Final = frozenset((b"content-type", b"x-ua-compatible", b"content-language"))
 
 
@@ -35,7 +36,8 @@ def script_kind(tag: Tag) -> ScriptKind:
             language = value
     if not (language if kind is None else kind):
         return ScriptKind.CODE
-    kind = b"text/" + keyword(language) if kind is None else keyword(kind).strip(b"\t\n\f\r ")
+    # Browsers differ in what is blank around a type: all that no type begins or ends with.
+    kind = b"text/" + keyword(language) if kind is None else _AROUND.sub(b"", keyword(kind))
     if kind in JAVASCRIPT_TYPES:
         return ScriptKind.CODE
     return ScriptKind.URLS if kind in URL_TABLE_TYPES else ScriptKind.DATA
@@ -51,6 +53,8 @@ def could_run(tag: Tag) -> bool:
         return True
     for name, value, *_ in tag.attributes:
         if name.startswith(b"on"):
+            return True
+        if name == b"name" and tag.name in NAMING:
             return True
         if name == b"http-equiv" and tag.name == b"meta" and value and keyword(value) not in _TELLS_TYPE:
             return True

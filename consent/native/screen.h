@@ -21,6 +21,7 @@ enum {
     DRAWN_TEXT = 512,  /* one whose content is read as HTML */
     PAGE = 1024,       /* its start tag tells that this is a page */
     RUNS = 2048,       /* it may run scripts, or hold none that is put in */
+    NAMES = 4096,      /* by its name it may take the place of what the document has by itself */
 };
 
 /* How the page is read; the numbers are known to consent.html.judge. */

@@ -76,6 +76,11 @@ static int is_blank(Bytes at, Bytes end)
     return at == end;
 }
 
+static int ends_a_type(unsigned char byte)
+{
+    return is_a(LETTER, byte) || (byte >= '0' && byte <= '9');
+}
+
 static void read_type(const PageScreen *screen, Bytes value, Bytes end, Told *told)
 {
     int is_given = value < end;
@@ -85,6 +90,8 @@ static void read_type(const PageScreen *screen, Bytes value, Bytes end, Told *to
         end--;
     const Slot *slot = table_find_folded(&screen->script_types, value, (size_t)(end - value));
     told->is_data = is_given && slot == NULL;
+    /* Browsers differ in what is blank around a type. */
+    told->needs_look |= told->is_data && (value == end || !ends_a_type(*value) || !ends_a_type(end[-1]));
     told->needs_look |= (slot && slot->value == URLS_TYPE) || memchr(value, '&', (size_t)(end - value)) != NULL;
 }
 
@@ -105,7 +112,9 @@ static int read_attribute(Pass *pass, const Tag *tag, const Attribute *attribute
     size_t length = (size_t)(attribute->name_end - name);
     if (length > 1 && lower[name[0]] == 'o' && lower[name[1]] == 'n')
         return !(pass->reading & (BEFORE_HEAD | BEFORE_RUNNING)) && handler_clears(pass, value, end) ? CLEAR : LOOK;
-    if (pass->reading & BEFORE_RUNNING && could_rule(name, length, value, end))
+    if (pass->reading & (BEFORE_HEAD | BEFORE_RUNNING) && could_rule(name, length, value, end))
+        return LOOK;
+    if (pass->reading & BEFORE_RUNNING && tag && tag->flags & NAMES && is_word(name, name + length, "name"))
         return LOOK;
     const Slot *slot = table_find_folded(&screen->attributes, name, length);
     if (slot == NULL)

@@ -50,6 +50,10 @@ _AT_ONCE = [
     "<a href='&#106;avascript:a'>b</a>",
     "<form action='\x01JaVaScRiPt:a'></form>",
     "<plaintext>",
+    "<img name=currentScript>",
+    "<form name=baseURI>",
+    "<script type='text/javascript\x0b'>a</script>",
+    "<script type='module&#11;'>a</script>",
 ]
 
 
@@ -82,7 +86,9 @@ def test_where_no_script_runs_at_once_nothing_is_put_before_one(page: str) -> No
 @pytest.mark.parametrize(
     ("page", "expected"),
     [
-        ("<html onclick=a><head><title>b</title>", "<html onclick=a><head>[!]<title>b</title>"),
+        ("<html onclick=a><head><title>b</title>", "<html onclick=a>[!]<head><title>b</title>"),
+        ("<html onclick=a><p>b", "<html onclick=a>[!]<p>b"),
+        ("<p>b<a href=javascript:a>c</a>", "<p>b[!]<a href=javascript:a>c</a>"),
         ("<head onclick=a><script>b</script>", "<head onclick=a>[!]<script>b</script>"),
         ("<p>a<script>b</script>", "<p>a[!]<script>b</script>"),
         ("<body onload=a><script>b</script>", "[!]<body onload=a><script>b</script>"),
