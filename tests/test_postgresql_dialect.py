@@ -36,7 +36,7 @@ NULL OFFSET ON OR ORDER PRIMARY RENAME ROLLBACK SELECT SET TABLE THEN TIME TO UN
 WHERE WITH ZONE
 """
 _FUNCTIONS = """
-coalesce convert_from count current_setting decode max min substr substring to_char to_regclass to_timestamp
+coalesce convert_from count current_setting decode max min substr substring sum to_char to_regclass to_timestamp
 """
 _STATEMENT = re.compile(
     r"\b(SELECT|INSERT|UPDATE|DELETE|CREATE|BEGIN|VACUUM|LOCK|DROP|ALTER|WHERE|FROM|EXISTS)\b"

@@ -781,7 +781,7 @@ def test_no_password_is_in_any_message(caplog: pytest.LogCaptureFixture, tmp_pat
 def test_a_later_schema_is_refused(url: str) -> None:
     """And left as it is."""
     execute(url, "UPDATE consent_log SET schema_version = 99")
-    with pytest.raises(StoreUnavailable, match="has schema 99, and this version of asgi-consent knows 2"):
+    with pytest.raises(StoreUnavailable, match="has schema 99, and this version of asgi-consent knows 3"):
         PostgreSQLStore(url, KEYS).prepare()
 
 

@@ -741,7 +741,7 @@ def _foreign(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (_newer, "has schema 99, and this version of asgi-consent knows 3: update it"),
+        (_newer, "has schema 99, and this version of asgi-consent knows 4: update it"),
         (_foreign, "is the database of another program: choose another place"),
         (lambda path: path.write_text("Dear diary, " * 100), "is no SQLite database: choose another place"),
         (lambda path: path.mkdir(), "cannot be"),
