@@ -18,6 +18,7 @@ from consent.insertion import BodyEndInsertion
 from consent.placeholder import PagePlaceholders
 from consent.policy import Refused
 from consent.request import Request
+from consent.signals import ChoiceState
 from consent.streams import PASSED, Stream
 
 _AUTHORITY = re.compile(rb"[A-Za-z0-9.:\[\]-]{1,255}")
@@ -91,9 +92,15 @@ class PageBody:
     def _defers(self) -> bool:
         """Whether the guard may run when all of the page is read, as long as no script could run before that.
 
-        In a frame that of another page could: one that has come in part is within its reach.
+        In a frame that of another page could: one that has come in part is within its reach. Who has answered before
+        has the guard already, and it runs while style sheets are on their way: deferred, it would wait for them.
         """
-        return self.request.site.defers_guard and self.request.destination == b"document"
+        request = self.request
+        return (
+            request.site.defers_guard
+            and request.destination == b"document"
+            and request.ruling.decision.signals.choice_state is ChoiceState.ABSENT
+        )
 
     def _guard_tag(self, *, defer: bool = False) -> bytes:
         guard, decision = self.request.site.guard, self.request.ruling.decision

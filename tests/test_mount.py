@@ -159,6 +159,24 @@ def test_the_guard_is_the_first_script_of_every_page(monkeypatch: pytest.MonkeyP
         assert client.get(tag[1]).status_code == 404
 
 
+def test_the_guard_is_deferred_where_nothing_can_come_before_it() -> None:
+    """On a page of its own, for a visitor who has not answered; not in a frame, for a cache, or unasked."""
+    with TestClient(ConsentMiddleware(Starlette(routes=routes()))) as client:
+        for destination, is_deferred in (
+            ("document", True),
+            ("iframe", False),
+            ("empty", False),
+            (None, False),
+        ):
+            headers = {"sec-fetch-dest": destination} if destination else {}
+            assert (" defer></script>" in client.get("/", headers=headers).text) is is_deferred
+        choose(client, "refuse")
+        assert " defer></script>" not in client.get("/", headers={"sec-fetch-dest": "document"}).text
+    for mode in (CacheMode.VARIANT, CacheMode.UNIFORM):
+        with TestClient(ConsentMiddleware(Starlette(routes=routes()), policy=Policy(cache=mode))) as client:
+            assert " defer></script>" not in client.get("/", headers={"sec-fetch-dest": "document"}).text
+
+
 def test_two_workers_share_what_the_visitor_chose() -> None:
     """A choice made at one worker is read by another that uses the same data folder."""
     first, second = (ConsentMiddleware(Starlette(routes=routes())) for _ in range(2))
