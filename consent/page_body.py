@@ -93,7 +93,7 @@ class PageBody:
         """Whether the guard may run when all of the page is read, as long as no script could run before that.
 
         In a frame that of another page could: one that has come in part is within its reach. Who has answered before
-        has the guard already, and it runs while style sheets are on their way: deferred, it would wait for them.
+        has the guard already, and gains nothing by it.
         """
         request = self.request
         return (
