@@ -204,6 +204,20 @@ def test_only_so_many_wait(place: Place, monkeypatch: pytest.MonkeyPatch) -> Non
     ordered(place)
 
 
+def test_of_the_same_moment_the_one_ordered_first_is_first(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To be written; in the list it is the last one. Ids are random, and put nothing in order."""
+    monkeypatch.setattr(place.app._writing, "start", lambda: None)
+    orders = [ordered(place) for _ in range(MAX_OPEN)]
+    told: list[str] = []
+    monkeypatch.setattr(Exports, "_tell", lambda _, job_id: told.append(job_id))
+    write(place)
+    assert told == orders
+    listed = place.ask("/exports", Role.OFFICER).json["exports"]
+    assert [job["id"] for job in listed] == orders[::-1]
+
+
 def exports_of(place: Place) -> Exports:
     return place.app._api._desk.exports
 

@@ -165,7 +165,7 @@ class Exports:
         """Return somebody's exports, the newest first."""
         with self._database.reading() as connection:
             rows = connection.execute(
-                f"SELECT {_COLUMNS} FROM export WHERE owner = ? ORDER BY made_ms DESC, id LIMIT ?",  # noqa: S608
+                f"SELECT {_COLUMNS} FROM export WHERE owner = ? ORDER BY made_ms DESC, rowid DESC LIMIT ?",  # noqa: S608
                 (asker.id, limit),
             ).fetchall()
         return [_job(row) for row in rows]
@@ -227,7 +227,7 @@ class Exports:
         while not stopping.is_set():
             with self._database.reading() as connection:
                 row = connection.execute(
-                    "SELECT id FROM export WHERE state = ? ORDER BY made_ms, id LIMIT 1",
+                    "SELECT id FROM export WHERE state = ? ORDER BY made_ms, rowid LIMIT 1",
                     (State.WAITING,),
                 ).fetchone()
             if row is None:

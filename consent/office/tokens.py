@@ -87,7 +87,8 @@ class TokenBook:
     def all(self) -> Sequence[Token]:
         """Return all that were ever made, the newest first."""
         with self._database.reading() as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM token ORDER BY made_ms DESC, id").fetchall()  # noqa: S608
+            statement = f"SELECT {_COLUMNS} FROM token ORDER BY made_ms DESC, rowid DESC"  # noqa: S608 - ours
+            rows = connection.execute(statement).fetchall()
         return [_token(row[1:]) for row in rows]
 
     def revoke(self, token_id: str) -> bool:

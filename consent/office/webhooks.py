@@ -120,7 +120,7 @@ class Webhooks:
     def all(self) -> Sequence[Webhook]:
         """Return all, the earliest first."""
         with self._database.reading() as connection:
-            rows = connection.execute(f"SELECT {_COLUMNS} FROM webhook ORDER BY made_ms, id").fetchall()  # noqa: S608
+            rows = connection.execute(f"SELECT {_COLUMNS} FROM webhook ORDER BY made_ms, rowid").fetchall()  # noqa: S608
         return [_webhook(row) for row in rows]
 
     def get(self, webhook_id: str) -> Webhook | None:
