@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
+from itertools import count
+from uuid import UUID
 
 from consent.canonical_json import canonical_json, parse_canonical
 from consent.choice import RECEIPT_ID
@@ -90,3 +93,25 @@ class Erasure:
         if not isinstance(content["erased"], list) or content["reason"] not in tuple(ErasureReason):
             raise InvalidReceiptError("erased must be a list, and reason one of those known")
         return cls(**{**content, "reason": ErasureReason(content["reason"])})
+
+
+def erasure_ids(series: str) -> Iterator[str]:
+    """Return the ids of all erasures of one series, without an end: the series' own id, and what follows from it.
+
+    Args:
+        series: UUID4 in lower case, made at random by whoever wants to find the erasures again.
+    """
+    first = UUID(series).bytes
+    yield series
+    for number in count(1):
+        yield str(UUID(bytes=sha256(first + b"%d" % number).digest()[:16], version=4))
+
+
+def erasures_of(
+    leaves: Sequence[int], reason: ErasureReason, *, time: str, ids: Iterator[str]
+) -> Sequence[Erasure]:
+    """Return what says that the records of ``leaves`` were erased: one erasure for as many as it can name."""
+    return [
+        Erasure(erasure_id=next(ids), time=time, reason=reason, erased=leaves[start : start + MAX_ERASED])
+        for start in range(0, len(leaves), MAX_ERASED)
+    ]

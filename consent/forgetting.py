@@ -42,6 +42,8 @@ class Forgetting:
         storing: puts what is left into the browser.
         store: where the receipts are.
         requests: reads who asks.
+        erased: is told, from a thread, who was erased, and by which erasures; who cannot be told raises, and is told
+            again when the visitor asks again.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class Forgetting:
         store: Erasing,
         requests: VisitorRequests,
         *,
+        erased: Callable[[str, Sequence[Erasure]], None] = lambda subject, erasures: None,
         clock: Callable[[], float] = time,
     ) -> None:
+        self._tell = erased
         self._policy = policy
         self._storing = storing
         self._store = store
@@ -114,7 +118,9 @@ class Forgetting:
         try:
             async with asyncio.timeout(ERASING_SECONDS):
                 for subject in subjects[:MAX_SUBJECTS]:
-                    erasures += await self._store.erase(subject)
+                    done = await self._store.erase(subject)
+                    erasures += done
+                    await asyncio.to_thread(self._tell, subject, done)
             if len(subjects) > MAX_SUBJECTS:
                 raise Refused(503, "not-erased", "error_not_erased", retry)
             return erasures

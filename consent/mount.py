@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from consent.accounts import AccountOf, Accounts
 from consent.csp import ClosedWorld
+from consent.data_folder import DataFolder
 from consent.dispatch import Dispatch
 from consent.enforcement_log import EnforcementLog, EnforcementStore
 from consent.erasure import Erasure
@@ -27,8 +28,9 @@ from consent.inline_scripts import PickedPages
 from consent.jurisdictions import Treatment, treatments
 from consent.log_reading import Log
 from consent.middleware import EnforcingMiddleware, OnError
-from consent.office.app import Office
+from consent.office.app import Office, register_in
 from consent.office.in_force import InForce
+from consent.office.register import Register
 from consent.parts import is_section, name_of
 from consent.placeholder import Placeholders
 from consent.policy import CacheMode, CspMode, Embeds, Policy
@@ -121,12 +123,17 @@ class ConsentMiddleware:
             takes_requests=takes_requests,
         )
         self._office: Office | None = None
+        self._erased: Callable[[str, Sequence[Erasure]], None] = lambda subject, erasures: None
         runs_office = _switch("CONSENT_OFFICE", office, default=True)
         if store is None:
             receipts = ReceiptsDatabase(settings.folder, database, read_database)
             ledger = receipts.log
             # A database that cannot be written is to stop the start, not the first visitor's choice.
             store = receipts.prepared(clock)
+            # Also where the office is a process of its own.
+            self._erased = partial(
+                _forget, settings.folder, register_in(settings.folder, clock, request_days)
+            )
             if runs_office:
                 self._office = Office(
                     settings.prefix,
@@ -265,6 +272,7 @@ class ConsentMiddleware:
             account=self._account,
             honours_gpc=honours_gpc,
             register=self._register,
+            erased=self._erased,
             keys=settings.folder.keys(),
             clock=self._clock,
         )
@@ -373,9 +381,15 @@ class ConsentMiddleware:
         await self._store.aclose()
 
 
-def _erase(store: Erasing, subject: str) -> Sequence[Erasure]:
+def _erase(store: Erasing, subject: str, series: str) -> Sequence[Erasure]:
     """Erase a visitor, from a thread without an event loop."""
-    return asyncio.run(store.erase(subject))
+    return asyncio.run(store.erase(subject, series=series))
+
+
+def _forget(folder: DataFolder, register: Register, subject: str, erasures: Sequence[Erasure]) -> None:
+    """Take a visitor who asked to be forgotten out of the office's register, where there is one on this machine."""
+    if folder.office_path.exists():
+        register.forget(subject, erasures, "the visitor")
 
 
 def _keep(logs: Sequence[EnforcementLog], store: EnforcementStore) -> None:

@@ -5,19 +5,20 @@ All of it happens in the turn of the one who may change the log, after what was 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final
 from uuid import UUID
 
 from consent.choice_kind import ChoiceKind
-from consent.erasure import MAX_ERASED, Erasure, ErasureReason
+from consent.erasure import Erasure, ErasureReason, erasure_ids, erasures_of
 from consent.errors import ErasureHeldError
 from consent.moments import format_moment
 from consent.postgresql_schema import IS_PARTITIONED, partition_of
 from consent.postgresql_sequencer import Sequencer, Turn
 from consent.retention import Past
-from consent.sealing import Sealer, commitment
+from consent.sealing import SALT_BYTES, Sealer, commitment
 
 STEP_RECORDS: Final = 5_000
 """How many records one transaction of :meth:`Eraser.expire` erases, unless it drops a whole month."""
@@ -55,11 +56,13 @@ class Eraser:
         self._sealer = sealer
         self._clock = clock
 
-    def erase(self, subject: str) -> Sequence[Erasure]:
+    def erase(self, subject: str, series: str | None = None) -> Sequence[Erasure]:
         """Erase a visitor. See :meth:`consent.store.Erasing.erase`."""
         tag = self._sealer.tag(bytes.fromhex(subject))
+        ids = erasure_ids(series or self._random_id())
         self._sequencer.catch_up()
         with self._sequencer.turn() as turn:
+            known, ids = self._known(turn, ids) if series else ((), ids)
             held = turn.transaction.fetch("SELECT reason FROM consent_hold WHERE tag = $1", tag)
             if held:
                 raise ErasureHeldError(
@@ -70,7 +73,8 @@ class Eraser:
                 " WHERE r.tag = $1 AND l.id_tag = r.id_tag RETURNING l.number) SELECT number FROM gone ORDER BY number",
                 tag,
             )
-            return self._append(turn, [row["number"] for row in rows], ErasureReason.REQUEST)
+            erasures = self._append(turn, [row["number"] for row in rows], ErasureReason.REQUEST, ids)
+        return [*known, *erasures]
 
     def count_expired(self, past: Past) -> int:
         """Return how many records :meth:`expire` would erase."""
@@ -187,17 +191,26 @@ class Eraser:
             count += len(old)
             month, after = rows[-1]["month"], rows[-1]["id_tag"]
 
-    def _append(self, turn: Turn, leaves: Sequence[int], reason: ErasureReason) -> Sequence[Erasure]:
+    def _known(self, turn: Turn, ids: Iterator[str]) -> tuple[Sequence[Erasure], Iterator[str]]:
+        """Return the erasures of a series that are in the log, and the ids that are left."""
+        known: list[Erasure] = []
+        for erasure_id in ids:
+            id_tag = self._sealer.id_tag(UUID(erasure_id).bytes)
+            rows = turn.transaction.fetch("SELECT body FROM consent_leaf WHERE id_tag = $1", id_tag)
+            if not rows:
+                return known, chain([erasure_id], ids)
+            known.append(Erasure.from_bytes(bytes(rows[0]["body"])[SALT_BYTES:]))
+        return known, ids
+
+    def _random_id(self) -> str:
+        return str(UUID(bytes=self._sealer.random_bytes(16), version=4))
+
+    def _append(
+        self, turn: Turn, leaves: Sequence[int], reason: ErasureReason, ids: Iterator[str] | None = None
+    ) -> Sequence[Erasure]:
         """Append what says that the records of ``leaves`` were erased."""
-        erasures = [
-            Erasure(
-                erasure_id=str(UUID(bytes=self._sealer.random_bytes(16), version=4)),
-                time=format_moment(int(self._clock() * 1_000)),
-                reason=reason,
-                erased=leaves[start : start + MAX_ERASED],
-            )
-            for start in range(0, len(leaves), MAX_ERASED)
-        ]
+        time = format_moment(int(self._clock() * 1_000))
+        erasures = erasures_of(leaves, reason, time=time, ids=ids or erasure_ids(self._random_id()))
         if erasures:
             rows = []
             for erasure in erasures:

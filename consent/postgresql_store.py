@@ -105,9 +105,9 @@ class PostgreSQLStore(OpenedStore["_Writer"]):
             self._started().put(entry)
         await entry.done
 
-    async def erase(self, subject: str) -> Sequence[Erasure]:
+    async def erase(self, subject: str, *, series: str | None = None) -> Sequence[Erasure]:
         """Erase a visitor. See :meth:`consent.store.Erasing.erase`."""
-        return await self._do(lambda eraser: eraser.erase(subject))
+        return await self._do(lambda eraser: eraser.erase(subject, series))
 
     async def expire(self, past: Past, *, dry_run: bool = False) -> int:
         """Erase what is past its time. See :meth:`consent.store.Erasing.expire`.

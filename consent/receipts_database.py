@@ -68,7 +68,7 @@ class ReceiptsDatabase:
         store.prepare()
         return store
 
-    def erase(self, subject: str) -> Sequence[Erasure]:
+    def erase(self, subject: str, series: str) -> Sequence[Erasure]:
         """Erase a visitor, with a store opened for that. Blocks; where an event loop runs, call it from a thread.
 
         Raises:
@@ -78,7 +78,7 @@ class ReceiptsDatabase:
         async def run() -> Sequence[Erasure]:
             store = self.store()
             try:
-                return await store.erase(subject)
+                return await store.erase(subject, series=series)
             finally:
                 await store.aclose()
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from uuid import UUID
 
 from consent.choice_kind import ChoiceKind
-from consent.erasure import MAX_ERASED, Erasure, ErasureReason
+from consent.erasure import Erasure, ErasureReason, erasure_ids, erasures_of
 from consent.errors import ErasureHeldError
 from consent.merkle import leaf_hash
 from consent.moments import format_moment
 from consent.retention import Past
-from consent.sealing import commitment
+from consent.sealing import SALT_BYTES, commitment
 from consent.sqlite_database import LogDatabase
 from consent.sqlite_recording import insert_leaf
 
@@ -23,8 +24,10 @@ STEP_KEYS = 1_000
 """How many keys one transaction of :func:`rewrap` wraps anew."""
 
 
-def erase(database: LogDatabase, subject: str) -> Sequence[Erasure]:
+def erase(database: LogDatabase, subject: str, series: str | None = None) -> Sequence[Erasure]:
     """Erase a visitor in one transaction; the database is to be scrubbed afterwards.
+
+    Returns what :meth:`consent.store.Erasing.erase` does.
 
     Raises:
         ErasureHeldError: the visitor's records are held.
@@ -32,8 +35,10 @@ def erase(database: LogDatabase, subject: str) -> Sequence[Erasure]:
     """
     tag = database.sealer.tag(bytes.fromhex(subject))
     erasures: Sequence[Erasure] = ()
+    ids = erasure_ids(series or _random_id(database))
     with database.writing() as connection:
         connection.execute("BEGIN IMMEDIATE")
+        known, ids = _known(database, connection, ids) if series else ((), ids)
         row = connection.execute("SELECT number, held FROM subject WHERE tag = ?", (tag,)).fetchone()
         if row is not None:
             number, held = row
@@ -45,11 +50,11 @@ def erase(database: LogDatabase, subject: str) -> Sequence[Erasure]:
                     "SELECT leaf FROM record WHERE subject = ? ORDER BY leaf", (number,)
                 )
             ]
-            erasures = _erase_leaves(database, connection, leaves, ErasureReason.REQUEST)
+            erasures = _erase_leaves(database, connection, leaves, ErasureReason.REQUEST, ids)
             connection.execute("DELETE FROM subject WHERE number = ?", (number,))
         connection.execute("COMMIT")
     _settled(database, erasures)
-    return erasures
+    return [*known, *erasures]
 
 
 def count_expired(database: LogDatabase, past: Past) -> int:
@@ -69,7 +74,9 @@ def expire(database: LogDatabase, past: Past) -> int:
             f"SELECT leaf, subject {condition} ORDER BY record.time_ms LIMIT ?", (*values, STEP_RECORDS)
         ).fetchall()
         leaves = sorted(leaf for leaf, _ in rows)
-        erasures = _erase_leaves(database, connection, leaves, ErasureReason.RETENTION)
+        erasures = _erase_leaves(
+            database, connection, leaves, ErasureReason.RETENTION, erasure_ids(_random_id(database))
+        )
         connection.executemany(
             "DELETE FROM subject WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM record WHERE subject = ?1)",
             [(number,) for number in {number for _, number in rows}],
@@ -135,7 +142,11 @@ def _expired(connection: sqlite3.Connection, past: Past) -> tuple[str, tuple[obj
 
 
 def _erase_leaves(
-    database: LogDatabase, connection: sqlite3.Connection, leaves: Sequence[int], reason: ErasureReason
+    database: LogDatabase,
+    connection: sqlite3.Connection,
+    leaves: Sequence[int],
+    reason: ErasureReason,
+    ids: Iterator[str],
 ) -> Sequence[Erasure]:
     """Erase the records of ``leaves``, and append what says so, in the transaction under way."""
     connection.executemany(
@@ -144,15 +155,8 @@ def _erase_leaves(
         [(leaf,) for leaf in leaves],
     )
     connection.executemany("DELETE FROM answer WHERE leaf = ?", [(leaf,) for leaf in leaves])
-    erasures = [
-        Erasure(
-            erasure_id=str(UUID(bytes=database.sealer.random_bytes(16), version=4)),
-            time=format_moment(int(database.clock() * 1_000)),
-            reason=reason,
-            erased=leaves[start : start + MAX_ERASED],
-        )
-        for start in range(0, len(leaves), MAX_ERASED)
-    ]
+    time = format_moment(int(database.clock() * 1_000))
+    erasures = erasures_of(leaves, reason, time=time, ids=ids)
     if erasures:
         kept = [(erasure, database.sealer.salt(), erasure.canonical_bytes()) for erasure in erasures]
         first = database.recorder.append_leaves(
@@ -162,6 +166,24 @@ def _erase_leaves(
             id_tag = database.sealer.id_tag(UUID(erasure.erasure_id).bytes)
             insert_leaf(connection, leaf, id_tag, salt, record)
     return erasures
+
+
+def _known(
+    database: LogDatabase, connection: sqlite3.Connection, ids: Iterator[str]
+) -> tuple[Sequence[Erasure], Iterator[str]]:
+    """Return the erasures of a series that are in the log, and the ids that are left."""
+    known: list[Erasure] = []
+    for erasure_id in ids:
+        id_tag = database.sealer.id_tag(UUID(erasure_id).bytes)
+        row = connection.execute("SELECT body FROM record WHERE id_tag = ?", (id_tag,)).fetchone()
+        if row is None:
+            return known, chain([erasure_id], ids)
+        known.append(Erasure.from_bytes(row[0][SALT_BYTES:]))
+    return known, ids
+
+
+def _random_id(database: LogDatabase) -> str:
+    return str(UUID(bytes=database.sealer.random_bytes(16), version=4))
 
 
 def _settled(database: LogDatabase, erasures: Sequence[Erasure]) -> None:

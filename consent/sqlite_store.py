@@ -95,9 +95,9 @@ class SQLiteStore(OpenedStore["_Writer"]):
             (self._writer or self._started()).put(entry)
         await entry.done
 
-    async def erase(self, subject: str) -> Sequence[Erasure]:
+    async def erase(self, subject: str, *, series: str | None = None) -> Sequence[Erasure]:
         """Erase a visitor. See :meth:`consent.store.Erasing.erase`."""
-        erasures = await self._do(lambda database: sqlite_erasing.erase(database, subject))
+        erasures = await self._do(lambda database: sqlite_erasing.erase(database, subject, series))
         # Also where there was nothing: an erasure that was interrupted here is done again for this.
         await self._scrub()
         return erasures

@@ -54,13 +54,19 @@ class Store(Protocol):
 class Erasing(Protocol):
     """Forgets what the log need not know any more. Implemented by stores; the same rules for callers hold."""
 
-    async def erase(self, subject: str) -> Sequence[Erasure]:
+    async def erase(self, subject: str, *, series: str | None = None) -> Sequence[Erasure]:
         """Erase a visitor: key, tag, and the records of all receipts; return once that is durable.
 
         A leaf for each erasure is appended in the same transaction: there is one, more only where there are more
         receipts than one names. Nothing of the records is left in any file of the store; the leaves stay, and so
         does every proof. Empty: there is nothing of this visitor. A receipt appended later, even while this runs,
         starts anew under another key.
+
+        Args:
+            subject: the pseudonym.
+            series: the id, a UUID4 made at random, that the first erasure is to have; what follows from it are those of
+                more. Repeated with the same one, what was erased under it before is returned, too: so an answer that
+                was lost can be asked for again, and nothing of the visitor has to be kept for that.
 
         Raises:
             ErasureHeldError: the visitor's records are held; nothing was erased.

@@ -34,6 +34,7 @@ from consent.choice_cookie import ChoiceCookie
 from consent.choice_storing import ChoiceStoring
 from consent.choosing import Choosing
 from consent.declaration_pages import DeclarationPages
+from consent.erasure import Erasure
 from consent.forgetting import Forgetting
 from consent.group_handover import HandOver
 from consent.group_token import GroupTokens
@@ -74,6 +75,7 @@ class VisitorEndpoints:
         account: Returns the keyed hash of the account that a request is signed in with; left out, receipts have none.
         group: Opens and seals what the sites of the policy's group hand over; ``None``: nothing is handed over.
         register: Takes what visitors ask about their data; ``None``: there is no form for it.
+        erased: As for :class:`consent.forgetting.Forgetting`.
         keys: The site's for cookies, the signing one first; they sign that form. Needed with ``register``.
         honours_gpc: Whether the site makes something of Global Privacy Control; left out, the policy says.
         clock: Returns seconds since 1970-01-01T00:00:00Z.
@@ -99,6 +101,7 @@ class VisitorEndpoints:
         group: GroupTokens | None = None,
         honours_gpc: bool | None = None,
         register: RequestRegister | None = None,
+        erased: Callable[[str, Sequence[Erasure]], None] = lambda subject, erasures: None,
         keys: Sequence[bytes] = (),
         clock: Callable[[], float] = time,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
@@ -130,7 +133,9 @@ class VisitorEndpoints:
         self._ledger = LedgerEndpoints(self._prefix, log) if log else None
         self._forgetting = None
         if isinstance(store, Erasing):
-            self._forgetting = Forgetting(policy, banner, storing, store, self._requests, clock=clock)
+            self._forgetting = Forgetting(
+                policy, banner, storing, store, self._requests, erased=erased, clock=clock
+            )
         can_forget = self._forgetting is not None
         self._history = History(policy, catalog, banner, cookie, self._requests, log, can_forget=can_forget)
         self._hand_over = None

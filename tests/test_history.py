@@ -400,7 +400,7 @@ class Forgetful(Recorder):
         self.erased: list[str] = []
         self.gate: asyncio.Event | None = None
 
-    async def erase(self, subject: str) -> Sequence[Erasure]:
+    async def erase(self, subject: str, *, series: str | None = None) -> Sequence[Erasure]:
         if self.gate is not None:
             await self.gate.wait()
         if self.erasing is not None:

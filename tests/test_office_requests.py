@@ -52,11 +52,11 @@ class Desk(Place):
             time.sleep(0.1)
         self.app = Office("/_consent", self.folder, lambda: self.log, lambda: self.now, erase=self.erase)
 
-    def erase(self, subject: str) -> Sequence[Erasure]:
+    def erase(self, subject: str, series: str) -> Sequence[Erasure]:
         async def run() -> Sequence[Erasure]:
             store = self.backend.store()
             try:
-                return await store.erase(subject)
+                return await store.erase(subject, series=series)
             finally:
                 await store.aclose()
 

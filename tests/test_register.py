@@ -38,6 +38,7 @@ from consent.subject_request import (
     StepRefused,
     Way,
 )
+from tests.test_erasure import ERASURE
 from tests.test_office_access import Clock
 from tests.test_receipts import KEYS
 
@@ -193,11 +194,11 @@ def test_who_asked_is_forgotten_when_the_time_is_over(office: Office) -> None:
 def test_an_erased_visitor_leaves_the_request_too(office: Office) -> None:
     """The certificate stays, the pseudonym goes."""
     request = office.add()
-    office.register.forget_subject(request.reference, SUBJECT, JO, ["c-1", "c-2"])
+    office.register.forget(SUBJECT, [ERASURE], JO)
     opened = office.register.open(request.reference)
     assert opened is not None
     assert (opened.person.subjects, opened.person.came_with) == ((), "")
-    assert (opened.steps[-1].what, opened.steps[-1].text) == ("erased", "c-1 c-2")
+    assert (opened.steps[-1].what, opened.steps[-1].text) == ("erased", ERASURE.erasure_id)
 
 
 def test_the_wrapping_key_can_be_changed(office: Office, tmp_path: Path) -> None:
@@ -247,6 +248,7 @@ def test_what_is_due_comes_first(office: Office) -> None:
         "denied": 0,
         "withdrawn": 1,
         "overdue": 1,
+        "soon": 1,
     }
     assert office.register.counts(("Example blog",), today)["overdue"] == 0
     for wanted, expected in (

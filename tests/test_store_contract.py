@@ -6,13 +6,14 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import pytest
 
 from consent.checkpoint import Checkpoint, InclusionProof, Signer, Verifier, open_checkpoint
-from consent.erasure import Erasure, ErasureReason
+from consent.erasure import Erasure, ErasureReason, erasure_ids
 from consent.errors import ErasureHeldError, OtherReceiptError, StoreError
 from consent.evidence import Evidence
 from consent.merkle import Tiles, consistency_proof, leaf_hash, tree_root, verify_consistency
@@ -408,6 +409,28 @@ def test_erasing_again_finds_nothing(backend: Backend) -> None:
 
     assert using(backend, work) == [1, 0, 0]
     assert len(backend.log().leaves(0, 9)) == 2
+
+
+def test_an_erasure_can_be_asked_for_again(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the same series, whose ids are known before: also what was erased under it earlier, and nothing else."""
+    monkeypatch.setattr("consent.erasure.MAX_ERASED", 4)
+    append_all(backend, *(of_visitor(number, number % 2) for number in range(18)))
+    visitor, series = of_visitor(1, 1).subject, receipt_id(777)
+
+    async def work(store: WholeStore) -> None:
+        first = await store.erase(visitor, series=series)
+        assert [len(each.erased) for each in first] == [4, 4, 1]
+        assert [each.erasure_id for each in first] == list(islice(erasure_ids(series), 3))
+        assert first[0].erasure_id == series
+        assert list(await store.erase(visitor, series=series)) == list(first)
+        assert await store.erase(visitor, series=receipt_id(778)) == []
+        await store.append(of_visitor(30, 1))  # the browser still has the pseudonym
+        again = await store.erase(visitor, series=series)
+        assert list(again[:3]) == list(first)
+        assert [len(each.erased) for each in again[3:]] == [1]
+
+    using(backend, work)
+    assert len(backend.log().leaves(0, 99)) == 23
 
 
 def test_an_erased_receipt_does_not_come_back(backend: Backend) -> None:

@@ -52,8 +52,8 @@ class Office:
         clock: returns seconds since 1970.
         oidc: how to sign in with a provider, or the file that says it; ``None``: with tokens alone.
         in_force: the policy of the site now; ``None``: it is not known here.
-        erase: erases the visitor with a pseudonym from the log, as :meth:`consent.store.Erasing.erase`, and blocks;
-            left out, nobody is erased from here.
+        erase: erases the visitor with a pseudonym from the log, in a series, as :meth:`consent.store.Erasing.erase`,
+            and blocks; left out, nobody is erased from here.
         request_days: how long who asked is kept after a request was closed; left out, ``CONSENT_REQUEST_DAYS`` says.
 
     Raises:
@@ -70,14 +70,14 @@ class Office:
         oidc: OidcSettings | str | Path | None = None,
         *,
         in_force: InForce | None = None,
-        erase: Callable[[str], Sequence[Erasure]] | None = None,
+        erase: Callable[[str, str], Sequence[Erasure]] | None = None,
         request_days: int | None = None,
     ) -> None:
         keys = folder.keys()
         ledger_keys = folder.ledger_keys()
         database = OfficeDatabase(folder.office_path)
         accesses = AccessLog(database, ledger_keys, clock)
-        self.register = Register(database, accesses, ledger_keys, clock, days_kept=days_kept(request_days))
+        self.register = register_in(folder, clock, request_days)
         exports = Exports(database, folder.exports_path, clock, asked=self._write_exports)
         tokens = TokenBook(database, clock)
         settings = load_oidc(oidc) if isinstance(oidc, str | Path) else oidc
@@ -171,6 +171,18 @@ class Office:
         await app(scope, receive, send)
 
 
+def register_in(folder: DataFolder, clock: Callable[[], float], request_days: int | None = None) -> Register:
+    """Return the register of what people asked, in a data folder with keys; it is opened when it is used.
+
+    Raises:
+        ConfigurationError: the keys are missing, or the time that who asked is kept for is none.
+    """
+    keys = folder.ledger_keys(create=False)
+    database = OfficeDatabase(folder.office_path)
+    accesses = AccessLog(database, keys, clock)
+    return Register(database, accesses, keys, clock, days_kept=days_kept(request_days))
+
+
 def days_kept(given: int | None = None) -> int:
     """Return how long who asked is kept after a request was closed, in days: as given, or ``CONSENT_REQUEST_DAYS``.
 
@@ -185,5 +197,5 @@ def days_kept(given: int | None = None) -> int:
     return int(text)
 
 
-def _no_store(subject: str) -> Sequence[Erasure]:
+def _no_store(subject: str, series: str) -> Sequence[Erasure]:
     raise StoreUnavailable("this office was given no store to erase from")

@@ -188,8 +188,28 @@ CREATE INDEX access_by_who ON access (who, leaf);
 CREATE INDEX access_by_what ON access (what, leaf);
 CREATE INDEX access_by_who_and_what ON access (who, what, leaf)
 """
+# By a keyed tag of the pseudonym, which goes with it. A certificate says that receipts were erased, and not whose.
+_REQUEST_SUBJECTS: Final = """
+CREATE TABLE request_subject (
+    tag BLOB NOT NULL,
+    request INTEGER NOT NULL,
+    series TEXT,
+    PRIMARY KEY (tag, request)
+) WITHOUT ROWID;
+CREATE INDEX request_subject_by_request ON request_subject (request);
+CREATE TABLE request_erasure (
+    request INTEGER NOT NULL,
+    erasure_id TEXT NOT NULL,
+    time TEXT NOT NULL,
+    erased INTEGER NOT NULL,
+    PRIMARY KEY (request, erasure_id)
+) WITHOUT ROWID;
+CREATE INDEX request_receipt_by_leaf ON request_receipt (leaf);
+ALTER TABLE request ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0
+"""
 STEPS: Final = (
     _TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS, _DONE_ONCE, _SIGN_INS, _EVENTS, _FOUND_BY,
+    _REQUEST_SUBJECTS,
 )  # fmt: skip
 """What makes each version of the file out of the one before, the first out of nothing. A step that was ever released
 stays as it is; what a later version needs is one more."""

@@ -100,7 +100,7 @@ class Desk:
         exports: takes orders for files.
         limits: counts who asks how often.
         register: what people asked about their data.
-        erase: erases the visitor with a pseudonym from the log; blocks, and raises what
+        erase: erases the visitor with a pseudonym from the log, in a series; blocks, and raises what
             :meth:`consent.store.Erasing.erase` does.
         events: knows what happened.
         webhooks: knows where that is sent.
@@ -117,7 +117,7 @@ class Desk:
         exports: Exports,
         limits: Limits,
         register: Register,
-        erase: Callable[[str], Sequence[Erasure]],
+        erase: Callable[[str, str], Sequence[Erasure]],
         events: Events,
         webhooks: Webhooks,
         clock: Callable[[], float],

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from consent.choice import RECEIPT_ID, SUBJECT
-from consent.erasure import Erasure
 from consent.errors import ErasureHeldError
 from consent.office.asker import Asker
 from consent.office.desk import Desk, NotAllowed
 from consent.office.package import Package, packaged
 from consent.office.questions import WrongQuestion, of_sites
 from consent.office.request_rows import OpenedRequest, Registered, Wanted
+from consent.office.request_subjects import Certificate
 from consent.office.roles import Action
 from consent.receipt_search import Found, Position, Sought
 from consent.subject_request import CLOSED, MAX_DETAILS, NewRequest, StepKind, StepRefused
@@ -155,48 +155,56 @@ class Handling:
         )
         return package
 
-    def erase(self, reference: str) -> Sequence[Erasure] | None:
-        """Erase the visitors that a request is about; return the erasures, which are certificates of it.
+    def erase(self, reference: str) -> Sequence[Certificate] | None:
+        """Erase the visitors that a request is about; return the certificates of that, and of what was erased before.
+
+        Asked again, because the answer was lost or by somebody else at the same time, it returns the same.
 
         Raises:
-            StepRefused: it is not known who asks, nobody was looked up, or the receipts are held.
+            StepRefused: it is not known who asks, nobody was looked up, or receipts are held.
             NotAllowed: there are receipts of sites that they are not for.
             StoreUnavailable: not done, or not known to be done; doing it again is safe.
         """
         request = self._handled(reference)
         if request is None:
             return None
+        register = self._desk.register
+        known = register.certificates(request.reference)
+        opened = register.open(request.reference)
+        if known and (opened is None or not opened.person.subjects):
+            return known
         _require_open(request)
         _require_known(request)
         subjects = self._subjects(request)
+        sites = frozenset(self._asker.sites)
         for subject in subjects:
-            sites = frozenset(self._asker.sites)
             theirs = self._desk.log.look(Sought(subject=subject), limit=FOUND)
             if sites and (theirs.next or any(each.kind.site not in sites for each in theirs.found)):
                 raise NotAllowed("erasing a visitor who has receipts of other sites, or very many")
-        erased: list[Erasure] = []
-        for subject in subjects:
-            self._record("request-erasing", request.reference)
+        for done, subject in enumerate(subjects):
+            series = register.series(request.reference, subject)
+            self._record("request-erasing", request.reference, series=series)
             try:
-                done = self._desk.erase(subject)
+                erasures = self._desk.erase(subject, series)
             except ErasureHeldError:
                 raise StepRefused(
-                    "the receipts are held, so nothing was erased: release them first"
+                    f"{done} of {len(subjects)} visitors were erased; the receipts of the next are held: release them, "
+                    "and do it again"
+                    if done
+                    else "the receipts are held, so nothing was erased: release them first"
                 ) from None
-            certificates = [erasure.erasure_id for erasure in done]
-            self._record("request-erased", request.reference, certificates=certificates)
-            self._desk.register.forget_subject(request.reference, subject, self._who, certificates)
-            erased += done
-        return erased
+            register.forget(subject, erasures, self._who)
+            ids = [erasure.erasure_id for erasure in erasures]
+            self._record("request-erased", request.reference, certificates=ids)
+        return register.certificates(request.reference)
 
     def certificates(self, reference: str) -> Mapping[str, str | None] | None:
         """Return the proofs of what was erased for a request, by their ids; ``None`` where none covers one yet."""
         request = self._handled(reference)
-        opened = None if request is None else self._desk.register.open(request.reference)
-        if opened is None:
+        if request is None:
             return None
-        ids = [each for step in opened.steps if step.what == "erased" for each in step.text.split()]
-        proofs = {each: self._desk.log.evidence(each) for each in ids[:FOUND]}
+        kept = self._desk.register.certificates(request.reference)
+        proofs = {each.erasure_id: self._desk.log.evidence(each.erasure_id) for each in kept}
         return {each: None if proof is None else proof.text() for each, proof in proofs.items()}
 
     def receipts(self, opened: OpenedRequest) -> Sequence[Found]:

@@ -7,18 +7,19 @@ stay.
 
 from __future__ import annotations
 
-import base64
 import hmac
 import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
-from hashlib import sha256
 from typing import Any, Final
 
+from consent.erasure import Erasure
 from consent.office.access_log import AccessLog
 from consent.office.database import OfficeDatabase
 from consent.office.events import EventType, add_event
+from consent.office.request_codes import code_hash, named, typed
+from consent.office.request_finding import Due, count_due, count_requests, find_requests, request_numbers
 from consent.office.request_flood import count_sent, require_room, sender_of
 from consent.office.request_rows import (
     OpenedRequest,
@@ -32,10 +33,9 @@ from consent.office.request_rows import (
     registered,
     require_extendable,
     row_of,
-    rows,
-    terms_of,
 )
 from consent.office.request_seal import RequestSeal
+from consent.office.request_subjects import Certificate, RequestSubjects, texts_of
 from consent.receipt_search import Position
 from consent.sealing import LedgerKeys
 from consent.subject_request import (
@@ -82,6 +82,7 @@ class Register:
         self._database = database
         self._accesses = accesses
         self._seal = RequestSeal(keys)
+        self._subjects = RequestSubjects(keys.index, self._seal)
         self._naming = keys.index
         self._clock = clock
         self.days_kept = days_kept
@@ -90,7 +91,7 @@ class Register:
 
     def receive(self, new: NewRequest, *, nonce: bytes, network: bytes) -> tuple[str, str]:
         """Register a request of the form. (:meth:`consent.subject_request.RequestRegister.receive`.)"""
-        reference, code = self._named(nonce)
+        reference, code = named(self._naming, nonce)
         now = self._now()
         sender = sender_of(self._naming, network, now)
         with self._database.reading() as connection:
@@ -121,16 +122,12 @@ class Register:
             received_ms: when it arrived, milliseconds since 1970; left out, now.
             first: is given the reference before anything is written.
         """
-        reference, code = self._named(secrets.token_bytes(16))
+        reference, code = named(self._naming, secrets.token_bytes(16))
         now = self._now()
         first(reference)
         with self._database.writing() as connection:
             self._insert(connection, new, reference, code, received_ms or now, now, who)
             return registered(_open_row(connection, reference)), code
-
-    def _named(self, nonce: bytes) -> tuple[str, str]:
-        made = hmac.digest(self._naming, b"consent-request:" + nonce, "sha256")
-        return _grouped(made[:5]), _grouped(made[5:15])
 
     def _insert(
         self,
@@ -151,13 +148,14 @@ class Register:
         state = RequestState.RECEIVED
         days = (due.acknowledge.isoformat(), due.answer.isoformat(), due.extended.isoformat())
         number = connection.execute(
-            f"INSERT INTO request ({_WRITTEN}) VALUES ({', '.join('?' * 20)})",  # noqa: S608 - ours
+            f"INSERT INTO request ({_WRITTEN}) VALUES ({', '.join('?' * 20)}, 1)",  # noqa: S608 - ours
             (
-                uid, reference, _code_hash(code), str(new.kind), str(new.way), new.site, new.jurisdiction, new.language,
+                uid, reference, code_hash(code), str(new.kind), str(new.way), new.site, new.jurisdiction, new.language,
                 str(state), received_ms, *days, due.law, None, None, bool(new.agent), rank_of(state, *days, None),
                 wrapped, self._seal.person(key, uid, person),
             ),
         ).lastrowid  # fmt: skip
+        self._subjects.index(connection, int(number or 0), texts_of(person))
         self._seal.note(connection, int(number or 0), uid, key, now, who, "received", "")
         add_event(
             connection, now, EventType.REQUEST_RECEIVED, reference=reference, kind=new.kind, site=new.site,
@@ -169,9 +167,9 @@ class Register:
     def standing(self, reference: str, code: str) -> Standing | None:
         """Tell how a request stands. (:meth:`consent.subject_request.RequestRegister.standing`.)"""
         with self._database.reading() as connection:
-            row = row_of(connection, _typed(reference))
+            row = row_of(connection, typed(reference))
             kept = row["code_hash"] if row is not None else None
-            right = hmac.compare_digest(_code_hash(_typed(code)), kept or bytes(32))
+            right = hmac.compare_digest(code_hash(typed(code)), kept or bytes(32))
             if row is None or not right or kept is None:
                 return None
             request = registered(row)
@@ -191,72 +189,35 @@ class Register:
     def find(
         self, wanted: Wanted, *, limit: int, before: Position | None = None
     ) -> tuple[Sequence[Registered], Position | None]:
-        """Return requests without who asked: what is due first comes first, then what is closed, the newest first.
-
-        Returns also where the next page begins.
-        """
-        terms, values = terms_of(wanted)
-        if before is not None:
-            terms.append("(rank, number) > (?, ?)")
-            values += before
-        where = f" WHERE {' AND '.join(terms)}" if terms else ""
+        """Return requests without who asked. See :func:`find_requests`."""
         with self._database.reading() as connection:
-            statement = f"SELECT * FROM request{where} ORDER BY rank, number LIMIT ?"  # noqa: S608 - ours
-            found = rows(connection, statement, (*values, limit + 1))
-        last = found[limit - 1] if len(found) > limit else None
-        following = None if last is None else Position(last["rank"], last["number"])
-        return [registered(row) for row in found[:limit]], following
+            return find_requests(connection, wanted, limit=limit, before=before)
 
     def counts(self, sites: Collection[str], today: str) -> Mapping[str, int]:
-        """Return how many requests there are in each state, and under ``overdue`` how many of the open ones are."""
-        terms, values = terms_of(Wanted(sites=sites))
-        where = f" WHERE {' AND '.join(terms)}" if terms else ""
-        late, due = terms_of(Wanted(sites=sites, overdue_on=today))
+        """Return how many requests there are. See :func:`count_requests`."""
         with self._database.reading() as connection:
-            found = connection.execute(
-                f"SELECT state, count(*) FROM request{where} GROUP BY state",  # noqa: S608 - ours
-                values,
-            ).fetchall()
-            (overdue,) = connection.execute(
-                f"SELECT count(*) FROM request WHERE {' AND '.join(late)}",  # noqa: S608 - ours
-                due,
-            ).fetchone()
-        sums = dict.fromkeys(map(str, RequestState), 0) | dict(found)
-        return {**sums, "overdue": overdue}
+            return count_requests(connection, sites, today)
+
+    def due(self, sites: Collection[str], today: str) -> Due:
+        """Return how many are overdue, and how many are due soon. See :func:`count_due`."""
+        with self._database.reading() as connection:
+            return count_due(connection, sites, today)
 
     def numbers(self, wanted: Wanted, since_ms: int, until_ms: int) -> RequestNumbers:
-        """Return how many requests came in and were closed between two moments, the second one not included."""
-        terms, values = terms_of(wanted)
-        more = "".join(f" AND {term}" for term in terms)
-        between = (since_ms, until_ms, *values)
+        """Return how many came in and were closed between two moments. See :func:`request_numbers`."""
         with self._database.reading() as connection:
-
-            def groups(column: str, moment: str) -> dict[Any, int]:
-                statement = (
-                    f"SELECT {column}, count(*) FROM request"  # noqa: S608 - ours
-                    f" WHERE {moment} >= ? AND {moment} < ?{more} GROUP BY 1"
-                )
-                return dict(connection.execute(statement, between).fetchall())
-
-            received, closed = groups("kind", "received_ms"), groups("state", "closed_ms")
-            late = groups(_IS_LATE, "closed_ms").get(1, 0)
-            (still_open,) = connection.execute(
-                "SELECT count(*) FROM request WHERE received_ms < ? AND (closed_ms IS NULL OR closed_ms >= ?)"  # noqa: S608
-                + more,
-                (until_ms, until_ms, *values),
-            ).fetchone()
-        return RequestNumbers(received, closed, late, still_open)
+            return request_numbers(connection, wanted, since_ms, until_ms)
 
     def get(self, reference: str) -> Registered | None:
         """Return a request without who asked; ``None``: there is none."""
         with self._database.reading() as connection:
-            row = row_of(connection, _typed(reference))
+            row = row_of(connection, typed(reference))
         return None if row is None else registered(row)
 
     def open(self, reference: str) -> OpenedRequest | None:
         """Return a request with who asked; ``None``: there is none."""
         with self._database.reading() as connection:
-            row = row_of(connection, _typed(reference))
+            row = row_of(connection, typed(reference))
             if row is None:
                 return None
             leaves = connection.execute(
@@ -302,57 +263,65 @@ class Register:
                 f"UPDATE request SET {columns} WHERE number = ?",  # noqa: S608 - ours
                 (*changes.values(), request.number),
             )
-            self._seal.note(
-                connection, request.number, row["uid"], self._seal.key(row), now, who, str(kind), text
-            )
+            self._note(connection, row, who, str(kind), text)
             return registered(_open_row(connection, request.reference))
 
     def note(self, reference: str, what: str, text: str, who: str) -> None:
         """Write into the history what was done besides the steps."""
         with self._database.writing() as connection:
-            row = _open_row(connection, reference)
-            self._seal.note(
-                connection, row["number"], row["uid"], self._seal.key(row), self._now(), who, what, text
-            )
+            self._note(connection, _open_row(connection, reference), who, what, text)
+
+    def _note(
+        self, connection: sqlite3.Connection, row: Mapping[str, Any], who: str, what: str, text: str
+    ) -> None:
+        self._subjects.index(connection, row["number"], [text])
+        key = self._seal.key(row)
+        self._seal.note(connection, row["number"], row["uid"], key, self._now(), who, what, text)
 
     def link(self, reference: str, subject: str, leaves: Iterable[int], who: str) -> None:
         """Keep which receipts a request is about."""
 
-        def linked(person: Person) -> Person:
+        with self._database.writing() as connection:
+            row = _open_row(connection, reference)
+            person = self._seal.who(row)
             subjects = tuple(dict.fromkeys((*person.subjects, subject)))
             if len(subjects) > MAX_SUBJECTS:
                 raise StepRefused(f"a request is about {MAX_SUBJECTS} pseudonyms at most")
-            return about(person, subjects)
-
-        self._change(reference, linked, leaves, who, "linked", "")
-
-    def forget_subject(self, reference: str, subject: str, who: str, certificates: Sequence[str]) -> None:
-        """Keep that a visitor was erased, and under which certificates, and not the pseudonym any longer."""
-
-        def without(person: Person) -> Person:
-            return about(person, tuple(each for each in person.subjects if each != subject))
-
-        self._change(reference, without, (), who, "erased", " ".join(certificates))
-
-    def _change(
-        self,
-        reference: str,
-        change: Callable[[Person], Person],
-        leaves: Iterable[int],
-        who: str,
-        what: str,
-        text: str,
-    ) -> None:
-        with self._database.writing() as connection:
-            row = _open_row(connection, reference)
-            key = self._seal.key(row)
-            sealed = self._seal.person(key, row["uid"], change(self._seal.who(row)))
+            sealed = self._seal.person(self._seal.key(row), row["uid"], about(person, subjects))
             connection.execute("UPDATE request SET sealed = ? WHERE number = ?", (sealed, row["number"]))
             connection.executemany(
                 "INSERT OR IGNORE INTO request_receipt VALUES (?, ?)",
                 [(row["number"], leaf) for leaf in list(leaves)[:MAX_LINKED]],
             )
-            self._seal.note(connection, row["number"], row["uid"], key, self._now(), who, what, text)
+            self._subjects.index(connection, row["number"], subjects)
+            self._note(connection, row, who, "linked", "")
+
+    # ---- forgetting
+
+    def series(self, reference: str, subject: str) -> str:
+        """Return the series under which a visitor is to be erased for a request: each time the same one.
+
+        It is kept before anything is erased, so that the certificate is found again whatever becomes of the answer.
+        """
+        with self._database.writing() as connection:
+            return self._subjects.series(connection, _open_row(connection, reference)["number"], subject)
+
+    def forget(self, subject: str, erasures: Sequence[Erasure], who: str) -> None:
+        """Take a visitor who was erased out of every request. May be repeated.
+
+        Those that were about him have the certificates instead, and that it was done in their history.
+        """
+        with self._database.reading() as connection:
+            if not self._subjects.is_named(connection, subject):
+                return
+        with self._database.writing() as connection:
+            self._subjects.forget(connection, subject, erasures, who=who, now_ms=self._now())
+
+    def certificates(self, reference: str) -> Sequence[Certificate]:
+        """Return what was erased for a request, also once who asked was forgotten."""
+        with self._database.reading() as connection:
+            row = row_of(connection, typed(reference))
+            return () if row is None else self._subjects.certificates(connection, row["number"])
 
     def purge(self) -> int:
         """Forget who asked where the time for that is over; return how many."""
@@ -365,6 +334,7 @@ class Register:
             numbers = connection.execute(f"SELECT number FROM request WHERE {due}", (over,)).fetchall()  # noqa: S608 - ours
             connection.executemany("UPDATE request_step SET sealed = NULL WHERE request = ?", numbers)
             connection.executemany("DELETE FROM request_receipt WHERE request = ?", numbers)
+            connection.executemany("DELETE FROM request_subject WHERE request = ?", numbers)
             connection.executemany(
                 "UPDATE request SET wrapped = NULL, sealed = NULL, code_hash = NULL WHERE number = ?", numbers
             )
@@ -376,18 +346,12 @@ class Register:
 
 _WRITTEN: Final = (
     "uid, reference, code_hash, kind, way, site, jurisdiction, language, state, received_ms, acknowledge_by, answer_by,"
-    " extended_by, law, acknowledged_ms, closed_ms, by_agent, rank, wrapped, sealed"
+    " extended_by, law, acknowledged_ms, closed_ms, by_agent, rank, wrapped, sealed, indexed"
 )
 
 
-_IS_LATE: Final = f"""
-    CASE WHEN EXISTS (SELECT 1 FROM request_step WHERE request = number AND what = '{StepKind.EXTEND}')
-    THEN extended_by ELSE answer_by END < date(closed_ms / 1000, 'unixepoch')
-"""  # noqa: S608 - ours
-
-
 def _open_row(connection: sqlite3.Connection, reference: str) -> Mapping[str, Any]:
-    row = row_of(connection, _typed(reference))
+    row = row_of(connection, typed(reference))
     if row is None or row["wrapped"] is None:
         raise StepRefused("who asked was forgotten when the time for that was over: nothing can be added")
     return row
@@ -395,22 +359,6 @@ def _open_row(connection: sqlite3.Connection, reference: str) -> Mapping[str, An
 
 def _is_there(connection: sqlite3.Connection, reference: str) -> bool:
     return row_of(connection, reference) is not None
-
-
-def _grouped(made: bytes) -> str:
-    digits = base64.b32encode(made).decode()
-    return "-".join(digits[at : at + 4] for at in range(0, len(digits), 4))
-
-
-def _typed(text: str) -> str:
-    """Return a reference or code as it was given, however it was typed in."""
-    digits = "".join(text[:60].upper().replace("-", "").split()).replace("0", "O").replace("1", "I")
-    return "-".join(digits[at : at + 4] for at in range(0, len(digits), 4))
-
-
-def _code_hash(code: str) -> bytes:
-    # 80 random bits need no slow hash.
-    return sha256(code.encode("utf-8", "replace")).digest()
 
 
 def _day(time_ms: int) -> date:

@@ -69,9 +69,18 @@ class RequestSeal:
         ).fetchone()
         if step >= MAX_STEPS:
             raise StepRefused(f"the history has {MAX_STEPS} entries, and can have no more")
-        sealed = self._sealed(key, b"step %d " % step + uid, text.encode()) if text else None
+        sealed = self._sealed(key, _place(uid, step), text.encode()) if text else None
         connection.execute(
             "INSERT INTO request_step VALUES (?, ?, ?, ?, ?, ?)", (number, step, now_ms, who, what, sealed)
+        )
+
+    def write_again(
+        self, connection: sqlite3.Connection, row: Mapping[str, Any], step: int, text: str
+    ) -> None:
+        """Put another text in the place of an entry's."""
+        sealed = self._sealed(self.key(row), _place(row["uid"], step), text.encode())
+        connection.execute(
+            "UPDATE request_step SET sealed = ? WHERE request = ? AND step = ?", (sealed, row["number"], step)
         )
 
     def steps(self, connection: sqlite3.Connection, row: Mapping[str, Any]) -> Sequence[Step]:
@@ -81,7 +90,7 @@ class RequestSeal:
         def opened(step: int, sealed: bytes | None) -> str:
             if key is None or sealed is None:
                 return ""
-            return self._sealer.open(key, sealed, b"step %d " % step + row["uid"])[1].decode()
+            return self._sealer.open(key, sealed, _place(row["uid"], step))[1].decode()
 
         statement = (
             "SELECT step, time_ms, who, what, sealed FROM request_step WHERE request = ? ORDER BY step"
@@ -93,6 +102,10 @@ class RequestSeal:
 
     def _sealed(self, key: bytes, place: bytes, content: bytes) -> bytes:
         return self._sealer.seal(key, self._sealer.salt(), content, place)
+
+
+def _place(uid: bytes, step: int) -> bytes:
+    return b"step %d " % step + uid
 
 
 def rewrap_requests(database: OfficeDatabase, keys: LedgerKeys) -> int:

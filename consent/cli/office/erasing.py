@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import click
 
@@ -38,8 +39,10 @@ def erase(folder: Path, reason: str, subject: str) -> None:
             raise click.ClickException("there is nothing of this visitor")
         # The log of accesses names leaves, and no pseudonym.
         leaves = [each.position.leaf for each in found]
-        desk.record(asker, "erasing", reason, found=len(leaves), leaves=leaves[:20])
-    erasures = with_store(folder, lambda store: store.erase(subject))
+        series = str(uuid4())
+        desk.record(asker, "erasing", reason, found=len(leaves), leaves=leaves[:20], series=series)
+        erasures = desk.erase(subject, series)
+        desk.register.forget(subject, erasures, asker.label)
     with open_log(folder) as log:
         for erasure in erasures:
             evidence = log.evidence(erasure.erasure_id)

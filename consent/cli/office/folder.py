@@ -44,9 +44,10 @@ def office_desk(folder: Path) -> Iterator[tuple[Desk, Asker]]:
     What goes wrong is said in one line, and ends the command with 1.
     """
     data = DataFolder(folder)
-    with explained(folder), ReceiptsDatabase(data).log() as log:
+    receipts = ReceiptsDatabase(data)
+    with explained(folder), receipts.log() as log:
         data.ledger_keys(create=False)
-        desk = Office("/_consent", data, lambda: log).desk
+        desk = Office("/_consent", data, lambda: log, erase=receipts.erase).desk
         try:
             yield desk, Asker(_user(), BY, Role.OFFICER, (), 2**53)
         except ReasonMissing:

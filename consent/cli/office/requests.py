@@ -15,7 +15,7 @@ from consent.cli.printable import printable
 from consent.data_folder import DataFolder
 from consent.moments import format_moment
 from consent.office.api.requests import described, row_of
-from consent.office.app import days_kept
+from consent.office.app import register_in
 from consent.office.desk import MAX_REASON, MIN_REASON
 from consent.office.register import Register
 from consent.office.request_rows import Wanted
@@ -125,6 +125,4 @@ def purge(folder: Path) -> None:
 
 
 def _register(folder: Path) -> Register:
-    database = office_database(folder)
-    keys = DataFolder(folder).ledger_keys(create=False)
-    return Register(database, access_log(folder, database), keys, time.time, days_kept=days_kept())
+    return register_in(DataFolder(folder), time.time)

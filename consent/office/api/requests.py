@@ -146,11 +146,8 @@ def _package(call: Call) -> Content:
 
 def _erase(call: Call) -> Content:
     _strings(call.body, _NOTHING)
-    erasures = _there(Handling(call.desk, call.asker).erase(call.places["reference"]))
-    rows = [
-        {"erasure_id": each.erasure_id, "time": each.time, "erased": len(each.erased)} for each in erasures
-    ]
-    return Content({"erasures": rows}, is_of_a_visitor=True)
+    erased = _there(Handling(call.desk, call.asker).erase(call.places["reference"]))
+    return Content({"erasures": [each._asdict() for each in erased]}, is_of_a_visitor=True)
 
 
 def _certificates(call: Call) -> Content:
@@ -302,7 +299,7 @@ ENDPOINTS: Final = (
     Endpoint(
         method="POST",
         path="/requests/{reference}/erasures",
-        about="Erase the visitor, once it is verified who asks. It cannot be undone.",
+        about="Erase the visitor, once it is verified who asks. It cannot be undone. Again, it has the same answer.",
         action=Action.HANDLE,
         answer=_erase,
         problems=_NOT_NOW,

@@ -110,8 +110,8 @@ def _erase(visit: Visit) -> Answer:
     if visit.form.get("sure") != "yes":
         raise Failed(400, "Nothing was erased", "Tick the box, too: it cannot be undone.")
     handling = Handling(visit.desk, visit.asker)
-    erasures = _there(handling.erase(visit.places["reference"]))
-    count = sum(len(erasure.erased) for erasure in erasures)
+    erased = _there(handling.erase(visit.places["reference"]))
+    count = sum(each.erased for each in erased)
     return _opened(visit, handling, done=f"{count} receipts were erased. The certificates are below.")
 
 
@@ -127,14 +127,13 @@ def _certificates(visit: Visit) -> Answer:
 
 def _opened(visit: Visit, handling: Handling, *, done: str = "") -> Answer:
     opened = _there(handling.open(visit.places["reference"]))
-    certificates = [each for step in opened.steps if step.what == "erased" for each in step.text.split()]
     return visit.render(
         "request.html",
         request=opened.request,
         opened=opened,
         today=handling.today,
         done=done,
-        certificates=certificates,
+        certificates=visit.desk.register.certificates(opened.request.reference),
         receipts=handling.receipts(opened),
         steps=() if opened.request.is_forgotten else opened.request.progress.steps(),
         labels=LABELS,

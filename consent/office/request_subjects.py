@@ -1,0 +1,169 @@
+"""Which visitors requests are about: found by a keyed tag of the pseudonym, and taken out of all when one is erased.
+
+A pseudonym can be linked with several requests, and somebody may have written it into a text. Wherever that is, it is
+sealed; the tag beside it says which requests are to be opened for it. Tag and pseudonym go together: afterwards nobody
+can confirm a guess from what is kept, not even with the keys. That a request was answered, when, and under which
+certificates, stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
+from uuid import uuid4
+
+from consent.erasure import Erasure
+from consent.office.request_rows import Person, about, rows
+from consent.office.request_seal import RequestSeal
+from consent.subject_request import StepRefused
+
+ERASED: Final = "[erased]"
+"""What stands in a text in place of a pseudonym."""
+_PSEUDONYM: Final = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32}(?![0-9a-fA-F])")
+
+
+class Certificate(NamedTuple):
+    """That receipts were erased, as the log has it too; nothing about whose they were."""
+
+    erasure_id: str
+    time: str
+    """RFC 3339, UTC, milliseconds."""
+    erased: int
+    """How many receipts."""
+
+
+def certificates_of(erasures: Iterable[Erasure]) -> Sequence[Certificate]:
+    """Return what a request keeps of erasures."""
+    return [Certificate(each.erasure_id, each.time, len(each.erased)) for each in erasures]
+
+
+class RequestSubjects:
+    """Finds the requests that name a visitor. Everything happens in the transaction of the connection it is given.
+
+    Args:
+        key: the index key of the log.
+        seal: opens requests.
+    """
+
+    def __init__(self, key: bytes, seal: RequestSeal) -> None:
+        self._key = key
+        self._seal = seal
+
+    def index(self, connection: sqlite3.Connection, number: int, texts: Iterable[str]) -> None:
+        """Keep which pseudonyms are in some texts of a request."""
+        found = {each.lower() for text in texts for each in _PSEUDONYM.findall(text)}
+        connection.executemany(
+            "INSERT OR IGNORE INTO request_subject (tag, request) VALUES (?, ?)",
+            [(self._tag(subject), number) for subject in found],
+        )
+
+    def series(self, connection: sqlite3.Connection, number: int, subject: str) -> str:
+        """Return the series under which a request's erasure of a visitor is, or will be, in the log."""
+        row = (self._tag(subject), number)
+        self.index(connection, number, [subject])
+        connection.execute(
+            "UPDATE request_subject SET series = ? WHERE tag = ? AND request = ? AND series IS NULL",
+            (str(uuid4()), *row),
+        )
+        (series,) = connection.execute(
+            "SELECT series FROM request_subject WHERE tag = ? AND request = ?", row
+        ).fetchone()
+        return str(series)
+
+    def is_named(self, connection: sqlite3.Connection, subject: str) -> bool:
+        """Tell whether a request may name a visitor."""
+        statement = (
+            "SELECT EXISTS (SELECT 1 FROM request_subject WHERE tag = ?)"
+            " OR EXISTS (SELECT 1 FROM request WHERE NOT indexed)"
+        )
+        (found,) = connection.execute(statement, (self._tag(subject),)).fetchone()
+        return bool(found)
+
+    def forget(
+        self,
+        connection: sqlite3.Connection,
+        subject: str,
+        erasures: Sequence[Erasure],
+        *,
+        who: str,
+        now_ms: int,
+    ) -> None:
+        """Take a visitor who was erased out of all requests; those about him have the certificates instead."""
+        self._index_all(connection)
+        tag = self._tag(subject)
+        found = rows(
+            connection,
+            "SELECT request.* FROM request JOIN request_subject ON request = number WHERE tag = ?",
+            (tag,),
+        )
+        for row in found:
+            if row["wrapped"] is None:
+                continue
+            person = self._seal.who(row)
+            was_about = subject in person.subjects
+            key, number = self._seal.key(row), row["number"]
+            sealed = self._seal.person(key, row["uid"], _without(person, subject))
+            connection.execute("UPDATE request SET sealed = ? WHERE number = ?", (sealed, number))
+            for step in self._seal.steps(connection, row):
+                if (text := _cleared(step.text, subject)) != step.text:
+                    self._seal.write_again(connection, row, step.number, text)
+            if was_about:
+                self._certify(connection, number, certificates_of(erasures))
+                with contextlib.suppress(StepRefused):  # its history is full: the certificates are beside it
+                    ids = " ".join(each.erasure_id for each in erasures)
+                    self._seal.note(connection, number, row["uid"], key, now_ms, who, "erased", ids)
+        connection.executemany(
+            "DELETE FROM request_receipt WHERE leaf = ?",
+            [(leaf,) for each in erasures for leaf in each.erased],
+        )
+        connection.execute("DELETE FROM request_subject WHERE tag = ?", (tag,))
+
+    def certificates(self, connection: sqlite3.Connection, number: int) -> Sequence[Certificate]:
+        """Return what was erased for a request, or while it was open; also once who asked was forgotten."""
+        statement = (
+            "SELECT erasure_id, time, erased FROM request_erasure WHERE request = ? ORDER BY time, erasure_id"
+        )
+        return [Certificate(*row) for row in connection.execute(statement, (number,))]
+
+    def _certify(
+        self, connection: sqlite3.Connection, number: int, certificates: Sequence[Certificate]
+    ) -> None:
+        connection.executemany(
+            "INSERT OR IGNORE INTO request_erasure VALUES (?, ?, ?, ?)",
+            [(number, *each) for each in certificates],
+        )
+
+    def _index_all(self, connection: sqlite3.Connection) -> None:
+        """Index what was registered by an earlier release, once."""
+        for row in rows(connection, "SELECT * FROM request WHERE NOT indexed AND wrapped IS NOT NULL", ()):
+            person, steps = self._seal.who(row), self._seal.steps(connection, row)
+            self.index(connection, row["number"], [*texts_of(person), *(step.text for step in steps)])
+        connection.execute("UPDATE request SET indexed = 1 WHERE NOT indexed")
+
+    def _tag(self, subject: str) -> bytes:
+        return hmac.digest(self._key, b"consent-request-subject:" + subject.encode(), "sha256")[:16]
+
+
+def texts_of(person: Person) -> Sequence[str]:
+    """Return everything that is written about who asked."""
+    return (person.name, person.contact, person.details, person.agent, *person.subjects)
+
+
+def _without(person: Person, subject: str) -> Person:
+    kept = about(person, tuple(each for each in person.subjects if each != subject))
+    return replace(
+        kept,
+        name=_cleared(kept.name, subject),
+        contact=_cleared(kept.contact, subject),
+        details=_cleared(kept.details, subject),
+        agent=_cleared(kept.agent, subject),
+    )
+
+
+def _cleared(text: str, subject: str) -> str:
+    return _PSEUDONYM.sub(lambda found: ERASED if found[0].lower() == subject else found[0], text)

@@ -1,0 +1,281 @@
+"""What the register keeps once a visitor was erased, by whichever way: that it was done, and nothing about whom."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from consent import ConsentMiddleware
+from consent.cli import main
+from consent.erasure import Erasure
+from consent.errors import StoreUnavailable
+from consent.office.app import register_in
+from consent.office.register import Register
+from consent.office.request_rows import OpenedRequest
+from consent.subject_request import RequestKind, StepKind
+from tests.test_erasure import ERASURE
+from tests.test_office_api import RECEIPTS, SUBJECT, Place
+from tests.test_office_requests import Desk
+from tests.test_register import DAY, JO, NEW, Office
+from tests.test_register import SUBJECT as NAMED
+from tests.test_requesting import SAME, Site, codes
+from tests.test_store_contract import PostgreSQLBackend, SQLiteBackend
+
+OTHER = "0f" * 16
+
+
+def opened(register: Register, reference: str) -> OpenedRequest:
+    found = register.open(reference)
+    assert found is not None
+    return found
+
+
+def written(request: OpenedRequest) -> str:
+    person = request.person
+    texts = (person.name, person.contact, person.details, person.agent, *person.subjects, person.came_with)
+    return "\n".join([*texts, *(step.text for step in request.steps)])
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    return Office(tmp_path)
+
+
+@pytest.fixture(params=[SQLiteBackend, PostgreSQLBackend], ids=["sqlite", "postgresql"])
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    desk = Desk(tmp_path / "data", request.param(tmp_path))
+    yield desk
+    desk.log.close()
+
+
+@pytest.fixture
+def sqlite_desk(tmp_path: Path) -> Any:
+    desk = Desk(tmp_path / "data", SQLiteBackend(tmp_path))
+    yield desk
+    desk.log.close()
+
+
+# ---- the register
+
+
+def test_an_erased_visitor_is_in_no_request_any_more(office: Office) -> None:
+    """Nor in what anybody wrote; whoever has all keys finds neither the pseudonym nor what it was found by."""
+    register = office.register
+    one = office.add(kind=RequestKind.ACCESS)
+    two = office.add(subject="", details=f"I am {NAMED.upper()}, not {OTHER}.")
+    three = office.add(subject=OTHER)
+    register.link(one.reference, NAMED, [0, 3, 9], JO)
+    register.step(two.reference, StepKind.NOTE, f"says to be {NAMED}", JO)
+    register.step(three.reference, StepKind.VERIFY_IDENTITY, f"not {NAMED}", JO)
+    with office.database.reading() as connection:
+        tags = [tag for (tag,) in connection.execute("SELECT DISTINCT tag FROM request_subject")]
+    assert len(tags) == 2
+    register.forget(NAMED, [ERASURE], JO)
+    register.forget(NAMED, [ERASURE], JO)
+    for reference in (one.reference, two.reference, three.reference):
+        assert NAMED not in written(opened(register, reference)).lower()
+    assert opened(register, one.reference).leaves == [9]
+    assert opened(register, two.reference).person.details == f"I am [erased], not {OTHER}."
+    assert [step.text for step in opened(register, two.reference).steps] == ["", "says to be [erased]"]
+    assert opened(register, three.reference).person.subjects == (OTHER,)
+    # The one that was about this visitor says so, and has the certificate.
+    assert [(step.who, step.what, step.text) for step in opened(register, one.reference).steps[-1:]] == [
+        (JO, "erased", ERASURE.erasure_id)
+    ]
+    assert [len(register.certificates(each.reference)) for each in (one, two, three)] == [1, 0, 0]
+    gone = register._subjects._tag(NAMED)
+    assert gone in tags
+    stored = office.files()
+    assert [each for each in (NAMED.encode(), bytes.fromhex(NAMED), gone) if each in stored] == []
+
+
+def test_what_was_registered_before_there_was_an_index_is_found(office: Office) -> None:
+    """It is indexed when the first visitor is erased."""
+    one, two = office.add(), office.add(subject=OTHER)
+    with office.database.writing() as connection:
+        connection.execute("DELETE FROM request_subject")
+        connection.execute("UPDATE request SET indexed = 0")
+    office.register.forget(NAMED, [ERASURE], JO)
+    assert opened(office.register, one.reference).person.subjects == ()
+    office.register.forget(OTHER, [replace(ERASURE, erased=[4])], JO)
+    assert opened(office.register, two.reference).person.subjects == ()
+
+
+def test_certificates_outlive_who_asked(office: Office) -> None:
+    """They name nobody: whoever lost one can still be given it."""
+    request = office.add()
+    office.register.forget(NAMED, [ERASURE], JO)
+    office.register.step(request.reference, StepKind.TAKE_BACK, "", JO)
+    office.clock.now += 731 * DAY
+    assert office.register.purge() == 1
+    (kept,) = office.register.certificates(request.reference)
+    assert kept._asdict() == {"erasure_id": ERASURE.erasure_id, "time": ERASURE.time, "erased": 3}
+
+
+def test_a_full_history_keeps_nobody_from_being_forgotten(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The certificate is kept beside it."""
+    request = office.add()
+    monkeypatch.setattr("consent.office.request_seal.MAX_STEPS", 1)
+    office.register.forget(NAMED, [ERASURE], JO)
+    assert opened(office.register, request.reference).person.subjects == ()
+    assert len(office.register.certificates(request.reference)) == 1
+
+
+# ---- an answer that was lost
+
+
+def test_an_erasure_that_is_asked_for_again_has_the_same_certificates(desk: Desk) -> None:
+    """Also of another request of the same visitor, and once the request is closed."""
+    reference, other = desk.new(subject=SUBJECT), desk.new(subject=SUBJECT, kind="access")
+    desk.step(reference, "verify-identity", "passport")
+    first = desk.post(reference, "erasures", {}).json["erasures"]
+    assert [each["erased"] for each in first] == [3]
+    assert desk.post(reference, "erasures", {}).json["erasures"] == first
+    desk.step(reference, "answer", "sent")
+    assert desk.post(reference, "erasures", {}).json["erasures"] == first
+    assert desk.post(other, "erasures", {}).json["erasures"] == first
+    # Of a visitor who is not there, there is none; of one who comes back, there is one more.
+    nobody = desk.new(subject=OTHER)
+    desk.step(nobody, "verify-identity", "passport")
+    assert desk.post(nobody, "erasures", {}).json["erasures"] == []
+
+
+@pytest.mark.parametrize("when", ["before it is kept", "after it is kept"])
+def test_an_erasure_that_was_interrupted_has_its_certificate(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The log has erased, and whoever asked for it went down: again, it is the certificate of the erasure that was."""
+    reference = desk.new(subject=SUBJECT)
+    desk.step(reference, "verify-identity", "passport")
+    forget = Register.forget
+    done: list[Sequence[Erasure]] = []
+
+    def dies(register: Register, subject: str, erasures: Sequence[Erasure], who: str) -> None:
+        done.append(erasures)
+        if when.startswith("after"):
+            forget(register, subject, erasures, who)
+        raise StoreUnavailable("the machine went down")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Register, "forget", dies)
+        assert desk.post(reference, "erasures", {}).status == 503
+    again = desk.post(reference, "erasures", {}).json["erasures"]
+    assert [each["erasure_id"] for each in again] == [done[0][0].erasure_id]
+    assert [each["erased"] for each in again] == [3]
+    # Nothing else was appended, and the log of accesses knew the certificate before it was one.
+    assert desk.log.leaves(len(RECEIPTS) + 1, 9) == []
+    entries = [each for each in desk.accesses.newest(limit=50) if each.what == "request-erasing"]
+    assert {each.details["series"] for each in entries} == {again[0]["erasure_id"]}
+
+
+def test_two_officers_erase_at_once(sqlite_desk: Desk) -> None:
+    """Both have the same certificate, and there is one erasure."""
+    desk = sqlite_desk
+    reference = desk.new(subject=SUBJECT)
+    desk.step(reference, "verify-identity", "passport")
+    answers: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(desk.post(reference, "erasures", {})))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [each.status for each in answers] == [200] * 4
+    assert len({str(each.json["erasures"]) for each in answers}) == 1
+    assert len(answers[0].json["erasures"]) == 1
+    assert desk.log.leaves(len(RECEIPTS) + 1, 9) == []
+
+
+# ---- the other ways to erase
+
+
+def test_the_command_line_forgets_in_the_register_too(tmp_path: Path) -> None:
+    """All requests of the visitor have the certificate that was printed."""
+    place = Place(tmp_path / "data")
+    register = register_in(place.folder, lambda: place.now)
+    request, _ = register.add(replace(NEW, subject=SUBJECT), JO)
+    result = CliRunner().invoke(
+        main, ["office", "erase", SUBJECT, "--reason", "case 7", "--data", str(place.folder.path)]
+    )
+    assert result.exit_code == 0, result.output
+    (certificate,) = register.certificates(request.reference)
+    assert (certificate.erased, certificate.erasure_id in result.stdout) == (3, True)
+    shown = opened(register, request.reference)
+    assert (shown.person.subjects, shown.steps[-1].what) == ((), "erased")
+
+
+def attached(site: Site) -> str:
+    """Send a request with the pseudonym, and return its reference."""
+    site.browser.post("/_consent/choice", json={"action": "accept"}, headers=SAME)
+    return codes(site.send(attach="on", kind="access").text)[0]
+
+
+def forget_me(browser: TestClient) -> None:
+    answer = browser.post("/_consent/forget", json={}, headers={**SAME, "accept": "application/json"})
+    assert (answer.status_code, answer.json()["erased"]) == (200, 1)
+
+
+def test_forget_me_forgets_in_the_register_too(tmp_path: Path) -> None:
+    """What was asked stays, with the certificate; the pseudonym is in none of the files."""
+    site = Site(tmp_path)
+    with site.browser:
+        reference = attached(site)
+        (subject,) = opened(site.register, reference).person.subjects
+        forget_me(site.browser)
+        shown = opened(site.register, reference)
+        assert (shown.person.subjects, shown.person.came_with) == ((), "")
+        assert [(step.who, step.what) for step in shown.steps] == [
+            ("the form", "received"),
+            ("the visitor", "erased"),
+        ]
+        assert [each.erased for each in site.register.certificates(reference)] == [1]
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "data").glob("*.sqlite3*"))
+    assert subject.encode() not in stored
+
+
+def test_forget_me_reaches_an_office_of_its_own(tmp_path: Path) -> None:
+    """Where the site runs without the office, its register is the one in the same folder."""
+    site = Site(tmp_path)
+    with site.browser:
+        reference = attached(site)
+        cookies = dict(site.browser.cookies)
+    app = ConsentMiddleware(Starlette(), data=tmp_path / "data", office=False, clock=lambda: site.now)
+    with TestClient(app, base_url="https://shop.example", cookies=cookies) as browser:
+        forget_me(browser)
+    assert opened(site.register, reference).person.subjects == ()
+
+
+def test_nobody_is_told_to_be_forgotten_whom_the_register_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it cannot be written, the visitor is to ask again, and then it is done."""
+    site = Site(tmp_path)
+    with site.browser:
+        reference = attached(site)
+
+        def fails(*_arguments: object) -> None:
+            raise OSError("disk")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Register, "forget", fails)
+            answer = site.browser.post(
+                "/_consent/forget", json={}, headers={**SAME, "accept": "application/json"}
+            )
+            assert answer.status_code == 503
+        answer = site.browser.post(
+            "/_consent/forget", json={}, headers={**SAME, "accept": "application/json"}
+        )
+        assert answer.status_code == 200
+        assert opened(site.register, reference).person.subjects == ()
