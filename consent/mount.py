@@ -165,6 +165,7 @@ class ConsentMiddleware:
             then=partial(_keep, self._logs, store) if isinstance(store, EnforcementStore) else lambda: None,
         )
         self.app = app
+        self._own_folder = settings.prefix + "/"
         self._enter = self._entrance(settings)
 
     def _entrance(self, settings: Settings, part: str = "") -> ASGIApp:
@@ -329,7 +330,10 @@ class ConsentMiddleware:
         return {section: way(script) for section, script in gpp.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
+        # Most requests are for the site itself, and are asked no more than this on their way.
+        if scope["type"] == "http" and not scope["path"].startswith(self._own_folder):
+            await self._enter(scope, receive, send)
+        elif scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif self._office is not None and scope["type"] == "http" and self._office.answers(scope["path"]):
             await self._office(scope, receive, send)
