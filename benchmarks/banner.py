@@ -4,20 +4,23 @@
 
 FOLDER holds ``*.html`` pages; without it one is generated, with a style sheet, a script of the site's own, text,
 and drawings of a size that the markup states. ``--script`` says when that script runs: deferred, at once, or never.
-They are served on loopback three times: without the middleware, so again, and with it. Nothing else can be reached,
-so that what pages of others load from elsewhere fails the same way with and without. ``--layout`` says how the
-banner lies over the page. With ``--pieces`` the end of a page comes in eight, 20 ms apart, cut within the banner.
+They are served on loopback three times, each by a process of its own: without the middleware, so again, and with it.
+Nothing else can be reached, so that what pages of others load from elsewhere fails the same way with and without.
+``--layout`` says how the banner lies over the page. With ``--pieces`` the end of a page comes in eight, 20 ms apart,
+cut within the banner.
 
-Each round opens each page in each of the three as a new visitor, with nothing in the browser's cache, and then once
-more, as somebody who has refused: the first time with the middleware there is the banner, the second time the small
-control. Which of the three comes first goes round.
+Each round opens each page in each of the three as a new visitor, with nothing in the browser's cache, and goes on as
+somebody who has refused: to a second page, of which nothing is kept, since it is what fills the browser's caches of
+what the answer changes; and to a third, the later visit. All three are the same page under another address: going to
+the same one is a reload. With the middleware there is the banner first, and then the small control. In which order the
+three are asked is left to chance, since what a machine does besides goes on from one to the next.
 
 - CLS: the cumulative layout shift, as Chromium reports it, from the start until half a second after the page has
   loaded; the largest of all rounds. (The largest sum of one session window; what follows input does not count.)
 - FCP: the first contentful paint, in milliseconds from the navigation; medians. The shift is the median, over pages
   and rounds, of the difference between with and without in the same round. The noise is what the same gives for the
-  two without. Half of the differences lie between the quartiles. On a machine with other work, the fastest of all
-  rounds says more: the median over pages of each page's fastest.
+  two without, in the same rounds. Half of the differences lie between the quartiles. On a machine with other work,
+  the fastest of all rounds says more: the median over pages of each page's fastest.
 """
 
 from __future__ import annotations
@@ -25,17 +28,19 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import multiprocessing
 import platform
+import random
 import socket
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import uvicorn
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -50,6 +55,8 @@ from tests.browser.chromium import find_chromium
 
 SERVED = ("without", "without, again", "with")
 VISITS = ("first visit, the banner asks", "later visit, refused before")
+PLACES = ("first", "second", "later")
+"""Under each of these there is every page."""
 SETTLED_MS = 500
 
 MEASURE = """async settled => {
@@ -105,7 +112,9 @@ def site(pages: Sequence[bytes]) -> Starlette:
     def page(content: bytes) -> Any:
         return lambda request: HTMLResponse(content)
 
-    routes = [Route(f"/page/{number}", page(content)) for number, content in enumerate(pages)]
+    routes = [
+        Route(f"/{place}/{number}", page(content)) for place in PLACES for number, content in enumerate(pages)
+    ]
     routes.append(Route("/app.js", lambda request: Response(SCRIPT, media_type="text/javascript")))
     routes.append(Route("/style.css", lambda request: Response(STYLE, media_type="text/css")))
     routes.append(Route("/drawing.svg", lambda request: Response(DRAWING, media_type="image/svg+xml")))
@@ -119,7 +128,7 @@ def in_pieces(app: ASGIApp) -> ASGIApp:
         async def cut(message: Message) -> None:
             body = message.get("body", b"")
             end = max(len(body) - 24_000, 0)
-            if scope["path"].startswith("/page/") and len(body) > end + 8:
+            if scope["path"].split("/")[1] in PLACES and len(body) > end + 8:
                 step = (len(body) - end) // 8 + 1
                 pieces = [
                     body[: end + step],
@@ -136,20 +145,37 @@ def in_pieces(app: ASGIApp) -> ASGIApp:
     return answer
 
 
+def serve(
+    pages: Sequence[bytes], data: str, layout: Layout, pieces: bool, listener: socket.socket, governed: bool
+) -> None:
+    """Serve ``pages``, until the process is ended."""
+    app: ASGIApp = site(pages)
+    if governed:
+        app = ConsentMiddleware(app, policy=Policy(layout=layout), data=data)
+    if pieces:
+        app = in_pieces(app)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+    server.run(sockets=[listener])
+
+
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
-    """Serve ``app`` in a thread; give its address."""
+def serving(*args: Any, governed: bool) -> Iterator[str]:
+    """Serve in a process of its own, which takes nothing from the browser's driver; give its address."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            while not server.started and thread.is_alive():
-                time.sleep(0.01)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        process = multiprocessing.get_context("spawn").Process(target=serve, args=(*args, listener, governed))
+        process.start()
+    try:
+        for _ in range(600):
+            try:
+                urlopen(address + "/style.css").close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield address
+    finally:
+        process.terminate()
+        process.join()
 
 
 @dataclass(slots=True)
@@ -198,12 +224,13 @@ def look(page: Page, url: str) -> tuple[float | None, float]:
     return paint, shift
 
 
-def visit(browser: Browser, address: str, path: str, *, governed: bool) -> list[tuple[float | None, float]]:
-    """Visit a page for the first time, refuse where that is asked, and come back."""
+def visit(browser: Browser, address: str, number: int, *, governed: bool) -> list[tuple[float | None, float]]:
+    """Visit a page for the first time, refuse where that is asked, and come back twice: the second time counts."""
     context = browser.new_context(viewport={"width": 390, "height": 844})
     try:
         page = context.new_page()
-        first = look(page, address + path)
+        first, second, later = (f"{address}/{place}/{number}" for place in PLACES)
+        seen = look(page, first)
         if governed:
             answer = context.request.post(
                 address + "/_consent/choice",
@@ -212,7 +239,8 @@ def visit(browser: Browser, address: str, path: str, *, governed: bool) -> list[
             )
             if not answer.ok:
                 raise SystemExit(f"the refusal was not taken: {answer.status} {answer.text()[:200]}")
-        return [first, look(page, address + path)]
+        look(page, second)
+        return [seen, look(page, later)]
     finally:
         context.close()
 
@@ -220,12 +248,12 @@ def visit(browser: Browser, address: str, path: str, *, governed: bool) -> list[
 def measure(browser: Browser, addresses: dict[str, str], pages: int, rounds: int) -> tuple[Seen, ...]:
     """Return what was seen, first and later. A page that paints nothing in one of the three is left out."""
     seen = tuple(Seen() for _ in VISITS)
+    chance = random.Random(rounds)
     for number in range(-1, rounds):  # what the first round meets is cold, and is not kept
         for page in range(pages):
-            turn = (number + page) % len(SERVED)
             results = {
-                name: visit(browser, addresses[name], f"/page/{page}", governed=name == "with")
-                for name in (*SERVED[turn:], *SERVED[:turn])
+                name: visit(browser, addresses[name], page, governed=name == "with")
+                for name in chance.sample(SERVED, len(SERVED))
             }
             for kind, kept in enumerate(seen):
                 paints = {name: results[name][kind][0] for name in SERVED}
@@ -260,12 +288,8 @@ def main() -> None:
             parser.error(f"there are no *.html files in {options.folder}")
     with ExitStack() as stack:
         data = stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-        plain = site(pages)
-        governed = ConsentMiddleware(site(pages), policy=Policy(layout=options.layout), data=data)
-        apps: dict[str, ASGIApp] = dict(zip(SERVED, (plain, plain, governed), strict=True))
-        if options.pieces:
-            apps = {name: in_pieces(app) for name, app in apps.items()}
-        addresses = {name: stack.enter_context(serving(app)) for name, app in apps.items()}
+        common = (pages, data, options.layout, options.pieces)
+        addresses = {name: stack.enter_context(serving(*common, governed=name == "with")) for name in SERVED}
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(
             executable_path=find_chromium(playwright)[0],

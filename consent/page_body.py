@@ -18,7 +18,6 @@ from consent.insertion import BodyEndInsertion
 from consent.placeholder import PagePlaceholders
 from consent.policy import Refused
 from consent.request import Request
-from consent.signals import ChoiceState
 from consent.streams import PASSED, Stream
 
 _AUTHORITY = re.compile(rb"[A-Za-z0-9.:\[\]-]{1,255}")
@@ -92,15 +91,9 @@ class PageBody:
     def _defers(self) -> bool:
         """Whether the guard may run when all of the page is read, as long as no script could run before that.
 
-        In a frame that of another page could: one that has come in part is within its reach. Who has answered before
-        has the guard already, and gains nothing by it.
+        In a frame that of another page could: one that has come in part is within its reach.
         """
-        request = self.request
-        return (
-            request.site.defers_guard
-            and request.destination == b"document"
-            and request.ruling.decision.signals.choice_state is ChoiceState.ABSENT
-        )
+        return self.request.site.defers_guard and self.request.destination == b"document"
 
     def _guard_tag(self, *, defer: bool = False) -> bytes:
         guard, decision = self.request.site.guard, self.request.ruling.decision
