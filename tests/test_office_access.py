@@ -291,3 +291,57 @@ def test_an_entry_is_checked_before_it_is_shown(accesses: AccessLog, database: O
     assert evidence is not None
     with pytest.raises(InvalidProofError):
         evidence.verify([])
+
+
+def test_a_transaction_within_another_is_a_part_of_it(database: OfficeDatabase) -> None:
+    """What fails in it is undone by itself; what follows a commit follows the outer one, once, and no rollback."""
+    done: list[str] = []
+
+    def first() -> None:
+        done.append("first")
+
+    def names() -> list[str]:
+        with database.reading() as connection:
+            return [name for (name,) in connection.execute("SELECT id FROM ended_session ORDER BY id")]
+
+    def write(name: str) -> None:
+        with database.writing() as connection:
+            connection.execute("INSERT INTO ended_session VALUES (?, 0)", (name,))
+            database.once_committed(first)
+
+    with database.writing():
+        write("a")
+        with contextlib.suppress(ZeroDivisionError), database.writing():
+            write("b")
+            raise ZeroDivisionError
+        write("c")
+        assert (names(), done) == (["a", "c"], [])
+    assert done == ["first"]
+    with contextlib.suppress(ZeroDivisionError), database.writing():
+        write("d")
+        raise ZeroDivisionError
+    assert (names(), done) == (["a", "c"], ["first"])
+    database.once_committed(first)
+    write("e")
+    assert (names(), done) == (["a", "c", "e"], ["first"] * 3)
+
+
+def test_entries_of_one_transaction_are_signed_when_it_is_committed(
+    database: OfficeDatabase, clock: Clock
+) -> None:
+    """The mark beside the database is never ahead of it; what was undone leaves the log whole."""
+    accesses = AccessLog(database, KEYS, clock)
+    accesses.append("Jo", "before")
+    mark = database.path.with_name(f"{database.path.name}.checkpoint")
+    kept = mark.read_text()
+    with accesses.together():
+        accesses.append("Jo", "one")
+        accesses.append("Jo", "two")
+        assert mark.read_text() == kept
+    assert mark.read_text().splitlines()[1] == "3"
+    with contextlib.suppress(ZeroDivisionError), accesses.together():
+        accesses.append("Jo", "undone")
+        raise ZeroDivisionError
+    accesses.append("Jo", "three")
+    assert [each.what for each in accesses.newest(limit=9)] == ["three", "two", "one", "before"]
+    assert accesses.verify() == []

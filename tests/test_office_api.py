@@ -29,6 +29,7 @@ from consent.office.api.table import ENDPOINTS
 from consent.office.app import Office
 from consent.office.database import OfficeDatabase
 from consent.office.limits import CALLS_A_DAY, SITE_CALLS_A_DAY, Limits
+from consent.office.paths import without_slash
 from consent.office.roles import ALLOWED, Role
 from consent.office.tokens import TokenBook
 from consent.receipt_export import ExportForm
@@ -192,6 +193,7 @@ PATHS = {
     "/stream": "/stream",
     "/webhooks": "/webhooks",
     "/webhooks/{id}": "/webhooks/whk_0123456789abcdef",
+    "/webhooks/{id}/secret": "/webhooks/whk_0123456789abcdef/secret",
     "/enforcement": "/enforcement",
     "/trackers": "/trackers",
     "/leaks": "/leaks",
@@ -220,6 +222,7 @@ BODIES: dict[str, dict[str, object]] = {
     "POST /classifications": {"id": "hotjar"},
     "POST /webhooks": {"url": "https://hooks.example.com/consent", "events": ["export.finished"]},
     "PATCH /webhooks/{id}": {"state": "disabled"},
+    "POST /webhooks/{id}/secret": {},
     "POST /requests": {"kind": "erase", "site": "Example blog"},
     "PATCH /requests/{reference}": {"step": "note", "text": "a note"},
     "POST /requests/{reference}/lookups": {"sought": SUBJECT},
@@ -249,6 +252,7 @@ TABLE = {
     "GET /webhooks/{id}":            "403 403 403 404",
     "PATCH /webhooks/{id}":          "403 403 403 404",
     "DELETE /webhooks/{id}":         "403 403 403 404",
+    "POST /webhooks/{id}/secret":    "403 403 403 404",
     "GET /enforcement":              "200 200 200 200",
     "GET /trackers":                 "200 200 200 200",
     "GET /leaks":                    "200 200 200 200",
@@ -288,6 +292,7 @@ SITES_TABLE = {
     "GET /webhooks/{id}": "403 403 403 403",
     "PATCH /webhooks/{id}": "403 403 403 403",
     "DELETE /webhooks/{id}": "403 403 403 403",
+    "POST /webhooks/{id}/secret": "403 403 403 403",
 }
 
 
@@ -429,8 +434,6 @@ def test_a_receipt_is_opened_with_a_reason_and_its_proof_is_checked(place: Place
         "/receipts/60",
         "/receipts/x",
         "/receipts/-1",
-        "/receipts/",
-        "/receipts/3/",
         "/receipts/3/else",
     ):
         assert place.ask(missing, Role.OFFICER, headers=REASON).status == 404
@@ -564,7 +567,6 @@ def test_trackers_integrity_and_accesses(place: Place) -> None:
         ("/counts?to=0001-01-01", 400, "to: there are no days before it"),
         ("/exports/receipts?form=xml", 400, "form: one of jsonl, csv"),
         ("/nothing", 404, "there is no such thing here"),
-        ("/receipts/", 404, "there is no such thing here"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_in_one_shape(place: Place, path: str, status: int, message: str) -> None:
@@ -639,6 +641,30 @@ def test_a_long_reason_is_refused_and_not_cut_short(place: Place) -> None:
     assert place.accesses.newest(limit=1) == before
     assert place.ask("/receipts/3", Role.OFFICER, headers={"consent-reason": "x" * 500}).status == 200
     assert place.accesses.newest(limit=1)[0].reason == "x" * 500
+
+
+@pytest.mark.parametrize("home", [API, "/_consent/office"])
+def test_an_address_with_a_slash_at_its_end_leads_to_the_one_without(place: Place, home: str) -> None:
+    """The same for the console and the API, for every method, whoever asks, and whatever there is."""
+    query = "from=2026-01-01&x=%2F%20"
+    for path in ("", "/receipts", "/exports", "/webhooks/whk_1", "/none", "/b%20\u00fc?a"):
+        for method in ("GET", "HEAD", "POST", "DELETE"):
+            answer = place.ask(f"{home}{path.partition('?')[0]}/?{query}", method=method)
+            written = path.partition("?")[0].replace("\u00fc", "%C3%BC").replace("%20", "%2520")
+            assert answer.status == 308
+            assert answer.headers == {
+                "location": f"{home}{written}?{query}", "content-length": "0", "cache-control": "no-store",
+            }  # fmt: skip
+    assert place.ask(f"{home}//example.com//", Role.OFFICER).headers["location"] == f"{home}//example.com"
+    assert place.ask(f"{home}/\r\nx: y/").headers["location"] == f"{home}/%0D%0Ax%3A%20y"
+    assert place.ask(home).status == (401 if home == API else 200)
+
+
+def test_a_slash_within_a_name_is_no_slash_at_the_end(place: Place) -> None:
+    """As it was written, it is a part of the name, and there is no such thing."""
+    assert without_slash({"path": "/x/a/", "raw_path": b"/x/a%2F"}) is None
+    assert without_slash({"path": "/x/a/", "raw_path": b"/x/a/", "query_string": b""}) == b"/x/a"
+    assert without_slash({"path": "/x/a", "raw_path": b"/x/a"}) is None
 
 
 def test_methods_and_media_types(place: Place) -> None:
@@ -739,9 +765,37 @@ def test_an_export_that_cannot_begin_is_503(place: Place, form: str, monkeypatch
     def broken(*_: object, **__: object) -> None:
         raise StoreUnavailable("the disk is gone")
 
+    before = place.accesses.newest(limit=1)
     monkeypatch.setattr(SQLiteReceiptLog, "found", broken)
     answer = place.ask(f"/exports/receipts?form={form}", Role.ANALYST)
     assert (answer.status, answer.json["error"]["code"]) == (503, "unavailable")
+    assert place.accesses.newest(limit=1) == before
+
+
+def test_what_could_not_be_shown_is_not_recorded_as_shown(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is anything shown that could not be recorded."""
+    place.accesses.append("Jo", "before")
+
+    def broken(*_: object, **__: object) -> None:
+        raise StoreUnavailable("the disk is gone")
+
+    paths = ("/receipts/3", "/receipts/3/evidence", "/proof?from=2026-01-01&to=2026-01-01")
+    with monkeypatch.context() as patched:
+        patched.setattr(SQLiteReceiptLog, "evidence", broken)
+        patched.setattr(SQLiteReceiptLog, "checkpoint", broken)
+        assert [place.ask(path, Role.OFFICER, headers=REASON).status for path in paths] == [503] * 3
+    assert place.accesses.newest(limit=1)[0].what == "before"
+    monkeypatch.setattr(AccessLog, "append", broken)
+    for path in (*paths, "/exports/receipts?rows=records"):
+        answer = place.ask(path, Role.OFFICER, headers=REASON)
+        assert answer.json == {
+            "error": {
+                "code": "unavailable",
+                "message": "the log, or a part of it, cannot be read now; the site's log says why",
+            }
+        }
 
 
 def test_an_export_ends_when_nobody_reads_it(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,8 +196,13 @@ def test_only_so_many_wait(place: Place, monkeypatch: pytest.MonkeyPatch) -> Non
     """More are refused with the reason, and when to come again."""
     monkeypatch.setattr(place.app._writing, "start", lambda: None)
     waiting = [ordered(place) for _ in range(MAX_OPEN)]
+    before = place.accesses.newest(limit=1)
     answer = place.ask("/exports", Role.OFFICER, method="POST", body={})
     assert (answer.status, answer.json["error"]["code"]) == (429, "too-many-exports")
+    assert place.accesses.newest(limit=1) == before  # what was refused was not exported
+    assert before[0].details["export"] == waiting[-1]
+    refused = signed_in(place, Role.OFFICER).post("/exports", {"rows": "index"})
+    assert (refused.status, place.accesses.newest(limit=1)[0].what) == (429, "signed-in")
     assert answer.headers["retry-after"] == "60"
     assert f"{MAX_OPEN} of your exports are not done yet" in answer.json["error"]["message"]
     place.ask(f"/exports/{waiting[0]}", Role.OFFICER, method="DELETE")
@@ -430,7 +435,7 @@ def test_the_console_orders_lists_and_downloads(place: Place) -> None:
     assert "Order an export" in jo.get("/exports").body.decode()
     form = {"form": "csv", "rows": "records", "site": "Example shop", "gpc": "", "reason": "complaint 12"}
     answer = jo.post("/exports", form)
-    assert (answer.status, answer.headers["location"]) == (303, "exports")
+    assert (answer.status, answer.headers["location"]) == (303, "/_consent/office/exports")
     (job,) = place.ask("/exports", Role.OFFICER).json["exports"]
     assert (job["form"], job["rows"], job["filters"]) == ("csv", "records", {"site": "Example shop"})
     settled(place, job["id"])

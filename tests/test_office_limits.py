@@ -12,21 +12,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from consent.cli import main
+from consent.data_folder import DataFolder
 from consent.errors import ConfigurationError
 from consent.mount import ConsentMiddleware
 from consent.office.api.endpoint import WRITE_WEIGHT, Content, Endpoint, Problem
 from consent.office.api.once import KEEP_HOURS, MAX_RUNNING_SECONDS, Once, fingerprint_of
+from consent.office.app import Office
 from consent.office.asker import Asker
 from consent.office.database import OfficeDatabase
 from consent.office.limits import CALLS_A_DAY, SITE_CALLS_A_DAY, Limits, exceeded, limit_headers
 from consent.office.register import DAYS_KEPT
 from consent.office.roles import Role
 from consent.receipt_export import ExportForm
+from consent.sqlite_log import SQLiteReceiptLog
 from consent.subject_request import StepKind
 from tests.exchange import endpoints as nothing_else
 from tests.test_office_access import Clock
-from tests.test_office_api import REASON, Place
+from tests.test_office_api import REASON, RECEIPTS, Answer, Place
 from tests.test_receipts import KEYS
 
 
@@ -110,6 +115,44 @@ def test_the_limit_of_a_site_is_answered_429(tmp_path: Path, monkeypatch: pytest
 
 
 # ---- writes that are sent twice
+
+
+def test_answers_are_kept_under_the_wrapping_key_in_use(tmp_path: Path) -> None:
+    """A key that was taken away takes none of them along; without that, it is said that it was done."""
+    place = Place(tmp_path / "data")
+    body = {"url": "https://hooks.example.com/", "events": ["export.finished"]}
+
+    def ask() -> Answer:
+        headers = {"idempotency-key": '"k-1"'}
+        return place.ask("/webhooks", Role.ADMINISTRATOR, method="POST", body=body, headers=headers)
+
+    def with_keys(*wrapping: bytes) -> None:
+        lines = place.folder.ledger_keys_path.read_text().splitlines()
+        kept = [line for line in lines if not line.startswith("wrap ")]
+        kept += [f"wrap {key.hex()}" for key in wrapping]
+        place.folder.ledger_keys_path.write_text("\n".join([*kept, ""]))
+        place.app = Office(
+            "/_consent",
+            DataFolder(place.folder.path),
+            lambda: SQLiteReceiptLog(place.folder.receipts_path, place.keys),
+            lambda: place.now,
+        )
+
+    old, new = place.keys.wrapping[0], bytes(range(32))
+    first = ask()
+    assert first.status == 201
+    with_keys(new, old)
+    arguments = ["db", "rewrap", "--data", str(place.folder.path)]
+    result = CliRunner().invoke(main, arguments)
+    # Those of the receipts' visitors, the webhook's, and the answer's.
+    visitors = len({receipt.subject for receipt in RECEIPTS})
+    assert result.stdout.startswith(f"{visitors + 2} keys were under another wrapping key"), result.output
+    with_keys(new)
+    assert (ask().status, ask().json) == (201, first.json)
+    with_keys(bytes(32))
+    answer = ask()
+    assert (answer.status, answer.json["error"]["code"]) == (409, "not-kept")
+    assert "this was done" in answer.json["error"]["message"]
 
 
 class Writes:

@@ -7,6 +7,7 @@ import contextlib
 import hmac
 import json
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -31,15 +32,24 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from consent.cli import main
-from consent.errors import ConfigurationError
+from consent.errors import ConfigurationError, StoreUnavailable
+from consent.office.access_log import AccessLog
 from consent.office.database import OfficeDatabase
 from consent.office.delivering import AT_ONCE, Delivering
 from consent.office.events import Events, EventType, add_event
 from consent.office.outgoing import NotReached, Outgoing, WrongAddress, networks_from
 from consent.office.roles import Role
-from consent.office.webhooks import FAILING_DAYS, MAX_WEBHOOKS, Webhooks, WebhookState, rewrap_webhooks
+from consent.office.webhooks import (
+    FAILING_DAYS,
+    KEEP_HOURS,
+    MAX_KEEP_HOURS,
+    MAX_WEBHOOKS,
+    Webhooks,
+    WebhookState,
+)
+from consent.office.wrapped_keys import rewrap_office
 from tests.test_office_access import Clock
-from tests.test_office_api import Place
+from tests.test_office_api import Answer, Place
 from tests.test_office_console import signed_in
 from tests.test_receipts import KEYS
 
@@ -130,13 +140,16 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def is_signed(received: Received, secret: str) -> bool:
-    """Check a request as the specification tells receivers to."""
+def right_signature(received: Received, secret: str) -> str:
     key = base64.b64decode(secret.removeprefix("whsec_"))
     headers = received.headers
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + received.body
-    right = base64.b64encode(hmac.new(key, signed, "sha256").digest()).decode()
-    return headers["webhook-signature"] == f"v1,{right}"
+    return f"v1,{base64.b64encode(hmac.new(key, signed, 'sha256').digest()).decode()}"
+
+
+def is_signed(received: Received, secret: str) -> bool:
+    """Check a request as the specification tells receivers to."""
+    return right_signature(received, secret) in received.headers["webhook-signature"].split(" ")
 
 
 def test_events_are_sent_signed_and_in_order(bench: Bench) -> None:
@@ -172,11 +185,70 @@ def test_the_secret_is_shown_once_and_kept_sealed(bench: Bench) -> None:
     assert raw not in content
     assert secret[6:].encode() not in content
     rotated = replace(KEYS, wrapping=(bytes(range(32)), *KEYS.wrapping))
-    assert [rewrap_webhooks(bench.database, rotated) for _ in range(2)] == [1, 0]
+    assert [rewrap_office(bench.database, rotated) for _ in range(2)] == [1, 0]
     after = Webhooks(
         bench.database, replace(rotated, wrapping=rotated.wrapping[:1]), bench.clock, bench.outgoing.check
     )
-    assert after.secret(after.all()[0]) == raw
+    assert after.signing_secrets(after.all()[0]) == [raw]
+
+
+def test_a_secret_is_rotated_while_events_are_sent(bench: Bench) -> None:
+    """Both sign for a day, the new one first; then the former one is nowhere any more. At once, if others know it."""
+    with receiver() as there:
+        webhook, first = bench.hooks.add(there.url, [EventType.EXPORT_FINISHED])
+
+        def signatures() -> list[str]:
+            bench.happen()
+            assert bench.work() == 1
+            return there.received[-1].headers["webhook-signature"].split(" ")
+
+        def right(*secrets: str) -> list[str]:
+            return [right_signature(there.received[-1], secret) for secret in secrets]
+
+        assert signatures() == right(first)
+        made = bench.hooks.rotate(webhook.id)
+        assert made is not None
+        webhook, second = made
+        assert webhook.former_until_ms == int((bench.clock.now + KEEP_HOURS * 3_600) * 1_000)
+        assert signatures() == right(second, first)
+        bench.clock.now += 3_600
+        made = bench.hooks.rotate(webhook.id)
+        assert made is not None
+        third = made[1]
+        assert signatures() == right(third, second)  # of three, the last two
+        bench.clock.now += KEEP_HOURS * 3_600 - 1
+        assert signatures() == right(third, second)
+        bench.clock.now += 1
+        assert signatures() == right(third)
+        with bench.database.reading() as connection:
+            assert connection.execute("SELECT former IS NULL FROM webhook").fetchone() == (0,)
+            bench.hooks.purge()
+            row = connection.execute("SELECT former, former_until_ms FROM webhook").fetchone()
+        assert row == (None, None)
+        made = bench.hooks.rotate(webhook.id, keep_hours=0)
+        assert made is not None
+        assert (made[0].former_until_ms, signatures()) == (None, right(made[1]))
+    assert len({first, second, third, made[1]}) == 4
+    assert bench.hooks.rotate("whk_none") is None
+    for hours in (-1, MAX_KEEP_HOURS + 1):
+        with pytest.raises(ValueError, match="0 to 168 hours"):
+            bench.hooks.rotate(webhook.id, keep_hours=hours)
+
+
+def test_a_former_secret_is_rewrapped_with_the_present_one(bench: Bench) -> None:
+    """And a secret whose key is gone is replaced without one."""
+    webhook, first = bench.hooks.add("https://hooks.example.com/", [EventType.EXPORT_FINISHED])
+    made = bench.hooks.rotate(webhook.id)
+    assert made is not None
+    later = replace(KEYS, wrapping=(bytes(range(32)),))
+    rewrap_office(bench.database, replace(KEYS, wrapping=(*later.wrapping, *KEYS.wrapping)))
+    after = Webhooks(bench.database, later, bench.clock, bench.outgoing.check)
+    both = [base64.b64decode(secret.removeprefix("whsec_")) for secret in (made[1], first)]
+    assert after.signing_secrets(webhook) == both
+    lost = Webhooks(bench.database, replace(KEYS, wrapping=(bytes(32),)), bench.clock, bench.outgoing.check)
+    again = lost.rotate(webhook.id)
+    assert again is not None
+    assert (again[0].former_until_ms, len(lost.signing_secrets(webhook))) == (None, 1)
 
 
 def test_what_fails_is_tried_again_later_each_time(bench: Bench) -> None:
@@ -201,6 +273,122 @@ def test_what_fails_is_tried_again_later_each_time(bench: Bench) -> None:
         assert bench.work() == 2
     assert waits == [(5.0, "answered 503"), (20.0, "answered 503")]
     assert [each.headers["webhook-id"] for each in there.received] == ["evt_3"] * 4 + ["evt_4"]
+
+
+def test_a_slow_receiver_delays_only_itself(bench: Bench) -> None:
+    """What happens meanwhile is sent to the others, too; the slow one has each event once, in order."""
+    answered = threading.Event()
+
+    def slowly(number: int) -> tuple[int, dict[str, str]]:
+        if number == 1:
+            answered.wait(20)
+        return 204, {}
+
+    with receiver() as slow, receiver() as quick:
+        slow.answering = slowly
+        bench.hooks.add(slow.url, [EventType.EXPORT_FINISHED])
+        bench.hooks.add(quick.url, [EventType.EXPORT_FINISHED])
+        bench.outgoing = bench.delivering._outgoing = Outgoing(LOOPBACK, 20.0)
+        bench.happen(2)
+        delivered: list[int] = []
+        working = threading.Thread(target=lambda: delivered.append(bench.work()))
+        working.start()
+        quick.wait(2)
+        slow.wait(1)
+        bench.happen(3)
+        quick.wait(5)
+        assert (len(slow.received), working.is_alive()) == (1, True)
+        answered.set()
+        working.join(20)
+    assert delivered == [10]
+    for each in (slow, quick):
+        numbers = [received.json["number"] for received in each.received]
+        assert numbers == [3, 4, 5, 6, 7]
+
+
+def test_what_fails_here_delays_only_itself_too(bench: Bench) -> None:
+    """A secret that was altered, and a database that fails for one: the others are sent to, and it is told."""
+    with receiver() as broken, receiver() as other:
+        webhook, _ = bench.hooks.add(broken.url, [EventType.EXPORT_FINISHED])
+        bench.hooks.add(other.url, [EventType.EXPORT_FINISHED])
+        with bench.database.writing() as connection:
+            connection.execute("UPDATE webhook SET sealed = zeroblob(60) WHERE id = ?", (webhook.id,))
+        bench.happen(2)
+        assert bench.work() == 2
+        known = bench.hooks.get(webhook.id)
+        assert known is not None
+        assert known.problem == "its secret cannot be opened: give it a new one"
+        assert bench.hooks.rotate(webhook.id) is not None
+        bench.hooks.change(webhook.id, state=WebhookState.ACTIVE)
+        bench.clock.now += 10
+        after = bench.events.after
+
+        def failing(number: int, **options: Any) -> Any:
+            if threading.current_thread().name == f"consent-{webhook.id}":
+                raise StoreUnavailable("the disk is gone")
+            return after(number, **options)
+
+        bench.events.after = failing  # type: ignore[method-assign]
+        bench.happen()
+        with pytest.raises(StoreUnavailable, match="the disk is gone"):
+            bench.work()
+        bench.events.after = after  # type: ignore[method-assign]
+        assert (len(broken.received), len(other.received)) == (0, 3)
+        assert bench.work() == 3
+
+
+def test_a_webhook_that_is_removed_or_disabled_is_sent_nothing_more(bench: Bench) -> None:
+    """Not even what was read for it already."""
+    for end in (bench.hooks.remove, lambda each: bench.hooks.change(each, state=WebhookState.DISABLED)):
+        with receiver() as there:
+            webhook, _ = bench.hooks.add(there.url, [EventType.EXPORT_FINISHED])
+
+            def ending(
+                number: int, webhook_id: str = webhook.id, end: Any = end
+            ) -> tuple[int, dict[str, str]]:
+                if number == 2:
+                    end(webhook_id)
+                return 204, {}
+
+            there.answering = ending
+            bench.happen(5)
+            bench.work()
+            assert len(there.received) == 2
+
+
+def test_a_stop_waits_for_what_is_being_sent(bench: Bench) -> None:
+    """Whoever has the turn next would send it a second time; nothing more is begun."""
+    stopping = threading.Event()
+
+    def stop(_: int) -> tuple[int, dict[str, str]]:
+        stopping.set()
+        time.sleep(0.5)
+        return 204, {}
+
+    with receiver() as there:
+        there.answering = stop
+        webhook, _ = bench.hooks.add(there.url, [EventType.EXPORT_FINISHED])
+        bench.happen(3)
+        assert bench.delivering.work(stopping) == 1
+        known = bench.hooks.get(webhook.id)
+        assert known is not None
+        assert (len(there.received), known.delivered) == (1, 1)
+
+
+def test_nothing_is_sent_to_a_name_that_was_found_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking it up cannot be cut short: by then another process may have the turn."""
+
+    def resolve(*_: object, **__: object) -> list[Any]:
+        time.sleep(0.3)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 9))]
+
+    def connect(*_: object) -> None:
+        raise AssertionError("it was connected to")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(NotReached, match="its name was not found in time"):
+        Outgoing(LOOPBACK, 0.2).post("http://hooks.example.com/", {}, b"")
 
 
 def test_a_wait_is_shortened_by_chance_and_as_long_as_asked(bench: Bench) -> None:
@@ -302,7 +490,8 @@ def test_what_is_no_address_is_refused(url: str, message: str) -> None:
     [
         "127.0.0.1", "127.9.9.9", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
         "192.0.2.1", "198.18.0.1", "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fc00::1",
-        "ff02::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1",
+        "ff02::1", "fec0::1", "64:ff9b:1::7f00:1", "::127.0.0.1", "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1",
     ],
 )  # fmt: skip
 def test_a_name_may_not_lead_into_a_network_that_is_not_public(
@@ -472,7 +661,7 @@ def test_an_administrator_registers_and_removes_them(place: Place) -> None:
     shown = place.ask(path, Role.ADMINISTRATOR)
     assert shown.json == {
         "id": webhook_id, **asked, "state": "active", "made": "2026-01-02T00:00:00.000Z", "delivered": 0, "attempts": 0,
-        "problem": "", "next": None,
+        "problem": "", "next": None, "former_secret_until": None,
     }  # fmt: skip
     assert place.ask("/webhooks", Role.ADMINISTRATOR).json == {"webhooks": [shown.json]}
     changed = {"state": "disabled", "events": ["integrity.failed", "receipts.recorded"]}
@@ -484,7 +673,74 @@ def test_an_administrator_registers_and_removes_them(place: Place) -> None:
     assert [entry.what for entry in entries] == ["webhook-removed", "webhook-changed", "webhook-made"]
     assert entries[2].details["host"] == "hooks.example.com"
     assert "s3cret" not in str(entries)
-    assert "s3cret" not in str(entries)
+
+
+def test_an_act_and_its_record_are_there_both_or_neither(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of them fails; what changed nothing, or was refused, is not recorded as done."""
+    url = {"url": "https://hooks.example.com/", "events": ["export.finished"]}
+
+    def ask(method: str, path: str, body: object = None, role: Role = Role.ADMINISTRATOR) -> int:
+        return place.ask(path, role, method=method, body=body).status
+
+    webhook_id = place.ask("/webhooks", Role.ADMINISTRATOR, method="POST", body=url).json["id"]
+    path = f"/webhooks/{webhook_id}"
+    kept = place.ask(path, Role.ADMINISTRATOR).json
+    before = place.accesses.newest(limit=1)
+    assert ask("PATCH", path, {"state": "active", "events": ["export.finished"]}) == 200
+    assert ask("PATCH", path, {}) == 200
+    assert place.accesses.newest(limit=1) == before
+
+    def failing(self: AccessLog, *arguments: Any, **details: Any) -> int:
+        append(self, *arguments, **details)
+        raise StoreUnavailable("the disk is full")
+
+    append = AccessLog.append
+    monkeypatch.setattr(AccessLog, "append", failing)
+    assert ask("POST", "/webhooks", url) == 503
+    assert ask("PATCH", path, {"state": "disabled"}) == 503
+    assert ask("POST", f"{path}/secret", {}) == 503
+    assert ask("DELETE", path) == 503
+    assert ask("POST", "/exports", {}, Role.ANALYST) == 503
+    monkeypatch.undo()
+    assert place.ask("/webhooks", Role.ADMINISTRATOR).json == {"webhooks": [kept]}
+    assert place.ask("/exports", Role.ANALYST).json == {"exports": []}
+    assert place.accesses.newest(limit=1) == before
+    # An older state of the log was put back: that is found out before anything is done.
+    with place.database.writing() as connection:
+        connection.execute("DELETE FROM record")
+        connection.execute("DELETE FROM tile")
+    assert ask("POST", "/webhooks", url) == 503
+    assert place.ask("/webhooks", Role.ADMINISTRATOR).json == {"webhooks": [kept]}
+
+
+def test_a_secret_is_rotated_through_the_api(place: Place) -> None:
+    """It is in that answer and in no other; a key that is sent twice gets the same one."""
+    body = {"url": "https://hooks.example.com/", "events": ["export.finished"]}
+    made = place.ask("/webhooks", Role.ADMINISTRATOR, method="POST", body=body).json
+    path = f"/webhooks/{made['id']}/secret"
+
+    def rotated(body: object, **headers: str) -> Answer:
+        return place.ask(path, Role.ADMINISTRATOR, method="POST", body=body, headers=headers)
+
+    first = rotated({}, **{"idempotency-key": '"k-1"'})
+    assert (first.status, first.headers["cache-control"]) == (200, "no-store")
+    assert first.json["secret"].startswith("whsec_")
+    assert first.json["secret"] != made["secret"]
+    assert first.json["former_secret_until"] == "2026-01-03T00:00:00.000Z"
+    assert rotated({}, **{"idempotency-key": '"k-1"'}).json == first.json
+    shown = place.ask(path.removesuffix("/secret"), Role.ADMINISTRATOR).json
+    assert ("secret" in shown, shown["former_secret_until"]) == (False, "2026-01-03T00:00:00.000Z")
+    assert rotated({"keep_hours": 0}).json["former_secret_until"] is None
+    for hours in (-1, 169, 1.5, "1", True, None, 10**400):
+        answer = rotated({"keep_hours": hours})
+        assert (answer.status, "keep_hours: a whole number" in answer.json["error"]["message"]) == (400, True)
+    assert rotated({"keep": 1}).status == 400
+    path = "/webhooks/whk_none/secret"
+    assert rotated({}).status == 404
+    whats = [(entry.what, entry.details.get("keep_hours")) for entry in place.accesses.newest(limit=3)]
+    assert whats == [("webhook-secret-rotated", 0), ("webhook-secret-rotated", 24), ("webhook-made", None)]
 
 
 @pytest.mark.parametrize(
@@ -552,6 +808,57 @@ def test_the_console_lists_and_disables(place: Place) -> None:
     assert other.post(f"/webhooks/{webhook_id}", {"state": "active"}).status == 403
 
 
+def test_the_console_registers_rotates_and_removes(place: Place) -> None:
+    """A secret is on the page that answers, which nobody keeps. A form that is sent again does nothing."""
+    jo = signed_in(place, Role.ADMINISTRATOR)
+    form = {
+        "url": " https://hooks.example.com/x ",
+        "event-export.finished": "on",
+        "event-integrity.failed": "on",
+    }
+    assert "https, as" not in jo.get("/webhooks").body.decode()
+    page = jo.post("/webhooks", form)
+    (secret,) = re.findall(r"whsec_[A-Za-z0-9+/=]+", page.body.decode())
+    assert (page.status, page.headers["cache-control"]) == (200, "no-store")
+    (webhook,) = place.ask("/webhooks", Role.ADMINISTRATOR).json["webhooks"]
+    assert webhook["url"] == "https://hooks.example.com/x"
+    assert webhook["events"] == ["export.finished", "integrity.failed"]
+    again = jo.post("/webhooks", form)
+    assert (again.status, "already" in again.body.decode(), "whsec_" in again.body.decode()) == (
+        400,
+        True,
+        False,
+    )
+    path = f"/webhooks/{webhook['id']}"
+    listed = jo.get("/webhooks").body.decode()
+    assert secret not in listed
+    assert f'action="/_consent/office{path}/secret"' in listed
+    rotation = {"keep": "24", "former": ""}
+    page = jo.post(f"{path}/secret", rotation)
+    (other,) = re.findall(r"whsec_[A-Za-z0-9+/=]+", page.body.decode())
+    assert other != secret
+    assert "signs, too, until 2026-01-03 00:00" in page.body.decode()
+    assert jo.post(f"{path}/secret", rotation).status == 409
+    assert "until 2026-01-03 00:00" in jo.get("/webhooks").body.decode()
+    for wrong in ({"keep": "25", "former": "x"}, {}):
+        assert jo.post(f"{path}/secret", wrong).status == 400
+    assert jo.post("/webhooks/whk_none/secret", rotation).status == 404
+    for wrong, said in (
+        ({"url": "https://10.0.0.1/", "event-export.finished": "on"}, "not public"),
+        ({"url": "https://other.example/"}, "Choose some events"),
+    ):
+        answer = jo.post("/webhooks", wrong)
+        assert (answer.status, said in answer.body.decode()) == (400, True)
+    assert jo.post(f"{path}/removal", {}).headers["location"] == "/_consent/office/webhooks"
+    assert jo.post(f"{path}/removal", {}).status == 404
+    assert place.ask("/webhooks", Role.ADMINISTRATOR).json == {"webhooks": []}
+    whats = [entry.what for entry in place.accesses.newest(limit=3)]
+    assert whats == ["webhook-removed", "webhook-secret-rotated", "webhook-made"]
+    officer = signed_in(place, Role.OFFICER)
+    for post in ("/webhooks", f"{path}/secret", f"{path}/removal"):
+        assert officer.post(post, form).status == 403
+
+
 def invoke(place: Place, *arguments: str) -> Any:
     return CliRunner().invoke(main, ["office", *arguments, "--data", str(place.folder.path)])
 
@@ -567,6 +874,10 @@ def test_the_command_line_makes_lists_and_removes(place: Place) -> None:
     assert invoke(place, "webhooks", "--disable", webhook_id).stdout == "disabled\n"
     assert "disabled" in invoke(place, "webhooks").stdout
     assert invoke(place, "webhooks", "--enable", webhook_id).stdout == "active\n"
+    rotated = invoke(place, "webhooks", "--rotate", webhook_id, "--keep-hours", "1")
+    assert rotated.stdout.startswith("whsec_")
+    assert rotated.stdout != made.stdout
+    assert invoke(place, "webhooks", "--rotate", "whk_none").exit_code == 1
     assert invoke(place, "webhooks", "--remove", webhook_id).stdout == "removed\n"
     gone = invoke(place, "webhooks", "--remove", webhook_id)
     assert (gone.exit_code, f"there is no webhook '{webhook_id}'" in gone.stderr) == (1, True)
@@ -626,5 +937,6 @@ def test_a_broken_database_of_the_office_stops_nothing_else(place: Place) -> Non
         connection.execute("ALTER TABLE event RENAME TO other")
         connection.commit()
     time.sleep(0.3)
-    assert place.app._delivering._thread is not None
-    assert place.app._delivering._thread.is_alive()
+    for each in place.app._background:
+        assert each._thread is not None
+        assert each._thread.is_alive()

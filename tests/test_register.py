@@ -20,9 +20,9 @@ from consent.office.events import Events, EventType
 from consent.office.register import Register
 from consent.office.request_flood import HOURLY, HOURLY_OF_NETWORK, WAITING
 from consent.office.request_rows import Registered, Wanted
-from consent.office.request_seal import rewrap_requests
 from consent.office.roles import Role
 from consent.office.tokens import TokenBook
+from consent.office.wrapped_keys import rewrap_office
 from consent.receipt_search import Position
 from consent.sealing import LedgerKeys
 from consent.subject_request import (
@@ -206,7 +206,7 @@ def test_the_wrapping_key_can_be_changed(office: Office, tmp_path: Path) -> None
     reference = office.add().reference
     new = LedgerKeys.generate().wrapping
     both = replace(KEYS, wrapping=new + KEYS.wrapping)
-    assert [rewrap_requests(office.database, both) for _ in range(2)] == [1, 0]
+    assert [rewrap_office(office.database, both) for _ in range(2)] == [1, 0]
     opened = Office(tmp_path, replace(KEYS, wrapping=new)).register.open(reference)
     assert opened is not None
     assert opened.person.name == "Alix Example"

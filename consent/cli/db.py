@@ -9,8 +9,7 @@ import click
 from consent.cli.data import data_option, explained, with_store
 from consent.data_folder import DataFolder
 from consent.office.database import OfficeDatabase
-from consent.office.request_seal import rewrap_requests
-from consent.office.webhooks import rewrap_webhooks
+from consent.office.wrapped_keys import rewrap_office
 from consent.receipts_database import ADDRESS_VARIABLE, ReceiptsDatabase
 from consent.sqlite_backup import back_up
 
@@ -59,7 +58,7 @@ def backup(folder: Path, file: Path) -> None:
 @db.command()
 @data_option
 def rewrap(folder: Path) -> None:
-    """Wrap all visitors' keys under the first wrapping key of the key file, and those of requests to the office.
+    """Wrap all visitors' keys under the first wrapping key of the key file, and those of all that the office keeps.
 
     Afterwards the other wrapping keys can be taken out of it.
     """
@@ -68,7 +67,7 @@ def rewrap(folder: Path) -> None:
     if data.office_path.exists():
         with explained(folder):
             office, keys = OfficeDatabase(data.office_path), data.ledger_keys(create=False)
-            count += rewrap_requests(office, keys) + rewrap_webhooks(office, keys)
+            count += rewrap_office(office, keys)
     click.echo(f"{count} keys were under another wrapping key, and are under the first one now.")
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -103,7 +104,7 @@ class AccessLog:
             "details": details,
         }
         body, salt = canonical_json(members), self._sealer.salt()
-        try:
+        with self._unaltered():
             with self._database.writing() as connection:
                 edge = load_edge(connection)
                 leaf, committed = edge.size, commitment(salt, body)
@@ -118,23 +119,40 @@ class AccessLog:
                     what=what,
                 )
                 keep(connection, leaf, members["time"], who, what)
-            self._sign()
+            self._database.once_committed(self._sign)
+        return leaf
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Let what is done in the office's database within this, and what is recorded of it, be there both or neither.
+
+        Raises:
+            StoreUnavailable: as :meth:`append`. That the log was altered is found out before anything is done.
+        """
+        self._sign()
+        with self._database.writing():
+            yield
+
+    @contextmanager
+    def _unaltered(self) -> Iterator[None]:
+        try:
+            yield
         except (LogForkedError, InvalidProofError) as error:
             raise StoreUnavailable(
                 f"{self._database.path}: the log of accesses was altered: {error}"
             ) from error
-        return leaf
 
     def _sign(self) -> None:
-        with self._database.writing() as connection:
+        # In a transaction of its own: the mark must never be ahead of what was committed.
+        with self._unaltered(), self._database.writing() as connection:
             size = log_size(connection)
             row = connection.execute(
                 "SELECT size, note FROM checkpoint ORDER BY size DESC LIMIT 1"
             ).fetchone()
             signer = CheckpointSigner(origin_of(connection), self._keys)
             marked = self._mark.read(signer.origin)
-            if row is not None and row == (size, marked):
-                return  # another process signed for both
+            if (row or (0, None)) == (size, marked):
+                return  # nothing to sign, or another process signed for both
             signed = [note for note in (row and row[1], marked) if note]
             note = signer.sign(size, lambda size: tiles_at(connection, size).root(), signed)
             # Outside of the database first: from now on, no older state of it is signed any more.

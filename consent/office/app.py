@@ -32,6 +32,7 @@ from consent.office.oidc.sign_in import SignIn
 from consent.office.oidc.signed_in import SignedInBook
 from consent.office.outgoing import Outgoing, networks_from
 from consent.office.pages.console import Console
+from consent.office.paths import without_slash
 from consent.office.register import DAYS_KEPT, Register
 from consent.office.tokens import TokenBook
 from consent.office.turn import Turn
@@ -119,35 +120,40 @@ class Office:
         once = Once(database, ledger_keys, clock)
         self._api = OfficeApi(f"{prefix}/api/v1", desk, once, attempts)
         self._console = Console(f"{prefix}/office", desk, keys, people, sign_in, attempts)
-        watch, delivering = LogWatch(database, clock), Delivering(webhooks, events, outgoing, clock)
+        watch = LogWatch(database, clock)
+        delivering = Delivering(webhooks, events, outgoing, clock, database.close)
 
-        def deliver(stopping: threading.Event) -> None:
+        def look(_: threading.Event) -> None:
             # What is about people goes at its time, also where nobody comes to the office.
             once.purge()
+            webhooks.purge()
             self.register.purge()
-            try:
-                watch.look(desk.log)
-                watch.look_at_accesses(desk.accesses)
-            finally:
-                # What is wrong with a log is no reason to keep what happened from anybody.
-                delivering.work(stopping)
+            watch.look(desk.log)
+            watch.look_at_accesses(desk.accesses)
 
-        self._delivering = Background(
-            "consent-deliveries",
-            Turn(folder.path / "deliveries.lock"),
-            deliver,
-            is_needed=folder.office_path.exists,
+        self._background = (
+            Background(
+                "consent-deliveries",
+                Turn(folder.path / "deliveries.lock"),
+                delivering.work,
+                is_needed=folder.office_path.exists,
+            ),
+            # By itself: a receiver that is slow is no reason to find out later that a log was altered.
+            Background(
+                "consent-watch", Turn(folder.path / "watch.lock"), look, is_needed=folder.office_path.exists
+            ),
+            self._writing,
         )
 
     def start(self) -> None:
         """Begin with what is done without being asked. May be repeated."""
-        self._writing.start()
-        self._delivering.start()
+        for each in self._background:
+            each.start()
 
     def stop(self) -> None:
         """End it. Blocks; what was being done is taken up again by the next process."""
-        self._writing.stop()
-        self._delivering.stop()
+        for each in self._background:
+            each.stop()
 
     def _write_exports(self) -> None:
         # Here too where the server told of no start.
@@ -162,11 +168,17 @@ class Office:
 
     def answers(self, path: str) -> bool:
         """Tell whether a path is one of these."""
-        return path.startswith(f"{self._api.path}/") or self._console.answers(path)
+        return self._api.answers(path) or self._console.answers(path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return  # a WebSocket is refused by not being accepted
+        if (place := without_slash(scope)) is not None:
+            # One address for one thing. Whoever is nobody learns nothing by it, and a POST is sent again as it was.
+            headers = [(b"location", place), (b"content-length", b"0"), (b"cache-control", b"no-store")]
+            await send({"type": "http.response.start", "status": 308, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
         app = self._console if self._console.answers(scope["path"]) else self._api
         await app(scope, receive, send)
 

@@ -31,7 +31,7 @@ class Background:
         self,
         name: str,
         turn: Turn,
-        work: Callable[[threading.Event], None],
+        work: Callable[[threading.Event], object],
         *,
         is_needed: Callable[[], bool],
         look_seconds: float = LOOK_SECONDS,

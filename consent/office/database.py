@@ -7,7 +7,7 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -207,9 +207,14 @@ CREATE TABLE request_erasure (
 CREATE INDEX request_receipt_by_leaf ON request_receipt (leaf);
 ALTER TABLE request ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0
 """
+# Sealed with the same key as the secret that replaced it.
+_FORMER_SECRETS: Final = """
+ALTER TABLE webhook ADD COLUMN former BLOB;
+ALTER TABLE webhook ADD COLUMN former_until_ms INTEGER
+"""
 STEPS: Final = (
     _TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS, _DONE_ONCE, _SIGN_INS, _EVENTS, _FOUND_BY,
-    _REQUEST_SUBJECTS,
+    _REQUEST_SUBJECTS, _FORMER_SECRETS,
 )  # fmt: skip
 """What makes each version of the file out of the one before, the first out of nothing. A step that was ever released
 stays as it is; what a later version needs is one more."""
@@ -253,8 +258,17 @@ class OfficeDatabase:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """Do the same in a transaction, in turn with all others; it is committed at the end."""
+        """Do the same in a transaction, in turn with all others; it is committed at the end.
+
+        Within another one of the same thread it is a part of that: what fails in it is undone by itself, and nothing is
+        there before the outer one is committed.
+        """
         with self.reading() as connection:
+            if connection.in_transaction:
+                with _part(connection):
+                    yield connection
+                return
+            self._local.afterwards = []
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -262,6 +276,27 @@ class OfficeDatabase:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+            afterwards, self._local.afterwards = self._local.afterwards, []
+        for do in afterwards:
+            do()
+
+    def once_committed(self, do: Callable[[], None]) -> None:
+        """Do something after the transaction of this thread was committed, once for each; at once, where there is none.
+
+        What was undone is followed by nothing.
+        """
+        with self.reading() as connection:
+            is_within = connection.in_transaction
+        if not is_within:
+            do()
+        elif do not in self._local.afterwards:
+            self._local.afterwards.append(do)
+
+    def close(self) -> None:
+        """Let go of this thread's connection: for threads that end."""
+        if (known := getattr(self._local, "connection", None)) is not None:
+            self._local.connection = None
+            known.close()
 
     def _connection(self) -> sqlite3.Connection:
         # A connection must not be carried across a fork.
@@ -305,6 +340,18 @@ class OfficeDatabase:
             connection.execute("ROLLBACK")
             raise
         connection.execute("COMMIT")
+
+
+@contextlib.contextmanager
+def _part(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("SAVEPOINT part")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK TO part")
+        connection.execute("RELEASE part")
+        raise
+    connection.execute("RELEASE part")
 
 
 def _version(connection: sqlite3.Connection) -> int:

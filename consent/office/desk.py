@@ -165,7 +165,7 @@ class Desk:
             raise NotAllowed(str(action))
 
     def record(self, asker: Asker, what: str, reason: str = "", **details: object) -> None:
-        """Record what is about to be done.
+        """Record what is done: before anything of it is shown to anybody, or together with it.
 
         Raises:
             WrongQuestion: the reason is too long.
@@ -234,7 +234,6 @@ class Desk:
         if receipt is None or (asker.sites and receipt.site not in asker.sites):
             self.record(asker, "not-found", reason, leaf=leaf)
             return None
-        self.record(asker, "opened", reason, leaf=leaf)
         evidence, checkpoint, problem = self.log.evidence(receipt.receipt_id), None, ""
         if evidence is not None:
             try:
@@ -242,6 +241,8 @@ class Desk:
             except InvalidProofError as error:
                 problem = str(error)
         text = None if receipt.shown_hash is None else self.log.artefact(receipt.shown_hash)
+        # Once there is nothing more that could fail, and before anybody is shown any of it.
+        self.record(asker, "opened", reason, leaf=leaf)
         return OpenedReceipt(leaf, receipt, evidence, checkpoint, problem, text)
 
     def _receipt(self, leaf: int) -> Receipt | None:

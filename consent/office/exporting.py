@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import BinaryIO, Final
 
 from consent.errors import ConfigurationError
@@ -55,9 +56,17 @@ def order(desk: Desk, asker: Asker, given: Mapping[str, str], reason: str) -> Ex
     """
     form, rows, sought, reason = asked_for(desk, asker, given, reason)
     asked = {name: given[name] for name in sorted(given) if name not in ("form", "rows") and given[name]}
-    # Recorded first: what cannot be recorded is not exported.
-    desk.record(asker, "exported", reason, rows=str(rows), form=str(form), asked=asked)
-    return desk.exports.ask(asker, form=form, rows=rows, sought=sought, asked=asked)
+    with desk.accesses.together():
+        job = desk.exports.ask(asker, form=form, rows=rows, sought=sought, asked=asked)
+        desk.record(asker, "exported", reason, rows=str(rows), form=str(form), asked=asked, export=job.id)
+    return job
+
+
+def begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Return the same pieces, the first of which is there: a log that cannot be read fails here, and not in an answer
+    that has begun, and is not recorded as if something of it had been given away.
+    """
+    return chain((next(pieces, b""),), pieces)
 
 
 def download(desk: Desk, asker: Asker, job_id: str) -> tuple[ExportJob, Iterator[bytes]] | None:

@@ -158,7 +158,8 @@ class Exports:
                 " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (job_id, asker.id, form, rows, json.dumps(asked), _written(sought), State.WAITING, now),
             )
-        self._asked()
+        # Who writes reads it from the file.
+        self._database.once_committed(self._asked)
         return self._get(job_id)
 
     def of(self, asker: Asker, *, limit: int) -> Sequence[ExportJob]:

@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -91,9 +92,14 @@ class Outgoing:
         parts = urlsplit(url)
         host = parts.hostname or ""
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        connection = _Judged(host, port, self._address(host, port, parts.scheme), parts.scheme, self._timeout)
+        until = time.monotonic() + self._timeout
+        address = self._address(host, port, parts.scheme)
+        # Looking a name up cannot be cut short. Nothing is sent to it when it took all of the time.
+        if (left := until - time.monotonic()) <= 0:
+            raise NotReached("its name was not found in time")
+        connection = _Judged(host, port, address, parts.scheme, left)
         # A timeout of the socket is for each piece alone: who sends a byte a second would never end.
-        late = threading.Timer(self._timeout, connection.cut)
+        late = threading.Timer(left, connection.cut)
         late.daemon = True
         late.start()
         try:
@@ -124,7 +130,7 @@ class Outgoing:
     def _require(self, address: Address, scheme: str) -> None:
         plain = _embedded(address)
         own = any(plain in network for network in self._networks)
-        if not own and (scheme == "http" or not plain.is_global or plain.is_multicast or plain.is_reserved):
+        if not own and (scheme == "http" or not _is_public(plain)):
             raise WrongAddress(
                 "it leads into a network that is not public; CONSENT_WEBHOOK_NETWORKS names those that may be reached"
             )
@@ -161,6 +167,17 @@ class _Judged(http.client.HTTPConnection):
             if self._open is not None:
                 with contextlib.suppress(OSError):
                     self._open.shutdown(socket.SHUT_RDWR)
+
+
+def _is_public(address: Address) -> bool:
+    return (
+        address.is_global
+        and not address.is_multicast
+        and not address.is_reserved
+        and not (
+            isinstance(address, ipaddress.IPv6Address) and address.is_site_local
+        )  # RFC 3879: still in use
+    )
 
 
 def _embedded(address: Address) -> Address:

@@ -1,10 +1,17 @@
-"""Paths with names in them, such as ``/receipts/{leaf}``: the API's and the console's."""
+"""Paths of the API and the console: with names in them, such as ``/receipts/{leaf}``, and no slash at the end."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+
+def is_below(home: str, path: str) -> bool:
+    """Tell whether a path is that of the API, or the console, or below it."""
+    return path == home or path.startswith(f"{home}/")
 
 
 def places_in(pattern: str, path: str) -> Mapping[str, str] | None:
@@ -16,6 +23,19 @@ def places_in(pattern: str, path: str) -> Mapping[str, str] | None:
     """
     found = _compiled(pattern).fullmatch(path)
     return None if found is None else found.groupdict()
+
+
+def without_slash(scope: Mapping[str, Any]) -> bytes | None:
+    """Return where a request belongs whose path ends with a slash; ``None``: it does not.
+
+    A slash that was written as ``%2F`` is a part of a name.
+    """
+    path = scope["path"]
+    written = scope.get("raw_path") or b"/"
+    if not path.endswith("/") or not written.endswith(b"/"):
+        return None
+    query = scope.get("query_string", b"")
+    return quote(path.rstrip("/")).encode() + (b"?" + query if query else b"")
 
 
 @cache

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 
 from consent.checkpoint import Checkpoint
 from consent.office.asker import Asker
 from consent.office.desk import Desk, NotAllowed
+from consent.office.exporting import begun
 from consent.office.roles import Action
 from consent.period_proof import Period, period_lines
 
@@ -15,7 +15,7 @@ MEDIA_TYPE = "application/jsonl"
 
 
 def prove_period(desk: Desk, asker: Asker, period: Period, *, records: bool, reason: str) -> Iterator[bytes]:
-    """Return the lines of a proof; that they are asked for is recorded first.
+    """Return the lines of a proof, which is recorded.
 
     Raises:
         NotAllowed: the role, or the sites, do not allow it.
@@ -27,8 +27,6 @@ def prove_period(desk: Desk, asker: Asker, period: Period, *, records: bool, rea
     if records:
         reason = desk.require_reason(reason)
     period = of_sites(period, asker)
-    about = {"from": period.first_day, "to": period.last_day, "sites": list(period.sites), "records": records}
-    desk.record(asker, "proved", reason, **about)
     note = desk.log.checkpoint()
     origin = Checkpoint.of_note(note).origin if note is not None else desk.log.verifiers()[0].name
     lines = period_lines(
@@ -38,8 +36,11 @@ def prove_period(desk: Desk, asker: Asker, period: Period, *, records: bool, rea
         records=records,
         now_ms=int(desk.clock() * 1_000),
     )
-    # What it is about is counted before anything is answered: a log that cannot be read is 503.
-    return chain((next(lines),), lines)
+    # What it is about is counted before anything is recorded and answered: a log that cannot be read is 503.
+    lines = begun(lines)
+    about = {"from": period.first_day, "to": period.last_day, "sites": list(period.sites), "records": records}
+    desk.record(asker, "proved", reason, **about)
+    return lines
 
 
 def of_sites(period: Period, asker: Asker) -> Period:

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from consent.office.database import OfficeDatabase
 from consent.office.request_rows import Person, Step, written_person
 from consent.sealing import LedgerKeys, Sealer
 from consent.subject_request import StepRefused
@@ -106,21 +105,3 @@ class RequestSeal:
 
 def _place(uid: bytes, step: int) -> bytes:
     return b"step %d " % step + uid
-
-
-def rewrap_requests(database: OfficeDatabase, keys: LedgerKeys) -> int:
-    """Wrap the keys of all requests under the first wrapping key; return how many were under another. Blocks.
-
-    Raises:
-        SealBrokenError: one is wrapped under a key that is not among these.
-    """
-    sealer = Sealer(keys)
-    with database.writing() as connection:
-        kept = connection.execute(
-            "SELECT number, uid, wrapped FROM request WHERE wrapped IS NOT NULL"
-        ).fetchall()
-        old = [row for row in kept if not sealer.is_current(row[2])]
-        for number, uid, wrapped in old:
-            again = sealer.wrap(sealer.unwrap(wrapped, uid), uid)
-            connection.execute("UPDATE request SET wrapped = ? WHERE number = ?", (again, number))
-    return len(old)

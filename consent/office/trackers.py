@@ -199,7 +199,12 @@ def classify(desk: Desk, asker: Asker, said: Mapping[str, Any]) -> Classificatio
     desk.record(
         asker, "classified", vendor=read.vendor_id, category=read.category, hosts=said.get("hosts", [])[:10]
     )
-    take_over(in_force.file, Path(in_force.policy.classified), read)
+    try:
+        take_over(in_force.file, Path(in_force.policy.classified), read)
+    except BaseException:
+        # It is in no database, and so the record could not be undone with it.
+        desk.record(asker, "not-classified", vendor=read.vendor_id)
+        raise
     return read
 
 

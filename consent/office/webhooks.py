@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from consent.errors import SealBrokenError
 from consent.office.database import OfficeDatabase
 from consent.office.events import EventType, add_event, last_number
 from consent.sealing import LedgerKeys, Sealer
@@ -23,6 +24,9 @@ FAILING_DAYS: Final = 5
 """After how many days without a success nothing is sent any more."""
 FIRST_WAIT_SECONDS: Final = 5.0
 MAX_WAIT_SECONDS: Final = 12 * 3_600.0
+KEEP_HOURS: Final = 24
+"""How long a secret that was replaced still signs, beside the new one, unless something else is asked for."""
+MAX_KEEP_HOURS: Final = 7 * 24
 _SECRET_BYTES: Final = 32
 _FACTOR: Final = 4.0
 
@@ -55,6 +59,8 @@ class Webhook:
     """When it is tried again."""
     problem: str
     """Why the last attempt failed; empty: it did not."""
+    former_until_ms: int | None
+    """Until when the secret before this one signs, too; ``None``: there is none."""
 
 
 class TooManyWebhooks(Exception):
@@ -97,10 +103,9 @@ class Webhooks:
         """
         self._check(url)
         now, webhook_id = self._now(), f"whk_{secrets.token_hex(8)}"
-        secret = secrets.token_bytes(_SECRET_BYTES)
         place = webhook_id.encode()
         key, wrapped = self._sealer.new_key(place)
-        sealed = self._sealer.seal(key, self._sealer.salt(), secret, place)
+        secret, sealed = self._new_secret(key, place)
         with self._database.writing() as connection:
             (number,) = connection.execute("SELECT count(*) FROM webhook").fetchone()
             if number >= MAX_WEBHOOKS:
@@ -115,7 +120,7 @@ class Webhooks:
             )  # fmt: skip
             add_event(connection, now, EventType.WEBHOOK_REGISTERED, webhook=webhook_id)
             row = connection.execute(f"SELECT {_COLUMNS} FROM webhook WHERE id = ?", (webhook_id,)).fetchone()  # noqa: S608
-        return _webhook(row), f"whsec_{base64.b64encode(secret).decode()}"
+        return _webhook(row), secret
 
     def all(self) -> Sequence[Webhook]:
         """Return all, the earliest first."""
@@ -129,18 +134,79 @@ class Webhooks:
             row = connection.execute(f"SELECT {_COLUMNS} FROM webhook WHERE id = ?", (webhook_id,)).fetchone()  # noqa: S608
         return None if row is None else _webhook(row)
 
-    def secret(self, webhook: Webhook) -> bytes:
-        """Return the secret that its events are signed with.
+    def signing_secrets(self, webhook: Webhook) -> Sequence[bytes]:
+        """Return the secrets that its events are signed with: the present one, and the former as long as it counts.
 
         Raises:
-            SealBrokenError: it was altered, or the wrapping key is not in the key file.
+            SealBrokenError: one was altered, or the wrapping key is not in the key file.
         """
         place = webhook.id.encode()
         with self._database.reading() as connection:
-            wrapped, sealed = connection.execute(
-                "SELECT wrapped, sealed FROM webhook WHERE id = ?", (webhook.id,)
+            row = connection.execute(
+                "SELECT wrapped, sealed, CASE WHEN former_until_ms > ? THEN former END FROM webhook WHERE id = ?",
+                (self._now(), webhook.id),
             ).fetchone()
-        return self._sealer.open(self._sealer.unwrap(wrapped, place), sealed, place)[1]
+        if row is None:
+            return ()  # removed meanwhile
+        wrapped, *sealed = row
+        key = self._sealer.unwrap(wrapped, place)
+        return [self._sealer.open(key, each, place)[1] for each in sealed if each is not None]
+
+    def rotate(self, webhook_id: str, *, keep_hours: int = KEEP_HOURS) -> tuple[Webhook, str] | None:
+        """Give one a new secret; return it, and the secret, which is not shown again. ``None``: there is none.
+
+        The secret before it signs, too, for some hours, so that a receiver has time to take the new one. One that was
+        replaced already signs no longer. Also where the secret cannot be opened any more: then there is no former one.
+
+        Args:
+            webhook_id: whose.
+            keep_hours: how long; 0: the former secret is known to others, and ends at once.
+
+        Raises:
+            ValueError: more hours than may be.
+        """
+        if not 0 <= keep_hours <= MAX_KEEP_HOURS:
+            raise ValueError(f"0 to {MAX_KEEP_HOURS} hours")
+        place, until = webhook_id.encode(), self._now() + keep_hours * 3_600_000
+        with self._database.writing() as connection:
+            row = connection.execute(
+                "SELECT wrapped, sealed FROM webhook WHERE id = ?", (webhook_id,)
+            ).fetchone()
+            if row is None:
+                return None
+            wrapped, former = row
+            try:
+                key = self._sealer.unwrap(wrapped, place)
+                self._sealer.open(key, former, place)
+            except SealBrokenError:
+                (key, wrapped), keep_hours = self._sealer.new_key(place), 0
+            secret, sealed = self._new_secret(key, place)
+            kept = (former, until) if keep_hours else (None, None)
+            connection.execute(
+                "UPDATE webhook SET wrapped = ?, sealed = ?, former = ?, former_until_ms = ? WHERE id = ?",
+                (wrapped, sealed, *kept, webhook_id),
+            )
+            row = connection.execute(f"SELECT {_COLUMNS} FROM webhook WHERE id = ?", (webhook_id,)).fetchone()  # noqa: S608
+        return _webhook(row), secret
+
+    def purge(self) -> None:
+        """Forget the secrets that sign no longer."""
+        ended = "former_until_ms <= ?", (self._now(),)
+        with self._database.reading() as connection:
+            row = connection.execute(f"SELECT 1 FROM webhook WHERE {ended[0]} LIMIT 1", ended[1]).fetchone()  # noqa: S608
+        if row is not None:
+            with self._database.writing() as connection:
+                connection.execute(
+                    f"UPDATE webhook SET former = NULL, former_until_ms = NULL WHERE {ended[0]}",  # noqa: S608
+                    ended[1],
+                )
+
+    def _new_secret(self, key: bytes, place: bytes) -> tuple[str, bytes]:
+        """Return a new secret as it is shown, and sealed."""
+        secret = secrets.token_bytes(_SECRET_BYTES)
+        return f"whsec_{base64.b64encode(secret).decode()}", self._sealer.seal(
+            key, self._sealer.salt(), secret, place
+        )
 
     def change(
         self,
@@ -177,9 +243,11 @@ class Webhooks:
 
     def due(self) -> Sequence[Webhook]:
         """Return those that may be sent something now."""
-        return [
-            each for each in self.all() if each.state is WebhookState.ACTIVE and each.next_ms <= self._now()
-        ]
+        return [each for each in self.all() if self.is_due(each)]
+
+    def is_due(self, webhook: Webhook) -> bool:
+        """Tell whether one may be sent something now."""
+        return webhook.state is WebhookState.ACTIVE and webhook.next_ms <= self._now()
 
     def succeeded(self, webhook: Webhook, number: int, *, delivered: int = 1) -> None:
         """Note that everything up to an event was delivered, or is not for this webhook."""
@@ -223,23 +291,11 @@ class Webhooks:
 
 
 _COLUMNS: Final = (
-    "id, url, types, state, made_ms, sent, delivered, attempts, failing_since_ms, next_ms, problem"
+    "id, url, types, state, made_ms, sent, delivered, attempts, failing_since_ms, next_ms, problem,"
+    " former_until_ms"
 )
 
 
 def _webhook(row: Sequence[Any]) -> Webhook:
     webhook_id, url, types, state, *rest = row
     return Webhook(webhook_id, url, tuple(types.split("\n")), WebhookState(state), *rest)
-
-
-def rewrap_webhooks(database: OfficeDatabase, keys: LedgerKeys) -> int:
-    """Wrap the keys of all secrets under the wrapping key in use; return how many were under another."""
-    sealer = Sealer(keys)
-    with database.writing() as connection:
-        rows = connection.execute("SELECT id, wrapped FROM webhook").fetchall()
-        old = [(webhook_id, wrapped) for webhook_id, wrapped in rows if not sealer.is_current(wrapped)]
-        for webhook_id, wrapped in old:
-            place = webhook_id.encode()
-            new = sealer.wrap(sealer.unwrap(wrapped, place), place)
-            connection.execute("UPDATE webhook SET wrapped = ? WHERE id = ?", (new, webhook_id))
-    return len(old)

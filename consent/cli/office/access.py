@@ -42,10 +42,10 @@ def token(folder: Path, name: str, role: str, sites: tuple[str, ...], days: int)
     """
     with explained(folder):
         database = office_database(folder)
-        secret, made = TokenBook(database, time.time).make(name, Role(role), sites=sites, days=days)
-        access_log(folder, database).append(
-            BY, "token-made", token=made.id, name=name, role=role, sites=list(sites)
-        )
+        log = access_log(folder, database)
+        with log.together():
+            secret, made = TokenBook(database, time.time).make(name, Role(role), sites=sites, days=days)
+            log.append(BY, "token-made", token=made.id, name=name, role=role, sites=list(sites))
     click.echo(secret)
     click.echo(
         f"{made.id}: {role}, until {format_moment(made.expires_ms)[:10]}. Keep it like a password.", err=True
@@ -112,16 +112,17 @@ def revoke(folder: Path, id: str) -> None:
     with explained(folder):
         database = office_database(folder)
         log = access_log(folder, database)
-        if id.startswith(PREFIX):
-            if not SignedInBook(database, None, time.time).end_all(id):
-                raise click.ClickException(f"{id!r} is not signed in: 'sessions' lists who is")
-            log.append(BY, "sessions-revoked", person=id)
-        else:
-            if not TokenBook(database, time.time).revoke(id):
-                raise click.ClickException(
-                    f"there is no token {id!r} that could be revoked: 'tokens' lists them"
-                )
-            log.append(BY, "token-revoked", token=id)
+        with log.together():
+            if id.startswith(PREFIX):
+                if not SignedInBook(database, None, time.time).end_all(id):
+                    raise click.ClickException(f"{id!r} is not signed in: 'sessions' lists who is")
+                log.append(BY, "sessions-revoked", person=id)
+            else:
+                if not TokenBook(database, time.time).revoke(id):
+                    raise click.ClickException(
+                        f"there is no token {id!r} that could be revoked: 'tokens' lists them"
+                    )
+                log.append(BY, "token-revoked", token=id)
     click.echo("revoked")
 
 

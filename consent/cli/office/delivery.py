@@ -10,8 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import click
 
@@ -20,11 +21,20 @@ from consent.cli.office.folder import BY, access_log, office_database
 from consent.data_folder import DataFolder
 from consent.office.app import Office
 from consent.office.events import MAX_PAGE, Event, Events, EventType
-from consent.office.outgoing import Outgoing, WrongAddress, host_of, networks_from
+from consent.office.outgoing import Outgoing, WrongAddress, networks_from
+from consent.office.registering import Registering
 from consent.office.syslog import EXAMPLE_ENTERPRISE, Sender, message, place
-from consent.office.webhooks import TooManyWebhooks, Webhook, Webhooks, WebhookState
+from consent.office.webhooks import (
+    KEEP_HOURS,
+    MAX_KEEP_HOURS,
+    TooManyWebhooks,
+    Webhook,
+    Webhooks,
+    WebhookState,
+)
 from consent.receipts_database import ReceiptsDatabase
 
+_T = TypeVar("_T")
 _LOOK_SECONDS: Final = 1.0
 _MAX_CURSOR: Final = 15
 
@@ -41,49 +51,58 @@ _MAX_CURSOR: Final = 15
 )
 @click.option("--enable", metavar="ID", help="Send events again, those that were missed too.")
 @click.option("--disable", metavar="ID", help="Send nothing for now.")
+@click.option("--rotate", metavar="ID", help="Give one a new secret; prints it, this once.")
+@click.option(
+    "--keep-hours",
+    type=click.IntRange(0, MAX_KEEP_HOURS),
+    default=KEEP_HOURS,
+    show_default=True,
+    help="How long the former secret signs, too. 0: it is known to others.",
+)
 @click.option("--remove", metavar="ID", help="Forget one, and its secret.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 def webhooks(
     folder: Path, url: str | None, events: tuple[str, ...], enable: str | None, disable: str | None,
-    remove: str | None, as_json: bool,
+    rotate: str | None, keep_hours: int, remove: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """List where events are sent; or change it."""
-    if sum(each is not None for each in (url, enable, disable, remove)) > 1:
-        raise click.UsageError("one of --add, --enable, --disable, --remove at a time")
+    if sum(each is not None for each in (url, enable, disable, rotate, remove)) > 1:
+        raise click.UsageError("one of --add, --enable, --disable, --rotate, --remove at a time")
     with explained(folder):
         database = office_database(folder)
         check = Outgoing(networks_from("CONSENT_WEBHOOK_NETWORKS")).check
         book = Webhooks(database, DataFolder(folder).ledger_keys(create=False), time.time, check)
         log = access_log(folder, database)
+        registering = Registering(book, log, partial(log.append, BY))
         if url is not None:
             try:
-                made, secret = book.add(url, [EventType(each) for each in events] or list(EventType))
+                _print_secret(*registering.add(url, [EventType(each) for each in events] or list(EventType)))
             except (WrongAddress, TooManyWebhooks) as error:
                 raise click.ClickException(str(error)) from None
-            log.append(BY, "webhook-made", webhook=made.id, host=host_of(made.url), events=list(made.types))
-            click.echo(secret)
-            click.echo(f"{made.id}: keep the secret like a password, it is not shown again.", err=True)
+        elif rotate is not None:
+            _print_secret(*_there(registering.rotate(rotate, keep_hours=keep_hours), rotate))
         elif remove is not None:
-            _require(book, remove)
-            log.append(BY, "webhook-removed", webhook=remove)
-            book.remove(remove)
+            _there(registering.remove(remove) or None, remove)
             click.echo("removed")
         elif enable is not None or disable is not None:
-            webhook = _require(book, enable or disable or "")
             state = WebhookState.ACTIVE if enable is not None else WebhookState.DISABLED
-            log.append(BY, "webhook-changed", webhook=webhook.id, state=str(state))
-            book.change(webhook.id, state=state)
+            webhook_id = enable or disable or ""
+            _there(registering.change(webhook_id, state=state), webhook_id)
             click.echo(str(state))
         else:
             for each in book.all():
                 _print(each, as_json)
 
 
-def _require(book: Webhooks, webhook_id: str) -> Webhook:
-    webhook = book.get(webhook_id)
-    if webhook is None:
+def _there(found: _T | None, webhook_id: str) -> _T:
+    if found is None:
         raise click.ClickException(f"there is no webhook {webhook_id!r}: 'webhooks' lists them")
-    return webhook
+    return found
+
+
+def _print_secret(webhook: Webhook, secret: str) -> None:
+    click.echo(secret)
+    click.echo(f"{webhook.id}: keep the secret like a password, it is not shown again.", err=True)
 
 
 def _print(webhook: Webhook, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from consent.cli.office.folder import office_desk
 from consent.cli.sought import reason_option, sought_options
 from consent.cli.whole import write_whole
 from consent.office.desk import Desk
+from consent.office.exporting import begun
 from consent.receipt_export import ExportForm, ExportRows, export
 from consent.receipt_search import Sought
 
@@ -52,8 +53,8 @@ def export_(folder: Path, form: str, rows: str, output: BinaryIO, sought: Sought
             for name in sought.__slots__
             if (value := getattr(sought, name)) not in (None, False) and name != "subject"
         }
+        pieces = begun(export(desk.log, sought, form=ExportForm(form), rows=ExportRows(rows)))
         desk.record(asker, "exported", reason, rows=rows, form=form, asked=asked)
-        pieces = export(desk.log, sought, form=ExportForm(form), rows=ExportRows(rows))
         for piece in _shown(pieces, desk, sought) if sys.stderr.isatty() else pieces:
             write_whole(output, piece)
         output.flush()

@@ -25,7 +25,7 @@ from consent.office.attempts import Attempts
 from consent.office.deprecation import told
 from consent.office.desk import MIN_REASON, Desk, NotAllowed, ReasonMissing
 from consent.office.limits import exceeded, limit_headers
-from consent.office.paths import places_in
+from consent.office.paths import is_below, places_in
 from consent.office.questions import WrongQuestion, read_query
 from consent.office.streaming import stream
 from consent.subject_request import StepRefused
@@ -59,6 +59,10 @@ class OfficeApi:
         self._once = once
         self._attempts = attempts
         self._document = json.dumps(document(path), ensure_ascii=False, indent=1).encode()
+
+    def answers(self, path: str) -> bool:
+        """Tell whether a path is one of these."""
+        return is_below(self.path, path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from itertools import chain
 from typing import Any, Final
 
 from consent.moments import format_moment
 from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere, Problem
-from consent.office.exporting import asked_for, download, order
+from consent.office.exporting import asked_for, begun, download, order
 from consent.office.exports import KEEP_DAYS, ExportJob, State, TooManyExports
 from consent.office.questions import FILTERS, LIMIT, Parameter, WrongQuestion, limit_of, text_of
 from consent.office.roles import Action
@@ -19,10 +18,8 @@ from consent.receipt_export import ExportForm, ExportRows, export
 def _stream(call: Call) -> Content:
     form, rows, sought, reason = asked_for(call.desk, call.asker, call.given, call.reason)
     asked = {name: call.given[name] for name in sorted(call.given)}
+    pieces = begun(export(call.desk.log, sought, form=form, rows=rows))
     call.desk.record(call.asker, "exported", reason, rows=str(rows), form=str(form), asked=asked)
-    pieces = export(call.desk.log, sought, form=form, rows=rows)
-    # The first rows are read before anything is answered: a log that cannot be read is 503.
-    pieces = chain((next(pieces, b""),), pieces)
     return Content(pieces, form.media_type, is_of_a_visitor=True, filename=f"consent-{rows}.{form}")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from hashlib import sha256
 from typing import Any, Final
 
+from consent.errors import SealBrokenError
 from consent.office.api.endpoint import Content, Problem
 from consent.office.asker import Asker
 from consent.office.database import OfficeDatabase
@@ -115,7 +116,12 @@ class Once:
             raise Problem(
                 409, "not-kept", "this was done; its answer was too long to be kept: read what it made"
             )
-        return _read(self._sealer.open(self._sealer.unwrap(wrapped, place), sealed, place)[1])
+        try:
+            return _read(self._sealer.open(self._sealer.unwrap(wrapped, place), sealed, place)[1])
+        except SealBrokenError:
+            raise Problem(
+                409, "not-kept", "this was done; its answer can no longer be opened: read what it made"
+            ) from None
 
     def _keep(self, place: bytes, content: Content) -> None:
         text = _written(content)

@@ -16,6 +16,7 @@ from consent.office.api import (
     reports,
     requests,
     trackers,
+    webhooks,
 )
 
 ENDPOINTS: Final = (
@@ -26,6 +27,7 @@ ENDPOINTS: Final = (
     *proofs.ENDPOINTS,
     *policies.ENDPOINTS,
     *events.ENDPOINTS,
+    *webhooks.ENDPOINTS,
     *trackers.ENDPOINTS,
     *requests.ENDPOINTS,
     *accesses.ENDPOINTS,

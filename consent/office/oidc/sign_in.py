@@ -9,8 +9,9 @@ import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -19,7 +20,7 @@ from consent.answers import Headers
 from consent.office.cookies import cookie, cookie_field
 from consent.office.oidc.id_token import NotProven, verified_claims
 from consent.office.oidc.provider import Provider, ProviderFailed
-from consent.office.oidc.settings import OidcSettings
+from consent.office.oidc.settings import Grant, OidcSettings
 from consent.office.oidc.signed_in import SignedIn, SignedInBook
 from consent.office.tokens import TokenBook
 
@@ -40,6 +41,14 @@ class SignInFailed(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Somebody whom the provider knows, and who may come in."""
+
+    claims: Mapping[str, Any]
+    grant: Grant
 
 
 class SignIn:
@@ -100,8 +109,8 @@ class SignIn:
         text = value if isinstance(value, str) else value.decode()
         return _with_query(metadata.authorization_endpoint, asked), self._field(text, MINUTES * 60)
 
-    def finish(self, headers: Headers, query: bytes) -> tuple[SignedIn, str]:
-        """Return who came back, and the id of the session that is kept for them.
+    def finish(self, headers: Headers, query: bytes) -> Known:
+        """Return who came back. They are not signed in yet.
 
         Raises:
             SignInFailed: nobody who may come in.
@@ -141,8 +150,12 @@ class SignIn:
                 "The provider knows you, but you are none of those who may come in. Ask who runs the site."
             )
             raise SignInFailed(403, message)
+        return Known(claims, grant)
+
+    def admit(self, known: Known) -> tuple[SignedIn, str]:
+        """Sign in who came back; return them, and the id of the session that is kept for them."""
         session = secrets.token_hex(16)
-        return self._people.begin(session, claims, grant, self.settings), session
+        return self._people.begin(session, known.claims, known.grant, self.settings), session
 
     def forgotten(self) -> tuple[bytes, bytes]:
         """Return the header field after which the browser has nothing of a sign-in."""

@@ -37,7 +37,7 @@ from consent.office.pages import (
 from consent.office.pages.door import Door
 from consent.office.pages.labels import label
 from consent.office.pages.page import PAGE, Download, Failed, Pages, Visit
-from consent.office.paths import places_in
+from consent.office.paths import is_below, places_in
 from consent.office.questions import WrongQuestion
 from consent.office.roles import Action
 from consent.office.sessions import Sessions
@@ -100,7 +100,7 @@ class Console:
 
     def answers(self, path: str) -> bool:
         """Tell whether a path is one of these."""
-        return path == self.path or path.startswith(f"{self.path}/")
+        return is_below(self.path, path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
@@ -121,7 +121,7 @@ class Console:
 
     def _answer(self, scope: Scope, form: Mapping[str, str]) -> Answer | Download:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        path = scope["path"].removeprefix(self.path).rstrip("/")
+        path = scope["path"].removeprefix(self.path)
         asker: Asker | None = None
         try:
             if scope["path"] == self._style_path and method == "GET":
@@ -142,7 +142,7 @@ class Console:
                 )
                 raise Failed(429, "That was too much for today", message)
             page, places = _page(method, path)
-            return page(Visit(self._desk, asker, scope, places, form, self._render))
+            return page(Visit(self._desk, asker, scope, places, form, self._render, self.path))
         except Failed as error:
             return self._failed(error, asker)
         except WrongQuestion as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Final
 
 from starlette.types import Scope
@@ -94,8 +95,10 @@ class Door:
     def _returned(self, scope: Scope, sign_in: SignIn) -> Answer:
         if scope["method"] != "GET":
             raise Failed(405, "That cannot be done here", "Begin again.")
-        asker, session_id = sign_in.finish(scope["headers"], scope.get("query_string", b""))
-        self._desk.record(asker, "signed-in")
+        known = sign_in.finish(scope["headers"], scope.get("query_string", b""))
+        with self._desk.accesses.together():
+            asker, session_id = sign_in.admit(known)
+            self._desk.record(asker, "signed-in")
         field = self._sessions.start(asker, is_secure=self.is_secure(scope), session_id=session_id)
         # No redirect: the session's cookie is not sent along a way that began at another site.
         page = self._render("signed_in.html", None, person=asker.name)
@@ -103,9 +106,11 @@ class Door:
 
     def _out(self, scope: Scope) -> Answer:
         asker = self._sessions.asker(scope["headers"], is_secure=self.is_secure(scope))
-        over = self._sessions.end(scope["headers"], is_secure=self.is_secure(scope))
-        if asker is not None:
-            self._desk.record(asker, "signed-out")
+        # Nobody's session is ended by a cookie that is none: it takes no turn to write.
+        with nullcontext() if asker is None else self._desk.accesses.together():
+            over = self._sessions.end(scope["headers"], is_secure=self.is_secure(scope))
+            if asker is not None:
+                self._desk.record(asker, "signed-out")
         if self._sign_in is None or asker is None or not asker.id.startswith(PREFIX):
             return Answer(303, (over, (b"location", self._home.encode()), *SECURE))
         page = self._render(

@@ -37,14 +37,14 @@ def _order(visit: Visit) -> Answer:
         order(visit.desk, visit.asker, given, visit.form.get("reason", ""))
     except TooManyExports as error:
         raise Failed(429, "Too many wait already", str(error)) from None
-    return _back()
+    return visit.moved("/exports")
 
 
 def _cancel(visit: Visit) -> Answer:
     visit.desk.require(visit.asker, Action.EXPORT_INDEX)
     if visit.desk.exports.cancel(visit.asker, visit.places["id"]) is None:
         raise _none()
-    return _back("../../exports")
+    return visit.moved("/exports")
 
 
 def _download(visit: Visit) -> Download:
@@ -60,10 +60,6 @@ def _download(visit: Visit) -> Download:
         *SECURE,
     )
     return Download(headers, pieces)
-
-
-def _back(place: str = "exports") -> Answer:
-    return Answer(303, ((b"location", place.encode()), *SECURE))
 
 
 def _none() -> Failed:

@@ -52,11 +52,6 @@ class Failed(Exception):
         self.status, self.title, self.message = status, title, message
 
 
-def moved(home: str, path: str) -> Answer:
-    """Lead to a page of the console, after something was done."""
-    return Answer(303, ((b"location", f"{home}{path}".encode()), *SECURE))
-
-
 class Render(Protocol):
     """Renders a template of the office for somebody."""
 
@@ -75,6 +70,8 @@ class Visit:
     """What stands in the places of the path's names."""
     form: Mapping[str, str]
     renderer: Render
+    home: str
+    """The console's path."""
 
     def query(self, *allowed: Parameter) -> dict[str, str]:
         """Return the parameters of the request.
@@ -87,6 +84,10 @@ class Visit:
     def render(self, name: str, **values: Any) -> Answer:
         """Return a page for who visits."""
         return self.renderer(name, self.asker, **values)
+
+    def moved(self, path: str) -> Answer:
+        """Lead to a page of the console, after something was done."""
+        return Answer(303, ((b"location", f"{self.home}{path}".encode()), *SECURE))
 
 
 @dataclass(frozen=True, slots=True)

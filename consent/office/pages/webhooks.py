@@ -1,33 +1,115 @@
-"""Where events are sent: the list, and how each does. They are made where a secret can be shown once."""
+"""Where events are sent: the list, how each does, and all that can be changed about it. A secret is shown once."""
 
 from __future__ import annotations
 
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from consent.answers import Answer
-from consent.office.pages.page import SECURE, Failed, Pages, Visit
+from consent.office.events import EventType
+from consent.office.outgoing import MAX_URL, WrongAddress
+from consent.office.pages.page import Failed, Pages, Visit
+from consent.office.registering import EVENT_TYPES, Registering
 from consent.office.roles import Action
-from consent.office.webhooks import WebhookState
+from consent.office.webhooks import (
+    KEEP_HOURS,
+    MAX_KEEP_HOURS,
+    MAX_WEBHOOKS,
+    TooManyWebhooks,
+    Webhook,
+    WebhookState,
+)
+
+_T = TypeVar("_T")
+_KEPT: Final = {
+    KEEP_HOURS: "a day: both sign meanwhile",
+    MAX_KEEP_HOURS: "a week: both sign meanwhile",
+    0: "not at all: others know it",
+}
+"""How long a former secret may sign, and what the page calls that."""
 
 
 def _webhooks(visit: Visit) -> Answer:
     visit.desk.require(visit.asker, Action.EVENTS)
     visit.query()
-    return visit.render("webhooks.html", webhooks=visit.desk.webhooks.all(), active=WebhookState.ACTIVE)
+    return _list(visit)
+
+
+def _add(visit: Visit) -> Answer:
+    registering = _registering(visit)
+    url = visit.form.get("url", "").strip()
+    types = [each for each in EventType if visit.form.get(f"event-{each}")]
+    if not types:
+        return _list(visit, "Choose some events.")
+    if any(each.url == url for each in visit.desk.webhooks.all()):
+        # What a browser sends again when its page is loaded again. Its secret is not shown a second time.
+        return _list(visit, "Events are sent to this address already. Remove that one first, or change it.")
+    try:
+        return _shown(visit, *registering.add(url, types))
+    except WrongAddress as error:
+        return _list(visit, f"That is no address that events are sent to. It has to be: {error}.")
+    except TooManyWebhooks as error:
+        raise Failed(409, "There are too many", f"{error}.") from None
+
+
+def _rotate(visit: Visit) -> Answer:
+    registering, webhook_id = _registering(visit), visit.places["id"]
+    before = _there(visit.desk.webhooks.get(webhook_id))
+    hours = visit.form.get("keep", "")
+    if hours not in map(str, _KEPT):
+        raise Failed(400, "How long does the former secret count?", "Go back, and choose.")
+    if visit.form.get("former", "") != str(before.former_until_ms or ""):
+        # The same form, sent again: the secret that receivers still have would end early.
+        message = "It has another secret since this page was shown. Open the list, and begin again if that one is lost."
+        raise Failed(409, "That was done already", message)
+    return _shown(visit, *_there(registering.rotate(webhook_id, keep_hours=int(hours))))
 
 
 def _change(visit: Visit) -> Answer:
+    registering, state = _registering(visit), visit.form.get("state", "")
+    if state not in list(WebhookState):
+        raise _gone()
+    _there(registering.change(visit.places["id"], state=WebhookState(state)))
+    return visit.moved("/webhooks")
+
+
+def _remove(visit: Visit) -> Answer:
+    if not _registering(visit).remove(visit.places["id"]):
+        raise _gone()
+    return visit.moved("/webhooks")
+
+
+def _list(visit: Visit, problem: str = "") -> Answer:
+    return visit.render(
+        "webhooks.html", status=400 if problem else 200, problem=problem, given=visit.form, types=EVENT_TYPES,
+        webhooks=visit.desk.webhooks.all(), active=WebhookState.ACTIVE, kept=_KEPT, most=MAX_WEBHOOKS, longest=MAX_URL,
+        now=int(visit.desk.clock() * 1_000),
+    )  # fmt: skip
+
+
+def _shown(visit: Visit, webhook: Webhook, secret: str) -> Answer:
+    return visit.render("webhook_secret.html", webhook=webhook, secret=secret)
+
+
+def _registering(visit: Visit) -> Registering:
     visit.desk.require(visit.asker, Action.EVENTS)
-    webhook = visit.desk.webhooks.get(visit.places["id"])
-    state = visit.form.get("state", "")
-    if webhook is None or state not in list(WebhookState):
-        raise Failed(404, "There is no such webhook", "It was removed meanwhile.")
-    visit.desk.record(visit.asker, "webhook-changed", webhook=webhook.id, state=state)
-    visit.desk.webhooks.change(webhook.id, state=WebhookState(state))
-    return Answer(303, ((b"location", b"../webhooks"), *SECURE))
+    return Registering(visit.desk.webhooks, visit.desk.accesses, partial(visit.desk.record, visit.asker))
+
+
+def _there(found: _T | None) -> _T:
+    if found is None:
+        raise _gone()
+    return found
+
+
+def _gone() -> Failed:
+    return Failed(404, "There is no such webhook", "It was removed meanwhile.")
 
 
 PAGES: Final[Pages] = {
     ("GET", "/webhooks"): _webhooks,
+    ("POST", "/webhooks"): _add,
     ("POST", "/webhooks/{id}"): _change,
+    ("POST", "/webhooks/{id}/secret"): _rotate,
+    ("POST", "/webhooks/{id}/removal"): _remove,
 }
