@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from consent.errors import InvalidReceiptError
 
@@ -37,3 +37,13 @@ def parse_moment(text: object) -> int:
     except ValueError as error:
         raise InvalidReceiptError(f"time: there is no such date: {error}") from None
     return since.days * 86_400_000 + since.seconds * 1_000 + since.microseconds // 1_000
+
+
+def format_if_any(milliseconds: int | None) -> str | None:
+    """Write a moment as :func:`format_moment` does, where there is one."""
+    return None if milliseconds is None else format_moment(milliseconds)
+
+
+def midnight_ms(day: date) -> int:
+    """Return when a day in UTC begins, in milliseconds since 1970-01-01T00:00:00Z."""
+    return (day - _EPOCH.date()).days * 86_400_000

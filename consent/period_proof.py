@@ -23,7 +23,7 @@ from consent.errors import InvalidProofError, InvalidReceiptError, SealBrokenErr
 from consent.log_export import MAX_LINE_BYTES, json_line
 from consent.merkle import HASH_BYTES, TILE_WIDTH, Tiles, split_hashes, tile_width
 from consent.merkle_span import Span, hashes_after, hashes_before
-from consent.moments import format_moment
+from consent.moments import format_moment, midnight_ms
 from consent.receipt_search import Position, ReceiptSearch, Sought
 from consent.receipts import MAX_RECEIPT_BYTES, Artefact, Receipt
 from consent.store import Ledger
@@ -58,12 +58,12 @@ class Period:
     @property
     def since_ms(self) -> int:
         """When it begins, milliseconds since 1970."""
-        return _midnight_ms(self.first_day)
+        return midnight_ms(date.fromisoformat(self.first_day))
 
     @property
     def until_ms(self) -> int:
         """When it is over, the same."""
-        return _midnight_ms(self.last_day) + 86_400_000
+        return midnight_ms(date.fromisoformat(self.last_day)) + 86_400_000
 
     def has(self, receipt: Receipt) -> bool:
         """Tell whether a receipt is one of it."""
@@ -240,10 +240,6 @@ class Seen:
         self.outcomes[str(receipt.outcome)] += 1
         self.referred.update(receipt.artefact_hashes)
         return True
-
-
-def _midnight_ms(day: str) -> int:
-    return (date.fromisoformat(day) - date(1970, 1, 1)).days * 86_400_000
 
 
 def _base64(data: bytes) -> str:

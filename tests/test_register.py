@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
@@ -112,31 +114,61 @@ def test_the_same_form_again_is_the_same_request(office: Office) -> None:
     assert office.register.receive(NEW, nonce=nonce(2), network=b"n") not in given
 
 
+def send(office: Office, numbers: Iterable[int], networks: Callable[[int], bytes]) -> int:
+    """Send requests; return how many were taken."""
+    taken = 0
+    for number in numbers:
+        with contextlib.suppress(RegisterFull):
+            office.register.receive(NEW, nonce=nonce(number), network=networks(number))
+            taken += 1
+    return taken
+
+
+def test_some_networks_cannot_close_the_form_to_others(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share half of it; the rest is for networks that sent nothing that day, a request each."""
+    assert send(office, range(200), lambda number: b"%d" % (number % 7)) == HOURLY // 2
+    assert (office.register.load().takes, office.register.load().hour) == ("new-networks", HOURLY // 2)
+    assert send(office, range(200, 210), lambda number: b"new") == 1
+    # However long they go on: what may wait for an answer is shared in the same way.
+    monkeypatch.setattr("consent.office.request_flood.WAITING", 100)
+    for hour in range(1, 6):
+        office.clock.now += 3_600
+        send(office, range(hour * 1_000, hour * 1_000 + 60), lambda number: b"%d" % (number % 7))
+    assert office.register.load().waiting == 50
+    assert send(office, [9_000], lambda number: b"somebody") == 1
+    # The day after, nobody is known any more.
+    office.clock.now += DAY
+    assert send(office, [9_001, 9_002], lambda number: b"1") == 1
+    with office.database.reading() as connection:
+        assert connection.execute("SELECT count(*) FROM request_sender").fetchone() == (1,)
+
+
+def test_where_no_client_is_known_all_share_what_networks_do(office: Office) -> None:
+    """Behind a server that says nothing of clients, five an hour would be for everybody."""
+    assert send(office, range(100), lambda number: b"") == HOURLY // 2
+    assert send(office, [200], lambda number: b"somebody") == 1
+
+
 def test_a_flood_is_stopped(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """By network, in all, and by what waits; an hour later there is room again. Other ways are not stopped."""
-    taken = 0
-    for number in range(HOURLY + 40):
-        try:
-            office.register.receive(NEW, nonce=nonce(number), network=b"%d" % (number // 8))
-            taken += 1
-        except RegisterFull:
-            assert number % 8 >= HOURLY_OF_NETWORK or taken >= HOURLY
-    assert taken == HOURLY
+    assert send(office, range(8), lambda number: b"one") == HOURLY_OF_NETWORK
+    assert send(office, range(100, 200), lambda number: b"%d" % number) == HOURLY - HOURLY_OF_NETWORK
+    assert (office.register.load().takes, office.register.load().was_closed) == ("none", True)
     with pytest.raises(RegisterFull):
         office.register.receive(NEW, nonce=nonce(999), network=b"another")
     # What was taken already is told again.
-    assert office.register.receive(NEW, nonce=nonce(0), network=b"0")
+    assert office.register.receive(NEW, nonce=nonce(0), network=b"one")
     office.add(way=Way.LETTER)
     office.clock.now += 3_600
-    office.register.receive(NEW, nonce=nonce(999), network=b"0")
+    assert office.register.load().takes == "all"
+    office.register.receive(NEW, nonce=nonce(999), network=b"192.0.2")
     monkeypatch.setattr("consent.office.request_flood.WAITING", HOURLY + 1)
     with pytest.raises(RegisterFull):
-        office.register.receive(NEW, nonce=nonce(1_000), network=b"1")
+        office.register.receive(NEW, nonce=nonce(1_000), network=b"another")
     assert WAITING > HOURLY
-    with office.database.reading() as connection:
-        senders = connection.execute("SELECT network FROM request_sender").fetchall()
-    assert len(senders) == 1
-    assert b"192.0.2" not in senders[0][0]
+    assert b"192.0.2" not in office.files()
 
 
 def test_nothing_of_anybody_is_in_the_file_in_plain_text(office: Office) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
+from consent.moments import midnight_ms
 from consent.office.asker import Asker
 from consent.office.desk import Desk
 from consent.office.policies import Edition, editions, terms
@@ -56,7 +57,7 @@ class Then:
 def as_of(desk: Desk, asker: Asker, day: date) -> list[Then]:
     """Return what choices of a day were made under; where a site had none, those of the last day before."""
     desk.require(asker, Action.COUNTS)
-    end_ms = _midnight(day) + _DAY_MS
+    end_ms = midnight_ms(day) + _DAY_MS
     found: list[Then] = []
     for site in _sites(desk, asker):
         newest = desk.log.look(Sought(site=site, until_ms=end_ms), limit=1).found
@@ -115,7 +116,7 @@ def expiring(desk: Desk, asker: Asker, today: date, days: int) -> list[Ending]:
             if granted <= rest:
                 counted = desk.count_standing(
                     asker,
-                    Sought(site=site, grants=True, since_ms=_midnight(day)),
+                    Sought(site=site, grants=True, since_ms=midnight_ms(day)),
                     limit=granted + 1,
                     before=end_of(day),
                 )
@@ -173,7 +174,7 @@ def asking_again(desk: Desk, asker: Asker, today: date) -> list[AskAgain]:
 
 def sought_again(each: Edition, since: str) -> Sought:
     """Return the question for who is to be asked again."""
-    first_ms = _midnight(date.fromisoformat(since))
+    first_ms = midnight_ms(date.fromisoformat(since))
     return Sought(
         site=each.site, policy_version=each.version, regime=each.regime, grants=True, since_ms=first_ms
     )
@@ -193,7 +194,7 @@ def _choice_days(desk: Desk, known: Sequence[Edition]) -> dict[str, int]:
 
 def end_of(day: date) -> Position:
     """Return the position that all receipts of a day, and of those before, are before."""
-    return Position(_midnight(day) + _DAY_MS, 0)
+    return Position(midnight_ms(day) + _DAY_MS, 0)
 
 
 def today_of(desk: Desk) -> date:
@@ -204,10 +205,6 @@ def today_of(desk: Desk) -> date:
 def _sites(desk: Desk, asker: Asker) -> list[str]:
     sites = {site for site, _ in desk.log.places() if not asker.sites or site in asker.sites}
     return sorted(sites)[:MAX_SITES]
-
-
-def _midnight(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000
 
 
 def _day(time_ms: int) -> str:

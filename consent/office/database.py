@@ -205,6 +205,7 @@ CREATE TABLE request_erasure (
     PRIMARY KEY (request, erasure_id)
 ) WITHOUT ROWID;
 CREATE INDEX request_receipt_by_leaf ON request_receipt (leaf);
+CREATE INDEX request_waiting ON request (way) WHERE closed_ms IS NULL;
 ALTER TABLE request ADD COLUMN indexed INTEGER NOT NULL DEFAULT 0
 """
 # Sealed with the same key as the secret that replaced it.

@@ -14,6 +14,8 @@ from consent.office.asker import Asker
 from consent.office.desk import Desk, NotAllowed
 from consent.office.package import Package, packaged
 from consent.office.questions import WrongQuestion, of_sites
+from consent.office.request_finding import Due
+from consent.office.request_flood import FormLoad
 from consent.office.request_rows import OpenedRequest, Registered, Wanted
 from consent.office.request_subjects import Certificate
 from consent.office.roles import Action
@@ -69,6 +71,16 @@ class Handling:
         """Return how many there are of each state, and how many are overdue."""
         self._desk.require(self._asker, Action.REQUESTS)
         return self._desk.register.counts(self._asker.sites, self.today)
+
+    def due(self) -> Due:
+        """Return how many are overdue, and how many are due soon."""
+        self._desk.require(self._asker, Action.REQUESTS)
+        return self._desk.register.due(self._asker.sites, self.today)
+
+    def load(self) -> FormLoad:
+        """Return how much of what it can take the form has taken, of all sites together."""
+        self._desk.require(self._asker, Action.REQUESTS)
+        return self._desk.register.load()
 
     def get(self, reference: str) -> Registered | None:
         """Return a request without who asked; ``None``: there is none that they may see."""

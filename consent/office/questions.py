@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 from consent.choice_kind import ChoiceKind
 from consent.errors import InvalidReceiptError
-from consent.moments import parse_moment
+from consent.moments import midnight_ms, parse_moment
 from consent.office.asker import Asker
 from consent.office.deprecation import Deprecated
 from consent.receipt_search import Position, Sought
@@ -176,9 +176,9 @@ def sought_by(given: Mapping[str, str], asker: Asker) -> Sought:
     if "said" in asked and "vendor" not in asked:
         raise WrongQuestion("said", "it is the answer for a vendor: say which")
     if given.get("from"):
-        asked["since_ms"] = _midnight(day_of("from", given["from"]))
+        asked["since_ms"] = midnight_ms(day_of("from", given["from"]))
     if given.get("to"):
-        asked["until_ms"] = _midnight(day_of("to", given["to"])) + 86_400_000
+        asked["until_ms"] = midnight_ms(day_of("to", given["to"])) + 86_400_000
     if given.get("standing"):
         asked["standing"] = yes_no("standing", given["standing"])
     return of_sites(Sought(**asked), asker)
@@ -271,7 +271,7 @@ def moment_of(name: str, value: object) -> int:
     except InvalidReceiptError:
         pass
     if "T" not in value.upper():
-        return _midnight(day_of(name, value)) + 86_400_000
+        return midnight_ms(day_of(name, value)) + 86_400_000
     try:
         # As others write moments: with another offset, or other decimals.
         moment = datetime.fromisoformat(value.upper())
@@ -280,10 +280,6 @@ def moment_of(name: str, value: object) -> int:
         return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
     except (ValueError, OverflowError):
         raise WrongQuestion(name, "a day, or a moment such as 2026-03-01T12:00:00Z") from None
-
-
-def _midnight(day: date) -> int:
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000
 
 
 GROUPS: Final = ("day", *ChoiceKind._fields)

@@ -20,7 +20,7 @@ from consent.office.database import OfficeDatabase
 from consent.office.events import EventType, add_event
 from consent.office.request_codes import code_hash, named, typed
 from consent.office.request_finding import Due, count_due, count_requests, find_requests, request_numbers
-from consent.office.request_flood import count_sent, require_room, sender_of
+from consent.office.request_flood import FormLoad, count_sent, form_load, require_room, sender_of
 from consent.office.request_rows import (
     OpenedRequest,
     Person,
@@ -202,6 +202,11 @@ class Register:
         """Return how many are overdue, and how many are due soon. See :func:`count_due`."""
         with self._database.reading() as connection:
             return count_due(connection, sites, today)
+
+    def load(self) -> FormLoad:
+        """Return how much of what it can take the form has taken."""
+        with self._database.reading() as connection:
+            return form_load(connection, self._now())
 
     def numbers(self, wanted: Wanted, since_ms: int, until_ms: int) -> RequestNumbers:
         """Return how many came in and were closed between two moments. See :func:`request_numbers`."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from consent.choice import SUBJECT
+from consent.moments import midnight_ms
 from consent.office.questions import TEXT_SCHEMA, Parameter, WrongQuestion, day_of, one_of, yes_no
 from consent.office.request_rows import Wanted
 from consent.subject_request import (
@@ -24,6 +25,7 @@ from consent.subject_request import (
 REQUEST_FILTERS: Final = (
     Parameter("kind", "What is asked for.", {"type": "string", "enum": [str(kind) for kind in RequestKind]}),
     Parameter("state", "How far it has come.", {"type": "string", "enum": [str(s) for s in RequestState]}),
+    Parameter("way", "How it arrived.", {"type": "string", "enum": [str(way) for way in Way]}),
     Parameter("site", "The site, as its receipts name it.", TEXT_SCHEMA),
     Parameter("open", "Only what is not closed.", {"type": "boolean"}),
     Parameter("overdue", "Only what should have been done by now.", {"type": "boolean"}),
@@ -90,6 +92,7 @@ def wanted_by(given: Mapping[str, str], today: str) -> Wanted:
         site=given.get("site", ""),
         kind=given.get("kind", ""),
         state=given.get("state", ""),
+        way=given.get("way", ""),
         open_only=switched.get("open", False),
         overdue_on=today if switched.get("overdue") else "",
     )
@@ -108,4 +111,4 @@ def received_of(text: str, now: float) -> int | None:
     since = (datetime.fromtimestamp(now, UTC).date() - day).days
     if not 0 <= since <= OLDEST_DAYS:
         raise StepRefused(f"received: today or a day before, {OLDEST_DAYS} days at most")
-    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1_000
+    return midnight_ms(day)

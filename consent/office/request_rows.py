@@ -128,9 +128,14 @@ class Wanted:
     site: str = ""
     kind: str = ""
     state: str = ""
+    way: str = ""
     open_only: bool = False
     overdue_on: str = ""
     """Only what is overdue on this day."""
+    since_ms: int | None = None
+    """Only what arrived then or later, milliseconds since 1970."""
+    until_ms: int | None = None
+    """Only what arrived before."""
 
 
 def rows(connection: sqlite3.Connection, statement: str, values: Sequence[object]) -> list[dict[str, Any]]:
@@ -165,7 +170,7 @@ def terms_of(wanted: Wanted) -> tuple[list[str], list[object]]:
     """Return the terms that rows have to meet, and their values."""
     terms: list[str] = []
     values: list[object] = []
-    for name in ("site", "kind", "state"):
+    for name in ("site", "kind", "state", "way"):
         if value := getattr(wanted, name):
             terms.append(f"{name} = ?")
             values.append(value)
@@ -174,6 +179,10 @@ def terms_of(wanted: Wanted) -> tuple[list[str], list[object]]:
         values += wanted.sites
     if wanted.open_only:
         terms.append("closed_ms IS NULL")
+    for term, moment in (("received_ms >= ?", wanted.since_ms), ("received_ms < ?", wanted.until_ms)):
+        if moment is not None:
+            terms.append(term)
+            values.append(moment)
     if wanted.overdue_on:
         terms.append("rank < ?")  # of what is closed, the rank is far beyond any day
         values.append(date.fromisoformat(wanted.overdue_on).toordinal())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +18,12 @@ from consent.moments import format_moment
 from consent.office.api.requests import described, row_of
 from consent.office.app import register_in
 from consent.office.desk import MAX_REASON, MIN_REASON
+from consent.office.handling import MAX_TEXT, MIN_TEXT
+from consent.office.questions import WrongQuestion, moment_of
 from consent.office.register import Register
+from consent.office.request_flood import WAITING
 from consent.office.request_rows import Wanted
-from consent.subject_request import RequestKind, RequestState
+from consent.subject_request import RequestKind, RequestState, StepKind, StepRefused, Way
 
 
 @click.group()
@@ -109,6 +113,55 @@ def show(folder: Path, reason: str, as_json: bool, reference: str) -> None:
     for step in history:
         text = f": {printable(step['text'])}" if step["text"] else ""
         click.echo(f"{step['time'][:19].replace('T', ' ')}  {printable(step['who'])}  {step['what']}{text}")
+
+
+@requests.command()
+@data_option
+@click.option("--from", "since", metavar="MOMENT", required=True, help="UTC: 2026-03-01T03:00:00Z, or a day.")
+@click.option("--to", "until", metavar="MOMENT", required=True, help="The same; a day is included.")
+@click.option("--site", help="Only of this site, as its receipts name it.")
+@click.option("--text", required=True, help="The reason; who asked reads it with reference and code.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def deny(folder: Path, since: str, until: str, site: str | None, text: str, yes: bool) -> None:
+    """Deny what a flood has brought: requests of the form that nobody has acknowledged.
+
+    All that arrived between two moments, and that nothing was done about. Look at them before: somebody's own request
+    may be among them.
+    """
+    try:
+        last = moment_of("--to", until)
+        # A day is read as its end.
+        first = moment_of("--from", since) - (0 if "T" in since.upper() else 86_400_000)
+    except WrongQuestion as error:
+        raise click.UsageError(str(error)) from None
+    if not MIN_TEXT <= len(text.strip()) <= MAX_TEXT or printable(text) != text:
+        raise click.UsageError(f"give a --text of {MIN_TEXT} to {MAX_TEXT} characters, in one line")
+    with explained(folder):
+        register = _register(folder)
+        wanted = Wanted(
+            way=str(Way.FORM),
+            state=str(RequestState.RECEIVED),
+            site=site or "",
+            since_ms=first,
+            until_ms=last,
+        )
+        found, _ = register.find(wanted, limit=WAITING)
+        flood = [each for each in found if each.identity_ms is None]
+        if not flood:
+            raise click.ClickException("no request of the form waits that arrived then")
+        if not yes:
+            click.confirm(f"Deny {len(flood)} requests? It cannot be undone", abort=True, err=True)
+        accesses = access_log(folder, office_database(folder))
+        with click.progressbar(flood, label="Denying", file=sys.stderr) as bar:
+            for request in bar:
+                accesses.append(
+                    BY, "request-deny", reason=f"request {request.reference}", request=request.reference
+                )
+                try:
+                    register.step(request.reference, StepKind.DENY, text.strip(), BY)
+                except StepRefused as refused:
+                    click.echo(f"{request.reference}: {refused}", err=True)
+    click.echo(f"{len(flood)} denied")
 
 
 @requests.command()

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
-from consent.moments import format_moment
+from consent.moments import format_if_any, format_moment
 from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere, Problem
 from consent.office.exporting import asked_for, begun, download, order
 from consent.office.exports import KEEP_DAYS, ExportJob, State, TooManyExports
@@ -91,14 +91,10 @@ def _told(job: ExportJob) -> dict[str, Any]:
         "attempts": job.attempts,
         "problem": job.problem,
         "made": format_moment(job.made_ms),
-        "began": _moment(job.began_ms),
-        "ended": _moment(job.ended_ms),
-        "expires": _moment(job.expires_ms) if job.state is State.DONE else None,
+        "began": format_if_any(job.began_ms),
+        "ended": format_if_any(job.ended_ms),
+        "expires": format_if_any(job.expires_ms) if job.state is State.DONE else None,
     }
-
-
-def _moment(time_ms: int | None) -> str | None:
-    return None if time_ms is None else format_moment(time_ms)
 
 
 _FORM: Final = {"type": "string", "enum": [str(form) for form in ExportForm], "default": "jsonl"}

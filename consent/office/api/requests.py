@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from consent.choice import SUBJECT
-from consent.moments import format_moment
+from consent.moments import format_if_any, format_moment
 from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere
 from consent.office.handling import MAX_TEXT, Handling
 from consent.office.questions import (
@@ -92,8 +92,10 @@ def _requests(call: Call) -> Content:
         wanted_by(call.given, handling.today), limit=limit_of(call.given), before=position_of(call.given)
     )
     rows = [row_of(request, handling.today) for request in found]
+    load = handling.load()
+    form = {"waiting": load.waiting, "within_the_hour": load.hour, "takes": load.takes}
     return Content(
-        {"requests": rows, "counts": dict(handling.counts()), "next": cursor_of(following)},
+        {"requests": rows, "counts": dict(handling.counts()), "form": form, "next": cursor_of(following)},
         is_of_a_visitor=True,
     )
 
@@ -186,11 +188,11 @@ def row_of(request: Registered, today: str) -> dict[str, Any]:
         "answer_by": request.answer_by,
         "extended_by": request.extended_by,
         "law": request.law,
-        "acknowledged": _moment(request.acknowledged_ms),
-        "identity_verified": _moment(request.identity_ms),
+        "acknowledged": format_if_any(request.acknowledged_ms),
+        "identity_verified": format_if_any(request.identity_ms),
         "by_agent": request.by_agent,
-        "authority_verified": _moment(request.authority_ms),
-        "closed": _moment(request.closed_ms),
+        "authority_verified": format_if_any(request.authority_ms),
+        "closed": format_if_any(request.closed_ms),
     }
 
 
@@ -214,10 +216,6 @@ def described(opened: OpenedRequest, today: str) -> dict[str, Any]:
         ],
         "steps": [] if request.is_forgotten else [str(step) for step in request.progress.steps()],
     }
-
-
-def _moment(time_ms: int | None) -> str | None:
-    return None if time_ms is None else format_moment(time_ms)
 
 
 def _strings(body: Mapping[str, Any], schema: Mapping[str, Any]) -> dict[str, str]:

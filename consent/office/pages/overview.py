@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Final
 
 from consent.answers import Answer
+from consent.office.handling import Handling
 from consent.office.integrity import integrity
 from consent.office.overview import SERIES, overview
 from consent.office.pages.page import Pages, Visit
@@ -21,8 +22,12 @@ def _overview(visit: Visit) -> Answer:
     sums = (
         Counter(each.status for each in seen(desk, visit.asker)) if visit.asker.may(Action.TRACKERS) else None
     )
+    handling = Handling(desk, visit.asker)
+    sees_requests = visit.asker.may(Action.REQUESTS)
     return visit.render(
         "overview.html",
+        due=handling.due() if sees_requests else None,
+        load=handling.load() if sees_requests else None,
         numbers=overview(desk, visit.asker, first, last),
         series=SERIES,
         whole=integrity(desk.log),

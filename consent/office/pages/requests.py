@@ -40,6 +40,7 @@ def _requests(visit: Visit) -> Answer:
         rows=found,
         today=handling.today,
         counts=handling.counts(),
+        load=handling.load(),
         given=given,
         filters=REQUEST_FILTERS,
         following="" if cursor is None else urlencode({**given, "cursor": cursor}),
