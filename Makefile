@@ -15,6 +15,9 @@ FUZZ_MINUTES ?= 20
 SETUP        ?=
 SOAK_MB      ?= 1024
 
+# What is imported again and again is compiled once: the tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test lint gallery soak fuzz bench clean
 
 # The compiled parts are built by the installation: their sources make it stale, too.
@@ -41,8 +44,8 @@ test: lint
 	$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m tests.caching.nginx --install
 	$(BIN)/python -m tests.pgbouncer --install
-# Four at once, whatever the cores: half of the time a test waits for a browser, a database or another process.
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile
+# Six at once, whatever the cores: half of the time a test waits for a browser, a database or another process.
+	$(BIN)/python -m pytest --numprocesses 6 --dist loadfile
 
 gallery: $(VENV)/.dev
 	$(BIN)/python -m tests.browser.chromium --install

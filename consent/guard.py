@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from itertools import chain, groupby
+from itertools import chain, groupby, islice
+from operator import attrgetter
 from urllib.parse import unquote
 
 from markupsafe import escape
@@ -39,6 +41,7 @@ _MARKS = ("", "=", "#", "(")
 """What a rule of each kind begins with in the table: nothing that a host begins with."""
 _NEEDLESS = re.compile(r"%(2[de]|3\d|[4-7][\da-f])", re.IGNORECASE)
 """Escapes that guard.js undoes in paths."""
+_place = attrgetter("place")
 _SPECIAL = re.compile(r"[.+?^$(){}|\[\]\\]")
 _BLANK = re.compile(r"[\s\ufeff]")
 
@@ -229,17 +232,14 @@ def _competing(rules: Sequence[_Rule]) -> frozenset[_Rule]:
         if rule.kind == 0 and rule.pattern:
             claims.setdefault(rule.place, set()).add(rule.vendor.id)
     found = {rule for rule in rules if rule.kind == 0 and rule.pattern and len(claims[rule.place]) > 1}
-    for wild in rules:
-        if wild.kind and wild.rank[0]:
-            for other in rules:
-                if (
-                    other.kind == wild.kind
-                    and other.vendor is not wild.vendor
-                    and (
-                        other.place.startswith(wild.place)
-                        or (other.rank[0] and wild.place.startswith(other.place))
-                    )
-                ):
+    for kind in {rule.kind for rule in rules} - {0}:
+        # In this order, all whose texts begin alike stand together.
+        named = sorted((rule for rule in rules if rule.kind == kind), key=_place)
+        for wild in (rule for rule in named if rule.rank[0]):
+            for other in islice(named, bisect_left(named, wild.place, key=_place), None):
+                if not other.place.startswith(wild.place):
+                    break
+                if other.vendor is not wild.vendor:
                     found |= {wild, other}
     return frozenset(found)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -16,6 +17,7 @@ from jinja2 import (
     Template,
     TemplateError,
 )
+from jinja2.filters import FILTERS
 
 from consent.assets import asset_dir
 from consent.errors import ConfigurationError
@@ -35,7 +37,7 @@ class Templates(BaseLoader):
 
     def environment(self, shared: Mapping[str, object]) -> Environment:
         """Return where templates are rendered that all may use ``shared``."""
-        environment = Environment(loader=self, autoescape=True, undefined=StrictUndefined, auto_reload=False)
+        environment = _environment(self)
         environment.template_class = _CheckedTemplate
         environment.globals.update(shared)
         return environment
@@ -46,8 +48,23 @@ class Templates(BaseLoader):
         found = self._compiled.get(name)
         if found is None:
             source, path, _ = self._files.get_source(environment, name)
-            found = self._compiled[name] = environment.compile(source, name, path)
+            filters = frozenset(environment.filters.items() - FILTERS.items())
+            found = self._compiled[name] = _compiled(source, name, path, filters)
         return environment.template_class.from_code(environment, found, globals or {}, _is_current)
+
+
+def _environment(loader: BaseLoader | None = None) -> Environment:
+    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, auto_reload=False)
+
+
+@lru_cache(maxsize=256)
+def _compiled(
+    source: str, name: str, path: str | None, filters: frozenset[tuple[str, Callable[..., Any]]]
+) -> CodeType:
+    """Compile a template, once for all apps of this process: that is half of what it takes to start one."""
+    environment = _environment()
+    environment.filters.update(filters)
+    return environment.compile(source, name, path)
 
 
 def template_in(environment: Environment, name: str) -> Template:

@@ -200,14 +200,14 @@ def test_writing_and_checkpointing_happen_under_the_lock(
 
 
 def test_receipts_that_gather_share_one_transaction(path: Path, connections: Connections) -> None:
-    """500 concurrent clients cost two statements that commit, not 500, when the disk is busy at first.
+    """200 concurrent clients cost two statements that commit, not 200, when the disk is busy at first.
 
     Two halves: while one is written, those of the other are answered and come back.
     """
     store = SQLiteStore(path, KEYS)
     store.prepare()
     connections.statements.clear()
-    receipts = [make_receipt(number) for number in range(500)]
+    receipts = [make_receipt(number) for number in range(200)]
 
     async def run() -> None:
         with locked(path):
