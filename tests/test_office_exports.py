@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -12,16 +13,20 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from consent.errors import SealBrokenError
 from consent.office import exports as exports_module
 from consent.office.exports import KEEP_DAYS, LIST_DAYS, MAX_ATTEMPTS, MAX_OPEN, Exports
+from consent.office.ranges import pieces_of, served
 from consent.office.roles import Role
 from consent.office.turn import Turn
 from consent.receipt_search import Found
@@ -94,6 +99,141 @@ def test_an_export_is_ordered_and_downloaded(place: Place) -> None:
     downloaded, exported = place.accesses.newest(limit=2)
     assert (downloaded.what, downloaded.details["export"]) == ("downloaded", job_id)
     assert (exported.what, exported.reason) == ("exported", "complaint 12")
+
+
+def ready(place: Place, **body: object) -> tuple[str, bytes, str]:
+    """Return where the file of an export is, its bytes and its tag."""
+    path = f"/exports/{ordered(place, Role.OFFICER, **body)}/content"
+    settled(place, path.split("/")[2])
+    whole = place.ask(path, Role.OFFICER)
+    assert whole.headers["accept-ranges"] == "bytes"
+    assert whole.headers["etag"] == f'"{sha256(whole.body).hexdigest()}"'
+    return path, whole.body, whole.headers["etag"]
+
+
+def test_a_download_that_broke_off_goes_on(place: Place) -> None:
+    """In the API and in the console; each part is recorded, with which bytes it was."""
+    path, whole, tag = ready(place, rows="records")
+    got = whole[:1_000]
+    rest = place.ask(path, Role.OFFICER, headers={"range": "bytes=1000-", "if-range": tag})
+    size = len(whole)
+    assert (rest.status, got + rest.body == whole) == (206, True)
+    assert rest.headers["content-range"] == f"bytes 1000-{size - 1}/{size}"
+    assert (rest.headers["content-length"], rest.headers["etag"]) == (str(size - 1_000), tag)
+    assert rest.headers["repr-digest"].startswith("sha-256=:")
+    entry, before = place.accesses.newest(limit=2)
+    assert (entry.what, entry.details["first_byte"], entry.details["last_byte"]) == (
+        "downloaded",
+        1_000,
+        size - 1,
+    )
+    assert "first_byte" not in before.details
+    jo = signed_in(place, Role.OFFICER)
+    shown = jo.get(path.removesuffix("/content"), range="bytes=-10")
+    assert (shown.status, shown.body, shown.headers["content-range"]) == (
+        206, whole[-10:], f"bytes {size - 10}-{size - 1}/{size}",
+    )  # fmt: skip
+    shown = jo.get(path.removesuffix("/content"), range=f"bytes={size}-")
+    assert (shown.status, shown.headers["content-range"]) == (416, f"bytes */{size}")
+    assert "Download all of it again" in shown.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "part"),
+    [
+        ("bytes=0-0", 206, (0, 0)), ("bytes=5-9", 206, (5, 9)), ("BYTES= 5-9 ", 206, (5, 9)),
+        ("bytes=0-", 206, (0, -1)), ("bytes=-1", 206, (-1, -1)), ("bytes=-99999999999999999999999", 206, (0, -1)),
+        (f"bytes=7-{'9' * 6_000}", 206, (7, -1)), (f"bytes={'0' * 6_000}7-8", 206, (7, 8)),
+        # It has no such part.
+        ("bytes=SIZE-", 416, None), ("bytes=SIZE-SIZE", 416, None), ("bytes=-0", 416, None),
+        (f"bytes={'9' * 6_000}-", 416, None), (f"bytes={2**64}-{2**64 + 1}", 416, None),
+        # Several, overlapping or not, and what is none: all of it.
+        ("bytes=0-1,3-4", 200, (0, -1)), ("bytes=0-,0-,0-,0-", 200, (0, -1)), ("bytes=0-9,5-20", 200, (0, -1)),
+        ("bytes=9-5", 200, (0, -1)), ("bytes=-", 200, (0, -1)), ("bytes=", 200, (0, -1)), ("bytes=a-b", 200, (0, -1)),
+        ("bytes=-1-2", 200, (0, -1)), ("bytes=+1-2", 200, (0, -1)), ("bytes=\u0661-", 200, (0, -1)),
+        ("lines=0-1", 200, (0, -1)), ("0-1", 200, (0, -1)), ("", 200, (0, -1)),
+    ],
+)  # fmt: skip
+def test_one_range_is_a_part_of_the_file(asked: str, status: int, part: tuple[int, int] | None) -> None:
+    """As RFC 9110, 14, has it; whatever is asked, no byte is sent that is not in the file."""
+    size, whole = 1_000, bytes(range(250)) * 4
+    headers = [(b"range", asked.replace("SIZE", str(size)).encode())]
+    found = served("GET", headers, size=size, digest="ab")
+    assert found.status == status
+    sent = b"".join(pieces_of(io.BytesIO(whole), found))
+    named = dict(found.headers)
+    if part is None:
+        assert (sent, named[b"content-range"], b"content-length" in named) == (b"", b"bytes */1000", False)
+        return
+    first, last = (at % size for at in part)
+    assert (sent, named[b"content-length"]) == (whole[first : last + 1], b"%d" % (last - first + 1))
+    assert named.get(b"content-range") == (b"bytes %d-%d/1000" % (first, last) if status == 206 else None)
+    assert (named[b"etag"], named[b"accept-ranges"]) == (b'"ab"', b"bytes")
+    assert served("HEAD", headers, size=size, digest="ab").status == 200
+    assert served("GET", [*headers, *headers], size=size, digest="ab").status == 200
+
+
+@given(st.binary(max_size=300), st.text("0123456789-,= bytes", max_size=30))
+def test_no_range_reads_beyond_the_file(whole: bytes, asked: str) -> None:
+    """Whatever is asked, what is sent is as long as is said, and is there in the file."""
+    found = served("GET", [(b"range", f"bytes={asked}".encode())], size=len(whole), digest="ab")
+    sent = b"".join(pieces_of(io.BytesIO(whole), found))
+    assert len(sent) == found.length == int(dict(found.headers).get(b"content-length", b"0"))
+    assert sent == whole[found.first : found.first + found.length]
+    assert found.status in (200, 206, 416)
+
+
+def test_a_part_is_of_the_file_that_is_meant(place: Place) -> None:
+    """Of another one, all of it; who has it gets nothing; and what was not sent is not recorded as downloaded."""
+    path, whole, tag = ready(place)
+
+    def ask(method: str = "GET", **fields: str) -> tuple[int, int]:
+        headers = {name.replace("_", "-"): value for name, value in fields.items()}
+        answer = place.ask(path, Role.OFFICER, method=method, headers=headers)
+        return answer.status, len(answer.body)
+
+    size = len(whole)
+    part = {"range": "bytes=0-9"}
+    assert ask(**part, if_range=tag) == (206, 10)
+    for other in (f"W/{tag}", '"x"', "Thu, 01 Jan 2026 00:00:00 GMT", f"{tag}, {tag}", "*"):
+        assert ask(**part, if_range=other) == (200, size), other
+    assert ask(**part, if_match=f'"x", {tag}') == ask(**part, if_match="*") == (206, 10)
+    before = place.accesses.newest(limit=1)
+    assert ask(**part, if_match='"x"')[0] == ask(if_match=f"W/{tag}")[0] == 412
+    assert ask(if_none_match=f'"x", W/{tag}') == ask(if_none_match="*") == (304, 0)
+    assert ask("HEAD", **part) == (200, 0)
+    assert ask(range=f"bytes={size}-")[0] == 416
+    assert place.accesses.newest(limit=1) == before
+    assert ask(if_none_match='"x"') == (200, size)
+    assert place.accesses.newest(limit=1) != before
+    head = place.ask(path, Role.OFFICER, method="HEAD")
+    assert (head.headers["content-length"], head.headers["etag"]) == (str(size), tag)
+
+
+def test_a_part_of_a_large_file_is_read_in_constant_memory(tmp_path: Path) -> None:
+    """From its place on, a piece at a time."""
+    size, path = 256 * 1024 * 1024, tmp_path / "large"
+    with open(path, "wb") as file:
+        file.seek(size - 3)
+        file.write(b"end")
+    found = served("GET", [(b"range", b"bytes=1000000-")], size=size, digest="ab")
+    tracemalloc.start()
+    try:
+        last, total = b"", 0
+        for piece in pieces_of(open(path, "rb"), found):  # noqa: SIM115 - it closes it
+            last, total = piece, total + len(piece)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (total, last[-3:], peak < 2 * 1024 * 1024) == (size - 1_000_000, b"end", True)
+
+
+def test_a_file_that_was_cut_short_is_not_served(place: Place) -> None:
+    """It would be taken for all of it."""
+    path, whole, _ = ready(place)
+    file = place.folder.exports_path / f"{path.split('/')[2]}.jsonl"
+    file.write_bytes(whole[:-1])
+    assert place.ask(path, Role.OFFICER).status == 503
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])

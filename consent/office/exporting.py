@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
-from typing import BinaryIO, Final
+from typing import Any
 
+from consent.answers import Headers
 from consent.errors import ConfigurationError
 from consent.office.asker import Asker
 from consent.office.desk import Desk, NotAllowed
 from consent.office.exports import ExportJob
 from consent.office.questions import WrongQuestion, one_of, sought_by
+from consent.office.ranges import pieces_of, served
 from consent.office.roles import Action
 from consent.receipt_export import ExportForm, ExportRows
 from consent.receipt_parquet import require_parquet
 from consent.receipt_search import Sought
-
-_PIECE: Final = 256 * 1024
 
 
 def asked_for(
@@ -69,8 +71,21 @@ def begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
     return chain((next(pieces, b""),), pieces)
 
 
-def download(desk: Desk, asker: Asker, job_id: str) -> tuple[ExportJob, Iterator[bytes]] | None:
-    """Return an export and its file, which is recorded; ``None``: there is none, or not yet, or no longer.
+@dataclass(frozen=True, slots=True)
+class Download:
+    """The file of an export, as it is answered."""
+
+    status: int
+    headers: Headers
+    filename: str
+    media_type: str
+    pieces: Iterator[bytes]
+
+
+def download(desk: Desk, asker: Asker, job_id: str, *, method: str, headers: Headers) -> Download | None:
+    """Return the file of an export, or the part that is asked for; ``None``: there is none, or not yet, or no longer.
+
+    It is recorded, where anything of it is sent.
 
     Raises:
         NotAllowed: whoever ordered it may not have it any more: people who sign in can have another role by then, or
@@ -84,19 +99,24 @@ def download(desk: Desk, asker: Asker, job_id: str) -> tuple[ExportJob, Iterator
     file = None if job is None else desk.exports.content(job)
     if job is None or file is None:
         return None
-    try:
-        desk.record(asker, "downloaded", export=job.id, rows=str(job.rows))
-    except BaseException:
+    digest = job.sha256 or ""
+    part = served(method, headers, size=job.bytes, digest=digest)
+    # RFC 9530: of all of it, also with a part.
+    whole = (b"repr-digest", b"sha-256=:%s:" % b64encode(bytes.fromhex(digest)))
+    sent: Iterator[bytes] = iter(())
+    if method == "HEAD" or not part.length:
         file.close()
-        raise
-    return job, _pieces(file)
+    else:
+        last = part.first + part.length - 1
+        about: dict[str, Any] = {} if part.status == 200 else {"first_byte": part.first, "last_byte": last}
+        try:
+            desk.record(asker, "downloaded", export=job.id, rows=str(job.rows), **about)
+        except BaseException:
+            file.close()
+            raise
+        sent = pieces_of(file, part)
+    return Download(part.status, (*part.headers, whole), job.filename, job.form.media_type, sent)
 
 
 def _action(rows: ExportRows) -> Action:
     return Action.EXPORT_RECORDS if rows is ExportRows.RECORDS else Action.EXPORT_INDEX
-
-
-def _pieces(file: BinaryIO) -> Iterator[bytes]:
-    with file:
-        while piece := file.read(_PIECE):
-            yield piece

@@ -196,13 +196,23 @@ class Exports:
         return self._get(job_id)
 
     def content(self, job: ExportJob) -> BinaryIO | None:
-        """Open the file of an export; ``None``: it is not done, or past its time."""
+        """Open the file of an export; ``None``: it is not done, or past its time.
+
+        Raises:
+            StoreUnavailable: it is not as long as it was.
+        """
         if job.state is not State.DONE or job.expires_ms is None or self._now() >= job.expires_ms:
             return None
         try:
-            return open(self._file(job), "rb")
+            file = open(self._file(job), "rb")  # noqa: SIM115 - whoever reads it closes it
         except FileNotFoundError:
             return None
+        if os.fstat(file.fileno()).st_size != job.bytes:
+            file.close()
+            raise StoreUnavailable(
+                f"{self._file(job)} is not the file that was written: order the export again"
+            )
+        return file
 
     # ---- for who writes
 

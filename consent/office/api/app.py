@@ -139,7 +139,11 @@ class OfficeApi:
         if endpoint.needs_reason:
             self._desk.require_reason(reason)
         given = read_query(scope, endpoint.parameters)
-        return Call(self._desk, token, given, places, reason=reason, home=self.path), endpoint
+        call = Call(
+            self._desk, token, given, places, reason=reason, home=self.path, method=scope["method"],
+            headers=scope["headers"],
+        )  # fmt: skip
+        return call, endpoint
 
     def _endpoint(self, path: str, method: str) -> tuple[Endpoint, Mapping[str, str]]:
         asked = "GET" if method == "HEAD" else method

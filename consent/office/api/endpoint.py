@@ -32,6 +32,8 @@ class Call:
     reason: str = ""
     home: str = ""
     """Where the API is mounted: what ``Location`` begins with."""
+    method: str = "GET"
+    headers: Headers = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Endpoint:
     """What its answer may be then."""
     problems: Mapping[int, str] = field(default_factory=dict)
     """What else it may answer with, besides what every endpoint may."""
+    in_parts: bool = False
+    """Its answer is a file, of which a part can be asked for."""
     reads: bool = False
     """It changes nothing, although it is asked with a body."""
     deprecated: Deprecated | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -64,17 +63,19 @@ def _cancel(call: Call) -> Content:
 
 
 def _content(call: Call) -> Content:
-    found = download(call.desk, call.asker, call.places["id"])
+    found = download(call.desk, call.asker, call.places["id"], method=call.method, headers=call.headers)
     if found is None:
         raise NothingThere
-    job, pieces = found
-    digest = base64.b64encode(bytes.fromhex(job.sha256 or ""))
-    headers = (
-        (b"content-length", b"%d" % job.bytes),
-        # RFC 9530
-        (b"repr-digest", b"sha-256=:%s:" % digest),
-    )
-    return Content(pieces, job.form.media_type, is_of_a_visitor=True, filename=job.filename, headers=headers)
+    if found.status == 412:
+        raise Problem(412, "another-file", "it is not the file that If-Match names", *found.headers)
+    if found.status == 416:
+        raise Problem(
+            416, "no-such-part", "Range: the file ends before; Content-Range says where", *found.headers
+        )
+    return Content(
+        found.pieces, found.media_type, is_of_a_visitor=True, filename=found.filename, status=found.status,
+        headers=found.headers,
+    )  # fmt: skip
 
 
 def _told(job: ExportJob) -> dict[str, Any]:
@@ -170,6 +171,7 @@ ENDPOINTS: Final = (
         about=f"The file of an export, for {KEEP_DAYS} days. It is recorded who downloads it.",
         action=Action.EXPORT_INDEX,
         answer=_content,
+        in_parts=True,
         media_types=[form.media_type for form in ExportForm],
     ),
 )

@@ -31,6 +31,20 @@ _KEY: Final = {
     "description": "A new one for each request: sent again with the same key, it is done once and answered twice.",
     "schema": {"type": "string", "pattern": "^[!#-\\[\\]-~]{1,255}$"},
 }
+_PART: Final = [
+    {
+        "name": "Range",
+        "in": "header",
+        "description": "One part of the file, in bytes: to go on with a download that broke off.",
+        "schema": {"type": "string", "pattern": "^bytes=[0-9]{1,15}-$"},
+    },
+    {
+        "name": "If-Range",
+        "in": "header",
+        "description": "The `ETag` of what you have: if it is another file by now, all of it is the answer.",
+        "schema": {"type": "string", "pattern": '^"[0-9a-f]{64}"$'},
+    },
+]
 
 
 def document(path: str) -> dict[str, Any]:
@@ -94,6 +108,17 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
                 "schema": {"type": "string", "minLength": MIN_REASON, "maxLength": MAX_REASON},
             }
         )
+    content: dict[str, Any] = {media_type: {} for media_type in endpoint.media_types}
+    answers: dict[str, Any] = {
+        str(endpoint.status): {"description": "What was asked for.", "content": content}
+    }
+    if endpoint.in_parts:
+        parameters += _PART
+        answers |= {
+            "206": {"description": "The part that was asked for.", "content": content},
+            "304": {"description": "You have it."},
+        }
+        errors |= {"412": "It is another file.", "416": "The file has no such part."}
     if endpoint.takes_key:
         parameters.append(_KEY)
         errors |= {
@@ -108,10 +133,7 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "operationId": f"{endpoint.method.lower()}{re.sub('[^a-z]+', '_', endpoint.path)}".rstrip("_"),
         "parameters": parameters,
         "responses": {
-            str(endpoint.status): {
-                "description": "What was asked for.",
-                "content": {media_type: {} for media_type in endpoint.media_types},
-            },
+            **answers,
             **{
                 status: {
                     "description": about,

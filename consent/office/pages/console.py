@@ -111,7 +111,9 @@ class Console:
         except Failed as error:
             answer = self._failed(error, None)
         if isinstance(answer, Download):
-            await send({"type": "http.response.start", "status": 200, "headers": list(answer.headers)})
+            await send(
+                {"type": "http.response.start", "status": answer.status, "headers": list(answer.headers)}
+            )
             await stream(scope, receive, send, answer.pieces)
             return
         allow = ((b"allow", b"GET, HEAD, POST"),) if answer.status == 405 else ()

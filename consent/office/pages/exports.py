@@ -47,19 +47,28 @@ def _cancel(visit: Visit) -> Answer:
     return visit.moved("/exports")
 
 
-def _download(visit: Visit) -> Download:
+def _download(visit: Visit) -> Answer | Download:
     visit.desk.require(visit.asker, Action.EXPORT_INDEX)
-    found = download(visit.desk, visit.asker, visit.places["id"])
+    scope = visit.scope
+    found = download(
+        visit.desk, visit.asker, visit.places["id"], method=scope["method"], headers=scope["headers"]
+    )
     if found is None:
         raise _none()
-    job, pieces = found
+    if found.status in (412, 416):
+        title, message = (
+            "That is not in this file",
+            "It is another one than yours was. Download all of it again.",
+        )
+        page = visit.render("failed.html", status=found.status, title=title, message=message)
+        return Answer(page.status, (*page.headers, *found.headers), page.body)
     headers = (
-        (b"content-type", job.form.media_type.encode()),
-        (b"content-length", b"%d" % job.bytes),
-        (b"content-disposition", f'attachment; filename="{job.filename}"'.encode()),
+        (b"content-type", found.media_type.encode()),
+        (b"content-disposition", f'attachment; filename="{found.filename}"'.encode()),
+        *found.headers,
         *SECURE,
     )
-    return Download(headers, pieces)
+    return Download(headers, found.pieces, found.status)
 
 
 def _none() -> Failed:

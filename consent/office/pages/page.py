@@ -96,6 +96,7 @@ class Download:
 
     headers: Headers
     pieces: Iterator[bytes]
+    status: int = 200
 
 
 Pages = Mapping[tuple[str, str], Callable[[Visit], Answer | Download]]
