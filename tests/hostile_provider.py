@@ -6,11 +6,14 @@ import base64
 import hashlib
 import hmac
 import json
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode, urlsplit
 
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
 from joserfc import jwt
 from joserfc.jwk import ECKey, RSAKey
 from starlette.types import Receive, Scope, Send
@@ -39,6 +42,13 @@ def with_public_key(claims: dict[str, Any]) -> str:
     signed = f"{_part({'alg': 'HS256', 'kid': 'rsa-0'})}.{_part(claims)}"
     mac = hmac.digest(KEYS[0].as_pem(private=False), signed.encode(), "sha256")
     return f"{signed}.{base64.urlsafe_b64encode(mac).rstrip(b'=').decode()}"
+
+
+def signed(header: dict[str, Any], claims: dict[str, Any], key: Any) -> str:
+    """Return a token with this header, also one that the library would not write."""
+    said = f"{_part(header)}.{_part(claims)}"
+    signature = key.private_key.sign(said.encode(), padding.PKCS1v15(), hashes.SHA256())
+    return f"{said}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
 
 
 class HostileProvider:
@@ -125,6 +135,20 @@ class HostileProvider:
         if self.forge is not None:
             return self.forge(claims)
         return jwt.encode({"alg": self.algorithm, "kid": self.key.kid}, claims, self.key, [self.algorithm])
+
+    def logout_claims(self, **changed: Any) -> dict[str, Any]:
+        """Return what a logout token says; ``None``: without it."""
+        now = int(self.now())
+        right = {
+            "iss": self.issuer, "aud": CLIENT_ID, "sub": "jo-1", "exp": now + 120, "iat": now,
+            "jti": secrets.token_hex(8), "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+        }  # fmt: skip
+        return {name: value for name, value in (right | changed).items() if value is not None}
+
+    def logout_token(self, type: Any = "logout+jwt", **changed: Any) -> str:
+        """Return a logout token, with this ``typ``."""
+        header = {"alg": self.algorithm, "kid": self.key.kid} | ({} if type is None else {"typ": type})
+        return signed(header, self.logout_claims(**changed), self.key)
 
     def let_in(self, address: str, **changed: str) -> str:
         """Do what a provider does with who was sent there; return the query that they come back with."""

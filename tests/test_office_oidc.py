@@ -20,8 +20,9 @@ from consent.cli import main
 from consent.errors import ConfigurationError
 from consent.office.app import Office
 from consent.office.limits import CALLS_A_DAY
-from consent.office.oidc.id_token import MAX_AGE_SECONDS, SKEW_SECONDS
 from consent.office.oidc.keys import MAX_KEYS, signing_keys
+from consent.office.oidc.logout_token import EVENT
+from consent.office.oidc.proven import MAX_AGE_SECONDS, SKEW_SECONDS
 from consent.office.oidc.provider import (
     AGAIN_SECONDS,
     KEPT_SECONDS,
@@ -284,6 +285,251 @@ def test_a_session_ends(world: World) -> None:
     assert not browser.is_in()
     (entry,) = world.place.accesses.newest(limit=1)
     assert entry.what == "signed-out"
+
+
+@pytest.mark.parametrize(
+    ("claims", "settings", "seconds"),
+    [
+        ({"session_expiry": int(NOW) + 90}, {}, 90),
+        ({"session_expiry": int(NOW) + 7_200}, {}, 3_600),
+        ({"auth_time": int(NOW) - 240}, {"max_age_minutes": 5}, 60 + SKEW_SECONDS),
+        ({"auth_time": int(NOW) - 240, "session_expiry": int(NOW) + 30}, {"max_age_minutes": 5}, 30),
+        # Until when the token may be used to sign in says nothing about the session.
+        ({"exp": int(NOW) + 60}, {}, 3_600),
+    ],
+)
+def test_a_session_ends_no_later_than_the_provider_says(
+    world: World, claims: dict[str, Any], settings: dict[str, Any], seconds: int
+) -> None:
+    """The cookie goes with it."""
+    world.restart(**settings)
+    world.provider.claims = claims
+    browser = Browser(world)
+    answer = browser.sign_in()
+    assert any(f"; Max-Age={seconds};" in each for each in answer.all("set-cookie"))
+    world.place.now = NOW + seconds - 1
+    assert browser.is_in()
+    world.place.now = NOW + seconds
+    assert not browser.is_in()
+
+
+@pytest.mark.parametrize(
+    ("end", "why"),
+    [
+        (int(NOW), "session_expiry"),
+        ("soon", "session_expiry"),
+        (None, ""),
+        (True, "session_expiry"),
+        (-1, "it has no"),
+    ],
+)
+def test_a_session_that_is_over_begins_none(
+    world: World, end: Any, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor one whose end is not understood. Without one there is none of the provider's."""
+    world.provider.claims = {"session_expiry": end}
+    if end is None:
+        assert Browser(world).sign_in().status == 200
+        return
+    with caplog.at_level(logging.WARNING, "consent"):
+        not_in(world)
+    assert why in caplog.text
+
+
+# ---- signed out by the provider
+
+
+def told(world: World, token: str | None = None, type: str | None = "logout+jwt", **claims: Any) -> Answer:
+    """Let the provider tell that a session has ended; return what it is answered."""
+    form = {"logout_token": world.provider.logout_token(type, **claims) if token is None else token}
+    return world.place.ask(
+        f"{HOME}/sign-out/provider",
+        method="POST",
+        headers={"content-type": "application/x-www-form-urlencoded"},
+        body=urlencode(form).encode(),
+    )
+
+
+def test_the_provider_ends_a_session(world: World) -> None:
+    """That one, wherever its cookie is, and no other of the same person or of others; it is recorded."""
+    world.provider.claims = {"sid": "one"}
+    one = Browser(world)
+    one.sign_in()
+    world.provider.claims = {"sid": "two"}
+    two = Browser(world)
+    two.sign_in()
+    world.provider.claims = {"sub": "al-2", "sid": "three"}
+    other = Browser(world)
+    other.sign_in()
+    answer = told(world, sid="one", sub=None)
+    assert (answer.status, answer.body, answer.headers["cache-control"]) == (200, b"", "no-store")
+    assert [each.is_in() for each in (one, two, other)] == [False, True, True]
+    (entry,) = world.place.accesses.newest(limit=1)
+    assert (entry.what, entry.who) == ("signed-out", f"Jo Example (jo-1 at {world.provider.issuer})")
+    assert (entry.details["by"], entry.details["sessions"]) == ("the provider", 1)
+    assert told(world, sid="two", sub="al-2").status == 200  # it is not that one's
+    assert [each.is_in() for each in (one, two, other)] == [False, True, True]
+    assert told(world, sid="two").status == 200
+    assert [each.is_in() for each in (one, two, other)] == [False, False, True]
+    before = world.place.accesses.newest(limit=1)
+    assert told(world, sid="none", sub=None).status == 200
+    assert world.place.accesses.newest(limit=1) == before  # nobody was signed out
+
+
+def test_the_provider_ends_all_sessions_of_somebody(world: World) -> None:
+    """Those without a name of the provider's, too; and whoever signs in again is in."""
+    browsers = []
+    for sid in ("one", None, "two"):
+        world.provider.claims = {"sid": sid}
+        browsers.append(Browser(world))
+        browsers[-1].sign_in()
+    world.provider.claims = {"sub": "al-2"}
+    other = Browser(world)
+    other.sign_in()
+    assert told(world, sid="one").status == 200  # the one without a name may be that one
+    assert [each.is_in() for each in browsers] == [False, False, True]
+    assert told(world).status == 200
+    assert [each.is_in() for each in (*browsers, other)] == [False, False, False, True]
+    (entry,) = world.place.accesses.newest(limit=1)
+    assert entry.details["sessions"] == 1
+    world.provider.claims = {}
+    assert Browser(world).sign_in().status == 200
+
+
+@pytest.mark.parametrize(
+    ("claims", "why"),
+    [
+        ({"iss": "https://other.example"}, "another issuer"),
+        ({"aud": "another"}, "another client"),
+        ({"aud": None}, "another client"),
+        ({"exp": int(NOW) - SKEW_SECONDS}, "expired"),
+        ({"exp": None}, "no exp"),
+        ({"iat": None}, "no iat"),
+        ({"iat": int(NOW) - MAX_AGE_SECONDS - SKEW_SECONDS - 1}, "iat"),
+        ({"iat": int(NOW) + SKEW_SECONDS + 1}, "iat"),
+        ({"events": None}, "events"),
+        ({"events": {}}, "events"),
+        ({"events": [EVENT]}, "events"),
+        ({"events": {EVENT: None}}, "events"),
+        ({"events": {"http://schemas.openid.net/event/other": {}}}, "events"),
+        ({"nonce": "x"}, "nonce"),
+        ({"jti": None}, "jti"),
+        ({"jti": ""}, "jti"),
+        ({"jti": 7}, "jti"),
+        ({"jti": "x" * 256}, "jti"),
+        ({"sub": None}, "sub, sid"),
+        ({"sub": 7, "sid": "one"}, "sub, sid"),
+        ({"sub": "jo-1", "sid": ["one"]}, "sub, sid"),
+        ({"sid": "x" * 256}, "sub, sid"),
+    ],
+)
+def test_logout_tokens_that_prove_nothing(
+    world: World, claims: dict[str, Any], why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each of what the specification's 2.6 asks: nobody is signed out, and the log says why."""
+    browser = Browser(world)
+    world.provider.claims = {"sid": "one"}
+    browser.sign_in()
+    with caplog.at_level(logging.WARNING, "consent"):
+        answer = told(world, **claims)
+    assert (answer.status, answer.json["error"]) == (400, "invalid_request")
+    assert (answer.headers["content-type"], answer.headers["cache-control"]) == (
+        "application/json",
+        "no-store",
+    )
+    assert browser.is_in()
+    assert why in caplog.text
+    assert "jo-1" not in caplog.text
+
+
+def test_logout_tokens_that_nobody_signed(world: World) -> None:
+    """Or that are tokens of another kind: an ID token signs nobody out, and a logout token signs nobody in."""
+    browser = Browser(world)
+    browser.sign_in()
+    claims = world.provider.logout_claims()
+    for forged in (
+        unsigned(claims), unsigned(claims, "RS256"), with_public_key(claims), _tampered(claims), _of_another(claims),
+        _with_its_own_key(claims), _with_crit(claims), "", "x", "a.b.c", "x" * 15_000,
+        world.provider.token({"nonce": "x"}), world.provider.logout_token("at+jwt"), world.provider.logout_token(7),
+    ):  # fmt: skip
+        assert told(world, forged).status == 400, forged[:80]
+        # So that it is not too often.
+        world.place.app._console._door._attempts._failed.clear()
+    assert browser.is_in()
+    world.provider.forge = lambda _: world.provider.logout_token()
+    not_in(world)
+    world.provider.forge = None
+    for type in ("logout+jwt", "application/logout+jwt", "JWT", None):
+        assert told(world, type=type).status == 200
+    assert not browser.is_in()
+
+
+def test_a_logout_token_counts_once(world: World) -> None:
+    """Sent again, it would sign out who signed in after it. It is forgotten when it is too old to be believed."""
+    token = world.provider.logout_token()
+    browser = Browser(world)
+    browser.sign_in()
+    assert told(world, token).status == 200
+    browser.sign_in()
+    assert told(world, token).status == 400
+    assert browser.is_in()
+
+    def remembered() -> int:
+        with world.place.database.reading() as connection:
+            query = "SELECT count(*) FROM ended_session WHERE id LIKE 'logout-%' AND until_s >= ?"
+            return int(connection.execute(query, (int(world.place.now),)).fetchone()[0])
+
+    assert remembered() > 0
+    world.place.now = NOW + MAX_AGE_SECONDS + SKEW_SECONDS + 1
+    assert told(world, token).status == 400  # it is not of now
+    world.place.now = NOW + MAX_AGE_SECONDS + 2 * SKEW_SECONDS + 1
+    assert remembered() == 0
+    # However late it says that it expires.
+    assert told(world, exp=int(world.place.now) + 10**9).status == 200
+    world.place.now += MAX_AGE_SECONDS + 2 * SKEW_SECONDS + 1
+    assert remembered() == 0
+
+
+def test_logouts_that_fail_are_bounded(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """After twenty from a network the answer is 429; a right one counts all the same, and nobody waits at the door."""
+    browser = Browser(world)
+    browser.sign_in()
+    with caplog.at_level(logging.WARNING, "consent"):
+        answers = [told(world, "x").status for _ in range(25)]
+    assert answers == [400] * 20 + [429] * 5
+    assert caplog.text.count("logout ended nothing") == 20
+    found = sign_in(world)
+    for _ in range(AT_ONCE):
+        found._ending.acquire()
+    assert told(world).status == 429
+    assert Browser(world).sign_in().status == 200
+    for _ in range(AT_ONCE):
+        found._ending.release()
+    assert told(world).status == 200
+    assert not browser.is_in()
+
+
+def test_only_the_provider_comes_from_elsewhere(world: World) -> None:
+    """Its one address takes a form from anywhere; without a provider there is none."""
+
+    def post(path: str, **headers: str) -> int:
+        sent = {"content-type": "application/x-www-form-urlencoded", **headers}
+        return world.place.ask(HOME + path, method="POST", headers=sent, body=b"logout_token=x").status
+
+    cross = {"origin": "https://elsewhere.example", "sec-fetch-site": "cross-site"}
+    assert post("/sign-out/provider", **cross) == 400
+    assert post("/sign-out", **cross) == 403
+    assert post("/sign-out/provider/x", **cross) == 403
+    assert world.place.ask(f"{HOME}/sign-out/provider").status == 401
+    assert post("/sign-out/provider", **{"content-type": "application/json"}) == 415
+    place = world.place
+    place.app = Office(
+        "/_consent",
+        place.folder,
+        lambda: SQLiteReceiptLog(place.folder.receipts_path, place.keys),
+        lambda: NOW,
+    )
+    assert post("/sign-out/provider", **cross) == 403
 
 
 def test_calls_are_counted_by_person(world: World) -> None:

@@ -213,9 +213,13 @@ _FORMER_SECRETS: Final = """
 ALTER TABLE webhook ADD COLUMN former BLOB;
 ALTER TABLE webhook ADD COLUMN former_until_ms INTEGER
 """
+# What the provider calls the session; empty: it does not say, or did not when it began.
+_PROVIDER_SESSIONS: Final = """
+ALTER TABLE sign_in ADD COLUMN sid TEXT NOT NULL DEFAULT ''
+"""
 STEPS: Final = (
     _TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS, _DONE_ONCE, _SIGN_INS, _EVENTS, _FOUND_BY,
-    _REQUEST_SUBJECTS, _FORMER_SECRETS,
+    _REQUEST_SUBJECTS, _FORMER_SECRETS, _PROVIDER_SESSIONS,
 )  # fmt: skip
 """What makes each version of the file out of the one before, the first out of nothing. A step that was ever released
 stays as it is; what a later version needs is one more."""

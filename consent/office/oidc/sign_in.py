@@ -18,7 +18,10 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from consent.answers import Headers
 from consent.office.cookies import cookie, cookie_field
-from consent.office.oidc.id_token import NotProven, verified_claims
+from consent.office.oidc.id_token import verified_claims
+from consent.office.oidc.keys import SigningKey
+from consent.office.oidc.logout_token import Logout, verified_logout
+from consent.office.oidc.proven import NotProven
 from consent.office.oidc.provider import Provider, ProviderFailed
 from consent.office.oidc.settings import Grant, OidcSettings
 from consent.office.oidc.signed_in import SignedIn, SignedInBook
@@ -27,7 +30,7 @@ from consent.office.tokens import TokenBook
 MINUTES: Final = 10
 """How long somebody may take at the provider."""
 AT_ONCE: Final = 4
-"""How many threads may wait for the provider."""
+"""How many threads may wait for the provider: of those who sign in, and of those who tell of a logout."""
 COOKIE: Final = "consent-office-sign-in"
 _MAX_QUERY: Final = 8 * 1024
 _MAX_CODE: Final = 4 * 1024
@@ -82,6 +85,7 @@ class SignIn:
         self._tokens = tokens
         self._clock = clock
         self._waiting = threading.BoundedSemaphore(AT_ONCE)
+        self._ending = threading.BoundedSemaphore(AT_ONCE)
         self._path = urlsplit(settings.console).path or "/"
 
     def begin(self) -> tuple[str, tuple[bytes, bytes]]:
@@ -133,11 +137,7 @@ class SignIn:
             token = self._provider.id_token(_code(given), _derived(secret, "verifier"))
             try:
                 claims = verified_claims(
-                    token,
-                    lambda missing: self._provider.keys(missing=missing),
-                    self.settings,
-                    nonce=_derived(secret, "nonce"),
-                    now=self._clock(),
+                    token, self._keys, self.settings, nonce=_derived(secret, "nonce"), now=self._clock()
                 )
             except NotProven as error:
                 logger.warning("the provider's ID token proves nothing: %s", error)
@@ -156,6 +156,32 @@ class SignIn:
         """Sign in who came back; return them, and the id of the session that is kept for them."""
         session = secrets.token_hex(16)
         return self._people.begin(session, known.claims, known.grant, self.settings), session
+
+    def logout(self, token: str) -> Logout:
+        """Read a logout token of the provider.
+
+        Raises:
+            SignInFailed: it proves nothing, or the provider's keys cannot be asked for.
+        """
+        # Places of its own: who sends tokens that are none keeps nobody from signing in.
+        with self._asking(self._ending):
+            try:
+                return verified_logout(token, self._keys, self.settings, now=self._clock())
+            except NotProven as error:
+                raise SignInFailed(400, f"the logout token proves nothing: {error}") from None
+
+    def end(self, logout: Logout) -> Sequence[SignedIn]:
+        """End the sessions that a logout token names; return whose they were.
+
+        Raises:
+            SignInFailed: it was used before.
+        """
+        if not self._tokens.end_session(logout.use, until_s=logout.until_s):
+            raise SignInFailed(400, "the logout token was used before (jti)")
+        return self._people.end_at(self.settings.issuer, subject=logout.subject, session=logout.session)
+
+    def _keys(self, missing: bool) -> Sequence[SigningKey]:
+        return self._provider.keys(missing=missing)
 
     def forgotten(self) -> tuple[bytes, bytes]:
         """Return the header field after which the browser has nothing of a sign-in."""
@@ -176,8 +202,9 @@ class SignIn:
         return _with_query(address, asked) if address else ""
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
-        if not self._waiting.acquire(blocking=False):
+    def _asking(self, places: threading.BoundedSemaphore | None = None) -> Iterator[None]:
+        places = places or self._waiting
+        if not places.acquire(blocking=False):
             raise SignInFailed(503, "Too many are signing in at this moment. Try again in a few seconds.")
         try:
             yield
@@ -186,7 +213,7 @@ class SignIn:
             message = "The provider cannot be asked now. Try again, or sign in with a token. The site's log says why."
             raise SignInFailed(503, message) from None
         finally:
-            self._waiting.release()
+            places.release()
 
     def _secret(self, headers: Headers) -> str:
         value = cookie(headers, COOKIE, is_secure=self.settings.is_secure)

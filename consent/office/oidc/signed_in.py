@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from consent.office.asker import Asker
 from consent.office.database import OfficeDatabase
+from consent.office.oidc.id_token import session_end
+from consent.office.oidc.proven import name_of
 from consent.office.oidc.settings import Grant, OidcSettings
 from consent.office.roles import Role
 
@@ -63,17 +65,17 @@ class SignedInBook:
             name=_name(claims, settings.name_claim),
             role=grant.role,
             sites=grant.sites,
-            expires_ms=now + settings.session_minutes * 60_000,
+            expires_ms=int(session_end(claims, settings, self._clock()) * 1_000),
             issuer=settings.issuer,
             subject=claims["sub"],
         )
         row = (
             session, asker.id, asker.issuer, asker.subject, asker.name, str(asker.role), "\n".join(asker.sites),
-            settings.fingerprint, asker.expires_ms,
+            settings.fingerprint, asker.expires_ms, name_of(claims, "sid") or "",
         )  # fmt: skip
         with self._database.writing() as connection:
             connection.execute("DELETE FROM sign_in WHERE expires_ms <= ?", (now,))
-            connection.execute("INSERT INTO sign_in VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+            connection.execute("INSERT INTO sign_in VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         return asker
 
     def get(self, session: str) -> SignedIn | None:
@@ -99,6 +101,26 @@ class SignedInBook:
         """Forget one session."""
         with self._database.writing() as connection:
             connection.execute("DELETE FROM sign_in WHERE session = ?", (session,))
+
+    def end_at(self, issuer: str, *, subject: str | None, session: str | None) -> Sequence[SignedIn]:
+        """Forget sessions that have ended at a provider; return whose they were.
+
+        Args:
+            issuer: the provider.
+            subject: whose; ``None``: it names the session alone.
+            session: what the provider calls it; ``None``: all of the subject's. Of sessions of the subject that it gave
+                no name, nobody knows that they are others.
+        """
+        names, values = ["issuer = ?", "expires_ms > ?"], [issuer, self._now()]
+        if subject is not None:
+            names.append("subject = ?")
+            values.append(subject)
+        if session is not None:
+            names.append("sid = ?" if subject is None else "sid IN (?, '')")
+            values.append(session)
+        with self._database.writing() as connection:
+            statement = f"DELETE FROM sign_in WHERE {' AND '.join(names)} RETURNING {_COLUMNS}"  # noqa: S608 - ours
+            return [_signed_in(row) for row in connection.execute(statement, values).fetchall()]
 
     def end_all(self, person: str) -> int:
         """Forget all sessions of somebody; return how many there were."""

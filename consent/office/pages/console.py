@@ -106,7 +106,10 @@ class Console:
         try:
             if scope["method"] not in ("GET", "HEAD", "POST"):
                 raise Failed(405, "That cannot be done here", "Use the forms of the console.")
-            form = await _form(scope, receive) if scope["method"] == "POST" else {}
+            form: Mapping[str, str] = {}
+            if scope["method"] == "POST":
+                anywhere = self._door.is_from_provider(scope["path"])
+                form = await _form(scope, receive, from_anywhere=anywhere)
             answer: Answer | Download = await asyncio.to_thread(self._answer, scope, form)
         except Failed as error:
             answer = self._failed(error, None)
@@ -185,9 +188,9 @@ def _page(method: str, path: str) -> tuple[Callable[[Visit], Answer | Download],
     raise Failed(404, "There is no such page", "Begin with the overview.")
 
 
-async def _form(scope: Scope, receive: Receive) -> Mapping[str, str]:
+async def _form(scope: Scope, receive: Receive, *, from_anywhere: bool) -> Mapping[str, str]:
     headers = scope["headers"]
-    if not same_origin(headers):
+    if not from_anywhere and not same_origin(headers):
         raise Failed(403, "This came from another site", "Open the console itself, and try again.")
     media_type = fields.media_type_of(fields.only(headers, b"content-type") or b"")
     if media_type != b"application/x-www-form-urlencoded":

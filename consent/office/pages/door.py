@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.types import Scope
 
-from consent.answers import Answer
+from consent.answers import Answer, json_bytes
 from consent.office.attempts import Attempts
 from consent.office.desk import Desk
 from consent.office.oidc.sign_in import SignIn, SignInFailed
@@ -19,6 +19,8 @@ from consent.office.sessions import SESSION_SECONDS, Sessions
 
 logger = logging.getLogger("consent")
 
+BACK_CHANNEL: Final = "/sign-out/provider"
+"""Where the provider tells that sessions have ended."""
 _WRONG_TOKEN: Final = "That token is not valid: it may be mistyped, past its time, or revoked."  # noqa: S105
 
 
@@ -62,6 +64,8 @@ class Door:
                     return self._with_token(scope, form.get("token", "").strip())
                 case "POST", "/sign-out":
                     return self._out(scope)
+                case "POST", path if path == BACK_CHANNEL and self._sign_in is not None:
+                    return self._ended(scope, form.get("logout_token", ""), self._sign_in)
                 case "GET", "/sign-in/provider" if self._sign_in is not None:
                     address, field = self._sign_in.begin()
                     return Answer(303, (field, (b"location", address.encode()), *SECURE))
@@ -72,6 +76,32 @@ class Door:
             status, problem = (429, _too_many(wait)) if wait else (error.status, str(error))
             return self.ask(status=status, problem=problem)
         return None
+
+    def is_from_provider(self, path: str) -> bool:
+        """Tell whether it is the provider that asks this, which is no page of ours."""
+        return self._sign_in is not None and path == f"{self._home}{BACK_CHANNEL}"
+
+    def _ended(self, scope: Scope, token: str, sign_in: SignIn) -> Answer:
+        """End the sessions that the provider has ended (OpenID Connect Back-Channel Logout 1.0, 2.5 to 2.8)."""
+        try:
+            logout = sign_in.logout(token)
+            with self._desk.accesses.together():
+                ended = sign_in.end(logout)
+                for person in {each.id: each for each in ended}.values():
+                    count = sum(each.id == person.id for each in ended)
+                    self._desk.record(person, "signed-out", by="the provider", sessions=count)
+        except SignInFailed as error:
+            wait = self._attempts.failed(scope)
+            if not wait:
+                logger.warning("the provider's logout ended nothing: %s", error)
+            body = json_bytes(
+                {"error": "invalid_request", "error_description": "nobody was signed out by it"}
+            )
+            headers = ((b"content-type", b"application/json"), *SECURE)
+            if wait:
+                return Answer(429, (*headers, (b"retry-after", b"%d" % wait)), body)
+            return Answer(400, headers, body)
+        return Answer(200, SECURE, b"")
 
     def ask(self, *, status: int, problem: str = "") -> Answer:
         """Return the page that asks who somebody is."""
