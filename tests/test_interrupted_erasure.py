@@ -36,7 +36,7 @@ JANUARY_2 = parse_moment("2026-01-02T00:00:00.000Z")
 FEBRUARY_1 = parse_moment("2026-02-01T00:00:00.000Z")
 STEP = 10
 # `make soak` stops at each statement.
-STRIDE = 1 if os.environ.get("CONSENT_SOAK") else 4
+STRIDE = 1 if os.environ.get("CONSENT_SOAK") else 7
 
 
 async def _erase(store: SQLiteStore | PostgreSQLStore) -> None:
