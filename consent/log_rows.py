@@ -69,7 +69,12 @@ def logged_receipt(sealer: Sealer, leaf: Leaf, id_tag: bytes) -> LoggedReceipt:
 
 
 def proven_rows(sealer: Sealer, rows: Iterable[tuple[Any, ...]]) -> list[bytes]:
-    """Return the records of receipts' rows, each as in :func:`open_row`; left out is what was erased.
+    """Return the records of receipts.
+
+    Args:
+        sealer: has the log's keys.
+        rows: each as in :func:`open_row`, then its kind, and its moment; one without a kind is left out: an upgrade
+            could not open it.
 
     Raises:
         SealBrokenError: one does not open.
@@ -77,11 +82,13 @@ def proven_rows(sealer: Sealer, rows: Iterable[tuple[Any, ...]]) -> list[bytes]:
     """
     proven, records = sealer.proven, []
     for row in rows:
-        _, id_tag, committed, body, _, tag, wrapped_key = row
+        _, id_tag, committed, body, _, tag, wrapped_key, kind, _ = row
+        if kind is None:
+            continue
         record = proven(id_tag, committed, body, tag, wrapped_key)
         if record is None:
-            # Erased, or whoever looks closer says what is wrong.
-            record = proven_record(open_row(sealer, *row))
+            # Whoever looks closer says what is wrong.
+            record = proven_record(open_row(sealer, *row[:7]))
         if record is not None:
             records.append(record)
     return records

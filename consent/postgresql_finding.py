@@ -1,12 +1,14 @@
 """How receipts are found in PostgreSQL, in a time that does not grow with the log. Functions of what reads it.
 
 Records are in a table a month, and each month has its indexes: months are asked one after the other, the newest first,
-until a page is full. See :mod:`consent.sqlite_finding`, which does the same for the rest.
+until a page is full; of months without any receipt of the kinds asked for, nothing is read. See
+:mod:`consent.sqlite_finding`, which does the same for the rest.
 """
 
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -15,8 +17,10 @@ from consent.receipt_search import KindQuery, Position
 
 MERGED_KINDS: Final = 64
 """Up to so many kinds are merged at once."""
-LOOKED_THROUGH: Final = 20_000
+LOOKED_THROUGH: Final = 10_000
 """How many entries of the index by time are looked through for more kinds than that."""
+MERGED_ROWS: Final = 500
+"""How many receipts are merged at once."""
 _LATEST: Final = 2**62
 
 Row = tuple[Position, int | None]
@@ -29,12 +33,21 @@ WITH RECURSIVE months (day) AS (
     WHERE months.day IS NOT NULL
 ) SELECT substr(day, 1, 4)::integer * 100 + substr(day, 6, 2)::integer AS month FROM months WHERE day IS NOT NULL
 """
+# Numbers of kinds are given in the order of time: months apart have others.
+_SPANS: Final = """
+SELECT month, lowest, highest FROM unnest($1::integer[]) AS months (month) CROSS JOIN LATERAL (
+    SELECT r.kind AS lowest FROM consent_record r WHERE r.month = months.month AND r.kind IS NOT NULL
+    ORDER BY r.kind, r.time_ms, r.id_tag LIMIT 1) a CROSS JOIN LATERAL (
+    SELECT r.kind AS highest FROM consent_record r WHERE r.month = months.month AND r.kind IS NOT NULL
+    ORDER BY r.kind DESC, r.time_ms DESC, r.id_tag DESC LIMIT 1) b
+"""
+_WAITING: Final = "SELECT count(*) AS waiting FROM consent_inbox"
 # A receipt is found once it is a leaf.
 _PICKED: Final = "SELECT r.time_ms, l.number, r.id_tag, r.kind FROM"
 _LEAF: Final = "JOIN consent_leaf l ON l.id_tag = r.id_tag"
 _LOOKED_AT: Final = "SELECT r.time_ms, r.id_tag, r.kind FROM consent_record r WHERE"
+_WITHIN: Final = "r.time_ms >= $1 AND (r.time_ms, r.id_tag) < ($2, $3)"
 _NEWEST: Final = "ORDER BY time_ms DESC, id_tag DESC LIMIT"
-_OLDEST: Final = "ORDER BY time_ms, id_tag LIMIT"
 
 
 def newest(fetch: Fetch, query: KindQuery, before: Position | None, count: int) -> Sequence[Row]:
@@ -49,37 +62,20 @@ def newest(fetch: Fetch, query: KindQuery, before: Position | None, count: int) 
     looking = query.kinds is not None and len(query.kinds) > MERGED_KINDS
     for month in _months(fetch, query, since, end[0], newest_first=True):
         wanted = count - len(rows)
-        values = _Values(since, *end)
-        where = f"r.time_ms >= $1 AND (r.time_ms, r.id_tag) < ($2, $3) {values.month(month)} {values.narrowed(query)}"
         if query.kinds is None or query.tag is not None or sought.vendor is not None:
-            of_kinds = (
-                "" if query.kinds is None else f"AND r.kind = ANY({values.add(list(query.kinds))}::integer[])"
-            )
+            values = _Values(since, *end)
+            where = f"{_WITHIN} {values.month(month)} {values.narrowed(query)}"
             rows += _rows(
-                fetch(
-                    f"{_PICKED} consent_record r {_LEAF} WHERE {where} {of_kinds} {_NEWEST} {wanted:d}",
-                    *values,
-                )
+                fetch(f"{_PICKED} consent_record r {_LEAF} WHERE {where} {_NEWEST} {wanted:d}", *values)
             )
-        elif looking:
-            looked = f"{_LOOKED_AT} {where} {_NEWEST} {LOOKED_THROUGH}"
-            some = _rows(
-                fetch(
-                    f"{_PICKED} ({looked}) r {_LEAF} WHERE r.kind = ANY({values.add(list(query.kinds))}::integer[])"
-                    f" {_NEWEST} {wanted:d}",
-                    *values,
-                )
-            )
-            last = fetch(
-                f"{looked.replace(str(LOOKED_THROUGH), '1')} OFFSET {LOOKED_THROUGH - 1}", *values[:-1]
-            )
-            rows += some
-            if len(some) < wanted and last:
-                looking = False
-                end_here = (last[0]["time_ms"], last[0]["id_tag"])
-                rows += _merged(fetch, query.kinds, month, since, end_here, wanted - len(some))
         else:
-            rows += _merged(fetch, query.kinds, month, since, end, wanted)
+            end_here: tuple[int, bytes] | None = end
+            if looking:
+                looking = False
+                some, end_here = _looked_through(fetch, query.kinds, month, since, end, wanted)
+                rows += some
+            if len(rows) < count and end_here is not None:
+                rows += _merged(fetch, query.kinds, month, since, end_here, count - len(rows))
         if len(rows) >= count:
             break
     return rows
@@ -87,24 +83,32 @@ def newest(fetch: Fetch, query: KindQuery, before: Position | None, count: int) 
 
 def oldest(fetch: Fetch, query: KindQuery, after: Position | None, count: int) -> Sequence[Row]:
     """Return the oldest receipts after a position. See :meth:`consent.receipt_search.ReceiptFinder._oldest`."""
+    return _rows(_oldest(fetch, query, after, count, "r.time_ms, l.number, r.kind"))
+
+
+def oldest_rows(fetch: Fetch, query: KindQuery, after: Position | None, count: int) -> Sequence[Any]:
+    """Return the rows of the same receipts, in the same order, as :func:`consent.log_rows.proven_rows` has them."""
+    columns = "l.number, l.id_tag, l.commitment, r.body, r.outcome, r.tag, r.wrapped_key, r.kind, r.time_ms"
+    return _oldest(fetch, query, after, count, columns)
+
+
+def _oldest(
+    fetch: Fetch, query: KindQuery, after: Position | None, count: int, columns: str
+) -> Sequence[Any]:
     sought = query.sought
     since = -_LATEST if sought.since_ms is None else sought.since_ms
     until = _LATEST if sought.until_ms is None else sought.until_ms
     start: tuple[int, bytes] = (since - 1, b"\xff" * 17)
     if after is not None:
         start = max(start, (after.time_ms, _id_tag(fetch, after)))
-    rows: list[Row] = []
+    rows: list[Any] = []
     for month in _months(fetch, query, start[0], until, newest_first=False):
         values = _Values(until, *start)
         where = f"r.time_ms < $1 AND (r.time_ms, r.id_tag) > ($2, $3) {values.month(month)} {values.narrowed(query)}"
-        of_kinds = (
-            "" if query.kinds is None else f"AND r.kind = ANY({values.add(list(query.kinds))}::integer[])"
-        )
-        rows += _rows(
-            fetch(
-                f"{_PICKED} consent_record r {_LEAF} WHERE {where} {of_kinds} {_OLDEST} {count - len(rows):d}",
-                *values,
-            )
+        rows += fetch(
+            f"SELECT {columns} FROM consent_record r {_LEAF} WHERE {where}"  # noqa: S608 - ours
+            f" ORDER BY r.time_ms, r.id_tag LIMIT {count - len(rows):d}",
+            *values,
         )
         if len(rows) >= count:
             break
@@ -137,8 +141,15 @@ class _Values(list[Any]):
     def month(self, month: int | None) -> str:
         return "" if month is None else f"AND r.month = {month:d}"
 
+    def of_kinds(self, kinds: Collection[int]) -> str:
+        """Return the condition for some kinds, which are looked up in a table of their numbers, row by row.
+
+        With an equal sign, the planner would look at each of thousands, for each table; with ``IN`` alone, at a join.
+        """
+        return f"(r.kind IN (SELECT unnest({self.add(list(kinds))}::integer[]))) IS TRUE"
+
     def narrowed(self, query: KindQuery) -> str:
-        """Return the condition for one visitor, and for an answer for one vendor."""
+        """Return the condition for one visitor, for an answer for one vendor, and for kinds."""
         terms = "" if query.tag is None else f"AND r.tag = {self.add(query.tag)}"
         vendor, said = query.sought.vendor, query.sought.said
         if vendor is not None:
@@ -146,6 +157,8 @@ class _Values(list[Any]):
             texts = [self.add(json.dumps({vendor: answer})) for answer in answers]
             held = " OR ".join(f"r.vendors @> {text}::text::jsonb" for text in texts)
             terms += f" AND r.vendors IS NOT NULL AND ({held})"
+        if query.kinds is not None:
+            terms += f" AND {self.of_kinds(query.kinds)}"
         return terms
 
 
@@ -158,7 +171,18 @@ def _months(
         return
     first, last = _month(since_ms), _month(until_ms)
     months = sorted((row["month"] for row in fetch(_MONTHS)), reverse=newest_first)
-    yield from (month for month in months if first <= month <= last)
+    months = [month for month in months if first <= month <= last]
+    # Mostly, the first one is enough.
+    yield from months[:1]
+    if query.kinds is None or len(months) < 2:
+        yield from months[1:]
+        return
+    kinds = sorted(query.kinds)
+    spans = {row["month"]: (row["lowest"], row["highest"]) for row in fetch(_SPANS, months[1:])}
+    for month in months[1:]:
+        lowest, highest = spans.get(month, (1, 0))
+        if bisect_left(kinds, lowest) < bisect_right(kinds, highest):
+            yield month
 
 
 def _month(time_ms: int) -> int:
@@ -170,20 +194,52 @@ def _month(time_ms: int) -> int:
     return moment.year * 100 + moment.month
 
 
-def _merged(
+def _looked_through(
     fetch: Fetch, kinds: Collection[int], month: int | None, since: int, end: tuple[int, bytes], count: int
-) -> list[Row]:
-    """Return the newest of some kinds in one month."""
-    values = _Values(since, *end, list(kinds))
-    within = f"r.time_ms >= $1 AND (r.time_ms, r.id_tag) < ($2, $3) {values.month(month)}"
-    newest = f"{_LOOKED_AT} r.kind = kinds.number AND {within} {_NEWEST} {count:d}"
-    return _rows(
+) -> tuple[list[Row], tuple[int, bytes] | None]:
+    """Return those of some kinds among the newest of a month, and what was looked at last, if there is more."""
+    values = _Values(since, *end)
+    looked_at = f"{_LOOKED_AT} {_WITHIN} {values.month(month)} {_NEWEST}"
+    last = fetch(f"{looked_at} 1 OFFSET {LOOKED_THROUGH - 1}", *values)
+    rows = _rows(
         fetch(
-            f"{_PICKED} unnest($4::integer[]) AS kinds (number) CROSS JOIN LATERAL ({newest}) r {_LEAF}"
-            f" {_NEWEST} {count:d}",
+            f"{_PICKED} ({looked_at} {LOOKED_THROUGH}) r {_LEAF} WHERE {values.of_kinds(kinds)} {_NEWEST} {count:d}",
             *values,
         )
     )
+    return rows, (last[0]["time_ms"], last[0]["id_tag"]) if last else None
+
+
+def _merged(
+    fetch: Fetch, kinds: Collection[int], month: int | None, since: int, end: tuple[int, bytes], count: int
+) -> list[Row]:
+    """Return the newest of some kinds in one month: of each, those that can be among them."""
+    rows: list[Row] = []
+    # What waits to become a leaf is read, and then left out.
+    waiting = fetch(_WAITING)[0]["waiting"]
+    while len(rows) < count:
+        wanted = min(count - len(rows), MERGED_ROWS) + waiting
+        values = _Values(since, *end, list(kinds))
+        within = f"{_WITHIN} {values.month(month)}"
+        latest = f"{_LOOKED_AT} r.kind = kinds.number AND {within} {_NEWEST} 1"
+        newest = (
+            f"{_LOOKED_AT} r.kind = latest.number AND {within}"  # noqa: S608 - ours
+            f" AND r.time_ms >= (SELECT CASE WHEN count(*) < {wanted:d} THEN $1 ELSE min(time_ms) END FROM latest)"
+            f" {_NEWEST} {wanted:d}"
+        )
+        some = fetch(
+            "WITH latest AS MATERIALIZED (SELECT kinds.number, r.time_ms, r.id_tag"  # noqa: S608 - ours
+            f" FROM unnest($4::integer[]) AS kinds (number) CROSS JOIN LATERAL ({latest}) r {_NEWEST} {wanted:d}),"
+            f" newest AS MATERIALIZED (SELECT r.* FROM latest CROSS JOIN LATERAL ({newest}) r {_NEWEST} {wanted:d})"
+            " SELECT r.time_ms, l.number, r.id_tag, r.kind FROM newest r"
+            " LEFT JOIN consent_leaf l ON l.id_tag = r.id_tag ORDER BY r.time_ms DESC, r.id_tag DESC",
+            *values,
+        )
+        rows += _rows([row for row in some if row["number"] is not None])
+        if len(some) < wanted:
+            break
+        end = (some[-1]["time_ms"], some[-1]["id_tag"])
+    return rows[:count]
 
 
 def _id_tag(fetch: Fetch, position: Position) -> bytes:

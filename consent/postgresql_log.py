@@ -21,7 +21,7 @@ from consent.log_rows import evidence_of, logged_receipt, open_row, proven_rows
 from consent.merkle import MAX_SIZE, Tiles, kept_tile, tiles_of_proof
 from consent.postgresql_sequencer import last_checkpoint, read_tile
 from consent.postgresql_session import Session, Transaction
-from consent.receipt_search import Found, FoundBy, KindQuery, Position, ReceiptFinder
+from consent.receipt_search import FoundBy, KindQuery, Position, ReceiptFinder, RecordPage
 from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.signing import CheckpointSigner
@@ -114,13 +114,6 @@ class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
 
     # ---- finding
 
-    def records(self, found: Sequence[Found]) -> Sequence[bytes]:
-        """Return the bytes of receipts. See :meth:`consent.receipt_search.ReceiptSearch.records`."""
-        rows = self._rows_of([each.position.leaf for each in found])
-        return proven_rows(
-            self._sealer, [rows[leaf] for each in found if (leaf := each.position.leaf) in rows]
-        )
-
     def _opened(self, leaves: Sequence[int]) -> Mapping[int, LoggedReceipt]:
         return {
             leaf: logged_receipt(self._sealer, open_row(self._sealer, *row), row["id_tag"])
@@ -139,8 +132,9 @@ class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
             known = self._known_kinds
             ((count,),) = self._fetch("SELECT count(*) FROM consent_kind")
             if count != len(known):
-                for row in self._fetch("SELECT number, key FROM consent_kind"):
-                    known[row["number"]] = ChoiceKind.parse(row["key"])
+                rows = self._fetch("SELECT number, key FROM consent_kind")
+                kinds = ChoiceKind.parse_all(key for _, key in rows)
+                known.update(zip((number for number, _ in rows), kinds, strict=True))
             return known
 
     def account(self, name: str) -> str:
@@ -162,6 +156,11 @@ class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
         self, query: KindQuery, after: Position | None, count: int
     ) -> Sequence[tuple[Position, int | None]]:
         return postgresql_finding.oldest(self._fetch, query, after, count)
+
+    def _oldest_records(self, query: KindQuery, after: Position | None, count: int) -> RecordPage:
+        rows = postgresql_finding.oldest_rows(self._fetch, query, after, count)
+        last = Position(rows[-1][-1], rows[-1][0]) if rows else None
+        return RecordPage(proven_rows(self._sealer, rows), last)
 
     def _standing(self, leaves: Sequence[int], until_ms: int | None) -> Collection[int]:
         return postgresql_finding.standing(self._fetch, leaves, until_ms)

@@ -11,14 +11,16 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from consent.choice_kind import ChoiceKind
 from consent.moments import format_moment
 from consent.receipt_parquet import ParquetWriter
 from consent.receipt_search import Found, Position, ReceiptSearch, Sought
 
-PAGE_ROWS: Final = 2_000
+_T = TypeVar("_T")
+
+PAGE_ROWS: Final = 1_000
 """How many receipts are in memory at a time."""
 
 RECORD_COLUMNS: Final = (
@@ -81,30 +83,49 @@ def export(
     columns = RECORD_COLUMNS if rows is ExportRows.RECORDS else INDEX_COLUMNS
     start = _csv_line(columns) if form is ExportForm.CSV else b""
     parquet = ParquetWriter(columns) if form is ExportForm.PARQUET else None
-    after: Position | None = None
-    while found := log.found(sought, limit=PAGE_ROWS, after=after):
-        after = found[-1].position
-        if rows is ExportRows.RECORDS:
-            records = log.records(found)
-            counted(len(records))
-            if parquet is not None:
-                piece = parquet.records(records)
-            elif form is ExportForm.CSV:
-                piece = b"".join(map(_record_csv, records))
-            else:
-                piece = b"\n".join([*records, b""])
-        else:
-            counted(len(found))
-            if parquet is not None:
-                piece = parquet.index(found)
-            else:
-                piece = _index_csv(found) if form is ExportForm.CSV else _index_jsonl(found)
+    if rows is ExportRows.RECORDS:
+        write = parquet.records if parquet else _records_csv if form is ExportForm.CSV else _records_jsonl
+        pieces = _pieces(_records(log, sought), write, counted)
+    else:
+        write_index = parquet.index if parquet else _index_csv if form is ExportForm.CSV else _index_jsonl
+        pieces = _pieces(_index(log, sought), write_index, counted)
+    for piece in pieces:
         yield start + piece
         start = b""
     if parquet is not None:
         yield parquet.end()
     elif start:
         yield start
+
+
+def _pieces(
+    pages: Iterator[Sequence[_T]], write: Callable[[Sequence[_T]], bytes], counted: Callable[[int], None]
+) -> Iterator[bytes]:
+    for page in pages:
+        counted(len(page))
+        yield write(page)
+
+
+def _records(log: ReceiptSearch, sought: Sought) -> Iterator[Sequence[bytes]]:
+    page = log.records(sought, limit=PAGE_ROWS)
+    while page.last is not None:
+        yield page.records
+        page = log.records(sought, limit=PAGE_ROWS, after=page.last)
+
+
+def _index(log: ReceiptSearch, sought: Sought) -> Iterator[Sequence[Found]]:
+    after: Position | None = None
+    while found := log.found(sought, limit=PAGE_ROWS, after=after):
+        yield found
+        after = found[-1].position
+
+
+def _records_jsonl(records: Sequence[bytes]) -> bytes:
+    return b"\n".join([*records, b""])
+
+
+def _records_csv(records: Sequence[bytes]) -> bytes:
+    return b"".join(map(_record_csv, records))
 
 
 def _index_jsonl(found: Sequence[Found]) -> bytes:

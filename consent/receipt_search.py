@@ -123,6 +123,15 @@ class FoundPage:
     next: Position | None
 
 
+class RecordPage(NamedTuple):
+    """Some of the receipts that were asked for, as they were recorded."""
+
+    records: Sequence[bytes]
+    """Their canonical bytes."""
+    last: Position | None
+    """The position of the last one; ``None``: there are no more. A page may be short, or empty, and still go on."""
+
+
 class KindTotal(NamedTuple):
     """How many choices of one kind there were on some days, and the first and the last of these that had any."""
 
@@ -174,11 +183,8 @@ class ReceiptSearch(Protocol):
             after: the position of the last one of the page before.
         """
 
-    def records(self, found: Sequence[Found]) -> Sequence[bytes]:
-        """Return the canonical bytes of receipts, in this order, each as the log commits to it.
-
-        Left out is what was erased meanwhile.
-        """
+    def records(self, sought: Sought, *, limit: int, after: Position | None = None) -> RecordPage:
+        """Return the same receipts opened, each as the log commits to it; the arguments are those of :meth:`found`."""
 
     def daily(self, first_day: str, last_day: str) -> Sequence[DailyCount]:
         """Return how many choices of which kind there were on the days from first to last, by day.
@@ -278,6 +284,10 @@ class ReceiptFinder(ABC):
         self, query: KindQuery, after: Position | None, count: int
     ) -> Sequence[tuple[Position, int | None]]:
         """Return the same, the oldest first."""
+
+    @abstractmethod
+    def _oldest_records(self, query: KindQuery, after: Position | None, count: int) -> RecordPage:
+        """Return the same receipts, opened."""
 
     @abstractmethod
     def _standing(self, leaves: Sequence[int], until_ms: int | None) -> Collection[int]:
@@ -386,10 +396,8 @@ class ReceiptFinder(ABC):
 
     def found(self, sought: Sought, *, limit: int, after: Position | None = None) -> Sequence[Found]:
         """Return receipts, the oldest first, not opened. See :meth:`ReceiptSearch.found`."""
-        if sought.standing:
-            raise ValueError("whether a choice stands is asked of pages only")
         with self.one_moment():
-            query = self._query(sought)
+            query = self._walked(sought)
             if query is None:
                 return ()
             kinds = self._kinds()
@@ -398,6 +406,17 @@ class ReceiptFinder(ABC):
                 for position, number in self._oldest(query, after, limit)
                 if number is not None
             ]
+
+    def records(self, sought: Sought, *, limit: int, after: Position | None = None) -> RecordPage:
+        """Return receipts, the oldest first, opened. See :meth:`ReceiptSearch.records`."""
+        with self.one_moment():
+            query = self._walked(sought)
+            return RecordPage((), None) if query is None else self._oldest_records(query, after, limit)
+
+    def _walked(self, sought: Sought) -> KindQuery | None:
+        if sought.standing:
+            raise ValueError("whether a choice stands is asked of pages only")
+        return self._query(sought)
 
     def _query(self, sought: Sought) -> KindQuery | None:
         """Return what a question is about; ``None``: there can be nothing."""

@@ -18,7 +18,7 @@ from consent.errors import InvalidProofError, StoreUnavailable
 from consent.evidence import Evidence
 from consent.log_reader import LogReader
 from consent.log_rows import evidence_of, logged_receipt, open_row, proven_rows
-from consent.receipt_search import Found, FoundBy, KindQuery, Position, ReceiptFinder
+from consent.receipt_search import FoundBy, KindQuery, Position, ReceiptFinder, RecordPage
 from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.signing import CheckpointSigner
@@ -117,13 +117,6 @@ class SQLiteReceiptLog(LogReader, ReceiptFinder):
 
     # ---- finding
 
-    def records(self, found: Sequence[Found]) -> Sequence[bytes]:
-        """Return the bytes of receipts. See :meth:`consent.receipt_search.ReceiptSearch.records`."""
-        rows = self._rows_of([each.position.leaf for each in found])
-        return proven_rows(
-            self._sealer, [rows[leaf] for each in found if (leaf := each.position.leaf) in rows]
-        )
-
     def _opened(self, leaves: Sequence[int]) -> Mapping[int, LoggedReceipt]:
         rows = self._rows_of(leaves)
         return {
@@ -143,10 +136,12 @@ class SQLiteReceiptLog(LogReader, ReceiptFinder):
         with self._reading():
             known = self._known_kinds
             last = max(known, default=0)
-            for number, key in self._connection.execute(
+            new = self._connection.execute(
                 "SELECT number, key FROM kind WHERE number > ?", (last,)
-            ):
-                known[number] = ChoiceKind.parse(key)
+            ).fetchall()
+            known.update(
+                zip((number for number, _ in new), ChoiceKind.parse_all(key for _, key in new), strict=True)
+            )
             return known
 
     def account(self, name: str) -> str:
@@ -170,6 +165,14 @@ class SQLiteReceiptLog(LogReader, ReceiptFinder):
     ) -> Sequence[tuple[Position, int | None]]:
         with self._reading():
             return sqlite_finding.oldest(self._connection, query, after, count)
+
+    def _oldest_records(self, query: KindQuery, after: Position | None, count: int) -> RecordPage:
+        with self._reading():
+            rows = sqlite_finding.oldest_rows(
+                self._connection, query, after, count, f"{_COLUMNS}, found.kind, found.time_ms"
+            )
+        last = Position(rows[-1][-1], rows[-1][0]) if rows else None
+        return RecordPage(proven_rows(self._sealer, rows), last)
 
     def _standing(self, leaves: Sequence[int], until_ms: int | None) -> Collection[int]:
         with self._reading():
@@ -319,9 +322,9 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 # Whoever alters a row can alter its type, too.
-_ROWS = """SELECT leaf, CAST(id_tag AS BLOB), CAST(commitment AS BLOB), CAST(body AS BLOB), outcome,
-    CAST(subject.tag AS BLOB), CAST(subject.wrapped_key AS BLOB)
-    FROM record LEFT JOIN subject ON subject.number = record.subject"""
+_COLUMNS = """record.leaf, CAST(id_tag AS BLOB), CAST(commitment AS BLOB), CAST(body AS BLOB), outcome,
+    CAST(subject.tag AS BLOB), CAST(subject.wrapped_key AS BLOB)"""
+_ROWS = f"SELECT {_COLUMNS} FROM record LEFT JOIN subject ON subject.number = record.subject"  # noqa: S608 - ours
 _FOUND_BY = """SELECT leaf, outcome, site, time_ms, key FROM record LEFT JOIN kind ON kind.number = record.kind
     WHERE leaf >= ? AND leaf < ? AND outcome IS NOT NULL"""
 _ANSWERS = """SELECT leaf, vendor, said, time_ms, key FROM answer LEFT JOIN kind ON kind.number = answer.kind
