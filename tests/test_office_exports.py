@@ -399,7 +399,7 @@ def test_a_receipt_that_was_altered_fails_the_export(place: Place, monkeypatch: 
     """With words that name nobody; half a file is never there."""
     monkeypatch.setattr(place.app._writing, "start", lambda: None)
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **_more: object) -> None:
         raise SealBrokenError(f"receipt {RECEIPTS[3].receipt_id}")
 
     monkeypatch.setattr(SQLiteReceiptLog, "records", broken)
@@ -417,7 +417,7 @@ def test_what_nobody_foresaw_fails_one_export(place: Place, monkeypatch: pytest.
     monkeypatch.setattr(place.app._writing, "start", lambda: None)
     records = SQLiteReceiptLog.records
 
-    def broken(*arguments: Any) -> Any:
+    def broken(*_: object, **_more: object) -> None:
         monkeypatch.setattr(SQLiteReceiptLog, "records", records)
         raise RuntimeError("nobody foresaw it")
 
@@ -481,12 +481,12 @@ consent.receipt_export.PAGE_ROWS = 10
 exports_module._NOTE_SECONDS = 0.0
 class Slow(SQLiteReceiptLog):
     pages = 0
-    def found(self, *arguments, **options):
+    def records(self, *arguments, **options):
         Slow.pages += 1
         if Slow.pages == 4:
             print("half", flush=True)
             time.sleep(60)
-        return super().found(*arguments, **options)
+        return super().records(*arguments, **options)
 folder = DataFolder(Path(sys.argv[1]))
 log = Slow(folder.receipts_path, folder.ledger_keys())
 office = Office("/_consent", folder, lambda: log, lambda: float(sys.argv[2]))

@@ -174,6 +174,7 @@ def test_what_is_found_is_what_a_reader_of_all_receipts_finds(
             monkeypatch.setattr(module, "MERGED_KINDS", merged)
             monkeypatch.setattr(module, "LOOKED_THROUGH", looked)
         monkeypatch.setattr(postgresql_finding, "MERGED_ROWS", 7)
+        monkeypatch.setattr(postgresql_finding, "ANSWERS_LOOKED_THROUGH", looked)
         for sought in some_questions():
             wanted = expected(sought)
             for limit in (25, 1_000):

@@ -153,13 +153,10 @@ def asking_again(desk: Desk, asker: Asker, today: date) -> list[AskAgain]:
     found = []
     for site in sorted({each.site for each in old}):
         since = (today - timedelta(days=choice_days[site])).isoformat()
-        granted: Counter[tuple[str, str]] = Counter()
-        for total in desk.totals(asker, since, today.isoformat()):
-            if total.kind.site == site and total.kind.grants:
-                granted[total.kind.policy_version, total.kind.regime] += total.choices
+        granted = _granted(desk, since, today)
         # Editions of one version are asked again together.
         for each in {(one.version, one.regime): one for one in reversed(old) if one.site == site}.values():
-            count = granted[each.version, each.regime]
+            count = granted[site, each.version, each.regime]
             if not count:
                 continue
             standing = None
@@ -170,6 +167,23 @@ def asking_again(desk: Desk, asker: Asker, today: date) -> list[AskAgain]:
             same = [one for one in known if one.present and (one.site, one.regime) == (site, each.regime)]
             found.append(AskAgain(each, same[0] if same else in_force[site], since, count, standing))
     return sorted(found, key=lambda again: (again.edition.site, again.edition.last_day), reverse=True)
+
+
+def _granted(desk: Desk, since: str, today: date) -> Counter[tuple[str, str, str]]:
+    """Return how many choices since a day agreed to something, by site, version and regime."""
+
+    def count(first: str, last: str) -> Counter[tuple[str, str, str]]:
+        sums: Counter[tuple[str, str, str]] = Counter()
+        for kind, _, _, choices in desk.log.totals(first, last):
+            if kind.grants:
+                sums[kind.site, kind.policy_version, kind.regime] += choices
+        return sums
+
+    # Days that are over are many, as for the list of policies.
+    last = (today - timedelta(days=2)).isoformat()
+    past = desk.lately(f"granted from {since} to {last}", lambda: count(since, last))
+    recent = max(since, (today - timedelta(days=1)).isoformat())
+    return past + count(recent, today.isoformat())
 
 
 def sought_again(each: Edition, since: str) -> Sought:

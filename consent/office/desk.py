@@ -152,7 +152,10 @@ class Desk:
         now = self.clock()
         known = self._lately.get(what)
         if known is None or not 0 <= now - known[0] < LATELY_SECONDS:
-            known = self._lately[what] = (now, make())
+            made = make()
+            fresh = {name: each for name, each in self._lately.items() if 0 <= now - each[0] < LATELY_SECONDS}
+            self._lately = {**fresh, what: (now, made)}
+            return made
         return cast("T", known[1])
 
     def require(self, asker: Asker, action: Action) -> None:

@@ -154,13 +154,18 @@ def _key_of(known: Edition) -> _Key:
 
 
 def _recorded(totals: Sequence[KindTotal]) -> dict[_Key, Edition]:
-    found: dict[_Key, Edition] = {}
+    # An edition has thousands of kinds: they are added up first.
+    sums: dict[_Key, tuple[str, str, int]] = {}
     for total in totals:
-        key = _key(total)
-        known = found.get(key)
-        each = replace(_new(key), first_day=total.first_day, last_day=total.last_day, choices=total.choices)
-        found[key] = each if known is None else _together(known, each)
-    return found
+        key, (_, first, last, choices) = _key(total), total
+        known = sums.get(key)
+        if known is not None:
+            first, last, choices = min(known[0], first), max(known[1], last), known[2] + choices
+        sums[key] = first, last, choices
+    return {
+        key: replace(_new(key), first_day=first, last_day=last, choices=choices)
+        for key, (first, last, choices) in sums.items()
+    }
 
 
 def _together(one: Edition, other: Edition) -> Edition:
