@@ -63,6 +63,9 @@ def converted(folder: Path, receipt: str, form: str, *more: str) -> Result:
     return invoke(folder, "office", "receipts", "convert", receipt, "--form", form, *why, *more)
 
 
+WHY = ("--reason", "audit 2026")
+
+
 def key(folder: Path) -> str:
     return output(folder, "ledger", "keys").strip()
 
@@ -75,7 +78,7 @@ def test_a_log_is_verified_where_it_is_and_from_an_export(folder: Path, tmp_path
     )
     assert output(folder, "ledger", "verify") == whole
     file = tmp_path / "log.jsonl"
-    output(folder, "ledger", "export", str(file))
+    output(folder, "ledger", "export", str(file), *WHY)
     nowhere = tmp_path / "nowhere"
     assert output(nowhere, "ledger", "verify", str(file), "--key", key(folder)) == whole
     file.write_bytes(file.read_bytes().replace(b"Example shop", b"Exemple shop", 1))
@@ -94,7 +97,7 @@ def test_a_log_is_verified_where_it_is_and_from_an_export(folder: Path, tmp_path
 def test_a_receipt_with_its_proof_is_verified_alone(folder: Path, tmp_path: Path) -> None:
     """On another machine; a changed word is noticed, another log's key too."""
     file = tmp_path / "receipt.json"
-    file.write_text(output(folder, "ledger", "prove", receipt_id(5)))
+    file.write_text(output(folder, "ledger", "prove", receipt_id(5), *WHY))
     nowhere = tmp_path / "nowhere"
     origin = Verifier.parse(key(folder)).name
     leaf = Evidence.parse(file.read_bytes()).proof.index
@@ -113,9 +116,32 @@ def test_a_receipt_with_its_proof_is_verified_alone(folder: Path, tmp_path: Path
     result = invoke(nowhere, "ledger", "verify", str(file))
     assert result.exit_code == 2
     assert "a file is checked with the log's key: name it with --key" in result.stderr
-    result = invoke(folder, "ledger", "prove", receipt_id(99))
+    result = invoke(folder, "ledger", "prove", receipt_id(99), *WHY)
     assert result.exit_code == 1
     assert "that a checkpoint covers" in result.stderr
+
+
+def test_receipts_are_opened_for_a_reason_that_is_recorded(folder: Path, tmp_path: Path) -> None:
+    """One with its proof, and all of them: as the office opens them. Without one nothing is opened, or written."""
+    file = tmp_path / "log.jsonl"
+
+    def accesses() -> list[Any]:
+        return [json.loads(line) for line in output(folder, "office", "accesses", "--json").splitlines()]
+
+    for arguments in (("prove", receipt_id(5)), ("export", str(file))):
+        for reason in ((), ("--reason", " x ")):
+            result = invoke(folder, "ledger", *arguments, *reason)
+            assert (result.exit_code, result.stdout) == (1, "")
+            assert "say why with --reason: at least 3 characters" in result.stderr
+    assert invoke(folder, "ledger", "prove", receipt_id(99), *WHY).exit_code == 1
+    assert (accesses(), file.exists()) == ([], False)
+    evidence = Evidence.parse(output(folder, "ledger", "prove", receipt_id(5), *WHY).encode())
+    output(folder, "ledger", "export", str(file), *WHY)
+    exported, proved = accesses()
+    for entry in (exported, proved):
+        assert (entry["reason"], entry["who"].startswith("the command line (")) == (WHY[1], True), entry
+    assert (exported["what"], exported["details"]["rows"]) == ("exported", "log")
+    assert (proved["what"], proved["details"]["leaf"]) == ("proved", evidence.proof.index)
 
 
 def test_days_with_their_proof_are_verified_alone(folder: Path, tmp_path: Path) -> None:
@@ -395,7 +421,7 @@ def test_a_log_moves_to_postgresql_as_it_is(
         "ledger checkpoint",
         "ledger verify",
     ]
-    names += [f"ledger prove {receipt_id(1)}", "ledger export -"]
+    names += [f"ledger prove {receipt_id(1)} --reason audit", "ledger export - --reason audit"]
     before = [output(folder, *name.split()) for name in names]
     url = shared_server().new_schema()
     monkeypatch.setenv("CONSENT_DATABASE", url)

@@ -22,6 +22,7 @@ from consent.gathered_logs import MAX_GATHERED_BYTES, GatheredLogs
 from consent.gathered_logs import gather as gather_logs
 from consent.log_export import FORMAT, export_lines, verify_export, verify_log
 from consent.log_verification import MAX_PROBLEMS, LogVerification
+from consent.office.exporting import begun
 from consent.office.proofs import prove_period
 from consent.period_proof import FORMAT as PERIOD_FORMAT
 from consent.period_proof import Period
@@ -33,9 +34,9 @@ def ledger() -> None:
     """Prove what was recorded, and check that nothing was changed.
 
     \b
-    A receipt with its proof, for whoever asks:   consent ledger prove ID
+    A receipt with its proof, for whoever asks:   consent ledger prove ID --reason "complaint 12"
     What the log has of a month, for an auditor:  consent ledger prove --from 2026-03-01 --to 2026-03-31
-    Everything, for an auditor:                   consent ledger export log.jsonl
+    Everything, for an auditor:                   consent ledger export log.jsonl --reason "audit 2026"
     Check the database:                           consent ledger verify
     Check a file, with nothing but the keys:      consent ledger verify FILE --key KEY
     Put several logs under one root:              consent ledger gather CHECKPOINT... --key KEY
@@ -75,7 +76,7 @@ def keys(folder: Path) -> None:
 @click.option(
     "--records", is_flag=True, help="Of the days: with the receipts as they are, and what they refer to."
 )
-@reason_option("Why, for --records")
+@reason_option("Why, for ID and for --records")
 @click.argument("receipt_id", metavar="ID", required=False)
 def prove(
     folder: Path,
@@ -88,8 +89,8 @@ def prove(
 ) -> None:
     """Print a receipt with the proof that it is in the log; or, with --from and --to, all that the log has of days.
 
-    Of days, every leaf is named, and nobody: with --records, the receipts are opened, and a reason is asked for. What
-    is printed is signed; 'verify' takes either.
+    A receipt is opened for a reason, which is recorded. Of days, every leaf is named, and nobody: with --records, the
+    receipts are opened, too. What is printed is signed; 'verify' takes either.
     """
     if receipt_id is None:
         if first_day is None or last_day is None:
@@ -98,12 +99,14 @@ def prove(
         return
     if first_day or last_day or sites or records:
         raise click.UsageError("ID is one receipt; --from, --to, --site and --records are about days")
-    with open_log(folder) as log:
-        evidence = log.evidence(receipt_id.lower())
-    if evidence is None:
-        raise click.ClickException(
-            f"no receipt {receipt_id!r} that a checkpoint covers: it may have been erased, or be a second old"
-        )
+    with office_desk(folder) as (desk, asker):
+        reason = desk.require_reason(reason)
+        evidence = desk.log.evidence(receipt_id.lower())
+        if evidence is None:
+            raise click.ClickException(
+                f"no receipt {receipt_id!r} that a checkpoint covers: it may have been erased, or be a second old"
+            )
+        desk.record(asker, "proved", reason, leaf=evidence.proof.index)
     click.echo(evidence.text(), nl=False)
 
 
@@ -122,15 +125,20 @@ def _prove_days(folder: Path, period: Period, records: bool, reason: str) -> Non
 
 @ledger.command()
 @data_option
+@reason_option("Why")
 @click.argument("file", type=click.File("wb"))
-def export(folder: Path, file: BinaryIO) -> None:
+def export(folder: Path, reason: str, file: BinaryIO) -> None:
     """Write the whole log to FILE, "-" for the terminal: it can be checked without the database.
 
-    It has the receipts in plain text: keep it as safe as the key file.
+    It has the receipts in plain text, which are opened for a reason that is recorded: keep it as safe as the key file.
     """
-    with open_log(folder) as log, log.one_moment():
-        for line in export_lines(log):
-            write_whole(file, line)
+    with office_desk(folder) as (desk, asker):
+        reason = desk.require_reason(reason)
+        with open_log(folder) as log, log.one_moment():
+            lines = begun(export_lines(log))
+            desk.record(asker, "exported", reason, rows="log")
+            for line in lines:
+                write_whole(file, line)
 
 
 @ledger.command()

@@ -44,18 +44,19 @@ def office_desk(folder: Path) -> Iterator[tuple[Desk, Asker]]:
     What goes wrong is said in one line, and ends the command with 1.
     """
     data = DataFolder(folder)
-    receipts = ReceiptsDatabase(data)
-    with explained(folder), receipts.log() as log:
-        data.ledger_keys(create=False)
-        desk = Office("/_consent", data, lambda: log, erase=receipts.erase).desk
-        try:
-            yield desk, Asker(_user(), BY, Role.OFFICER, (), 2**53)
-        except ReasonMissing:
-            raise click.ClickException(
-                f"say why with --reason: at least {MIN_REASON} characters; it is written into the log of accesses"
-            ) from None
-        except WrongQuestion as error:
-            raise click.ClickException(str(error)) from None
+    with explained(folder):
+        receipts = ReceiptsDatabase(data)
+        with receipts.log() as log:
+            data.ledger_keys(create=False)
+            desk = Office("/_consent", data, lambda: log, erase=receipts.erase).desk
+            try:
+                yield desk, Asker(_user(), BY, Role.OFFICER, (), 2**53)
+            except ReasonMissing:
+                raise click.ClickException(
+                    f"say why with --reason: at least {MIN_REASON} characters; it is written into the log of accesses"
+                ) from None
+            except WrongQuestion as error:
+                raise click.ClickException(str(error)) from None
 
 
 def _user() -> str:
