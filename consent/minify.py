@@ -7,7 +7,6 @@ browser tests run what comes out.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, product
 from string import ascii_uppercase
@@ -33,10 +32,16 @@ _KEYWORDS = frozenset(
 )  # fmt: skip
 _SHORTER = {"const": "let", "true": "!0", "false": "!1"}
 _WORD_CHARACTER = re.compile(r"[\w$]")
-_LETTERS = "etaoinshrdlucmfpgwybvkxjqz" + ascii_uppercase
-"""What short names are made of: first the letters that the rest of a script has most of."""
-_SHARED = 2
-"""Where among them the names begin that functions share: many functions have no more of their own."""
+_LETTERS = "teiarlsdnohmucfpgwybvkxjqz" + ascii_uppercase
+"""What short names are made of, the first ones first: letters that the rest of a script has many of."""
+SHARED: tuple[str, ...] = (
+    "to", "tt", "a", "u", "r", "d", "s", "L", "tu", "N", "K", "h", "M", "O", "j", "y", "E", "q",
+    "B", "Y", "R", "z", "tp", "S", "o", "p", "C", "f", "g", "Z", "H", "ts", "Q", "tl", "x", "k",
+    "i", "tg", "U", "T", "G", "A", "V", "w", "W", "tw", "tf", "F", "v", "J", "n", "b", "m", "td",
+    "te", "tr", "c", "ta", "l", "I", "P", "D", "ti", "th", "tn", "tm", "tc", "X",
+)  # fmt: skip
+"""The names that functions share, in the order in which they are declared: those with which our script compresses best.
+``python benchmarks/names.py`` looks for better ones."""
 _DEPTH = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 
 
@@ -136,8 +141,9 @@ def _is_name(text: str) -> bool:
 def _short_names(texts: Sequence[str], words: Sequence[int]) -> dict[int, str]:
     """Return a short name for each of ``words`` (places in ``texts``) that the script itself declares.
 
-    A scope's names are taken from the start of the alphabet again, but for those that are used in it. Those that
-    functions share begin further on, so that alike functions look alike, which is what compresses.
+    A scope's names are taken from the start of the alphabet again, but for those that are used in it, in the order in
+    which they appear: so alike functions look alike, which is what compresses, and what is put behind the script leaves
+    it as it was.
     """
     # The outer ones first.
     scopes = [range(len(texts)), *sorted(_scopes(texts), key=lambda scope: (scope.start, -scope.stop))]
@@ -163,11 +169,8 @@ def _short_names(texts: Sequence[str], words: Sequence[int]) -> dict[int, str]:
     short: dict[int, str] = {}
     for number, places in enumerate(own):
         taken = foreign | _KEYWORDS | {short[at] for at in used[number]}
-        names = (name for name in _names(0 if number else _SHARED) if name not in taken)
-        counts = Counter(texts[at] for at in places)
-        # In the order of appearance, too; of the many shared ones, by use.
-        order = [text for text, _ in counts.most_common()] if number == 0 else list(counts)
-        by_name = dict(zip(order, names, strict=False))
+        names = (name for name in _names(() if number else SHARED) if name not in taken)
+        by_name = dict(zip(dict.fromkeys(texts[at] for at in places), names, strict=False))
         short |= {at: by_name[texts[at]] for at in places}
     return short
 
@@ -244,5 +247,5 @@ def _declarations(texts: Sequence[str]) -> Iterator[int]:
         )
 
 
-def _names(start: int) -> Iterator[str]:
-    return chain(_LETTERS[start:], map("".join, product(_LETTERS, repeat=2)))
+def _names(first: Sequence[str]) -> Iterator[str]:
+    return chain(first, _LETTERS, map("".join, product(_LETTERS, repeat=2)))

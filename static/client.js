@@ -3,22 +3,26 @@
 // Goes on where guard.js ends, in the same block. Where it fails, the forms do their work as without it.
 
 const endpoint = new URL("../choice", tag.src).pathname;
-// 1 while a form is being sent, 2 when the forms are to do their work themselves.
-let sending = 0;
+// What was pressed last, or said by a script, and is under way; 1 when the forms are to do their work themselves.
+/** @type {any} */
+let pressed;
+// The choice before the next, which has to be through first.
+/** @type {any} */
+let turn;
 // What of ours the page need not show any more, wherever it comes from.
 /** @type {any} */
 let needless;
 
 /** @param {any} place @returns {[string, string][]} */
-const specs = (place) => words(place.dataset.consent).map((/** @type {any} */ spec) => spec.split("/"));
+const specs = (place) => words(place?.dataset.consent || "").map((/** @type {any} */ spec) => spec.split("/"));
 // As others ask: by names.
 const CATEGORIES = words("strictly-necessary performance functional targeting");
 /** @param {any} category @param {any} [vendor] */
 const answer = (category, vendor) => CATEGORIES.includes(category) && allows(category, vendor);
 /** @returns {any} */
-const preferences = () => document.querySelector(".consent-preferences");
+const preferences = () => own.querySelector(".consent-preferences");
 /** @param {string} name */
-const tell = (name) => document.dispatchEvent(new Event("consent:" + name));
+const tell = (name) => own.dispatchEvent(new Event("consent:" + name));
 
 /**
  * Gives back what of `places` is allowed, scripts one after another: templates, and the placeholders of embeds. What
@@ -34,7 +38,7 @@ const restore = async (places, all) => {
     const first = content.firstElementChild;
     const scripts = [...content.querySelectorAll("script")].map((old) => {
       // Made anew: one that came by a parser without a page, as in a fetched piece of a page, would never run.
-      const script = document.createElement("script");
+      const script = own.createElement("script");
       for (const attribute of old.attributes) script.setAttributeNode(attribute.cloneNode());
       script.nonce = old.nonce;
       script.text = old.text;
@@ -45,11 +49,11 @@ const restore = async (places, all) => {
         new Promise((done) => {
           script.onload = script.onerror = done;
           old.replaceWith(script);
-          if (!script.src || script.async || script.noModule) done(0);
+          if (!script.src || script.async || script.noModule) done();
         });
       return script.type == "module" || script.defer && script.src ? () => last.push(run) : run;
     });
-    const focused = place.contains(document.activeElement);
+    const focused = place.contains(own.activeElement);
     place.replaceWith(content);
     if (focused) first?.focus();
     for (const run of scripts) await run();
@@ -63,16 +67,16 @@ let restored = Promise.resolve();
 let due = 0;
 const arrange = () => {
   if (needless) {
-    for (const part of document.querySelectorAll(needless)) part.remove();
+    for (const part of own.querySelectorAll(needless)) part.remove();
     // @ts-expect-error: they are inputs.
-    for (const input of document.querySelectorAll(".consent-switch")) input.defaultChecked = allows(input.name);
+    for (const input of own.querySelectorAll(".consent-switch")) input.defaultChecked = allows(input.name);
   }
   due ||= requestAnimationFrame(() => {
     due = 0;
     // Not before the page is there: what is in a template may not be.
-    if (document.readyState != "loading")
+    if (own.readyState != "loading")
       restored = restored.then(() =>
-        restore(document.querySelectorAll(".consent-embed[data-consent],template[data-consent]")),
+        restore(own.querySelectorAll(".consent-embed[data-consent],template[data-consent]")),
       );
   });
 };
@@ -84,18 +88,19 @@ const arrange = () => {
  */
 const take = (allowed, here) => {
   // What is no vendor among them never changes, or with a category.
-  const vendors = words(table);
-  const before = vendors.map(refuses);
+  const before = words(table).map(refuses);
   state = words(allowed);
-  const changes = vendors.map((vendor, at) => refuses(vendor) - before[at]);
-  const missing = document.querySelector(".consent-missing");
+  const changes = words(table).map((vendor, at) => refuses(vendor) - before[at]);
   if (
     changes.includes(1) && tell("withdraw") ||
     here &&
-      (changes.includes(-1) && !document.querySelector("template[data-consent]") ||
-        missing && specs(missing).some((spec) => answer(...spec)))
-  )
+      (changes.includes(-1) && !own.querySelector("template[data-consent]") ||
+        specs(own.querySelector(".consent-missing")).some((spec) => answer(...spec)))
+  ) {
+    // What is pressed until it has gone goes before it.
+    pressed = 1;
     return location.reload();
+  }
   ignore();
   needless = ".consent-banner";
   arrange();
@@ -106,31 +111,32 @@ const channel = new BroadcastChannel(endpoint);
 channel.onmessage = (/** @type {any} */ event) => take(event.data);
 
 /**
- * Sends a choice, and lets it take effect.
- * @param {any} body @param {any} [button] What was pressed.
+ * Sends a choice when those before it are through, and lets it take effect where none was made since.
+ * @param {any} body @param {any} [button] What was pressed. @param {any} [before]
  */
-const send = async (body, button) => {
+const send = (body, button = body, before = turn) => turn = (async () => {
   /** @type {any} */
   let outcome;
+  pressed = button;
+  await before;
   try {
     const response = await fetch(endpoint, { method: "POST", headers: { accept: "application/json" }, body: body });
     if (response.ok) outcome = await response.json();
   } catch {}
-  if (outcome) {
-    channel.postMessage(outcome.allowed);
-    const panel = take(outcome.allowed, 1) && preferences();
+  if (outcome && pressed == button) {
+    pressed = 0;
+    const allowed = outcome.allowed;
+    channel.postMessage(allowed);
+    const panel = take(allowed, 1) && preferences();
     if (panel) {
       panel.hidePopover?.();
       panel.querySelector("form").reset();
-      /** @type {any} */
-      const status = document.querySelector("[data-saved]");
-      status.textContent = status.dataset.saved;
-      // @ts-expect-error: it is a button.
-      if (button?.name == "action") document.querySelector(".consent-pill").focus();
+      for (const status of own.querySelectorAll("[data-saved]")) status.textContent = status.dataset.saved;
+      if (button.name == "action") own.querySelector(".consent-pill").focus();
     }
   }
   return outcome;
-};
+})();
 
 // Ahead of all others, who send forms in their own way.
 addEventListener("submit", async (event) => {
@@ -138,21 +144,22 @@ addEventListener("submit", async (event) => {
   const form = event.target;
   /** @type {any} */
   const button = event.submitter;
-  if (sending > 1 || !button?.name || form.getAttribute("action") != endpoint) return;
+  if (pressed == 1 || !button?.name || bare(form).getAttribute("action") != endpoint) return;
   event.preventDefault();
   event.stopImmediatePropagation();
-  if (sending) return;
-  sending = 1;
   // @ts-expect-error: there are no files in it.
-  sending = await send(new URLSearchParams(new FormData(form, button)), button) ? 0 : 2;
-  if (sending) form.requestSubmit(button);
+  if (pressed != button && !(await send(new URLSearchParams(new FormData(form, button)), button)) && pressed == button) {
+    pressed = 1;
+    form.requestSubmit(button);
+  }
 }, true);
 
 addEventListener("click", (event) => {
   /** @type {any} */
   const target = event.target;
-  const place = target.closest?.("[data-consent-once]")?.closest("[data-consent]");
-  if (!place) return;
-  for (const spec of specs(place)) state.push("+" + spec[1]);
-  restore([place], 1);
+  const place = bare(target).closest?.("[data-consent-once]")?.closest("[data-consent]");
+  if (place) {
+    for (const spec of specs(place)) state.push("+" + spec[1]);
+    restore([place], 1);
+  }
 });

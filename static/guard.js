@@ -23,6 +23,19 @@ const words = (/** @type {string} */ text) => text.split(" ");
 let state = words(tag.dataset.allowed);
 // Where it was put in, the page's own rules of style may count elements.
 tag.remove();
+/**
+ * What the browser itself has of a node, whatever names the page has given to a picture, a form or a field in it.
+ * @param {any} node @returns {any}
+ */
+const bare = (node) =>
+  new Proxy(node, {
+    get: (node, name) => {
+      const value = Reflect.get(Reflect.getPrototypeOf(node), name, node);
+      return typeof value == "function" ? value.bind(node) : value;
+    },
+    set: (node, name, value) => Reflect.set(Reflect.getPrototypeOf(node), name, value, node),
+  });
+const own = bare(document);
 
 /** @param {string} category @param {any} [id] */
 const allows = (category, id) =>
@@ -84,7 +97,7 @@ const refused = (value) => {
 const inert = (url) => refused(url) ? INERT : url;
 // Where no visitor asked for it.
 /** @param {unknown} url */
-const unasked = (url) => !navigator.userActivation.isActive && refused(url);
+const unasked = (url) => refused(url) && !navigator.userActivation.isActive;
 /** @param {any} text */
 const refusedCookie = (text) => refuses(find(String(text).split("=")[0].trim(), ["="]));
 /** @param {any} text */
@@ -154,9 +167,9 @@ const inside = (url) => {
  */
 const scrub = (root) => {
   let changed = 0;
-  for (const element of [root, ...root.querySelectorAll("*")]) {
+  for (const element of [root, ...bare(root).querySelectorAll?.("*") || []]) {
     if (element.localName == "template") changed += scrub(element.content);
-    const slots = [...element.attributes || []];
+    const slots = [...bare(element).attributes || []];
     if (judge(element)) slots.push(...element.childNodes);
     for (const slot of slots) {
       const clean = slot.data ? judge(element)(slot.data, element) : judged(element, slot.name, slot.value);
@@ -178,9 +191,9 @@ const setMarkup = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML"
 const markup = (value) => {
   const text = String(value);
   // What has nothing in it that could load is not parsed twice: no such element, and no attribute whose name ends so.
-  if (!/<(use|sty|link|fe|scr|base|im)|(src|set|doc|data|poster|background|ping|from|to|values|style)\s*=|url\(/i.test(text))
+  if (!/<(use|sty|im|fe|scr|base|link)|(src|data|poster|background|set|ping|from|to|values|style|doc)\s*=|url\(/i.test(text))
     return value;
-  const box = document.createElement("template");
+  const box = own.createElement("template");
   try {
     setMarkup.call(box, value);
   } catch {
@@ -246,7 +259,7 @@ const asked = (args, at = 0) => (args[at] = plain(args[at]));
 /** @type {Before} */
 const address = (self, args, at, name) => {
   // Where that is no address at all: a port that browsers do not connect to.
-  if (refused(args[at]?.url ?? asked(args, at))) args[at] = /[WL]/.test(name) ? "https://0:1" : INERT;
+  if (refused(args[at]?.url ?? asked(args, at))) args[at] = /W|L/.test(name) ? "https://0:1" : INERT;
 };
 /** @type {Before} */
 const styles = (self, args) => {
@@ -277,13 +290,11 @@ const HOOKS = [
   [/^Element$/, /^setAttribute/, (self, args, at) => {
     args[at] = judged(self, args[at - 1], args[at]);
   }],
-  [/^(Element|Named.*)$/, /^set.*(Node|Item)/, (self, args) => {
-    args[0].value = judged(self, args[0].name, args[0].value);
+  // What is made for a document without a window loads nothing, and is judged like all that comes from there.
+  [/^XSL/, /ToF/, (self, args) => {
+    args[1] = args[1].implementation.createHTMLDocument("");
   }],
-  [/^(SVG|HTML.*)Element$/, ATTRIBUTES, (self, args, at, name) => {
-    args[at] = judged(self, name, args[at]);
-  }],
-  [/^(Ele.*t|Sha.*t|Range|Doc.*)$/, /(er|set|nt)HTML|^write|lFra|^exec/, (self, args, at, name) => {
+  [/^(Sha|Ele|Doc|Range)/, /(nt|set|er)HTML|^write|lFra|^exec/, (self, args, at, name) => {
     if (name[0] == "w") {
       const text = (begun.get(self) || "") + args.join("") + (name[5] ? "\n" : "");
       const end = (text + "<").search(/<(?![^a-z!\/])([^"'>]|"[^"]*"|'[^']*')*("[^"]*|'[^']*)?$/i);
@@ -293,7 +304,29 @@ const HOOKS = [
     if (name[0] == "e") at = 2;
     args[at] = (/Im/i.test(args[at - 2]) ? inert : judge(self) || markup)(plain(args[at]), self);
   }],
-  [/^(Node|Ele.*t|Cha.*|Doc.*|Range|Attr|HTML(Script)?Element)$/, /^(bef|data|ins|rep|app|ado|imp|aft|prep)|[tT]ext(C.*)?$|[vV]alue/, (self, args) => {
+  [/^(Element$|Named)/, /^set.*(Node|Item)/, (self, args) => {
+    args[0].value = judged(self, args[0].name, args[0].value);
+  }],
+  // A cookie that is being deleted may be.
+  [/^(CookieS|Doc)/, /^(set|cookie)$/, (self, args) =>
+    refusedCookie(args[0].name ?? asked(args)) && !/;.*(age=[-0]|1970)/i.test(args[0]) && [Promise.resolve()]],
+  [/^Storage/, /^setI/, (self, args) => refusedKey(asked(args)) && [0]],
+  [/^(Ele|Keyf)/, /^(setK|anim)/, keyframes],
+  [/^Nav/, /^send/, (self, args) => refused(asked(args)) && [true]],
+  [/^(SVGA.*ng|Work|XMLH|Cache)/, /^(base|add(M|$)|open)/, address],
+  [/^CSS(Gr|K|St)|^StyleP/, /^(set|cssT|ins|rep|app|add)/, styles],
+  // Such a rule is judged when the script has come to its end, which is before anything is drawn.
+  [/^CSS.*Rule/, /^style$/, (rule) => queueMicrotask(() => tidy(rule))],
+  // No database has the version 0: the page is told that it cannot be opened.
+  [/^IDBF/, /^open$/, (self, args) => refusedKey(asked(args)) && (args[1] = 0)],
+  [/^HTMLF/, /mit/, (self) => refused(bare(self).getAttribute("action")) && [0]],
+  // Into a window or a frame; where else a link leads, the event tells.
+  [/^(EventT|HTMLEl)/, /^(disp|click)/, (self, args, at, name) =>
+    /^cli/.test(args[0]?.type ?? name) && unasked(self.closest("[target]").href) && []],
+  [/^(SVGE|HTML)/, ATTRIBUTES, (self, args, at, name) => {
+    args[at] = judged(self, name, args[at]);
+  }],
+  [/^(Node|Attr|Cha|Ele|Doc|Range|HTML(Scr|El))/, /^(imp|ins|rep|app|ado|bef|data|prep|aft)|[tT]ext(C|$)|alue$/, (self, args) => {
     const holder = judge(self) ? self : self.parentNode;
     const fix = judge(holder);
     args.forEach((value, at) => {
@@ -304,26 +337,6 @@ const HOOKS = [
       if (self.ownerElement) args[at] = judged(self.ownerElement, self.name, value);
     });
   }],
-  [/^CSS(Gr|K.*sR|Style)|^StyleP/, /^(set|cssT|ins|rep|app|add)/, styles],
-  [/^(Ele.*t|Keyf.*t)$/, /^(setK|anim)/, keyframes],
-  // Such a rule is judged when the script has come to its end, which is before anything is drawn.
-  [/^CSS.*Rule$/, /^style$/, (rule) => queueMicrotask(() => tidy(rule))],
-  // What is made for a document without a window loads nothing, and is judged like all that comes from there.
-  [/^XSL/, /ToF/, (self, args) => {
-    args[1] = args[1].implementation.createHTMLDocument("");
-  }],
-  [/^(SVGA.*ng|Cache|XMLH.*|Wor.*t)$/, /^(base|add(M|$)|open)/, address],
-  [/^Nav/, /^send/, (self, args) => refused(asked(args)) && [true]],
-  // Into a window or a frame; where else a link leads, the event tells.
-  [/^(EventT|HTMLEl)/, /^(disp|click)/, (self, args, at, name) =>
-    /^cli/.test(args[0]?.type ?? name) && unasked(self.closest("[target]").href) && []],
-  [/^HTMLF/, /mit/, (self) => refused(self.getAttribute("action")) && [0]],
-  // A cookie that is being deleted may be.
-  [/^(CookieS|Doc)/, /^(set|cookie)$/, (self, args) =>
-    refusedCookie(args[0].name ?? asked(args)) && !/;.*(age=[-0]|1970)/i.test(args[0]) && [Promise.resolve()]],
-  [/^Storage/, /^setI/, (self, args) => refusedKey(asked(args)) && [0]],
-  // No database has the version 0: the page is told that it cannot be opened.
-  [/^IDBF/, /^open$/, (self, args) => refusedKey(asked(args)) && (args[1] = 0)],
 ];
 
 // By realm, how many frames it has. A frame of the page's own origin has functions of its own, and keeps them when its
@@ -362,13 +375,13 @@ const guard = (realm) => {
 // Takes away what refused vendors stored before, under every Domain and Path it can have.
 const clear = () => {
   try {
-    for (const cookie of words(document.cookie))
+    for (const cookie of words(own.cookie))
       if (refusedCookie(cookie))
         for (const path of shorter(location.pathname, /.[^/]*$/))
           for (const host of shorter(location.hostname, LABEL))
-            document.cookie = cookie.split("=")[0] + "=;max-age=0;path=" + (path || "/") + ";domain=" + host;
+            own.cookie = cookie.split("=")[0] + "=;max-age=0;path=" + (path || "/") + ";domain=" + host;
     for (const area of [localStorage, sessionStorage])
-      for (const key of Object.keys(area)) if (refusedKey(key)) area.removeItem(key);
+      for (const key of Object.keys(area)) if (refusedKey(key)) delete area[key];
     indexedDB.databases().then((/** @type {any[]} */ found) => {
       for (const base of found) if (refusedKey(base.name)) indexedDB.deleteDatabase(base.name);
     });
@@ -380,7 +393,6 @@ const clear = () => {
 const ignored = () => {};
 const ignore = () => {
   const calls = rules(["("]);
-  for (const [, name, , vendor] of calls) quietly(() => refuses(vendor) && (page[name] ||= ignored));
-  for (const [, name, , vendor] of calls)
-    quietly(() => refuses(vendor) || page[name] != ignored || delete page[name]);
+  for (const [, name] of calls) page[name] ||= ignored;
+  for (const [, name, , vendor] of calls) refuses(vendor) || page[name] != ignored || delete page[name];
 };

@@ -3,16 +3,16 @@
 // Goes last, in the same block. Its types are in consent.d.ts.
 
 /** @param {any} name @param {any} run */
-const heed = (name, run) => document.addEventListener("consent:" + name, (event) => run(event));
+const heed = (name, run) => own.addEventListener("consent:" + name, run);
 /** @param {string} action @param {any} [choice] */
-const choose = async (action, choice) =>
+const choose = (action, choice) =>
   send(new Blob([JSON.stringify({ ...choice, action: action })], { type: "application/json" }));
 
 page.consent = {
-  allows: answer,
   accept: () => choose("accept"),
   refuse: () => choose("refuse"),
   withdraw: () => choose("withdraw"),
+  allows: answer,
   set: (/** @type {any} */ choice) => choose("save", choice),
   open: () => {
     try {
@@ -23,7 +23,7 @@ page.consent = {
   },
   on: async (/** @type {any} */ name, /** @type {any} */ run) => {
     heed(name, run);
-    if (document.readyState != "loading" && name == "ready") run();
+    if (own.readyState != "loading" && name == "ready") run();
   },
   when: async (/** @type {[any]} */ ...spec) => {
     while (!answer(...spec)) await new Promise((done) => heed("change", done));
@@ -37,8 +37,8 @@ if (state != "pft") {
   addEventListener("load", clear);
   addEventListener("pagehide", clear);
 }
-new MutationObserver(arrange).observe(document, { subtree: true, childList: true });
 addEventListener("DOMContentLoaded", () => {
   arrange();
   tell("ready");
 });
+new MutationObserver(arrange).observe(document, { subtree: true, childList: true });

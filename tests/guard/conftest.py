@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -53,6 +54,10 @@ class Site:
     pages: dict[str, tuple[dict[str, str], str]] = field(default_factory=dict)
     outcome: dict[str, object] | None = None
     """What the endpoint for choices answers to scripts; ``None``: it fails."""
+    outcomes: dict[str, dict[str, object]] = field(default_factory=dict)
+    """... and to some actions something else."""
+    slow: str = ""
+    """The action that takes its time."""
     submitted: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     """``json`` or ``page``, as was asked for, and the fields."""
 
@@ -70,9 +75,12 @@ class Site:
             is_json = (b"content-type", b"application/json") in scope["headers"]
             fields = json.loads(message["body"]) if is_json else dict(parse_qsl(message["body"].decode()))
             self.submitted.append(("json" if wants_json else "page", fields))
+            if fields.get("action") == self.slow:
+                await asyncio.sleep(0.4)
+            outcome = self.outcomes.get(fields.get("action", "")) or self.outcome
             headers = {"content-type": "application/json" if wants_json else "text/html"}
-            status = 200 if self.outcome or not wants_json else 503
-            body = json.dumps(self.outcome).encode() if wants_json else b"<h1>By the form</h1>"
+            status = 200 if outcome or not wants_json else 503
+            body = json.dumps(outcome).encode() if wants_json else b"<h1>By the form</h1>"
         elif path in self.pages:
             extra, text = self.pages[path]
             headers, body = {"content-type": "text/html; charset=utf-8", **extra}, text.encode()
@@ -179,6 +187,8 @@ def site(running_site: Site) -> Site:
     running_site.pages.clear()
     running_site.submitted.clear()
     running_site.outcome = None
+    running_site.slow = ""
+    running_site.outcomes.clear()
     return running_site
 
 

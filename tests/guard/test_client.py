@@ -142,6 +142,105 @@ def test_pressing_twice_submits_once(visit: Visit, site: Site) -> None:
     assert len(site.submitted) == 1
 
 
+def test_a_no_pressed_while_a_yes_is_under_way_wins(visit: Visit, site: Site) -> None:
+    """It is sent when the yes is through, and the yes takes no effect: nothing comes, and no page is loaded anew."""
+    site.slow, site.outcome = "accept", outcome()
+    site.outcomes = {"accept": outcome(*OPTIONAL), "refuse": outcome()}
+    visit.open(f"<template data-consent='targeting/meta-pixel'><script>{LOG}(1)</script></template>{BANNER}")
+    visit.page.evaluate(
+        "window.here = 1; window.told = []; consent.on('change', () => told.push(consent.allows('targeting')))"
+    )
+    visit.page.get_by_role("button", name="Accept").click()
+    visit.page.get_by_role("button", name="Refuse").click()
+    assert [fields["action"] for _, fields in site.submitted] == ["accept"]
+    visit.until("!document.querySelector('.consent-banner')")
+    assert [(kind, fields["action"]) for kind, fields in site.submitted] == [
+        ("json", "accept"),
+        ("json", "refuse"),
+    ]
+    assert visit.page.evaluate("[window.here, window.order, window.told]") == [1, None, [False]]
+    assert visit.page.locator("[data-saved]").inner_text() == "Saved."
+
+
+def test_a_no_that_a_script_says_while_a_yes_is_under_way_wins_too(visit: Visit, site: Site) -> None:
+    """Whoever says them; each is told what became of its own."""
+    site.slow = "accept"
+    site.outcomes = {"accept": outcome(*OPTIONAL), "refuse": outcome()}
+    visit.open(BANNER)
+    said = visit.page.evaluate(
+        "(async () => { window.here = 1; return Promise.all([consent.accept(), consent.refuse()]) })()"
+    )
+    assert [answer["allowed"] for answer in said] == ["pft", ""]
+    assert visit.page.evaluate("[window.here, consent.allows('targeting')]") == [1, False]
+    assert [fields["action"] for _, fields in site.submitted] == ["accept", "refuse"]
+
+
+def test_a_no_that_cannot_be_sent_goes_by_the_form_after_a_yes(visit: Visit, site: Site) -> None:
+    """And the yes takes no effect before."""
+    site.slow, site.outcome = "accept", None
+    site.outcomes = {"accept": outcome(*OPTIONAL)}
+    visit.open(BANNER)
+    with visit.page.expect_navigation():
+        visit.page.get_by_role("button", name="Accept").click()
+        visit.page.get_by_role("button", name="Refuse").click()
+    assert [(kind, fields["action"]) for kind, fields in site.submitted] == [
+        ("json", "accept"),
+        ("json", "refuse"),
+        ("page", "refuse"),
+    ]
+    assert visit.page.get_by_role("heading").inner_text() == "By the form"
+
+
+def test_a_yes_that_fails_does_not_stand_in_the_way_of_a_no(visit: Visit, site: Site) -> None:
+    """No form of it is sent, either."""
+    site.slow, site.outcome = "accept", None
+    site.outcomes = {"refuse": outcome()}
+    visit.open(BANNER)
+    visit.page.get_by_role("button", name="Accept").click()
+    visit.page.get_by_role("button", name="Refuse").click()
+    visit.until("!document.querySelector('.consent-banner')")
+    assert [(kind, fields["action"]) for kind, fields in site.submitted] == [
+        ("json", "accept"),
+        ("json", "refuse"),
+    ]
+
+
+def test_a_no_pressed_while_the_page_is_about_to_be_loaded_anew_wins(visit: Visit, site: Site) -> None:
+    """The form goes before the page's own loading, which would show what was accepted."""
+    site.outcomes = {"accept": outcome(*OPTIONAL), "refuse": outcome()}
+    visit.open(BANNER)
+    visit.page.evaluate(
+        """() => {
+          const [yes, no] = document.querySelectorAll('.consent-banner button');
+          const sent = window.fetch;
+          window.fetch = async (...all) => {
+            const answer = await sent(...all);
+            const read = answer.json.bind(answer);
+            answer.json = async () => { const said = await read(); setTimeout(() => no.click()); return said };
+            return answer;
+          };
+          yes.click();
+        }"""
+    )
+    visit.page.get_by_role("heading", name="By the form").wait_for()
+    assert [(kind, fields["action"]) for kind, fields in site.submitted] == [
+        ("json", "accept"),
+        ("page", "refuse"),
+    ]
+
+
+def test_the_same_button_counts_again_when_its_choice_is_through(visit: Visit, site: Site) -> None:
+    """Whoever saves twice, with other switches."""
+    site.outcome = outcome()
+    visit.open(BANNER)
+    visit.page.evaluate("document.getElementById('consent-preferences').showPopover()")
+    for _ in range(2):
+        visit.page.evaluate("document.querySelector('.consent-status').textContent = ''")
+        visit.page.evaluate("document.querySelector('.consent-form [value=save]').click()")
+        visit.until("(document.querySelector('.consent-status').textContent == 'Saved.')")
+    assert [fields["action"] for _, fields in site.submitted] == ["save", "save"]
+
+
 def test_other_forms_and_the_button_that_leads_elsewhere_are_left_alone(visit: Visit, site: Site) -> None:
     """Only a choice is sent by script."""
     visit.open(BANNER + "<form action='/page'><button name=x value=y>Other</button></form>")

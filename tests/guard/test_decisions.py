@@ -33,10 +33,10 @@ OTHER = Policy(controller="Another", cache=CacheMode.UNIFORM)
 LONG_AGO = NOW - 1000 * 86_400
 # Runs the file in a page of nobody's, and returns what is allowed then, and what it takes away.
 HARNESS = """(cases) => {
-  const run = new Function("tag", "document", "navigator", "top", "window",
+  const run = new Function("tag", "own", "navigator", "top", "window", "words",
     `let state, needless; ${SOURCE}; return [[state[0], ...state.slice(1)].join(" "), needless];`);
   return cases.map(([dataset, cookie, navigator, framed]) =>
-    run({dataset}, {cookie}, navigator, framed ? {} : 0, 0));
+    run({dataset}, {cookie}, navigator, framed ? {} : 0, 0, text => text.split(" ")));
 }"""
 
 

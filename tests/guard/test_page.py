@@ -318,7 +318,7 @@ def test_markup_is_read_twice_only_where_something_in_it_could_load(visit: Visit
         """([harmless, loading]) => {
           let read = 0;
           const make = document.createElement;
-          document.createElement = function (name) { read += name == 'template'; return make.apply(this, arguments) };
+          Document.prototype.createElement = function (name) { read += name == 'template'; return make.apply(this, arguments) };
           const set = html => { const e = make.call(document, 'div'); e.innerHTML = html; return e.innerHTML };
           set(harmless.repeat(9));
           return [read, loading.map(set), read];

@@ -1,0 +1,52 @@
+"""Looks for names with which the script that visitors load compresses better: ``python benchmarks/names.py [seconds]``.
+
+Two names change places, and stay there where that makes what visitors load smaller: the script, the one of the cache
+mode ``uniform``, and the one with all interfaces. Prints what ``consent/minify.py`` can be given.
+"""
+
+from __future__ import annotations
+
+import gzip
+import random
+import sys
+import time
+
+from consent import minify
+from consent.catalog import load_catalog
+from consent.guard import SOURCES, UNIFORM_SOURCES, script
+from consent.policy import Interfaces, Policy
+from consent.vendor_interfaces import interface_parts
+
+ALL = Interfaces(
+    microsoft_uet=True, clarity=True, meta=True, tiktok=True, hubspot=True, matomo=True, segment=True
+)
+
+
+def sizes() -> tuple[int, ...]:
+    """Bytes of gzip -9, of each script."""
+    parts = interface_parts(Policy(interfaces=ALL), load_catalog())
+    scripts = (script("", SOURCES), script("", UNIFORM_SOURCES), script("", SOURCES, parts))
+    return tuple(len(gzip.compress(text.encode(), 9, mtime=0)) for text in scripts)
+
+
+def main(seconds: float) -> None:
+    """Try until the time is over."""
+    names = list(minify.SHARED)
+    best = sizes()
+    print(*best)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        one, other = random.sample(range(len(names)), 2)
+        tried = names.copy()
+        tried[one], tried[other] = names[other], names[one]
+        minify.SHARED = tuple(tried)
+        found = sizes()
+        if sum(found) <= sum(best):
+            if found != best:
+                print(*found)
+            names, best = tried, found
+    print(" ".join(names))
+
+
+if __name__ == "__main__":
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 120)
