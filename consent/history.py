@@ -357,7 +357,9 @@ _WAYS = {
     CollectionMethod.PREFERENCES_FORM: "by_preferences",
     CollectionMethod.EMBED_FORM: "by_embed",
     CollectionMethod.SIGNAL: "by_signal",
+    CollectionMethod.GROUP: "by_group",
     CollectionMethod.API: "by_site",
+    CollectionMethod.OFFICE: "by_office",
 }
 
 

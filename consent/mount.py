@@ -34,6 +34,7 @@ from consent.office.register import Register
 from consent.parts import is_section, name_of
 from consent.placeholder import Placeholders
 from consent.policy import CacheMode, CspMode, Embeds, Policy
+from consent.receipts import Receipt
 from consent.receipts_database import ReceiptsDatabase
 from consent.reports import Reports
 from consent.sealing import Sealer
@@ -143,6 +144,7 @@ class ConsentMiddleware:
                     os.environ.get("CONSENT_OIDC") or None,
                     in_force=InForce(settings.policy, settings.catalog, settings.policy_file),
                     erase=partial(_erase, store),
+                    append=partial(_append, store),
                     request_days=request_days,
                 )
         if takes_requests and self._office is None:
@@ -388,6 +390,11 @@ class ConsentMiddleware:
 def _erase(store: Erasing, subject: str, series: str) -> Sequence[Erasure]:
     """Erase a visitor, from a thread without an event loop."""
     return asyncio.run(store.erase(subject, series=series))
+
+
+def _append(store: Store, receipt: Receipt) -> None:
+    """Record a receipt, from such a thread."""
+    asyncio.run(store.append(receipt))
 
 
 def _forget(folder: DataFolder, register: Register, subject: str, erasures: Sequence[Erasure]) -> None:

@@ -175,6 +175,8 @@ class Policy:
     """How what is said of vendors and cookies reads in another language, or otherwise: by tag and sentence."""
     classified: str = ""
     """The file to which the privacy office adds the vendors that it classifies; empty: it adds none."""
+    holidays: tuple[str, ...] = ()
+    """Days, such as ``2026-12-25``, that are no business days to the privacy office."""
     rules: tuple[Rule, ...] = ()
     """Other policies for parts of the site; the first that fits counts."""
     version: str = field(init=False, compare=False)

@@ -58,6 +58,7 @@ _FIELDS: Mapping[Place, str] = {
     ("retention", "days"): "retention_days",
     ("retention", "jurisdictions"): "retention_jurisdictions",
     ("office", "classified"): "classified",
+    ("office", "holidays"): "holidays",
     ("enforcement", "refused"): "refused",
     ("enforcement", "embeds"): "embeds",
     ("enforcement", "unclassified"): "unclassified",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
+from datetime import date
 from types import MappingProxyType
 from typing import cast
 
@@ -226,6 +227,20 @@ def _jurisdictions_kept(value: object) -> Mapping[str, int]:
     return MappingProxyType(dict(value))
 
 
+def _holidays(value: object) -> tuple[str, ...]:
+    days = list_of("days", _wrong_day)(value)
+    all_different("day", list(days))
+    return days
+
+
+def _wrong_day(text: str) -> str | None:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = None
+    return None if day is not None and day.isoformat() == text else "must be a day such as 2026-12-25"
+
+
 def _group(value: object) -> tuple[str, ...]:
     origins = list_of("origins", _wrong_origin)(value)
     if len(origins) == 1:
@@ -381,6 +396,7 @@ RULES: Mapping[str, Callable[[object], object]] = {
     "opt_out_links": _opt_out_links,
     "declare_seen": a_flag,
     "classified": a_line,
+    "holidays": _holidays,
     "vendors": _vendors,
     "lists": _lists,
     "own_cookies": _own_cookies,

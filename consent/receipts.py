@@ -70,6 +70,8 @@ class CollectionMethod(StrEnum):
     GROUP = "group"
     """On another site of the group, from which the visitor came."""
     API = "api"
+    OFFICE = "office"
+    """By the privacy office, for somebody who asked it to: nothing was chosen in the visitor's browser."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

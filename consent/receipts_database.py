@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from consent.data_folder import DataFolder
 from consent.erasure import Erasure
 from consent.errors import ConfigurationError
+from consent.receipts import Receipt
 from consent.sqlite_log import SQLiteReceiptLog, check_log
 from consent.sqlite_store import SQLiteStore
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from consent.postgresql_log import PostgreSQLReceiptLog
     from consent.postgresql_store import PostgreSQLStore
 
+_T = TypeVar("_T")
 ADDRESS_VARIABLE = "CONSENT_DATABASE"
 REPLICA_VARIABLE = "CONSENT_READ_DATABASE"
 
@@ -75,10 +77,21 @@ class ReceiptsDatabase:
             ErasureHeldError, StoreUnavailable: as for :meth:`consent.store.Erasing.erase`.
         """
 
-        async def run() -> Sequence[Erasure]:
+        return self._do(lambda store: store.erase(subject, series=series))
+
+    def append(self, receipt: Receipt) -> None:
+        """Record a receipt whose artefacts are there, likewise.
+
+        Raises:
+            StoreError: as for :meth:`consent.store.Store.append`.
+        """
+        self._do(lambda store: store.append(receipt))
+
+    def _do(self, work: Callable[[SQLiteStore | PostgreSQLStore], Coroutine[Any, Any, _T]]) -> _T:
+        async def run() -> _T:
             store = self.store()
             try:
-                return await store.erase(subject, series=series)
+                return await work(store)
             finally:
                 await store.aclose()
 

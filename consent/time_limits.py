@@ -1,7 +1,7 @@
 """Until when somebody who asks about their data is to be answered: by the place that they are in.
 
 The data is in ``time_limits.toml``, with its sources. Days are in UTC. A day that is a public holiday somewhere counts
-as a business day: whoever keeps these times keeps the law's, too.
+as a business day, unless the site says that it is none: whoever keeps these times keeps the law's, too.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import calendar
 import re
 import tomllib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
@@ -68,24 +69,30 @@ def limit_rule(place: str, on: date) -> LimitRule:
     return next(rule for rule in limit_rules() if "EU" in rule.places)
 
 
-def due_days(received: date, place: str) -> DueDays:
-    """Return until when a request that arrived on a day is to be acknowledged and answered."""
+def due_days(received: date, place: str, holidays: Collection[date] = ()) -> DueDays:
+    """Return until when a request that arrived on a day is to be acknowledged and answered.
+
+    Args:
+        received: the day, UTC.
+        place: where the person is, by ISO 3166.
+        holidays: days besides Saturdays and Sundays that are no business days.
+    """
     rule = limit_rule(place, received)
     latest = received + timedelta(days=LONGEST_DAYS)
     answer, extended = (min(after(received, span), latest) for span in (rule.answer, rule.extended))
     return DueDays(
-        acknowledge=min(business_days_after(received, ACKNOWLEDGED_BUSINESS_DAYS), answer),
+        acknowledge=min(business_days_after(received, ACKNOWLEDGED_BUSINESS_DAYS, holidays), answer),
         answer=answer,
         extended=max(answer, extended),
         law=rule.law,
     )
 
 
-def business_days_after(day: date, count: int) -> date:
-    """Return the business day, Monday to Friday, that is the ``count``-th after a day."""
+def business_days_after(day: date, count: int, holidays: Collection[date] = ()) -> date:
+    """Return the business day, Monday to Friday and no holiday, that is the ``count``-th after a day."""
     while count:
         day += timedelta(days=1)
-        if day.weekday() < calendar.SATURDAY:
+        if day.weekday() < calendar.SATURDAY and day not in holidays:
             count -= 1
     return day
 

@@ -72,7 +72,7 @@ def test_an_erased_visitor_is_in_no_request_any_more(office: Office) -> None:
     one = office.add(kind=RequestKind.ACCESS)
     two = office.add(subject="", details=f"I am {NAMED.upper()}, not {OTHER}.")
     three = office.add(subject=OTHER)
-    register.link(one.reference, NAMED, [0, 3, 9], JO)
+    register.link(one.reference, {NAMED: [0, 3, 9]}, JO)
     register.step(two.reference, StepKind.NOTE, f"says to be {NAMED}", JO)
     register.step(three.reference, StepKind.VERIFY_IDENTITY, f"not {NAMED}", JO)
     with office.database.reading() as connection:

@@ -213,6 +213,7 @@ PATHS = {
     "/requests/{reference}/lookups": "/requests/AAAA-AAAA/lookups",
     "/requests/{reference}/package": "/requests/AAAA-AAAA/package",
     "/requests/{reference}/erasures": "/requests/AAAA-AAAA/erasures",
+    "/requests/{reference}/withdrawals": "/requests/AAAA-AAAA/withdrawals",
     "/requests/{reference}/certificates": "/requests/AAAA-AAAA/certificates",
 }
 BODIES: dict[str, dict[str, object]] = {
@@ -227,6 +228,7 @@ BODIES: dict[str, dict[str, object]] = {
     "PATCH /requests/{reference}": {"step": "note", "text": "a note"},
     "POST /requests/{reference}/lookups": {"sought": SUBJECT},
     "POST /requests/{reference}/erasures": {},
+    "POST /requests/{reference}/withdrawals": {},
 }
 TABLE = {
     #                                 reader analyst officer administrator
@@ -278,6 +280,7 @@ TABLE = {
     "POST /requests/{reference}/lookups":     "403 403 404 403",
     "GET /requests/{reference}/package":      "403 403 404 403",
     "POST /requests/{reference}/erasures":    "403 403 404 403",
+    "POST /requests/{reference}/withdrawals": "403 403 404 403",
     "GET /requests/{reference}/certificates": "403 403 404 403",
 }  # fmt: skip
 SITES_TABLE = {

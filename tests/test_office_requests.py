@@ -29,6 +29,7 @@ from tests.test_store_contract import Backend, PostgreSQLBackend, SQLiteBackend
 
 WHO = {"name": "Alix Example", "contact": "alix@mail.example", "details": "<b>Boots</b>\nonce"}
 NEW = {"kind": "erase", "way": "letter", "site": "Example shop", "jurisdiction": "DE", **WHO}
+BELOW = ("lookups", "package", "erasures", "withdrawals", "certificates")
 NAMED = ("Alix", "alix@", "Boots", SUBJECT)
 
 
@@ -220,7 +221,7 @@ def test_nothing_arrives_in_the_future_or_long_ago(desk: Desk, day: str) -> None
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     method=st.sampled_from(["GET", "POST", "PATCH", "PUT", "DELETE"]),
-    path=st.sampled_from(["", "/{r}", "/{r}/lookups", "/{r}/package", "/{r}/erasures", "/{r}/certificates", "/x"]),
+    path=st.sampled_from(["", "/x", "/{r}", *(f"/{{r}}/{each}" for each in BELOW)]),
     body=st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=40),
         lambda inner: st.lists(inner, max_size=2)
@@ -341,6 +342,7 @@ TABLE = {
     ("POST", "/requests/{r}/lookups"):   "403 403 200 403",
     ("POST", "/requests/{r}/package"):   "403 403 200 403",
     ("POST", "/requests/{r}/erasures"):  "403 403 200 403",
+    ("POST", "/requests/{r}/withdrawals"): "403 403 409 403",
     ("POST", "/requests/{r}/certificates"): "403 403 404 403",
     ("POST", "/requests/new"):           "403 403 200 403",
 }  # fmt: skip

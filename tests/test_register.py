@@ -175,7 +175,7 @@ def test_nothing_of_anybody_is_in_the_file_in_plain_text(office: Office) -> None
     """Neither who asks, nor what the office wrote about it; and nothing of it is in the log of accesses."""
     request = office.add()
     office.register.step(request.reference, StepKind.VERIFY_IDENTITY, "Passport 4711 of Alix", JO)
-    office.register.link(request.reference, SUBJECT, [27], JO)
+    office.register.link(request.reference, {SUBJECT: [27]}, JO)
     opened = office.register.open(request.reference)
     assert opened is not None
     assert (opened.person.name, opened.person.contact, opened.person.details) == (
@@ -199,7 +199,7 @@ def test_nothing_of_anybody_is_in_the_file_in_plain_text(office: Office) -> None
 def test_who_asked_is_forgotten_when_the_time_is_over(office: Office) -> None:
     """Counted from the day on which the request was closed; kind, days and state stay, and the key is gone."""
     open_one, closed = office.add(), office.add()
-    office.register.link(closed.reference, SUBJECT, [27], JO)
+    office.register.link(closed.reference, {SUBJECT: [27]}, JO)
     office.register.step(closed.reference, StepKind.TAKE_BACK, "Alix called", JO)
     with office.database.reading() as connection:
         (wrapped,) = connection.execute(

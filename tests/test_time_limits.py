@@ -61,6 +61,15 @@ def test_business_days_are_counted_one_by_one(day: date, count: int) -> None:
     assert not count or later.weekday() < 5
 
 
+def test_a_holiday_of_the_site_is_no_business_day() -> None:
+    """Only where it is named, and where it would have been one."""
+    day = date(2026, 12, 21)  # a Monday
+    assert due_days(day, "DE").acknowledge == date(2027, 1, 4)
+    holidays = [date(2026, 12, 25), date(2026, 12, 26), date(2027, 1, 1)]  # Friday, Saturday, Friday
+    due = due_days(day, "DE", holidays)
+    assert (due.acknowledge, due.answer) == (date(2027, 1, 6), date(2027, 1, 21))
+
+
 @given(DAYS, PLACES)
 def test_what_is_due_comes_in_order_and_within_90_days(day: date, place: str) -> None:
     """Acknowledged, answered, at the latest; and each place has times of its own or those of the Union."""

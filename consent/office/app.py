@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import NoReturn
 
 from starlette.types import Receive, Scope, Send
 
@@ -38,6 +40,7 @@ from consent.office.tokens import TokenBook
 from consent.office.turn import Turn
 from consent.office.watching import LogWatch
 from consent.office.webhooks import Webhooks
+from consent.receipts import Receipt
 from consent.sqlite_inventory import SQLiteInventory
 
 
@@ -55,6 +58,7 @@ class Office:
         in_force: the policy of the site now; ``None``: it is not known here.
         erase: erases the visitor with a pseudonym from the log, in a series, as :meth:`consent.store.Erasing.erase`,
             and blocks; left out, nobody is erased from here.
+        append: records a receipt, as :meth:`consent.store.Store.append`, and blocks; left out, none is recorded here.
         request_days: how long who asked is kept after a request was closed; left out, ``CONSENT_REQUEST_DAYS`` says.
 
     Raises:
@@ -72,13 +76,15 @@ class Office:
         *,
         in_force: InForce | None = None,
         erase: Callable[[str, str], Sequence[Erasure]] | None = None,
+        append: Callable[[Receipt], None] | None = None,
         request_days: int | None = None,
     ) -> None:
         keys = folder.keys()
         ledger_keys = folder.ledger_keys()
         database = OfficeDatabase(folder.office_path)
         accesses = AccessLog(database, ledger_keys, clock)
-        self.register = register_in(folder, clock, request_days)
+        holidays = map(date.fromisoformat, in_force.policy.holidays) if in_force else ()
+        self.register = register_in(folder, clock, request_days, holidays)
         exports = Exports(database, folder.exports_path, clock, asked=self._write_exports)
         tokens = TokenBook(database, clock)
         settings = load_oidc(oidc) if isinstance(oidc, str | Path) else oidc
@@ -103,6 +109,7 @@ class Office:
             ),
             self.register,
             erase or _no_store,
+            append or _no_store,
             events,
             webhooks,
             clock,
@@ -183,7 +190,12 @@ class Office:
         await app(scope, receive, send)
 
 
-def register_in(folder: DataFolder, clock: Callable[[], float], request_days: int | None = None) -> Register:
+def register_in(
+    folder: DataFolder,
+    clock: Callable[[], float],
+    request_days: int | None = None,
+    holidays: Iterable[date] = (),
+) -> Register:
     """Return the register of what people asked, in a data folder with keys; it is opened when it is used.
 
     Raises:
@@ -192,7 +204,8 @@ def register_in(folder: DataFolder, clock: Callable[[], float], request_days: in
     keys = folder.ledger_keys(create=False)
     database = OfficeDatabase(folder.office_path)
     accesses = AccessLog(database, keys, clock)
-    return Register(database, accesses, keys, clock, days_kept=days_kept(request_days))
+    kept = days_kept(request_days)
+    return Register(database, accesses, keys, clock, days_kept=kept, holidays=frozenset(holidays))
 
 
 def days_kept(given: int | None = None) -> int:
@@ -209,5 +222,5 @@ def days_kept(given: int | None = None) -> int:
     return int(text)
 
 
-def _no_store(subject: str, series: str) -> Sequence[Erasure]:
-    raise StoreUnavailable("this office was given no store to erase from")
+def _no_store(*_what: object) -> NoReturn:
+    raise StoreUnavailable("this office was given no store to record in, or to erase from")

@@ -102,6 +102,7 @@ class Desk:
         register: what people asked about their data.
         erase: erases the visitor with a pseudonym from the log, in a series; blocks, and raises what
             :meth:`consent.store.Erasing.erase` does.
+        append: records a receipt; blocks, and raises what :meth:`consent.store.Store.append` does.
         events: knows what happened.
         webhooks: knows where that is sent.
         clock: returns seconds since 1970.
@@ -118,6 +119,7 @@ class Desk:
         limits: Limits,
         register: Register,
         erase: Callable[[str, str], Sequence[Erasure]],
+        append: Callable[[Receipt], None],
         events: Events,
         webhooks: Webhooks,
         clock: Callable[[], float],
@@ -133,6 +135,7 @@ class Desk:
         self.limits = limits
         self.register = register
         self.erase = erase
+        self.append = append
         self.events = events
         self.webhooks = webhooks
         self.clock = clock

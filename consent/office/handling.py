@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
+from consent.accounts import MAX_ACCOUNT
 from consent.choice import RECEIPT_ID, SUBJECT
-from consent.errors import ErasureHeldError
+from consent.errors import ErasureHeldError, OtherReceiptError
 from consent.office.asker import Asker
 from consent.office.desk import Desk, NotAllowed
 from consent.office.package import Package, packaged
 from consent.office.questions import WrongQuestion, of_sites
+from consent.office.register import MAX_SUBJECTS
 from consent.office.request_finding import Due
 from consent.office.request_flood import FormLoad
 from consent.office.request_rows import OpenedRequest, Registered, Wanted
 from consent.office.request_subjects import Certificate
 from consent.office.roles import Action
+from consent.office.visitors import last_choices, subjects_of
+from consent.office.withdrawing import grants, withdrawal_of
 from consent.receipt_search import Found, Position, Sought
-from consent.subject_request import CLOSED, MAX_DETAILS, NewRequest, StepKind, StepRefused
+from consent.receipts import CollectionMethod, Receipt
+from consent.subject_request import (
+    CLOSED,
+    MAX_DETAILS,
+    WITHOUT_IDENTITY,
+    NewRequest,
+    StepKind,
+    StepRefused,
+)
 
 MAX_TEXT: Final = MAX_DETAILS
 """Characters that can be written about a step."""
@@ -128,26 +141,102 @@ class Handling:
         self._record(f"request-{kind}", request.reference)
         return self._desk.register.step(request.reference, kind, text, self._who)
 
-    def look_up(self, reference: str, sought: str) -> Sequence[Found] | None:
-        """Find the receipts of the visitor with a pseudonym, or with a receipt of this id, and link them."""
+    def look_up(self, reference: str, *, sought: str = "", account: str = "") -> Sequence[Found] | None:
+        """Find the receipts of a visitor, or of all visitors who were signed in with an account, and link them.
+
+        Args:
+            reference: of the request.
+            sought: the visitor's pseudonym, or the id of a receipt.
+            account: its identifier, as the site names it; one of the two.
+
+        Raises:
+            StepRefused: the request is closed, or there are more visitors than one request can be about.
+            WrongQuestion: it is neither, or both.
+        """
         request = self._handled(reference)
         if request is None:
             return None
         _require_open(request)
-        reason, subject = _reason(request.reference), sought.strip().lower()
+        if bool(sought) is bool(account):
+            raise WrongQuestion("sought", "a pseudonym, or the id of a receipt; or else give an account")
+        subjects = (
+            self._subjects_of_account(request, account) if account else self._subject_of(request, sought)
+        )
+        found: dict[str, Sequence[Found]] = {}
+        for subject in subjects:
+            asked = of_sites(Sought(subject=subject), self._asker)
+            # Who was found by an account was recorded as that.
+            if theirs := (
+                self._desk.log.look(asked, limit=FOUND).found
+                if account
+                else self._desk.look_up(
+                    self._asker, asked, _reason(request.reference), limit=FOUND, before=None
+                ).found
+            ):
+                found[subject] = theirs
+        if found:
+            leaves = {subject: [each.position.leaf for each in theirs] for subject, theirs in found.items()}
+            self._desk.register.link(request.reference, leaves, self._who)
+        return [each for theirs in found.values() for each in theirs]
+
+    def _subject_of(self, request: Registered, sought: str) -> Sequence[str]:
+        subject = sought.strip().lower()
         if RECEIPT_ID.fullmatch(subject):
-            page = self._desk.look_up_id(self._asker, subject, reason)
+            page = self._desk.look_up_id(self._asker, subject, _reason(request.reference))
             receipt = self._desk.log.get(subject) if page.found else None
-            if receipt is None:
-                return ()
-            subject = receipt.subject
-        elif SUBJECT.fullmatch(subject) is None:
+            return [] if receipt is None else [receipt.subject]
+        if SUBJECT.fullmatch(subject) is None:
             raise WrongQuestion("sought", "a pseudonym of 32 hexadecimal digits, or the id of a receipt")
-        page = self._desk.look_up(self._asker, Sought(subject=subject), reason, limit=FOUND, before=None)
-        if page.found:
-            leaves = [each.position.leaf for each in page.found]
-            self._desk.register.link(request.reference, subject, leaves, self._who)
-        return page.found
+        return [subject]
+
+    def _subjects_of_account(self, request: Registered, account: str) -> Sequence[str]:
+        if len(account) > MAX_ACCOUNT:
+            raise WrongQuestion("account", f"1 to {MAX_ACCOUNT} characters")
+        log = self._desk.log
+        asked = of_sites(Sought(account=log.account(account)), self._asker)
+        self._desk.look_up(self._asker, asked, _reason(request.reference), limit=FOUND, before=None)
+        subjects = subjects_of(log, asked, limit=MAX_SUBJECTS)
+        if len(subjects) > MAX_SUBJECTS:
+            raise StepRefused(
+                f"there are more than {MAX_SUBJECTS} visitors with this account: 'consent office erase --account -' "
+                "erases all of them"
+            )
+        return subjects
+
+    def withdraw(self, reference: str) -> Sequence[Receipt] | None:
+        """Take back what the visitors agreed to whom a request is about; return a receipt for each site.
+
+        Asked again, it returns the same. The browser is not reached: see :mod:`consent.office.withdrawing`.
+
+        Raises:
+            StepRefused: the request asks for something else, nobody was looked up, or an agent may not ask.
+            StoreUnavailable: not all of it was recorded; doing it again is safe.
+        """
+        request = self._handled(reference)
+        if request is None:
+            return None
+        _require_open(request)
+        if request.kind not in WITHOUT_IDENTITY:
+            raise StepRefused("the request is not to withdraw or to object: ask whether that is meant")
+        request.progress.require_identity()
+        last = [
+            each
+            for subject in self._subjects(request)
+            for each in last_choices(self._desk.log, of_sites(Sought(subject=subject), self._asker))
+        ]
+        granted = [each for each in last if grants(each)]
+        made = [each for each in last if each.collection_method is CollectionMethod.OFFICE]
+        if granted:
+            self._record("request-withdrawing", request.reference, found=len(granted))
+            for each in granted:
+                receipt = withdrawal_of(each, int(self._desk.clock() * 1_000))
+                # Somebody else may do the same at this moment: then it is done.
+                with contextlib.suppress(OtherReceiptError):
+                    self._desk.append(receipt)
+                made.append(receipt)
+            sites = ", ".join(sorted({each.site for each in granted}))
+            self._desk.register.note(request.reference, "withdrawal recorded", sites, self._who)
+        return made
 
     def package(self, reference: str) -> Package | None:
         """Return all receipts of the visitors that a request is about, with texts and proofs.

@@ -12,6 +12,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
+from itertools import chain
 from typing import Any, Final
 
 from consent.erasure import Erasure
@@ -49,7 +50,7 @@ from consent.subject_request import (
 )
 from consent.time_limits import due_days
 
-MAX_SUBJECTS: Final = 20
+MAX_SUBJECTS: Final = 100
 """How many pseudonyms one request can be about."""
 MAX_LINKED: Final = 1_000
 """How many receipts are linked with it."""
@@ -68,6 +69,7 @@ class Register:
         keys: those of the log of receipts; the wrapping ones seal who asked.
         clock: returns seconds since 1970.
         days_kept: how long who asked is kept after a request was closed.
+        holidays: days besides Saturdays and Sundays that are no business days.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Register:
         clock: Callable[[], float],
         *,
         days_kept: int = DAYS_KEPT,
+        holidays: Collection[date] = (),
     ) -> None:
         self._database = database
         self._accesses = accesses
@@ -86,6 +89,7 @@ class Register:
         self._naming = keys.index
         self._clock = clock
         self.days_kept = days_kept
+        self._holidays = frozenset(holidays)
 
     # ---- arriving
 
@@ -144,7 +148,7 @@ class Register:
         person = Person(
             new.name, new.contact, new.details, new.agent, (new.subject,) if new.subject else (), new.subject
         )
-        due = due_days(_day(received_ms), new.jurisdiction)
+        due = due_days(_day(received_ms), new.jurisdiction, self._holidays)
         state = RequestState.RECEIVED
         days = (due.acknowledge.isoformat(), due.answer.isoformat(), due.extended.isoformat())
         number = connection.execute(
@@ -283,20 +287,20 @@ class Register:
         key = self._seal.key(row)
         self._seal.note(connection, row["number"], row["uid"], key, self._now(), who, what, text)
 
-    def link(self, reference: str, subject: str, leaves: Iterable[int], who: str) -> None:
-        """Keep which receipts a request is about."""
+    def link(self, reference: str, found: Mapping[str, Iterable[int]], who: str) -> None:
+        """Keep which visitors a request is about, by their pseudonyms, and which receipts."""
 
         with self._database.writing() as connection:
             row = _open_row(connection, reference)
             person = self._seal.who(row)
-            subjects = tuple(dict.fromkeys((*person.subjects, subject)))
+            subjects = tuple(dict.fromkeys((*person.subjects, *found)))
             if len(subjects) > MAX_SUBJECTS:
                 raise StepRefused(f"a request is about {MAX_SUBJECTS} pseudonyms at most")
             sealed = self._seal.person(self._seal.key(row), row["uid"], about(person, subjects))
             connection.execute("UPDATE request SET sealed = ? WHERE number = ?", (sealed, row["number"]))
             connection.executemany(
                 "INSERT OR IGNORE INTO request_receipt VALUES (?, ?)",
-                [(row["number"], leaf) for leaf in list(leaves)[:MAX_LINKED]],
+                [(row["number"], leaf) for leaf in list(chain(*found.values()))[:MAX_LINKED]],
             )
             self._subjects.index(connection, row["number"], subjects)
             self._note(connection, row, who, "linked", "")

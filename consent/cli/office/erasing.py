@@ -2,57 +2,116 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 from uuid import uuid4
 
 import click
 
+from consent.accounts import MAX_ACCOUNT
 from consent.catalog import load_catalog
 from consent.cli.data import checked_subject, data_option, open_log, with_store
 from consent.cli.office.folder import office_desk
 from consent.cli.policy_option import policy_option
 from consent.cli.printable import printable
 from consent.cli.sought import reason_option
+from consent.errors import ErasureHeldError
+from consent.office.asker import Asker
+from consent.office.desk import Desk
+from consent.office.visitors import subjects_of
 from consent.policy import Policy
 from consent.policy_file import load_policy
 from consent.receipt_search import MAX_PAGE, Sought
 from consent.retention import DAY_MS, Past, past_by_policy, site_policies
 from consent.store import Erasing
 
+MAX_VISITORS: Final = 10_000
+"""How many visitors of one account are erased in one run."""
+
 
 @click.command()
 @data_option
 @reason_option("Why, such as the number of a request")
-@click.argument("subject", metavar="HEX", callback=lambda _ctx, _option, value: checked_subject(value))
-def erase(folder: Path, reason: str, subject: str) -> None:
-    """Erase all receipts of a visitor, and print the certificate for him.
+@click.option(
+    "--account",
+    metavar="ID",
+    help="Instead of HEX: all visitors who were signed in with this account, as the site names it. With '-', it is "
+    "asked for, or read from standard input: no history of commands has it then.",
+)
+@click.argument(
+    "subject", metavar="[HEX]", required=False, callback=lambda _ctx, _option, value: checked_subject(value)
+)
+def erase(folder: Path, reason: str, account: str | None, subject: str | None) -> None:
+    """Erase all receipts of a visitor, or of an account, and print the certificates.
 
     HEX is the pseudonym of 32 hexadecimal digits, as 'show' prints it. Key, tag and text are destroyed in the database
-    and its log; copies of it are not reached. The certificate is the record of the erasure with the proof that it is in
-    the log; it does not say whom it was about.
+    and its log; copies of it are not reached. The register of requests forgets the pseudonym, too. A certificate is the
+    record of the erasure with the proof that it is in the log; it does not say whom it was about. Of an account, there
+    is one for each pseudonym.
     """
+    if (subject is None) is (account is None):
+        raise click.UsageError("give the visitor's pseudonym, or --account")
+    held = erased = 0
     with office_desk(folder) as (desk, asker):
         reason = desk.require_reason(reason)
-        found = desk.log.look(Sought(subject=subject), limit=MAX_PAGE).found
-        if not found:
-            raise click.ClickException("there is nothing of this visitor")
-        # The log of accesses names leaves, and no pseudonym.
-        leaves = [each.position.leaf for each in found]
-        series = str(uuid4())
-        desk.record(asker, "erasing", reason, found=len(leaves), leaves=leaves[:20], series=series)
-        erasures = desk.erase(subject, series)
-        desk.register.forget(subject, erasures, asker.label)
-    with open_log(folder) as log:
-        for erasure in erasures:
-            evidence = log.evidence(erasure.erasure_id)
-            if evidence is None:
-                click.echo(
-                    "Erased. No checkpoint covers the erasure: the site's log of errors says why.", err=True
-                )
-                click.echo(erasure.canonical_bytes())
-            else:
-                click.echo(evidence.text(), nl=False)
+        if subject is not None:
+            subjects: Sequence[str] = [subject]
+        else:
+            name = desk.log.account(_account(account or ""))
+            subjects = subjects_of(desk.log, Sought(account=name), limit=MAX_VISITORS)
+            if len(subjects) > MAX_VISITORS:
+                click.echo(f"More than {MAX_VISITORS} visitors: run it again for the rest.", err=True)
+        for each in subjects[:MAX_VISITORS]:
+            try:
+                erased += _erase(desk, asker, each, reason, by="visitor" if account is None else "account")
+            except ErasureHeldError as error:
+                if account is None:
+                    raise
+                held += 1
+                click.echo(f"One of the visitors: {error}", err=True)
+    if account is not None and (erased or held):
+        click.echo(f"visitors: {erased} erased, {held} held", err=True)
+    if not erased and not held:
+        what = "visitor" if account is None else "account"
+        raise click.ClickException(f"there is nothing of this {what}")
+    if held:
+        raise click.exceptions.Exit(1)
+
+
+def _erase(desk: Desk, asker: Asker, subject: str, reason: str, *, by: str) -> bool:
+    """Erase a visitor, and print the certificates; return whether there was anything."""
+    # The log of accesses names leaves, and neither pseudonym nor account.
+    leaves = [each.position.leaf for each in desk.log.look(Sought(subject=subject), limit=MAX_PAGE).found]
+    if not leaves:
+        return False
+    series = str(uuid4())
+    desk.record(asker, "erasing", reason, by=by, found=len(leaves), leaves=leaves[:20], series=series)
+    erasures = desk.erase(subject, series)
+    desk.register.forget(subject, erasures, asker.label)
+    for erasure in erasures:
+        evidence = desk.log.evidence(erasure.erasure_id)
+        if evidence is None:
+            click.echo(
+                "Erased. No checkpoint covers the erasure: the site's log of errors says why.", err=True
+            )
+            click.echo(erasure.canonical_bytes())
+        else:
+            click.echo(evidence.text(), nl=False)
+    return True
+
+
+def _account(given: str) -> str:
+    """Return an account's identifier; for ``-`` ask for it, or read a line."""
+    if given == "-":
+        asked = sys.stdin.isatty()
+        given = click.prompt("Account", err=True) if asked else sys.stdin.readline(MAX_ACCOUNT + 2)
+        given = given.rstrip("\r\n")
+    if not 0 < len(given) <= MAX_ACCOUNT:
+        raise click.UsageError(f"an account's identifier has 1 to {MAX_ACCOUNT} characters")
+    return given
 
 
 @click.command()

@@ -45,7 +45,15 @@ def serve(
         in_force = None
         if policy_file is not None:
             in_force = InForce(*load_policy(policy_file, load_catalog()), policy_file)
-        app = Office(prefix, data, database.log, oidc=oidc, in_force=in_force, erase=database.erase)
+        app = Office(
+            prefix,
+            data,
+            database.log,
+            oidc=oidc,
+            in_force=in_force,
+            erase=database.erase,
+            append=database.append,
+        )
     try:
         import uvicorn
     except ModuleNotFoundError:

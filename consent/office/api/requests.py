@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar
 
+from consent.accounts import MAX_ACCOUNT
 from consent.choice import SUBJECT
 from consent.moments import format_if_any, format_moment
 from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere
@@ -79,10 +80,15 @@ _NOTHING: Final[Mapping[str, Any]] = {"type": "object", "additionalProperties": 
 _SOUGHT: Final[Mapping[str, Any]] = {
     "type": "object",
     "additionalProperties": False,
-    "required": ["sought"],
     "properties": {
-        "sought": {"type": "string", "maxLength": 40, "description": "A pseudonym, or a receipt's id."}
+        "sought": {"type": "string", "maxLength": 40, "description": "A pseudonym, or a receipt's id."},
+        "account": {
+            "type": "string",
+            "maxLength": MAX_ACCOUNT,
+            "description": "The identifier of a signed-in account, as the site names it: all of its visitors.",
+        },
     },
+    "oneOf": [{"required": ["sought"]}, {"required": ["account"]}],
 }
 
 
@@ -124,7 +130,7 @@ def _step(call: Call) -> Content:
 
 def _look_up(call: Call) -> Content:
     handling = Handling(call.desk, call.asker)
-    found = _there(handling.look_up(call.places["reference"], _strings(call.body, _SOUGHT)["sought"]))
+    found = _there(handling.look_up(call.places["reference"], **_strings(call.body, _SOUGHT)))
     rows = [
         {
             "leaf": each.position.leaf,
@@ -150,6 +156,13 @@ def _erase(call: Call) -> Content:
     _strings(call.body, _NOTHING)
     erased = _there(Handling(call.desk, call.asker).erase(call.places["reference"]))
     return Content({"erasures": [each._asdict() for each in erased]}, is_of_a_visitor=True)
+
+
+def _withdraw(call: Call) -> Content:
+    _strings(call.body, _NOTHING)
+    made = _there(Handling(call.desk, call.asker).withdraw(call.places["reference"]))
+    rows = [{"receipt_id": each.receipt_id, "time": each.time, "site": each.site} for each in made]
+    return Content({"withdrawals": rows}, is_of_a_visitor=True)
 
 
 def _certificates(call: Call) -> Content:
@@ -300,6 +313,15 @@ ENDPOINTS: Final = (
         about="Erase the visitor, once it is verified who asks. It cannot be undone. Again, it has the same answer.",
         action=Action.HANDLE,
         answer=_erase,
+        problems=_NOT_NOW,
+        body=_NOTHING,
+    ),
+    Endpoint(
+        method="POST",
+        path="/requests/{reference}/withdrawals",
+        about="Record that the visitor withdraws. The browser is not reached. Again, it has the same answer.",
+        action=Action.HANDLE,
+        answer=_withdraw,
         problems=_NOT_NOW,
         body=_NOTHING,
     ),

@@ -94,7 +94,8 @@ def _step(visit: Visit) -> Answer:
 
 def _look_up(visit: Visit) -> Answer:
     handling = Handling(visit.desk, visit.asker)
-    found = _there(handling.look_up(visit.places["reference"], visit.form.get("sought", "")))
+    sought, account = (visit.form.get(name, "").strip() for name in ("sought", "account"))
+    found = _there(handling.look_up(visit.places["reference"], sought=sought, account=account))
     done = f"{len(found)} receipts were found and linked." if found else "No receipt was found."
     return _opened(visit, handling, done=done)
 
@@ -114,6 +115,18 @@ def _erase(visit: Visit) -> Answer:
     erased = _there(handling.erase(visit.places["reference"]))
     count = sum(each.erased for each in erased)
     return _opened(visit, handling, done=f"{count} receipts were erased. The certificates are below.")
+
+
+def _withdraw(visit: Visit) -> Answer:
+    handling = Handling(visit.desk, visit.asker)
+    made = _there(handling.withdraw(visit.places["reference"]))
+    sites = ", ".join(each.site for each in made)
+    done = (
+        f"The withdrawal is recorded, for {sites}. Now tell them what their browser still has."
+        if made
+        else "There is nothing to withdraw: they agreed to nothing, or took it back themselves."
+    )
+    return _opened(visit, handling, done=done)
 
 
 def _certificates(visit: Visit) -> Answer:
@@ -165,5 +178,6 @@ PAGES: Final[Pages] = {
     ("POST", "/requests/{reference}/lookups"): _look_up,
     ("POST", "/requests/{reference}/package"): _package,
     ("POST", "/requests/{reference}/erasures"): _erase,
+    ("POST", "/requests/{reference}/withdrawals"): _withdraw,
     ("POST", "/requests/{reference}/certificates"): _certificates,
 }

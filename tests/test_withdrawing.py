@@ -1,0 +1,203 @@
+"""Withdrawing at the office: a receipt that says who recorded it, after which nothing is agreed to in the log."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from markupsafe import escape
+
+from consent.browsers import Device
+from consent.log_export import verify_log
+from consent.moments import parse_moment
+from consent.office.app import Office
+from consent.office.roles import Role
+from consent.office.withdrawing import grants, withdrawal_of
+from consent.receipt_search import Sought
+from consent.receipts import CollectionMethod, Outcome, Receipt
+from consent.texts import languages, load_texts
+from tests.test_office_console import signed_in, text
+from tests.test_office_requests import Desk
+from tests.test_receipts import SHOWN, make_receipt
+from tests.test_requesting import SAME, Site
+from tests.test_store_contract import Backend, PostgreSQLBackend, SQLiteBackend, append_all
+
+VISITOR = "5a" * 16
+
+
+class Writing(Desk):
+    """The same office, which can record, too."""
+
+    def __init__(self, path: Path, backend: Backend) -> None:
+        super().__init__(path, backend)
+        self.app = Office(
+            "/_consent",
+            self.folder,
+            lambda: self.log,
+            lambda: self.now,
+            erase=self.erase,
+            append=lambda receipt: self.append(receipt),
+        )
+
+    def append(self, *receipts: Receipt) -> None:
+        for error in append_all(self.backend, *receipts):
+            if error is not None:
+                raise error
+
+    def choices(self, subject: str = VISITOR, **sought: Any) -> list[Receipt]:
+        found = self.log.find(Sought(subject=subject, **sought), limit=50).receipts
+        return [each.receipt for each in found]
+
+
+def choice(number: int, site: str, *granted: str, **changes: Any) -> Receipt:
+    answers = {name: str(name) in granted for name in make_receipt(0).categories}
+    return make_receipt(
+        number, subject=VISITOR, site=site, categories=answers, policy_hash=SHOWN.hash, vendor_list_hash=SHOWN.hash,
+        time=f"2026-01-01T{number % 24:02}:00:00.000Z", **changes,
+    )  # fmt: skip
+
+
+@pytest.fixture(params=[SQLiteBackend, PostgreSQLBackend], ids=["sqlite", "postgresql"])
+def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    desk = Writing(tmp_path / "data", request.param(tmp_path))
+    yield desk
+    desk.log.close()
+
+
+def test_the_office_records_that_somebody_withdraws(desk: Writing) -> None:
+    """For each site where something was agreed to; it says that the office did, and nothing of a browser."""
+    shop = choice(201, "Example shop", "performance", account="ab" * 32)
+    blog = choice(202, "Example blog", vendors={"acme-video": True})
+    desk.append(choice(200, "Example shop", "targeting"), shop, blog, choice(203, "Example club"))
+    reference = desk.new(kind="withdraw", subject=VISITOR)
+    first = desk.post(reference, "withdrawals", {}).json["withdrawals"]
+    assert sorted(each["site"] for each in first) == ["Example blog", "Example shop"]
+    made = {each.site: each for each in desk.choices() if each.collection_method is CollectionMethod.OFFICE}
+    receipt = made["Example shop"]
+    assert (receipt.outcome, receipt.granted, dict(receipt.vendors)) == (Outcome.WITHDRAWN, (), {})
+    assert (receipt.previous, receipt.account, receipt.policy_version, receipt.jurisdiction) == (
+        shop.receipt_id, shop.account, shop.policy_version, shop.jurisdiction,
+    )  # fmt: skip
+    assert (receipt.shown_hash, receipt.browser, receipt.device) == (None, "Other", Device.OTHER)
+    assert Receipt.from_bytes(receipt.canonical_bytes()) == receipt
+    # Whoever asks the log how it stands is told of a no.
+    standing = {each.site: each for each in desk.choices(standing=True)}
+    assert [each for each in standing.values() if grants(each)] == []
+    assert list(verify_log(desk.log, desk.log.verifiers()).problems) == []
+    # Again, it is the same, and nothing is appended.
+    again = desk.post(reference, "withdrawals", {}).json["withdrawals"]
+    assert sorted(each["receipt_id"] for each in again) == sorted(each["receipt_id"] for each in first)
+    assert len(desk.choices()) == 6
+    history = desk.ask(f"/requests/{reference}", Role.OFFICER).json["history"]
+    assert [(step["what"], step["text"]) for step in history[-1:]] == [
+        ("withdrawal recorded", "Example blog, Example shop")
+    ]
+    (entry,) = [each for each in desk.accesses.newest(limit=50) if each.what == "request-withdrawing"]
+    assert entry.details["found"] == 2
+    assert VISITOR not in str(entry)
+
+
+def test_who_agrees_again_can_withdraw_again(desk: Writing) -> None:
+    """The next choice is another one; the receipt after it, too."""
+    desk.append(choice(200, "Example shop", "targeting"))
+    reference = desk.new(kind="object", subject=VISITOR)
+    desk.post(reference, "withdrawals", {})
+    desk.append(replace(choice(201, "Example shop", "targeting"), time="2026-03-01T00:00:00.000Z"))
+    assert len(desk.post(reference, "withdrawals", {}).json["withdrawals"]) == 1
+    assert [each.outcome for each in desk.choices()][:1] == [Outcome.WITHDRAWN]
+    assert len(desk.choices()) == 4
+
+
+def test_nothing_is_withdrawn_that_is_not_asked_for(desk: Writing) -> None:
+    """Another kind of request, nobody looked up, an agent, a closed request, another site."""
+    desk.append(choice(200, "Example blog", "targeting"))
+    cases = [
+        ({"kind": "access", "subject": VISITOR}, "not to withdraw or to object"),
+        ({"kind": "withdraw"}, "look the visitor up first"),
+        ({"kind": "withdraw", "subject": VISITOR, "agent": "Al"}, "the agent may ask"),
+    ]
+    for changes, words in cases:
+        answer = desk.post(desk.new(**changes), "withdrawals", {})
+        assert (answer.status, words in answer.json["error"]["message"]) == (409, True), answer.body
+    closed = desk.new(kind="withdraw", subject=VISITOR)
+    desk.step(closed, "take-back")
+    assert desk.post(closed, "withdrawals", {}).status == 409
+    assert desk.post(closed, "withdrawals", {"sure": "yes"}).status == 400
+    secret, _ = desk.book.make("Al Example", Role.OFFICER, sites=["Example shop"], days=1)
+    own = desk.add(secret, kind="withdraw", subject=VISITOR).json["reference"]
+    answer = desk.ask(f"/requests/{own}/withdrawals", secret, method="POST", body={})
+    assert answer.json["withdrawals"] == []
+    assert len(desk.choices()) == 1
+
+
+def test_two_press_at_once(tmp_path: Path) -> None:
+    """There is one receipt, and both are told of it."""
+    desk = Writing(tmp_path / "data", SQLiteBackend(tmp_path))
+    desk.append(choice(200, "Example shop", "targeting"))
+    reference = desk.new(kind="withdraw", subject=VISITOR)
+    answers: list[Any] = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(desk.post(reference, "withdrawals", {})))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({each["receipt_id"] for answer in answers for each in answer.json["withdrawals"]}) == 1
+    assert len(desk.choices()) == 2
+
+
+def test_the_page_says_what_it_does_and_what_it_does_not(tmp_path: Path) -> None:
+    """The button is there where a consent is withdrawn, and the browser is spoken of."""
+    desk = Writing(tmp_path / "data", SQLiteBackend(tmp_path))
+    desk.append(choice(200, "Example shop", "targeting"))
+    officer = signed_in(desk, Role.OFFICER)
+    path = f"/requests/{desk.new(kind='withdraw', subject=VISITOR)}"
+    page = text(officer.post(path, {}))
+    assert "It says that this office recorded it." in page
+    assert "until they say no there, their pages go by what they agreed to" in page
+    assert "The withdrawal is recorded, for Example shop." in text(officer.post(f"{path}/withdrawals", {}))
+    assert officer.post(f"{path}/withdrawals", {}, {"sec-fetch-site": "cross-site"}).status == 403
+    other = text(officer.post(f"/requests/{desk.new(subject=VISITOR)}", {}))
+    assert "Record the withdrawal" not in other
+    (leaf,) = [
+        each.leaf
+        for each in desk.log.find(Sought(subject=VISITOR), limit=9).receipts
+        if each.receipt.collection_method is CollectionMethod.OFFICE
+    ]
+    story = text(officer.post(f"/receipts/{leaf}", {"reason": "case 7"}))
+    assert "took everything back through this office, which was asked to" in story
+
+
+def test_a_withdrawal_is_later_than_the_choice() -> None:
+    """Also where the clock of whoever took the choice is ahead."""
+    last = choice(200, "Example shop", "targeting")
+    assert parse_moment(withdrawal_of(last, 0).time) == parse_moment(last.time) + 1
+
+
+def test_visitors_read_who_recorded_it(tmp_path: Path) -> None:
+    """Among their receipts, in every language; likewise what came along from another site."""
+    site = Site(tmp_path)
+    with site.browser:
+        site.browser.post("/_consent/choice", json={"action": "accept"}, headers=SAME)
+        (receipt,) = site.browser.get("/_consent/receipts").json()["receipts"]
+        last = site.app._office.desk.log.get(receipt["receipt_id"])  # type: ignore[union-attr]
+        assert last is not None
+        desk = site.app._office.desk  # type: ignore[union-attr]
+        desk.append(withdrawal_of(last, int(site.now * 1_000) + 1))
+        desk.append(
+            replace(
+                last,
+                receipt_id="0f" * 4 + "-0000-4000-8000-000000000000",
+                collection_method=CollectionMethod.GROUP,
+            )
+        )
+        for language in languages():
+            texts = load_texts(language)
+            page = site.browser.get(f"/_consent/choices?language={language}").text
+            words = {key: str(escape(texts[key])) for key in ("by_office", "by_group")}
+            assert [key for key, said in words.items() if said not in page] == []
