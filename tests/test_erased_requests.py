@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,16 @@ from consent.cli import main
 from consent.erasure import Erasure
 from consent.errors import StoreUnavailable
 from consent.office.app import register_in
+from consent.office.erased_elsewhere import EVERY_SECONDS, ErasedElsewhere
 from consent.office.register import Register
 from consent.office.request_rows import OpenedRequest
 from consent.subject_request import RequestKind, StepKind
 from tests.test_erasure import ERASURE
 from tests.test_office_api import RECEIPTS, SUBJECT, Place
 from tests.test_office_requests import Desk
+from tests.test_receipts import receipt_id
 from tests.test_register import DAY, JO, NEW, Office
+from tests.test_register import NEW as ASKED
 from tests.test_register import SUBJECT as NAMED
 from tests.test_requesting import SAME, Site, codes
 from tests.test_store_contract import PostgreSQLBackend, SQLiteBackend
@@ -279,3 +283,51 @@ def test_nobody_is_told_to_be_forgotten_whom_the_register_knows(
         )
         assert answer.status_code == 200
         assert opened(site.register, reference).person.subjects == ()
+
+
+# ---- what the register was not told
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_what_was_erased_elsewhere_is_forgotten_within_a_day(desk: Desk, interrupted: bool) -> None:
+    """As on another machine, or where whoever erased went down; of an erasure of ours, the certificate is found."""
+    register, log = desk.app.register, desk.log
+    linked = desk.new()
+    desk.post(linked, "lookups", {"sought": SUBJECT})
+    came, _ = register.receive(replace(ASKED, subject=SUBJECT), nonce=bytes(16), network=b"")
+    typed = desk.new(subject=OTHER, details=f"My order is {OTHER}.")
+    elsewhere = ErasedElsewhere(register, lambda: desk.now)
+    assert elsewhere.look(log) == 0
+    series = register.series(linked, SUBJECT) if interrupted else receipt_id(777)
+    assert len(desk.erase(SUBJECT, series)) == 1
+    deadline = time.monotonic() + 30
+    while log.evidence(series) is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    desk.now += EVERY_SECONDS + 1
+    assert elsewhere.look(log) == 0  # it came today: who reads the log may be behind
+    desk.now += DAY
+    assert elsewhere.look(log) == 1
+    for reference in (linked, came):
+        shown = opened(register, reference)
+        assert (shown.person.subjects, shown.steps[-1].who, shown.steps[-1].what) == ((), "the log", "erased")
+        assert [each.erasure_id for each in register.certificates(reference)] == [series] * interrupted
+    # What nobody has found in the log is left as it was written.
+    assert opened(register, typed).person.subjects == (OTHER,)
+    assert OTHER in opened(register, typed).person.details
+    assert elsewhere.look(log) == 0
+    desk.now += EVERY_SECONDS + 1
+    assert elsewhere.look(log) == 0
+
+
+def test_a_log_with_nothing_in_it_is_another_one(sqlite_desk: Desk) -> None:
+    """Nobody is forgotten because of it."""
+
+    class Empty:
+        def checkpoint(self) -> None:
+            return None
+
+    desk = sqlite_desk
+    came, _ = desk.app.register.receive(replace(ASKED, subject=SUBJECT), nonce=bytes(16), network=b"")
+    desk.now += 2 * DAY
+    assert ErasedElsewhere(desk.app.register, lambda: desk.now).look(Empty()) == 0  # type: ignore[arg-type]
+    assert opened(desk.app.register, came).person.subjects == (SUBJECT,)

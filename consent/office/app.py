@@ -24,6 +24,7 @@ from consent.office.background import Background
 from consent.office.database import OfficeDatabase
 from consent.office.delivering import Delivering
 from consent.office.desk import Desk, OfficeLog
+from consent.office.erased_elsewhere import ErasedElsewhere
 from consent.office.events import Events
 from consent.office.exports import Exports
 from consent.office.in_force import InForce
@@ -127,7 +128,7 @@ class Office:
         once = Once(database, ledger_keys, clock)
         self._api = OfficeApi(f"{prefix}/api/v1", desk, once, attempts)
         self._console = Console(f"{prefix}/office", desk, keys, people, sign_in, attempts)
-        watch = LogWatch(database, clock)
+        watch, elsewhere = LogWatch(database, clock), ErasedElsewhere(self.register, clock)
         delivering = Delivering(webhooks, events, outgoing, clock, database.close)
 
         def look(_: threading.Event) -> None:
@@ -137,6 +138,7 @@ class Office:
             self.register.purge()
             watch.look(desk.log)
             watch.look_at_accesses(desk.accesses)
+            elsewhere.look(desk.log)
 
         self._background = (
             Background(

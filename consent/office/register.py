@@ -10,7 +10,7 @@ from __future__ import annotations
 import hmac
 import secrets
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from itertools import chain
 from typing import Any, Final
@@ -47,6 +47,7 @@ from consent.subject_request import (
     Standing,
     StepKind,
     StepRefused,
+    Way,
 )
 from consent.time_limits import due_days
 
@@ -146,8 +147,10 @@ class Register:
         uid = secrets.token_bytes(16)
         key, wrapped = self._seal.new_key(uid)
         person = Person(
-            new.name, new.contact, new.details, new.agent, (new.subject,) if new.subject else (), new.subject
-        )
+            new.name, new.contact, new.details, new.agent, (new.subject,) if new.subject else (),
+            # What another way brought nobody has seen in a cookie.
+            new.subject if new.way is Way.FORM else "",
+        )  # fmt: skip
         due = due_days(_day(received_ms), new.jurisdiction, self._holidays)
         state = RequestState.RECEIVED
         days = (due.acknowledge.isoformat(), due.answer.isoformat(), due.extended.isoformat())
@@ -325,6 +328,20 @@ class Register:
                 return
         with self._database.writing() as connection:
             self._subjects.forget(connection, subject, erasures, who=who, now_ms=self._now())
+
+    def subjects(self) -> Iterator[tuple[str, str | None]]:
+        """Return the visitors whom requests are about and who were in the log, each with the series of an erasure, if
+        one was begun. What came within a day is left out: who reads the log may not have all of it yet."""
+        before, after = self._now() - _DAY_MS, 0
+        while True:
+            with self._database.reading() as connection:
+                some = self._subjects.named(connection, after, before)
+            for row, subject, series in some:
+                after = row
+                if subject is not None:
+                    yield subject, series
+            if not some:
+                return
 
     def certificates(self, reference: str) -> Sequence[Certificate]:
         """Return what was erased for a request, also once who asked was forgotten."""

@@ -24,6 +24,8 @@ from consent.subject_request import StepRefused
 
 ERASED: Final = "[erased]"
 """What stands in a text in place of a pseudonym."""
+_AT_ONCE: Final = 500
+"""How many requests are opened in one step."""
 _PSEUDONYM: Final = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32}(?![0-9a-fA-F])")
 
 
@@ -83,6 +85,35 @@ class RequestSubjects:
         )
         (found,) = connection.execute(statement, (self._tag(subject),)).fetchone()
         return bool(found)
+
+    def named(
+        self, connection: sqlite3.Connection, after: int, before_ms: int
+    ) -> Sequence[tuple[int, str | None, str | None]]:
+        """Return some visitors whom requests are about, each with the request's number and the series of an erasure.
+
+        A visitor whom nobody has found in the log is left out, and so are those in texts: what looks like a pseudonym
+        there may be something else. In their place is ``None``, where a request has no others.
+
+        Args:
+            after: the number of the last request that was looked at.
+            before_ms: only requests that arrived before.
+        """
+        found: list[tuple[int, str | None, str | None]] = []
+        for row in rows(
+            connection,
+            "SELECT request.*, EXISTS (SELECT 1 FROM request_receipt WHERE request = number) AS linked FROM request"
+            " WHERE number > ? AND received_ms < ? AND wrapped IS NOT NULL ORDER BY number LIMIT ?",
+            (after, before_ms, _AT_ONCE),
+        ):
+            person, number = self._seal.who(row), row["number"]
+            found.append((number, None, None))
+            for subject in person.subjects if row["linked"] else filter(None, (person.came_with,)):
+                series = connection.execute(
+                    "SELECT series FROM request_subject WHERE tag = ? AND request = ?",
+                    (self._tag(subject), number),
+                ).fetchone()
+                found.append((number, subject, series[0] if series else None))
+        return found
 
     def forget(
         self,
