@@ -22,9 +22,9 @@ from consent.office.webhooks import (
 
 _T = TypeVar("_T")
 _KEPT: Final = {
-    KEEP_HOURS: "a day: both sign meanwhile",
-    MAX_KEEP_HOURS: "a week: both sign meanwhile",
-    0: "not at all: others know it",
+    KEEP_HOURS: "for a day",
+    MAX_KEEP_HOURS: "for a week",
+    0: "no more",
 }
 """How long a former secret may sign, and what the page calls that."""
 
@@ -47,7 +47,7 @@ def _add(visit: Visit) -> Answer:
     try:
         return _shown(visit, *registering.add(url, types))
     except WrongAddress as error:
-        return _list(visit, f"That is no address that events are sent to. It has to be: {error}.")
+        return _list(visit, f"That address cannot be used: {error}.")
     except TooManyWebhooks as error:
         raise Failed(409, "There are too many", f"{error}.") from None
 
