@@ -24,8 +24,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consent.errors import SealBrokenError
-from consent.office import exports as exports_module
-from consent.office.exports import KEEP_DAYS, LIST_DAYS, MAX_ATTEMPTS, MAX_OPEN, Exports
+from consent.office import export_writer as writer_module
+from consent.office.export_jobs import KEEP_DAYS, LIST_DAYS
+from consent.office.export_writer import MAX_ATTEMPTS, ExportWriter
+from consent.office.exports import MAX_OPEN
 from consent.office.ranges import pieces_of, served
 from consent.office.roles import Role
 from consent.office.turn import Turn
@@ -309,7 +311,7 @@ class Slow(SQLiteReceiptLog):
 def test_progress_is_seen_and_it_can_be_cancelled(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """While it is written; the part of a file goes at once, and what waits behind it is written next."""
     monkeypatch.setattr("consent.receipt_export.PAGE_ROWS", 10)
-    monkeypatch.setattr(exports_module, "_NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(writer_module, "_NOTE_SECONDS", 0.0)
     slow = Slow(place.folder.receipts_path, place.keys)
     monkeypatch.setattr(type(place.app._api._desk), "log", slow)
     Slow.page = threading.Semaphore(2)
@@ -356,20 +358,16 @@ def test_of_the_same_moment_the_one_ordered_first_is_first(
     monkeypatch.setattr(place.app._writing, "start", lambda: None)
     orders = [ordered(place) for _ in range(MAX_OPEN)]
     told: list[str] = []
-    monkeypatch.setattr(Exports, "_tell", lambda _, job_id: told.append(job_id))
+    monkeypatch.setattr(ExportWriter, "_tell", lambda _, job_id: told.append(job_id))
     write(place)
     assert told == orders
     listed = place.ask("/exports", Role.OFFICER).json["exports"]
     assert [job["id"] for job in listed] == orders[::-1]
 
 
-def exports_of(place: Place) -> Exports:
-    return place.app._api._desk.exports
-
-
 def write(place: Place) -> None:
     """Write what waits, in this thread."""
-    exports_of(place).work(
+    place.app.export_writer.work(
         lambda: SQLiteReceiptLog(place.folder.receipts_path, place.keys), threading.Event()
     )
 
@@ -379,19 +377,19 @@ def test_files_go_after_some_days(place: Place, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(place.app._writing, "start", lambda: None)
     job_id = ordered(place)
     write(place)
-    assert not exports_of(place).waits()
+    assert not place.app.export_writer.waits()
     assert place.ask(f"/exports/{job_id}/content", Role.OFFICER).status == 200
     place.now += KEEP_DAYS * 86_400
     assert place.ask(f"/exports/{job_id}/content", Role.OFFICER).status == 404
-    assert exports_of(place).waits()
+    assert place.app.export_writer.waits()
     write(place)
     assert os.listdir(place.folder.exports_path) == []
     assert place.ask(f"/exports/{job_id}", Role.OFFICER).json["state"] == "removed"
     place.now = place.now - KEEP_DAYS * 86_400 + LIST_DAYS * 86_400 + 1
     secret, _ = place.book.make("Jo Example", Role.OFFICER, days=9)
-    assert exports_of(place).waits()
+    assert place.app.export_writer.waits()
     write(place)
-    assert not exports_of(place).waits()
+    assert not place.app.export_writer.waits()
     assert place.ask("/exports", secret).json == {"exports": []}
 
 
@@ -433,8 +431,8 @@ def test_what_nobody_foresaw_fails_one_export(place: Place, monkeypatch: pytest.
 def test_an_export_leaves_room_on_the_disk(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that receipts can still be recorded."""
     monkeypatch.setattr(place.app._writing, "start", lambda: None)
-    monkeypatch.setattr(exports_module, "_NOTE_SECONDS", 0.0)
-    monkeypatch.setattr(exports_module, "MIN_FREE_BYTES", 2**62)
+    monkeypatch.setattr(writer_module, "_NOTE_SECONDS", 0.0)
+    monkeypatch.setattr(writer_module, "MIN_FREE_BYTES", 2**62)
     job_id = ordered(place)
     write(place)
     job = place.ask(f"/exports/{job_id}", Role.OFFICER).json
@@ -474,11 +472,11 @@ import sys, threading, time
 from pathlib import Path
 import consent.receipt_export
 from consent.data_folder import DataFolder
-from consent.office import exports as exports_module
+from consent.office import export_writer as writer_module
 from consent.office.app import Office
 from consent.sqlite_log import SQLiteReceiptLog
 consent.receipt_export.PAGE_ROWS = 10
-exports_module._NOTE_SECONDS = 0.0
+writer_module._NOTE_SECONDS = 0.0
 class Slow(SQLiteReceiptLog):
     pages = 0
     def records(self, *arguments, **options):

@@ -244,8 +244,7 @@ def test_an_export_is_for_who_may_have_it_when_it_is_fetched(world: World) -> No
         assert browser.ask("/exports", form={"rows": rows, "reason": "complaint 12"}).status == 303
         job_id = re.findall(r'exports/([0-9a-f]{16})/cancel"', browser.ask("/exports").body.decode())[0]
         world.place.app.stop()
-        exports = world.place.app.desk.exports
-        exports.work(lambda: world.place.app.desk.log, threading.Event())
+        world.place.app.export_writer.work(lambda: world.place.app.desk.log, threading.Event())
         assert fetched(job_id) == 200
         for changed, grant in later.items():
             world.restart(grants=[grant])

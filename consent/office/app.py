@@ -26,6 +26,7 @@ from consent.office.delivering import Delivering
 from consent.office.desk import Desk, OfficeLog
 from consent.office.erased_elsewhere import ErasedElsewhere
 from consent.office.events import Events
+from consent.office.export_writer import ExportWriter
 from consent.office.exports import Exports
 from consent.office.in_force import InForce
 from consent.office.limits import CALLS_A_DAY, SITE_CALLS_A_DAY, Limits, limit_from
@@ -87,6 +88,7 @@ class Office:
         holidays = map(date.fromisoformat, in_force.policy.holidays) if in_force else ()
         self.register = register_in(folder, clock, request_days, holidays)
         exports = Exports(database, folder.exports_path, clock, asked=self._write_exports)
+        self.export_writer = writer = ExportWriter(database, folder.exports_path, clock)
         tokens = TokenBook(database, clock)
         settings = load_oidc(oidc) if isinstance(oidc, str | Path) else oidc
         people = SignedInBook(database, settings, clock)
@@ -119,8 +121,8 @@ class Office:
         self._writing = Background(
             "consent-exports",
             Turn(folder.path / "exports.lock"),
-            partial(exports.work, lambda: desk.log),
-            is_needed=lambda: folder.office_path.exists() and exports.waits(),
+            partial(writer.work, lambda: desk.log),
+            is_needed=lambda: folder.office_path.exists() and writer.waits(),
         )
         self.desk = desk
         """Answers the same questions without HTTP."""

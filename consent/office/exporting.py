@@ -12,7 +12,7 @@ from consent.answers import Headers
 from consent.errors import ConfigurationError
 from consent.office.asker import Asker
 from consent.office.desk import Desk, NotAllowed
-from consent.office.exports import ExportJob
+from consent.office.export_jobs import ExportJob
 from consent.office.questions import WrongQuestion, one_of, sought_by
 from consent.office.ranges import pieces_of, served
 from consent.office.roles import Action

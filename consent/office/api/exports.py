@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from consent.moments import format_if_any, format_moment
 from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere, Problem
+from consent.office.export_jobs import KEEP_DAYS, ExportJob, State
 from consent.office.exporting import asked_for, begun, download, order
-from consent.office.exports import KEEP_DAYS, ExportJob, State, TooManyExports
+from consent.office.exports import TooManyExports
 from consent.office.questions import FILTERS, LIMIT, Parameter, WrongQuestion, limit_of, text_of
 from consent.office.roles import Action
 from consent.receipt_export import ExportForm, ExportRows, export

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Final
 
 from consent.answers import Answer
+from consent.office.export_jobs import KEEP_DAYS, OPEN, State
 from consent.office.exporting import download, order
-from consent.office.exports import KEEP_DAYS, OPEN, State, TooManyExports
+from consent.office.exports import TooManyExports
 from consent.office.pages.page import SECURE, Download, Failed, Pages, Visit
 from consent.office.questions import FILTERS, text_of
 from consent.office.roles import Action
