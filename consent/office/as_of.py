@@ -16,6 +16,7 @@ from consent.moments import midnight_ms
 from consent.office.asker import Asker
 from consent.office.desk import Desk
 from consent.office.policies import Edition, editions, terms
+from consent.office.questions import Parameter, WrongQuestion
 from consent.office.roles import Action
 from consent.receipt_search import COUNTED_AT_ONCE, Position, Sought
 
@@ -26,6 +27,25 @@ MAX_DAYS: Final = 60
 DEFAULT_DAYS: Final = 7
 _CHOICE_DAYS: Final = 180
 _DAY_MS: Final = 86_400_000
+ON: Final = Parameter("on", "The day, UTC; today, if it is left out.", {"type": "string", "format": "date"})
+DAYS: Final = Parameter(
+    "days",
+    "How many days ahead.",
+    {"type": "integer", "minimum": 1, "maximum": MAX_DAYS, "default": DEFAULT_DAYS},
+)
+
+
+def days_ahead(text: str) -> int:
+    """Read how many days are looked ahead; empty: a week.
+
+    Raises:
+        WrongQuestion: it is no such number.
+    """
+    if not text:
+        return DEFAULT_DAYS
+    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_DAYS):
+        raise WrongQuestion("days", f"1 to {MAX_DAYS}")
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)

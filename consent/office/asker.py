@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from consent.office.roles import ALLOWED, OF_ALL_SITES, Action, Role
 
 
+def sites_of(text: str) -> tuple[str, ...]:
+    """Read the sites of an asker as they are kept, one a line; none: all."""
+    return tuple(text.split("\n")) if text else ()
+
+
 @dataclass(frozen=True, slots=True)
 class Asker:
     """Somebody whom the office knows, and what they may do there."""

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from consent.errors import ConfigurationError
-from consent.office.asker import Asker
+from consent.office.asker import Asker, sites_of
 from consent.office.database import OfficeDatabase
 from consent.office.roles import Role
 
@@ -130,9 +130,7 @@ _COLUMNS: Final = "hash, id, name, role, sites, made_ms, expires_ms, revoked_ms"
 
 def _token(row: Sequence[Any]) -> Token:
     token_id, name, role, sites, made, expires, revoked = row
-    return Token(
-        token_id, name, Role(role), tuple(sites.split("\n")) if sites else (), expires, made, revoked
-    )
+    return Token(token_id, name, Role(role), sites_of(sites), expires, made, revoked)
 
 
 def _hash(secret: str) -> bytes:

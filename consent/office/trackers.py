@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from consent.catalog import Catalog, Vendor, load_catalog
+from consent.categories import OPTIONAL
 from consent.enforcement_log import EnforcementCount
 from consent.inventory import Sighting, Source, Tally
 from consent.inventory_status import Status, status_of
+from consent.moments import format_moment
 from consent.office.asker import Asker
 from consent.office.classifying import Classification, NotTaken, classification, take_over, waiting
 from consent.office.desk import Desk
 from consent.office.policies import editions, terms
-from consent.office.questions import WrongQuestion
+from consent.office.questions import TEXT_SCHEMA, Parameter, WrongQuestion, one_of
 from consent.office.roles import Action
 from consent.vendor_stubs import SeenHost, companies_of, declare_lines, vendor_stub
 
@@ -28,6 +30,49 @@ _PROPOSED: Final = (
     "# What was seen on the site and is not in its policy. Complete it, and add it to the policy file."
 )
 _CURSOR: Final = re.compile(r"([0-2])\.([01])\.([0-9]{1,10})\.([0-9a-f]{16})")
+MAX_LEAKS: Final = 500
+"""How many rows are told of at most, the newest first; all are counted."""
+STATUS: Final = Parameter(
+    "status",
+    "Whether anybody has explained it, and visitors are told of it.",
+    {"type": "string", "enum": list(map(str, Status))},
+)
+SOURCE: Final = Parameter(
+    "source", "Who says that it was there.", {"type": "string", "enum": list(map(str, Source))}
+)
+TRACKER_FILTERS: Final = (
+    STATUS,
+    SOURCE,
+    Parameter("vendor", "The vendor's id.", TEXT_SCHEMA),
+    Parameter("site", "The site, as its receipts name it.", TEXT_SCHEMA),
+    Parameter("subject", "Words of the host, the cookie or the script.", TEXT_SCHEMA),
+)
+"""What third parties can be asked by."""
+TRACKER_CURSOR: Final = Parameter(
+    "cursor",
+    "Where the page begins: `next` of the one before.",
+    {"type": "string", "pattern": r"^([0-2]\.[01]\.[0-9]{1,10}\.[0-9a-f]{16})?$"},
+)
+CATEGORY: Final = Parameter(
+    "category", "The category that was refused.", {"type": "string", "enum": list(map(str, OPTIONAL))}
+)
+
+
+def day_of_number(number: int) -> str:
+    """Return a day, counted from 1970, as a date."""
+    return format_moment(min(max(number, 0), 2_900_000) * 86_400_000)[:10]
+
+
+def asked_trackers(given: dict[str, str]) -> dict[str, str]:
+    """Return what third parties are asked by.
+
+    Raises:
+        WrongQuestion: a value is none.
+    """
+    for parameter in (STATUS, SOURCE):
+        if given.get(parameter.name):
+            one_of(parameter.name, given[parameter.name], parameter.schema["enum"])
+    return given
 
 
 @dataclass(frozen=True, slots=True)

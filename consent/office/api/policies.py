@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Final
 
 from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere
-from consent.office.as_of import DEFAULT_DAYS, MAX_DAYS, as_of, asking_again, expiring, today_of
+from consent.office.as_of import DAYS, ON, as_of, asking_again, days_ahead, expiring, today_of
 from consent.office.policies import (
     Edition,
     NotComparable,
@@ -23,7 +23,6 @@ from consent.office.questions import (
     FILTERS,
     FIRST_DAY,
     LAST_DAY,
-    Parameter,
     WrongQuestion,
     cursor_of,
     day_of,
@@ -33,26 +32,6 @@ from consent.office.questions import (
 )
 from consent.office.roles import Action
 from consent.terms import terms_json
-
-ON: Final = Parameter("on", "The day, UTC; today, if it is left out.", {"type": "string", "format": "date"})
-DAYS: Final = Parameter(
-    "days",
-    "How many days ahead.",
-    {"type": "integer", "minimum": 1, "maximum": MAX_DAYS, "default": DEFAULT_DAYS},
-)
-
-
-def days_ahead(text: str) -> int:
-    """Read how many days are looked ahead; empty: a week.
-
-    Raises:
-        WrongQuestion: it is no such number.
-    """
-    if not text:
-        return DEFAULT_DAYS
-    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= MAX_DAYS):
-        raise WrongQuestion("days", f"1 to {MAX_DAYS}")
-    return int(text)
 
 
 def _policies(call: Call) -> Content:

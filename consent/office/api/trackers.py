@@ -4,68 +4,33 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from consent.categories import OPTIONAL
-from consent.inventory import Source
-from consent.inventory_status import Status
-from consent.moments import format_moment
 from consent.office.api.endpoint import Call, Content, Endpoint, Problem
 from consent.office.classifying import SAID, NotTaken, classification, proposal
 from consent.office.questions import (
     FIRST_DAY,
     LAST_DAY,
     LIMIT,
-    TEXT_SCHEMA,
-    Parameter,
     days_of,
     limit_of,
     one_of,
 )
 from consent.office.roles import Action
-from consent.office.trackers import Seen, classify, known_catalog, leaks, narrowed, page_of, proposals, seen
-
-MAX_LEAKS: Final = 500
-"""How many rows are told of at most, the newest first; all are counted."""
-STATUS: Final = Parameter(
-    "status",
-    "Whether anybody has explained it, and visitors are told of it.",
-    {"type": "string", "enum": list(map(str, Status))},
+from consent.office.trackers import (
+    CATEGORY,
+    MAX_LEAKS,
+    TRACKER_CURSOR,
+    TRACKER_FILTERS,
+    Seen,
+    asked_trackers,
+    classify,
+    day_of_number,
+    known_catalog,
+    leaks,
+    narrowed,
+    page_of,
+    proposals,
+    seen,
 )
-SOURCE: Final = Parameter(
-    "source", "Who says that it was there.", {"type": "string", "enum": list(map(str, Source))}
-)
-TRACKER_FILTERS: Final = (
-    STATUS,
-    SOURCE,
-    Parameter("vendor", "The vendor's id.", TEXT_SCHEMA),
-    Parameter("site", "The site, as its receipts name it.", TEXT_SCHEMA),
-    Parameter("subject", "Words of the host, the cookie or the script.", TEXT_SCHEMA),
-)
-"""What third parties can be asked by."""
-TRACKER_CURSOR: Final = Parameter(
-    "cursor",
-    "Where the page begins: `next` of the one before.",
-    {"type": "string", "pattern": r"^([0-2]\.[01]\.[0-9]{1,10}\.[0-9a-f]{16})?$"},
-)
-CATEGORY: Final = Parameter(
-    "category", "The category that was refused.", {"type": "string", "enum": list(map(str, OPTIONAL))}
-)
-
-
-def day_of_number(number: int) -> str:
-    """Return a day, counted from 1970, as a date."""
-    return format_moment(min(max(number, 0), 2_900_000) * 86_400_000)[:10]
-
-
-def asked_trackers(given: dict[str, str]) -> dict[str, str]:
-    """Return what third parties are asked by.
-
-    Raises:
-        WrongQuestion: a value is none.
-    """
-    for parameter in (STATUS, SOURCE):
-        if given.get(parameter.name):
-            one_of(parameter.name, given[parameter.name], parameter.schema["enum"])
-    return given
 
 
 def _trackers(call: Call) -> Content:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Final
 
-from consent.office.asker import Asker
+from consent.office.asker import Asker, sites_of
 from consent.office.database import OfficeDatabase
 from consent.office.oidc.id_token import session_end
 from consent.office.oidc.proven import name_of
@@ -137,9 +137,7 @@ _COLUMNS: Final = "person, name, role, sites, expires_ms, issuer, subject"
 
 def _signed_in(row: Sequence[Any]) -> SignedIn:
     person, name, role, sites, expires, issuer, subject = row
-    return SignedIn(
-        person, name, Role(role), tuple(sites.split("\n")) if sites else (), expires, issuer, subject
-    )
+    return SignedIn(person, name, Role(role), sites_of(sites), expires, issuer, subject)
 
 
 def person_id(issuer: str, subject: str) -> str:

@@ -7,8 +7,17 @@ from typing import Final
 from urllib.parse import urlencode
 
 from consent.answers import Answer
-from consent.office.api.policies import DAYS, ON, days_ahead
-from consent.office.as_of import MAX_DAYS, as_of, asking_again, end_of, expiring, today_of
+from consent.office.as_of import (
+    DAYS,
+    MAX_DAYS,
+    ON,
+    as_of,
+    asking_again,
+    days_ahead,
+    end_of,
+    expiring,
+    today_of,
+)
 from consent.office.pages.page import Failed, Pages, Visit
 from consent.office.policies import (
     Edition,

@@ -7,20 +7,18 @@ from urllib.parse import urlencode
 
 from consent.answers import Answer
 from consent.categories import Category
-from consent.office.api.trackers import (
-    CATEGORY,
-    MAX_LEAKS,
-    TRACKER_CURSOR,
-    TRACKER_FILTERS,
-    asked_trackers,
-    day_of_number,
-)
 from consent.office.classifying import MEMBERS, NotTaken, classification, proposal
 from consent.office.pages.page import SECURE, Failed, Pages, Visit
 from consent.office.questions import FIRST_DAY, LAST_DAY, LIMIT, WrongQuestion, days_of, limit_of
 from consent.office.roles import Action
 from consent.office.trackers import (
+    CATEGORY,
+    MAX_LEAKS,
+    TRACKER_CURSOR,
+    TRACKER_FILTERS,
+    asked_trackers,
     classify,
+    day_of_number,
     done,
     known_catalog,
     leaks,
