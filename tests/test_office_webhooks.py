@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -564,6 +565,59 @@ def test_whoever_answers_a_byte_at_a_time_is_cut_off() -> None:
                     Outgoing(LOOPBACK, 0.5).post(url, {}, b"")
             assert time.monotonic() - began < 3
         thread.join()
+
+
+def _forever(piece: bytes) -> Iterator[bytes]:
+    while True:
+        yield piece
+
+
+@pytest.mark.parametrize(
+    ("pieces", "reached"),
+    [
+        (_forever(b"HTTP/1.1 100 Continue\r\n\r\n"), False),
+        ([b"HTTP/1.1 200 OK\r\n", *[b"x: y\r\n"] * 100_000], False),
+        ([b"HTTP/1.1 200 OK\r\n", *[b"x" * 1_000] * 1_000], False),
+        ([b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", *[b"1\r\nx\r\n"] * 100_000], True),
+        (
+            [
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+                b"f" * 20,
+                b"\r\n",
+                *[b"x" * 1_000] * 1_000,
+            ],
+            True,
+        ),
+        ([b"HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n", *[b"x" * 1_000] * 1_000], True),
+    ],
+    ids=["continue", "fields", "field", "chunks", "chunk", "length"],
+)
+def test_an_answer_without_an_end_is_cut_off(pieces: Any, reached: bool) -> None:
+    """However it is made: in time, and in memory that does not grow with it."""
+
+    def serve(listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                for piece in pieces:
+                    connection.sendall(piece)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        began = time.monotonic()
+        tracemalloc.start()
+        try:
+            with contextlib.nullcontext() if reached else pytest.raises(NotReached):
+                url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+                assert Outgoing(LOOPBACK, 1.0).post(url, {}, b"").status == 200
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert time.monotonic() - began < 5
+        assert peak < 4 * 1024 * 1024
+    thread.join()
 
 
 def test_time_that_is_over_before_tls_is_set_up_is_over(
