@@ -7,7 +7,6 @@ once. How a request stands is told to whoever has its reference and its code, an
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -37,7 +36,7 @@ from consent.subject_request import (
     Way,
 )
 from consent.submission import local_address
-from consent.visitor_requests import VisitorRequests, query_of, read_submitted
+from consent.visitor_requests import VisitorRequests, network_of, query_of, read_submitted
 
 logger = logging.getLogger("consent")
 
@@ -253,21 +252,6 @@ class Requesting:
         except (BadData, ValueError, TypeError):
             pass
         return None
-
-
-def network_of(scope: Scope) -> bytes:
-    """Return the network that a client is in, as far as floods are counted by it: /24, or /48.
-
-    Behind a proxy, the server has to be told whom it forwards for; else all clients are one network.
-    """
-    client = scope.get("client")
-    try:
-        address = ipaddress.ip_address(client[0] if client else "")
-    except ValueError:
-        return b""
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address.packed[: 3 if address.version == 4 else 6]
 
 
 def _read(body: bytes) -> Mapping[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import parse_qsl, unquote
@@ -21,6 +22,22 @@ from consent.submission import MAX_RETURN_TO, same_origin
 MAX_BODY_BYTES = 16 * 1024
 MAX_QUERY = 2 * MAX_RETURN_TO
 """Characters of a query that are read."""
+
+
+def network_of(scope: Scope) -> bytes:
+    """Return the network of who asks, as far as floods are counted by it: /24, or /48; empty: it is not known.
+
+    That is what one customer has at most (RFC 6177). Behind a proxy, the server has to be told whom it forwards for;
+    else all clients are one network.
+    """
+    client = scope.get("client")
+    try:
+        address = ipaddress.ip_address(client[0].partition("%")[0] if client else "")
+    except ValueError:
+        return b""
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.packed[: 3 if address.version == 4 else 6]
 
 
 class VisitorRequests:

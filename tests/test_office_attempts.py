@@ -4,30 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
-from consent.office.attempts import LIMIT, MAX_NETWORKS, WINDOW_SECONDS, Attempts, network_of
+from consent.office.attempts import LIMIT, MAX_NETWORKS, WINDOW_SECONDS, Attempts
 
 
 def scope(address: object) -> dict[str, Any]:
     return {"client": None if address is None else (address, 1)}
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.77", "192.0.2.0/24"),
-        ("2001:db8:1:2ff::1", "2001:db8:1:200::/56"),
-        ("::ffff:192.0.2.77", "192.0.2.0/24"),
-        ("fe80::1%eth0", "fe80::/56"),
-        ("/run/office.sock", ""),
-        ("", ""),
-        (None, ""),
-    ],
-)
-def test_a_network_is_what_one_customer_has(address: object, network: str) -> None:
-    """An address is not one: of IPv6, everybody has more than can be counted."""
-    assert network_of(scope(address)) == network
 
 
 def test_each_network_has_its_own_count_for_a_while() -> None:

@@ -19,9 +19,10 @@ from starlette.testclient import TestClient
 from consent import ConfigurationError, ConsentMiddleware
 from consent.office.register import Register
 from consent.office.request_flood import HOURLY_OF_NETWORK
-from consent.requesting import FORM_SECONDS, MAX_FORM_BYTES, MAX_UNDER_WAY, network_of
+from consent.requesting import FORM_SECONDS, MAX_FORM_BYTES, MAX_UNDER_WAY
 from consent.subject_request import MAX_DETAILS, RequestKind, RequestState, StepKind, Way
 from consent.texts import languages, load_texts
+from consent.visitor_requests import network_of
 from tests.test_history import Forgetful
 
 PATH = "/_consent/requests"
@@ -190,7 +191,9 @@ def test_a_flood_is_stopped_by_network(site: Site, tmp_path: Path) -> None:
         (("192.0.2.7", 1), b"\xc0\x00\x02"),
         (("::ffff:192.0.2.9", 1), b"\xc0\x00\x02"),
         (("2001:db8:1:2::3", 1), b"\x20\x01\x0d\xb8\x00\x01"),
+        (("fe80::1%eth0", 1), b"\xfe\x80\x00\x00\x00\x00"),
         (("/run/socket", 0), b""),
+        (("", 0), b""),
         (None, b""),
     ],
 )

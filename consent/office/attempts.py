@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import Final
 
 from starlette.types import Scope
+
+from consent.visitor_requests import network_of
 
 LIMIT: Final = 20
 """How often within a window, before the answer is 429."""
@@ -29,7 +30,7 @@ class Attempts:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._failed: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._failed: OrderedDict[bytes, tuple[float, int]] = OrderedDict()
         """When a network's window began, and how often it failed since; the one that failed last is at the end."""
 
     def failed(self, scope: Scope) -> int:
@@ -43,17 +44,3 @@ class Attempts:
             if len(self._failed) > MAX_NETWORKS:
                 self._failed.popitem(last=False)
         return max(1, int(began + WINDOW_SECONDS - now)) if times + 1 > LIMIT else 0
-
-
-def network_of(scope: Scope) -> str:
-    """Return the network of who asks: 256 addresses of IPv4, what one customer has of IPv6 (RFC 6177), or no name."""
-    client = scope.get("client")
-    try:
-        address = ip_address(client[0].partition("%")[0]) if client else None
-    except ValueError:
-        address = None
-    if address is None:
-        return ""
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return str(ip_network((address, 56 if isinstance(address, IPv6Address) else 24), strict=False))
