@@ -339,6 +339,12 @@ def test_entries_of_one_transaction_are_signed_when_it_is_committed(
         accesses.append("Jo", "two")
         assert mark.read_text() == kept
     assert mark.read_text().splitlines()[1] == "3"
+    with contextlib.suppress(ZeroDivisionError), database.writing():
+        accesses.append("Jo", "undone")
+        with accesses.together():
+            accesses.append("Jo", "undone too")
+        raise ZeroDivisionError
+    assert mark.read_text().splitlines()[1] == "3"
     with contextlib.suppress(ZeroDivisionError), accesses.together():
         accesses.append("Jo", "undone")
         raise ZeroDivisionError

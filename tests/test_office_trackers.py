@@ -290,6 +290,7 @@ def test_a_file_that_somebody_else_wrote_is_left_alone(place: Place) -> None:
         answer = place.ask("/classifications", Role.OFFICER, method="POST", body={"id": "youtube"})
         assert answer.status == 409, answer.body
         assert classified.read_text() == content
+        assert [each.what for each in place.accesses.newest(limit=2)] == ["not-classified", "classified"]
 
 
 @pytest.fixture

@@ -129,7 +129,8 @@ class AccessLog:
         Raises:
             StoreUnavailable: as :meth:`append`. That the log was altered is found out before anything is done.
         """
-        self._sign()
+        # At once; within another transaction it is the outer one's to have looked.
+        self._database.once_committed(self._sign)
         with self._database.writing():
             yield
 
