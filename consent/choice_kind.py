@@ -53,9 +53,9 @@ class ChoiceKind(NamedTuple):
         return cls(*json.loads(text))
 
     @classmethod
-    def parse_all(cls, texts: Iterable[str]) -> Iterable[ChoiceKind]:
-        """Read many, which takes half as long as one by one."""
-        return starmap(cls, json.loads(f"[{','.join(texts)}]"))
+    def parse_all(cls, texts: str) -> Iterable[ChoiceKind]:
+        """Read many, with commas between: in half the time of one by one."""
+        return starmap(cls, json.loads(f"[{texts}]"))
 
     @property
     def grants(self) -> bool:

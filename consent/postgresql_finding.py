@@ -43,7 +43,6 @@ SELECT month, lowest, highest FROM unnest($1::integer[]) AS months (month) CROSS
     SELECT r.kind AS highest FROM consent_record r WHERE r.month = months.month AND r.kind IS NOT NULL
     ORDER BY r.kind DESC, r.time_ms DESC, r.id_tag DESC LIMIT 1) b
 """
-_WAITING: Final = "SELECT count(*) AS waiting FROM consent_inbox"
 # A receipt is found once it is a leaf.
 _PICKED: Final = "SELECT r.time_ms, l.number, r.id_tag, r.kind FROM"
 _LEAF: Final = "JOIN consent_leaf l ON l.id_tag = r.id_tag"
@@ -222,10 +221,8 @@ def _merged(
 ) -> list[Row]:
     """Return the newest of some kinds in one month: of each, those that can be among them."""
     rows: list[Row] = []
-    # What waits to become a leaf is read, and then left out.
-    waiting = fetch(_WAITING)[0]["waiting"]
     while len(rows) < count:
-        wanted = min(count - len(rows), MERGED_ROWS) + waiting
+        wanted = min(count - len(rows), MERGED_ROWS)
         values = _Values(since, *end, list(kinds))
         within = f"{_WITHIN} {values.month(month)}"
         latest = f"{_LOOKED_AT} r.kind = kinds.number AND {within} {_NEWEST} 1"
@@ -235,18 +232,19 @@ def _merged(
             f" {_NEWEST} {wanted:d}"
         )
         some = fetch(
-            "WITH latest AS MATERIALIZED (SELECT kinds.number, r.time_ms, r.id_tag"  # noqa: S608 - ours
+            "WITH latest AS (SELECT kinds.number, r.time_ms, r.id_tag"  # noqa: S608 - ours
             f" FROM unnest($4::integer[]) AS kinds (number) CROSS JOIN LATERAL ({latest}) r {_NEWEST} {wanted:d}),"
-            f" newest AS MATERIALIZED (SELECT r.* FROM latest CROSS JOIN LATERAL ({newest}) r {_NEWEST} {wanted:d})"
+            f" newest AS (SELECT r.* FROM latest CROSS JOIN LATERAL ({newest}) r {_NEWEST} {wanted:d})"
             " SELECT r.time_ms, l.number, r.id_tag, r.kind FROM newest r"
             " LEFT JOIN consent_leaf l ON l.id_tag = r.id_tag ORDER BY r.time_ms DESC, r.id_tag DESC",
             *values,
         )
+        # What waits to become a leaf is left out.
         rows += _rows([row for row in some if row["number"] is not None])
         if len(some) < wanted:
             break
         end = (some[-1]["time_ms"], some[-1]["id_tag"])
-    return rows[:count]
+    return rows
 
 
 def _id_tag(fetch: Fetch, position: Position) -> bytes:

@@ -133,7 +133,7 @@ class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
             ((count,),) = self._fetch("SELECT count(*) FROM consent_kind")
             if count != len(known):
                 rows = self._fetch("SELECT number, key FROM consent_kind")
-                kinds = ChoiceKind.parse_all(key for _, key in rows)
+                kinds = ChoiceKind.parse_all(",".join(key for _, key in rows))
                 known.update(zip((number for number, _ in rows), kinds, strict=True))
             return known
 

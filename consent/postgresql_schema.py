@@ -124,6 +124,8 @@ DURABILITY: Final = (
     "SELECT current_setting('synchronous_commit', true), current_setting('fsync', true),"
     " current_setting('full_page_writes', true)"
 )
+PARALLEL: Final = "SELECT current_setting('max_parallel_workers_per_gather', true)"
+"""``NULL``: the engine has no such setting."""
 
 
 def month_of(day: str) -> int:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from consent.errors import ConfigurationError, StoreUnavailable
-from consent.postgresql_schema import DURABILITY
+from consent.postgresql_schema import DURABILITY, PARALLEL
 
 LOCK_SECONDS: Final = 10
 """How long a transaction waits for a lock that another one holds."""
@@ -31,6 +31,9 @@ BEGIN: Final = (
     f" SET LOCAL idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'"
 )
 """Opens a transaction that keeps nobody waiting for long."""
+_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# For a page, starting other processes takes longer than reading it, and takes the processors of those who record.
+_READ_ALONE: Final = f"{_READ}; SET LOCAL max_parallel_workers_per_gather = 0"
 
 FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """What is raised where the database cannot be used."""
@@ -54,6 +57,7 @@ class Session:
         self._url = url
         self._timeout = timeout
         self._idle: list[asyncpg.Connection] = []
+        self._read = _READ
         self.lost = 0
         """How many connections were lost: another database may be behind the next one."""
         self.loop = asyncio.new_event_loop()
@@ -118,10 +122,9 @@ class Session:
         Raises:
             StoreUnavailable: the database cannot be used; nothing that was not committed is kept.
         """
-        begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if read_only else BEGIN
         with self.explained(), self._borrowed() as connection:
             transaction = Transaction(self, connection)
-            transaction.run(begin)
+            transaction.run(self._read if read_only else BEGIN)
             yield transaction
             transaction.run("COMMIT")
 
@@ -178,6 +181,7 @@ class Session:
             raise unavailable(self.place, error) from None  # the cause may repeat the address
         await connection.execute("BEGIN")
         settings = await connection.fetchrow(DURABILITY)
+        self._read = _READ if await connection.fetchval(PARALLEL) is None else _READ_ALONE
         await connection.execute("COMMIT")
         for name, value in zip(("synchronous_commit", "fsync", "full_page_writes"), settings, strict=True):
             if value == "off":

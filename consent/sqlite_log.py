@@ -136,12 +136,12 @@ class SQLiteReceiptLog(LogReader, ReceiptFinder):
         with self._reading():
             known = self._known_kinds
             last = max(known, default=0)
-            new = self._connection.execute(
-                "SELECT number, key FROM kind WHERE number > ?", (last,)
-            ).fetchall()
-            known.update(
-                zip((number for number, _ in new), ChoiceKind.parse_all(key for _, key in new), strict=True)
-            )
+            # One row: each row of thousands would give up the interpreter's lock, and parse a text by itself.
+            numbers, keys = self._connection.execute(
+                "SELECT group_concat(number), group_concat(key) FROM kind WHERE number > ?", (last,)
+            ).fetchone()
+            if numbers is not None:
+                known.update(zip(map(int, numbers.split(",")), ChoiceKind.parse_all(keys), strict=True))
             return known
 
     def account(self, name: str) -> str:
