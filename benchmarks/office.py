@@ -284,6 +284,9 @@ def measured(place: str, options: argparse.Namespace, factor: int) -> Iterator[F
             stop.set()
             rate = writing.get(60)
             yield Figure("recorded meanwhile", options.rate * 0.95, rate, rate, rate, "rows/s")
+    if "://" not in place:
+        with contextlib.closing(sqlite3.connect(place)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 @contextlib.contextmanager

@@ -6,10 +6,10 @@ found without opening others, and nothing in plain text names a visitor.
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import starmap
 from typing import NamedTuple
 
 from consent.browsers import Device
@@ -55,7 +55,18 @@ class ChoiceKind(NamedTuple):
     @classmethod
     def parse_all(cls, texts: str) -> Iterable[ChoiceKind]:
         """Read many, with commas between: in half the time of one by one."""
-        return starmap(cls, json.loads(f"[{texts}]"))
+        make, length = tuple.__new__, len(cls._fields)
+        # Of thousands, the collector would look through those that were just made, again and again.
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return [
+                make(cls, members) if len(members) == length else cls(*members)
+                for members in json.loads(f"[{texts}]")
+            ]
+        finally:
+            if collects:
+                gc.enable()
 
     @property
     def grants(self) -> bool:

@@ -122,7 +122,8 @@ class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
 
     def _rows_of(self, leaves: Sequence[int]) -> Mapping[int, Any]:
         rows = self._fetch(
-            f"{_ROWS} WHERE r.outcome IS NOT NULL AND l.number = ANY($1::bigint[])", list(leaves)
+            f"{_ROWS} WHERE r.outcome IS NOT NULL AND l.number = ANY({postgresql_finding.EACH_LEAF})",
+            list(leaves),
         )
         return {row["number"]: row for row in rows}
 
@@ -132,9 +133,10 @@ class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
             known = self._known_kinds
             ((count,),) = self._fetch("SELECT count(*) FROM consent_kind")
             if count != len(known):
-                rows = self._fetch("SELECT number, key FROM consent_kind")
-                kinds = ChoiceKind.parse_all(",".join(key for _, key in rows))
-                known.update(zip((number for number, _ in rows), kinds, strict=True))
+                ((numbers, keys),) = self._fetch(
+                    "SELECT string_agg(number::text, ','), string_agg(key, ',') FROM consent_kind"
+                )
+                known.update(zip(map(int, numbers.split(",")), ChoiceKind.parse_all(keys), strict=True))
             return known
 
     def account(self, name: str) -> str:

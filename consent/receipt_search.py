@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple, Protocol
@@ -78,17 +78,17 @@ class Sought:
 
     def admitted(self, kinds: Mapping[int, ChoiceKind]) -> list[int]:
         """Return the numbers of the kinds that are asked for."""
-        # There can be some ten thousand kinds: one member after the other, of those that are left.
-        left: Iterable[tuple[int, ChoiceKind]] = kinds.items()
+        # There can be some ten thousand kinds: one member after the other, of those that are left; no object is made.
+        left: Collection[int] = kinds.keys()
         for name, wanted in self._of_kind():
             if name == "grants":
-                left = [each for each in left if each[1].grants is wanted]
+                left = [number for number in left if kinds[number].grants is wanted]
             else:
                 at = ChoiceKind._fields.index(name)
-                left = [each for each in left if each[1][at] == wanted]
+                left = [number for number in left if kinds[number][at] == wanted]
         if self.sites is not None:
-            left = [each for each in left if each[1].site in self.sites]
-        return [number for number, _ in left]
+            left = [number for number in left if kinds[number].site in self.sites]
+        return list(left)
 
     def all_kinds(self) -> bool:
         """Tell whether receipts of any kind are."""
