@@ -11,6 +11,7 @@ import itertools
 import random
 import re
 import sqlite3
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -174,7 +175,10 @@ def fill(path: Path, size: int) -> None:
             database.move_wal_if_due()
             batch.clear()
         if number % 500_000 == 0:
-            print(f"{number:,} receipts, {number / (time.perf_counter() - start):,.0f} a second", flush=True)
+            print(
+                f"{number:,} receipts, {number / (time.perf_counter() - start):,.0f} a second",
+                file=sys.stderr,
+            )
     with database.writing() as connection:
         for statement in FOUND_BY.split(";\n"):
             if "answer" not in statement:
@@ -241,7 +245,7 @@ async def _copy(source: sqlite3.Connection, url: str) -> None:
         await target.copy_records_to_table("consent_record", records=records, columns=_RECORD_COLUMNS)
         size += len(rows)
         if size % 500_000 == 0:
-            print(f"{size:,} copied, {size / (time.perf_counter() - start):,.0f} a second", flush=True)
+            print(f"{size:,} copied, {size / (time.perf_counter() - start):,.0f} a second", file=sys.stderr)
     (origin,) = source.execute("SELECT origin FROM log").fetchone()
     await target.execute("UPDATE consent_log SET origin = $1, size = $2", origin, size)
     await target.execute(
