@@ -14,14 +14,19 @@ class Allowance:
         self._left = float(burst)
         self._at = 0.0
 
+    def would_admit(self, now: float) -> bool:
+        """Tell what :meth:`admits` would, without counting it."""
+        return self._left_at(now) >= 1
+
     def admits(self, now: float) -> bool:
         """Tell whether one more is to pass at ``now``, in seconds since 1970; it counts as passed then."""
-        left = self._left
-        if now > self._at:
-            left = min(left + (now - self._at) * self._per_second, self._burst)
+        left = self._left_at(now)
         self._at = now
         if left < 1:
             self._left = left
             return False
         self._left = left - 1
         return True
+
+    def _left_at(self, now: float) -> float:
+        return min(self._left + max(0.0, now - self._at) * self._per_second, self._burst)

@@ -75,9 +75,14 @@ def site_of(host: str) -> str:
     return str(_suffixes.privatesuffix(host) or host)
 
 
-@lru_cache(maxsize=64)  # four categories, and a catalog or two
-def _vendors_of(catalog: Catalog, categories: tuple[Category, ...]) -> bytes:
-    return bytes(vendor.category in categories for vendor in catalog.vendors.values())
+@lru_cache(maxsize=64)  # of three categories each is allowed or not, and there is a catalog or two
+def _numbers_allowed(catalog: Catalog, letters: str, passes_unclassified: bool) -> bytes:
+    """Return what follows for vendors from what their categories' letters in a :attr:`Decision.key` tell."""
+    allowed = (
+        vendor.category is Category.STRICTLY_NECESSARY or vendor.category[0] in letters
+        for vendor in catalog.vendors.values()
+    )
+    return bytes((*allowed, passes_unclassified))
 
 
 class PageEnforcement:
@@ -309,12 +314,12 @@ class PageEnforcement:
     def _numbers_allowed(self) -> bytes:
         """Return for each vendor, in catalog order, whether it is allowed; then whether what is nobody's is."""
         decision, catalog = self._decision, self._catalog
-        allowed = _vendors_of(catalog, tuple(filter(decision.allows, Category)))
+        allowed = _numbers_allowed(catalog, decision.key.partition(".")[0], self._passes_unclassified)
         named = (*decision.vendors, *decision.let_through)
         exceptions = [vendor for vendor in map(catalog.vendors.get, named) if vendor is not None]
         if not exceptions:
-            return allowed + bytes((self._passes_unclassified,))
-        answers = bytearray(allowed + bytes((self._passes_unclassified,)))
+            return allowed
+        answers = bytearray(allowed)
         for vendor in exceptions:
             answers[catalog.number(vendor.id)] = decision.allows(vendor.category, vendor.id)
         return bytes(answers)

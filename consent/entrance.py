@@ -2,8 +2,9 @@
 
 A request says nothing new where it holds no browser signal, and no choice or one that was met before. Nothing is done
 about a response that is no page and no redirect, and has no field that may set or fetch a tracker; and to a page for
-somebody who refuses nothing, what its edition has is added. That is seen in C where it was built; everything else, and
-without C everything, is looked at in Python, which does the same to it.
+somebody who refuses nothing, or in which nobody has to be asked about anything, what its edition has is added. That is
+seen in C where it was built; everything else, and without C everything, is looked at in Python, which does the same to
+it.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ class Known(NamedTuple, Generic[R]):
     decision: object
     """The one that the app is shown."""
     pages: Mapping[str, Mapping[bytes, tuple[object, ...]]] | None
-    """The editions of pages, by scheme and by ``Accept-Language``, where nothing is refused; see
-    :class:`consent.site.Edition`. What is put in counts from then on."""
+    """The editions of pages, by scheme and by ``Accept-Language``; see :class:`consent.site.Edition`. What is put in
+    counts from then on."""
 
 
 def entrance(

@@ -56,6 +56,10 @@ class PickedPages:
         """Tell whether a page that is sent at ``now``, in seconds since 1970, is to be held on to."""
         return self._allowance.admits(now) and len(self._waiting) < BURST
 
+    def is_due(self, now: float) -> bool:
+        """Tell whether :meth:`picks` would, without counting it."""
+        return self._allowance.would_admit(now) and len(self._waiting) < BURST
+
     def holding(self, stream: Stream, address: str, now: int) -> Stream:
         """Return a stream that does the same as ``stream``, and holds on to what it is given.
 

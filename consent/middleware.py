@@ -261,12 +261,8 @@ class EnforcingMiddleware:
         return ruling
 
     def _known(self, ruling: Ruling, begins: float, ends: float) -> Known[Ruling]:
-        unread = (
-            ruling.allows_everything
-            and not self._site.explain
-            and self._policy.cache is CacheMode.PER_VISITOR
-        )
-        return Known(begins, ends, ruling, ruling.decision, ruling.editions.met if unread else None)
+        has_editions = not self._site.explain and self._policy.cache is CacheMode.PER_VISITOR
+        return Known(begins, ends, ruling, ruling.decision, ruling.editions.met if has_editions else None)
 
     def _decide(self, signals: Signals) -> Ruling:
         own = decide(self._policy, signals)

@@ -82,22 +82,18 @@ class PageBody:
         )
 
     def _head(self) -> bytes:
-        """Return what comes before everything else: the guard, and behind it what goes by its answers."""
-        gpp = self.request.site.gpp
-        tag = self._guard_tag(defer=self._defers)
-        return tag if gpp is None else tag + gpp.markup(self.request.ruling.decision, nonce=self.nonce)
+        return self.request.site.head(self.request.ruling.decision, nonce=self.nonce, defer=self._defers)
 
     @property
     def _defers(self) -> bool:
-        """Whether the guard may run when all of the page is read, as long as no script could run before that.
+        """Whether the guard may run later in this page.
 
-        In a frame that of another page could: one that has come in part is within its reach.
+        In a frame a script of another page could run before it: a page that has come in part is within its reach.
         """
         return self.request.site.defers_guard and self.request.destination == b"document"
 
-    def _guard_tag(self, *, defer: bool = False) -> bytes:
-        guard, decision = self.request.site.guard, self.request.ruling.decision
-        return b"" if guard is None else guard.markup(decision, nonce=self.nonce, defer=defer)
+    def _guard_tag(self) -> bytes:
+        return self.request.site.guard_tag(self.request.ruling.decision, nonce=self.nonce)
 
     def _unread_insertion(self) -> bytes:
         if self.nonce is None:

@@ -18,6 +18,7 @@ from consent.enforcement_log import EnforcementLog
 from consent.failures import Failures
 from consent.gpp import GppScript
 from consent.guard import Guard
+from consent.html.screening import page_screen
 from consent.inline_scripts import PickedPages
 from consent.inventory import Inventory
 from consent.placeholder import Placeholders
@@ -30,6 +31,8 @@ _MAX_EDITIONS = 128
 """How many are remembered, of all answers and languages together: each is as long as what is put into a page."""
 _MAX_MET = 128
 _LONGEST_MET = 128
+_MAX_COOKIES = 256
+_LONGEST_COOKIE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +67,35 @@ class Site:
     explain: bool
     """Whether the developer's explanation goes to the end of every page."""
 
+    def head(self, decision: Decision, *, nonce: str | None, defer: bool) -> bytes:
+        """Return what comes before everything else in a page: the guard, and behind it what goes by its answers."""
+        tag = self.guard_tag(decision, nonce=nonce, defer=defer)
+        return tag if self.gpp is None else tag + self.gpp.markup(decision, nonce=nonce)
+
+    def guard_tag(self, decision: Decision, *, nonce: str | None, defer: bool = False) -> bytes:
+        """Return the guard's tag, empty without one."""
+        return b"" if self.guard is None else self.guard.markup(decision, nonce=nonce, defer=defer)
+
+
+class Clearing(NamedTuple):
+    """How a whole page is sent in which nobody has to be asked about anything: by a screen alone.
+
+    All else is left to the rewriter, which makes the same of such a page.
+    """
+
+    screen: object
+    """See :func:`consent.html.screening.page_screen`."""
+    nobody: bytes
+    """For each vendor, and for what is nobody's, that it needs a look."""
+    first: bytes
+    """Goes behind ``<head>``."""
+    before_running: bytes | None
+    """Goes before the first script that runs as it is read; ``None``: nothing does."""
+    harmless: set[bytes]
+    """Names of the cookies met so far that stay, up to a bound."""
+    is_due: Callable[[], bool] | None
+    """Tells whether a page is to be held on to."""
+
 
 class Edition(NamedTuple):
     """What pages have in common that are for the same answer, in one language, and over the same scheme.
@@ -79,6 +111,8 @@ class Edition(NamedTuple):
     """The same for a page that nothing is refused in: with the guard's tag, which has nothing to come before."""
     seen: Sequence[str]
     """The vendors seen on the site when this was made; with others, there is another one."""
+    clearing: Clearing | None
+    """How a page is read that something may be refused in; ``None``: it is not read, or by the rewriter alone."""
 
 
 class Wanted(NamedTuple):
@@ -100,6 +134,8 @@ class Editions:
         self._made: dict[Wanted, Edition] = {}
         self.met: dict[str, dict[bytes, Edition]] = {"http": {}, "https": {}}
         """By scheme and by ``Accept-Language``, those of pages whose address settles no language, up to a bound."""
+        self.harmless_cookies: set[bytes] = set()
+        """Names of the cookies met so far that the answer does not refuse, up to a bound."""
 
     def fields(self, site: Site, ruling: Ruling, wanted: Wanted) -> Fields:
         """Return the header fields alone, which cannot fail."""
@@ -119,7 +155,10 @@ class Editions:
             unread = last
             if ruling.allows_everything and site.guard is not None:
                 unread = (site.guard.markup(ruling.decision, nonce=None) + last[0], *last[1:])
-            made = self._made[wanted] = Edition(self.fields(site, ruling, wanted), last, unread, seen)
+            clearing = None if ruling.allows_everything else _clearing(site, ruling, self.harmless_cookies)
+            made = self._made[wanted] = Edition(
+                self.fields(site, ruling, wanted), last, unread, seen, clearing
+            )
         return made
 
     def meet(self, scheme: str, accept_language: bytes, edition: Edition) -> None:
@@ -129,6 +168,17 @@ class Editions:
             if len(met) >= _MAX_MET:
                 met.clear()
             met[accept_language] = edition
+
+    def judged(self, refuses: Callable[[str], bool]) -> Callable[[str], bool]:
+        """Return what judges cookies as ``refuses`` does, and remembers which of them stay."""
+
+        def judging(name: str) -> bool:
+            refused = refuses(name)
+            if not refused and len(name) <= _LONGEST_COOKIE and len(self.harmless_cookies) < _MAX_COOKIES:
+                self.harmless_cookies.add(name.encode("ascii"))
+            return refused
+
+        return judging
 
     def forget(self) -> None:
         """Make them anew when they are asked for again."""
@@ -159,6 +209,21 @@ class EditionShelf:
             for editions in list(self._by_answer.values()):
                 editions.forget()
             self._room = _MAX_EDITIONS
+
+
+def _clearing(site: Site, ruling: Ruling, harmless_cookies: set[bytes]) -> Clearing | None:
+    screen = page_screen(site.catalog)
+    if screen is None:
+        return None
+    decision, scripts = ruling.decision, site.scripts
+    return Clearing(
+        screen,
+        bytes(len(site.catalog.vendors) + 1),
+        site.head(decision, nonce=None, defer=site.defers_guard),
+        site.guard_tag(decision, nonce=None) if site.defers_guard else None,
+        harmless_cookies,
+        None if scripts is None else lambda: scripts.is_due(site.clock()),
+    )
 
 
 def _fields(site: Site, ruling: Ruling, wanted: Wanted) -> Fields:

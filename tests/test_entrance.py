@@ -19,11 +19,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from consent import entrance as entrance_module
 from consent.categories import Category
 from consent.entrance import Known, entrance
+from consent.guard import Guard
 from consent.headers import RESPONSE
+from consent.html.screening import page_screen
+from consent.inventory import Inventory
 from consent.middleware import EnforcingMiddleware
 from consent.policy import CacheMode, Policy
+from consent.site import Clearing, Edition
 from consent.speedups import compiled
-from tests.exchange import HTML, NOW, POLICY, TRACKER, around, ask, chosen, scope_for
+from tests.exchange import CATALOG, HTML, NOW, POLICY, TRACKER, around, ask, chosen, scope_for
 
 pytestmark = pytest.mark.skipif(
     compiled is None, reason="there is no compiled entrance to be held against Python"
@@ -45,10 +49,10 @@ def without_c() -> Iterator[None]:
 class Site:
     """An app that sends these messages, behind the middleware; it notes what it is asked."""
 
-    def __init__(self, policy: Policy = POLICY) -> None:
+    def __init__(self, policy: Policy = POLICY, **settings: Any) -> None:
         self.messages: Sequence[Message] = []
         self.scope: Scope = {}
-        self.middleware: EnforcingMiddleware = around(self, policy=policy)
+        self.middleware: EnforcingMiddleware = around(self, policy=policy, **settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.scope = scope
@@ -179,8 +183,15 @@ def test_both_ways_in_and_out_agree(
 
 SEEN = ("counter",)
 ADDED = ((b"vary", b"Cookie"),)
-PAGES = {"https": {b"en": (ADDED, (), (b"<i>", b"</i>"), SEEN)}}
+PAGES = {"https": {b"en": (ADDED, (), (b"<i>", b"</i>"), SEEN, None)}}
 """Editions of pages, with what is put into them and the address in it."""
+
+
+def cleared(**changed: Any) -> dict[str, dict[bytes, tuple[object, ...]]]:
+    """Return editions of pages that something may be refused in."""
+    nobody = bytes(len(CATALOG.vendors) + 1)
+    clearing = Clearing(page_screen(CATALOG), nobody, b"<g>", b"<h>", {b"a"}, None)._replace(**changed)
+    return {"https": {b"en": Edition(ADDED, (b"<b>", b"</b>"), (), SEEN, clearing)}}
 
 
 class Way:
@@ -412,6 +423,167 @@ def test_an_edition_counts_until_other_vendors_were_seen() -> None:
     way = Way(*PAGE, inventory=SimpleNamespace(seen=("counter", "tracker")))
     way.ask(*ASKED)
     assert way.responds == 1
+
+
+CLEAR = b'<!doctype html><head><title>a</title><script src="/a.js"></script></head><p></body></html>'
+READ = ((b"accept-language", b"en"), (b"sec-fetch-dest", b"document"))
+
+
+def _reading(*messages: Message, **changed: Any) -> Way:
+    return Way(*messages, silence=Known(-inf, inf, "ruling", "silence", cleared(**changed)))
+
+
+def test_a_page_in_which_nobody_is_asked_about_anything_is_sent_with_what_is_put_in() -> None:
+    """First in the head, before the first script that runs at once, and before the end of the body."""
+    way = _reading(*_page(headers=[HTML], body=CLEAR))
+    body = b'<!doctype html><head><g><title>a</title><h><script src="/a.js"></script></head><p><b>/a</b></body></html>'
+    assert way.ask(*READ, (b"cookie", b"a=1; a = 2"), path="/a") == [
+        {**START, "headers": [HTML, *ADDED, (b"content-length", b"%d" % len(body))]},
+        {**BODY, "body": body},
+    ]
+    assert (way.looks, way.responds) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("page", "asked", "changed"),
+    [
+        (CLEAR.replace(b"/a.js", TRACKER.encode()), READ, {}),
+        (CLEAR.replace(b"/a.js", b"https://elsewhere.example/a.js"), READ, {}),
+        (CLEAR.replace(b"/a.js", b"https://cdn.example/a.js"), READ, {}),
+        (CLEAR.replace(b"<p>", b"<script>trackMe()</script>"), READ, {}),
+        (CLEAR.replace(b"<p>", b"<base href=/a>"), READ, {}),
+        (CLEAR.replace(b"<head>", b"<head id=a>"), READ, {}),
+        (CLEAR.replace(b"<head>", b""), READ, {}),
+        (CLEAR.replace(b"<p>", b"<p onclick='trackMe()'>"), READ, {}),
+        (CLEAR.replace(b"<script", b"<script async"), READ, {}),
+        (CLEAR.replace(b"</body>", b""), READ, {}),
+        (CLEAR.replace(b"</html>", b"</body>"), READ, {}),
+        (CLEAR + b"<p", READ, {}),
+        (b"\xef\xbb\xbf" + CLEAR, READ, {}),
+        (CLEAR, READ[:1], {}),
+        (CLEAR, (*READ, (b"cookie", b"b=1")), {}),
+        (CLEAR, (*READ, (b"cookie", b"a=1;;a=1")), {}),
+        (CLEAR, (*READ, *[(b"host", b"www.example.com")] * 2), {}),
+        (CLEAR, (*READ, (b"host", b"a b")), {}),
+        (CLEAR, READ, {"is_due": lambda: True}),
+        (CLEAR, READ, {"screen": None}),
+    ],
+)
+def test_every_page_that_somebody_has_to_be_asked_about_goes_to_python(
+    page: bytes, asked: tuple[tuple[bytes, bytes], ...], changed: dict[str, Any]
+) -> None:
+    """And one whose places are not the usual ones, whose cookies may have to go, or that is held on to."""
+    messages = _page(headers=[HTML], body=page)
+    way = _reading(*messages, **changed)
+    assert way.ask(*asked) == list(messages)
+    assert (way.looks, way.responds) == (0, 1)
+
+
+def test_where_pages_cannot_be_cleared_fewer_and_fewer_are_tried() -> None:
+    """What the screen finds is found again in Python: a site whose pages all have something does not pay for both."""
+    asked = 0
+
+    def is_due() -> bool:
+        nonlocal asked
+        asked += 1
+        return False
+
+    way = _reading(*_page(headers=[HTML], body=CLEAR.replace(b"/a.js", TRACKER.encode())), is_due=is_due)
+    tried = []
+    for _ in range(100):
+        before, way.responds = asked, 0
+        way.ask(*READ)
+        assert way.responds == 1
+        tried.append(asked - before)
+    assert [at for at, was in enumerate(tried) if was] == [0, 2, 6, 14, 30, 62, 94]
+    way.messages = _page(headers=[HTML], body=CLEAR)
+    way.ask(*READ)  # the 101st
+    for _ in range(30):
+        way.ask(*READ)
+    way.responds = 0
+    for _ in range(3):
+        way.ask(*READ)
+    assert way.responds == 0
+
+
+PIECES = st.sampled_from(
+    [
+        b"<!doctype html>",
+        b"<!DOCTYPE html SYSTEM 'a>b'>",
+        b"<!-->",
+        b"<!a>",
+        b"<?a>",
+        b"<html lang=en>",
+        b"<head>",
+        b"<HEAD >",
+        b"<head onclick=a>",
+        b"<meta charset=utf-8>",
+        b"<link rel=stylesheet href=/a.css>",
+        b"<title>a</title>",
+        b"<body>",
+        b"<body onload='a()'>",
+        b"<p>a",
+        b"<p onclick='a()'>",
+        b"<p onclick='trackMe()'>",
+        b"<a href=javascript:a()>",
+        b"<script>a()</script>",
+        b"<script>trackMe()</script>",
+        b"<script src=/a.js></script>",
+        b"<script src=https://WWW.example.com/a.js></script>",
+        b"<script src=https://elsewhere.example/a.js></script>",
+        b"<script async src=/a.js></script>",
+        b"<script defer src=/a.js></script>",
+        b"<script type=module>a()</script>",
+        b"<script nomodule src=/a.js></script>",
+        b"<script src=/a.js",
+        b"<noscript><img src=/a></noscript>",
+        f'<img src="{TRACKER}">'.encode(),
+        b"<img src=https://cdn.example/a.png>",
+        b"<svg><path d=a></svg>",
+        b"<svg><style>a{}</style>",
+        b"<template>",
+        b"<iframe src=/a></iframe>",
+        b"<form name=a>",
+        b"<base href=https://elsewhere.example/>",
+        b"</head>",
+        b"</body>",
+        b"</body >",
+        b"</BODY>",
+        b"</html>",
+        b"<",
+    ]
+)
+# Most are as pages are, or hardly any would be cleared.
+WHOLE_PAGES = st.builds(
+    b"%b<html><head>%b</head><body>%b</body></html>".__mod__,
+    st.tuples(*[st.lists(PIECES, max_size=size).map(b"".join) for size in (1, 2, 2)]),
+)
+
+
+@given(
+    pages=st.lists(
+        st.one_of(WHOLE_PAGES, st.lists(PIECES, max_size=8).map(b"".join)), min_size=1, max_size=4
+    ),
+    choice=st.sampled_from(["", CHOICES[1], CHOICES[2]]),
+    cookies=st.sampled_from(["", "session=1", "_track=1", "a b=1"]),
+    defers=st.booleans(),
+)
+def test_both_ways_clear_the_same(pages: list[bytes], choice: str, cookies: str, defers: bool) -> None:
+    """Whatever is in a page, for who has not chosen and for who refuses something; what is found is noted by both."""
+    guard = Guard(CATALOG) if defers else None
+    ours_inventory, theirs_inventory = Inventory(), Inventory()
+    ours = Site(Policy(site="Example"), guard=guard, inventory=ours_inventory)
+    with without_c():
+        theirs = Site(Policy(site="Example"), guard=guard, inventory=theirs_inventory)
+    cookie = "; ".join(filter(None, (cookies, choice)))
+    headers = {"accept-language": "fr", "sec-fetch-dest": "document"} | ({"cookie": cookie} if cookie else {})
+    for page in pages:
+        messages = _page(headers=[HTML], body=page)
+        scope = scope_for("/", headers=headers, state={})
+        for _ in range(2):
+            assert ours.outcome(messages, scope) == theirs.outcome(messages, {**scope, "state": {}})
+    assert ours_inventory.seen == theirs_inventory.seen
+    assert ours_inventory.take() == theirs_inventory.take()
 
 
 ENDS = st.lists(

@@ -71,7 +71,9 @@ def test_few_pages_are_picked_and_few_bytes_held() -> None:
     """So many at once, then one after a while; none while those that were picked still wait."""
     woken = []
     scripts = PickedPages(Inventory(lambda: woken.append(1)), CATALOG)
+    assert [scripts.is_due(NOW) for _ in range(BURST + 2)] == [True] * (BURST + 2)  # which counts none
     assert [scripts.picks(NOW) for _ in range(BURST + 2)] == [True] * BURST + [False] * 2
+    assert not scripts.is_due(NOW + SECONDS_BETWEEN - 1)
     assert not scripts.picks(NOW + SECONDS_BETWEEN - 1)
     assert [scripts.picks(NOW + SECONDS_BETWEEN) for _ in range(2)] == [True, False]
     assert not scripts.picks(NOW - 1_000)

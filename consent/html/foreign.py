@@ -59,6 +59,11 @@ class ForeignContent:
         return bool(self._open)
 
     @property
+    def is_plain(self) -> bool:
+        """Whether all that follows is read as HTML for certain, until the next start tag."""
+        return not (self._open or self._lost or self._in_select)
+
+    @property
     def is_lost(self) -> bool:
         """Whether nothing is certain for the rest of the page."""
         return self._lost

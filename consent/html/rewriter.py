@@ -190,11 +190,7 @@ class Rewriter:
             if self._skip is None and (awaits_running or self._head_insertion is not None):
                 found = data.find(b"<", position)
                 return len(data) if found < 0 else found
-            if (
-                self._skip is None
-                or self._withholding.in_held_template
-                or self._foreign.reading is not Reading.HTML
-            ):
+            if self._skip is None or self._withholding.in_held_template or not self._foreign.is_plain:
                 return next_stop(data, position, len(data))
             reading = AT_HOME * self._refusals.at_home + SCRIPTING * self._scripting
             if self._is_document:
@@ -228,11 +224,11 @@ class Rewriter:
             self._out.insert(data, position, before + self._insertion())
             self._insertion = None
 
-    def _insert_in_head(self, data: bytes, tag: Tag) -> None:
+    def _insert_in_head(self, data: bytes, tag: Tag) -> bool:
         """Insert what goes first into the head, if ``tag`` is its start tag or the first that matters behind it."""
         runs = could_run(tag)
         if not runs and (tag.name == b"html" or not could_load(tag)):
-            return
+            return False
         if tag.name in (b"html", b"head", b"body"):
             self._is_document = True
         if self._is_document and self._head_insertion is not None:
@@ -242,6 +238,17 @@ class Rewriter:
             is_around = tag.name in (b"html", b"head")
             self._out.insert(data, tag.end if is_around else tag.start, make())
             self._head_insertion, self._is_head_begun = None, True
+        return self._is_head_begun
+
+    def _pass_running(self, data: bytes, start: int) -> int:
+        """Pass an element that may run scripts where nobody has to be asked about it, with what goes before it."""
+        before, self._before_running = self._before_running, None
+        passed = self._next_place(data, start)
+        if passed > start and before is not None:
+            self._out.insert(data, start, before())
+        else:
+            self._before_running = before
+        return passed
 
     def _insert_at_end(self, data: bytes, position: int) -> None:
         """Insert where the page ends, outside of whatever it left open.
@@ -417,8 +424,15 @@ class Rewriter:
             return self._await(TAG_END)
         self._check_length(tag.end - start)
         name = tag.name
-        if self._head_insertion is not None:
-            self._insert_in_head(data, tag)
+        if self._head_insertion is not None and self._insert_in_head(data, tag):
+            # Perhaps that was all that the tag was looked at for.
+            passed = start if self._awaits_refused else self._next_place(data, start)
+            if passed > start:
+                return passed
+        if self._is_head_begun and self._before_running is not None and could_run(tag):
+            passed = start if self._awaits_refused else self._pass_running(data, start)
+            if passed > start:
+                return passed
         if name == b"base":
             self._refusals.at_home = False
         reading = self._foreign.script_reading if name == b"script" else self._foreign.reading

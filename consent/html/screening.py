@@ -34,7 +34,7 @@ _READERS = {"url": _URL, "srcset": _SRCSET}
 _STOPS, _ENDS_STOP, _RUNS_DATA, _RAW_TEXT, _SCRIPT, _STYLE_SHEET, _NOSCRIPT = 1, 2, 4, 8, 16, 32, 64
 _DRAWING, _DRAWN, _DRAWN_TEXT, _PAGE, _RUNS, _NAMES = 128, 256, 512, 1024, 2048, 4096
 
-_STRUCTURAL = b"base head frameset math plaintext select template".split()
+_STRUCTURAL = b"base frameset math plaintext select template".split()
 """Elements that change how the rest of the page is read, or that the rewriter asks for by their names."""
 _SHAPES = (
     b"circle clippath defs ellipse feblend fecolormatrix fecomponenttransfer fecomposite feflood fefunca fefuncb"
@@ -64,7 +64,7 @@ def _flags() -> dict[bytes, int]:
         ((b"svg",), _DRAWING),
         (_SHAPES, _DRAWN),
         ((b"title", b"desc"), _DRAWN_TEXT),
-        ((b"html", b"body"), _PAGE),
+        ((b"html", b"head", b"body"), _PAGE),
         ((*RUNNING, b"script"), _RUNS),
         (NAMING, _NAMES),
     ):

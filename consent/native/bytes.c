@@ -51,11 +51,6 @@ static uint32_t hash_of(Bytes text, size_t length)
     return hash;
 }
 
-static uint64_t length_bit(size_t length)
-{
-    return (uint64_t)1 << (length < 63 ? length : 63);
-}
-
 int table_prepare(Table *table, Py_ssize_t count)
 {
     uint32_t size = 16;
@@ -114,12 +109,6 @@ const Slot *table_find_hashed(const Table *table, Bytes text, size_t length, uin
     return NULL;
 }
 
-/* Whether a name of that length begins and ends so. */
-static int may_be_name(const Table *table, unsigned char first, unsigned char last, size_t length)
-{
-    return length <= LONGEST_NAME && table->first[first] & table->last[last] & length_bit(length);
-}
-
 const Slot *table_find(const Table *table, Bytes text, size_t length)
 {
     if (length < 1 || !may_be_name(table, text[0], text[length - 1], length))
@@ -127,11 +116,9 @@ const Slot *table_find(const Table *table, Bytes text, size_t length)
     return table_find_hashed(table, text, length, hash_of(text, length));
 }
 
-const Slot *table_find_folded(const Table *table, Bytes text, size_t length)
+const Slot *table_find_likely(const Table *table, Bytes text, size_t length)
 {
     unsigned char name[LONGEST_NAME];
-    if (length < 1 || !may_be_name(table, lower[text[0]], lower[text[length - 1]], length))
-        return NULL;
     for (size_t i = 0; i < length; i++)
         name[i] = lower[text[i]];
     return table_find_hashed(table, name, length, hash_of(name, length));

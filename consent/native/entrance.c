@@ -1,5 +1,5 @@
-/* Requests that say nothing new pass without a step in Python, and so do responses that nothing is done about, and pages
- * for visitors who refuse nothing.
+/* Requests that say nothing new pass without a step in Python, and so do responses that nothing is done about, pages for
+ * visitors who refuse nothing, and pages in which nobody has to be asked about anything.
  *
  * Whatever else comes is handed to Python: to "look" the request, to what "respond" makes the message.
  */
@@ -47,6 +47,9 @@ typedef struct {
     PyObject *page_type;     /* of page_types, the one met last */
     PyObject *unspoken;      /* the empty Accept-Language */
     PyObject *success;       /* the status 200 */
+    int in_doubt;            /* so many pages are not screened here: those before could not be cleared, and Python had to
+                              * read them all the same */
+    int doubts;              /* so many they were after the last that could not */
 } Entrance;
 
 #define MEMBERS(self)                                                                                              \
@@ -386,16 +389,32 @@ static int is_plain_start(Entrance *entrance, PyObject *message)
     return plain;
 }
 
-/* --- ... and pages that nothing is refused in --- */
+/* --- ... and pages that nothing is refused in, or that are cleared as a whole --- */
 
 /* What an edition is a tuple of: see consent.site.Edition. */
-enum { EDITION_FIELDS, EDITION_LAST, EDITION_UNREAD, EDITION_SEEN, EDITION_SIZE };
+enum { EDITION_FIELDS, EDITION_LAST, EDITION_UNREAD, EDITION_SEEN, EDITION_READ, EDITION_SIZE };
+/* How its pages are read, where something is refused: see consent.site.Clearing; None: they are not. */
+enum { READ_SCREEN, READ_NOBODY, READ_FIRST, READ_RUNNING, READ_HARMLESS, READ_DUE, READ_SIZE };
+#define LONGEST_ELEMENT (4 * 1024 * 1024) /* that is read as a whole, as in consent.html.rewriter */
+#define MOST_DOUBTS 31
+
+/* Whether a request is one whose page may be cleared here. */
+static int may_be_cleared(PyObject *read, PyObject *headers, int asks)
+{
+    return PyTuple_Check(read) && Py_SIZE(read) == READ_SIZE && is_page_screen(PyTuple_GetItem(read, READ_SCREEN)) &&
+           PyBytes_Check(PyTuple_GetItem(read, READ_NOBODY)) && PyBytes_Check(PyTuple_GetItem(read, READ_FIRST)) &&
+           (PyTuple_GetItem(read, READ_RUNNING) == Py_None ||
+            (asks & SAYS_SO && PyBytes_Check(PyTuple_GetItem(read, READ_RUNNING)))) &&
+           PyAnySet_Check(PyTuple_GetItem(read, READ_HARMLESS)) &&
+           has_only_cookies(headers, PyTuple_GetItem(read, READ_HARMLESS));
+}
 
 /* The edition that a page is of whose start is the message, borrowed; NULL where Python has to look. */
 static PyObject *edition_of(WayOut *self, PyObject *message)
 {
     Entrance *entrance = self->entrance;
     PyObject *pages = PyTuple_GetItem(self->known, 4), *headers, *scheme, *language; /* borrowed */
+    int asks;
     if (!PyDict_CheckExact(pages) ||
         PyDict_GetItemWithError(message, entrance->words[STATUS]) != entrance->success ||
         PyDict_Contains(message, entrance->words[ANNOUNCED]) != 0 ||
@@ -404,13 +423,22 @@ static PyObject *edition_of(WayOut *self, PyObject *message)
         (headers = PyDict_GetItemWithError(message, entrance->words[HEADERS])) == NULL ||
         !PyList_CheckExact(headers) ||
         !is_unread_page(headers, entrance->page_types, &entrance->page_type, entrance->plain_names) ||
-        !asks_for_page(self->headers, &language))
+        !(asks = asks_for_page(self->headers, &language)))
         return NULL;
     PyObject *editions = PyDict_GetItemWithError(pages, scheme);
     if (editions == NULL || !PyDict_CheckExact(editions))
         return NULL;
     PyObject *edition = PyDict_GetItemWithError(editions, language ? language : entrance->unspoken);
-    return edition && PyTuple_Check(edition) && Py_SIZE(edition) == EDITION_SIZE ? edition : NULL;
+    if (edition == NULL || !PyTuple_Check(edition) || Py_SIZE(edition) != EDITION_SIZE)
+        return NULL;
+    PyObject *read = PyTuple_GetItem(edition, EDITION_READ);
+    if (read == Py_None)
+        return edition;
+    if (entrance->in_doubt > 0) {
+        entrance->in_doubt--;
+        return NULL;
+    }
+    return may_be_cleared(read, self->headers, asks) ? edition : NULL;
 }
 
 /* Keep the start of a page as it is now: the app may use message and list for something else before the body is there. */
@@ -435,6 +463,37 @@ static int is_current(WayOut *self)
     return seen != NULL && seen == PyTuple_GetItem(self->edition, EDITION_SEEN);
 }
 
+/* Whether the page is one of the few that Python holds on to, for the inline scripts in them; or an exception was raised. */
+static int is_picked(PyObject *due)
+{
+    if (due == Py_None)
+        return 0;
+    PyObject *answer = PyObject_CallNoArgs(due);
+    Py_XDECREF(answer); /* one of the two that stay */
+    return answer != Py_False;
+}
+
+/* The page as the screen clears it, with what is put in; NULL where Python has to look. */
+static PyObject *screened_page(WayOut *self, PyObject *body, PyObject *address)
+{
+    Entrance *entrance = self->entrance;
+    PyObject *read = PyTuple_GetItem(self->edition, EDITION_READ), *nobody = PyTuple_GetItem(read, READ_NOBODY);
+    if (is_picked(PyTuple_GetItem(read, READ_DUE)))
+        return NULL;
+    PyObject *settled = own_host(self->headers), *unclassified = settled ? PyList_New(0) : NULL, *page = NULL;
+    if (unclassified != NULL) {
+        Screening screening = {PyTuple_GetItem(read, READ_SCREEN), settled,         unclassified,
+                               PyBytes_AsString(nobody),           Py_SIZE(nobody), LONGEST_ELEMENT};
+        page = cleared_page(body, &screening, PyTuple_GetItem(read, READ_FIRST), PyTuple_GetItem(read, READ_RUNNING),
+                            PyTuple_GetItem(self->edition, EDITION_LAST), address);
+        entrance->doubts = page ? 0 : entrance->doubts * 2 + 1 < MOST_DOUBTS ? entrance->doubts * 2 + 1 : MOST_DOUBTS;
+        entrance->in_doubt = entrance->doubts;
+    }
+    Py_XDECREF(settled);
+    Py_XDECREF(unclassified);
+    return page;
+}
+
 /* The body of the page, whole and with what is put into it; NULL where Python has to look. */
 static PyObject *whole_page(WayOut *self, PyObject *message)
 {
@@ -448,7 +507,9 @@ static PyObject *whole_page(WayOut *self, PyObject *message)
                                         PyDict_GetItemWithError(self->scope, entrance->words[QUERY]));
     if (address == NULL)
         return NULL;
-    PyObject *page = with_insertion(body, PyTuple_GetItem(self->edition, EDITION_UNREAD), address);
+    PyObject *page = PyTuple_GetItem(self->edition, EDITION_READ) == Py_None
+                         ? with_insertion(body, PyTuple_GetItem(self->edition, EDITION_UNREAD), address)
+                         : screened_page(self, body, address);
     Py_DECREF(address);
     return page;
 }

@@ -78,8 +78,23 @@ int table_add(Table *table, const char *text, Py_ssize_t length, uint32_t value)
 void table_free(Table *table);
 const Slot *table_find_hashed(const Table *table, Bytes text, size_t length, uint32_t hash);
 const Slot *table_find(const Table *table, Bytes text, size_t length);
-/* The name is folded to lower case first. */
-const Slot *table_find_folded(const Table *table, Bytes text, size_t length);
+const Slot *table_find_likely(const Table *table, Bytes text, size_t length);
+static inline uint64_t length_bit(size_t length)
+{
+    return (uint64_t)1 << (length < 63 ? length : 63);
+}
+/* Whether a name of that length begins and ends so. */
+static inline int may_be_name(const Table *table, unsigned char first, unsigned char last, size_t length)
+{
+    return length <= LONGEST_NAME && table->first[first] & table->last[last] & length_bit(length);
+}
+/* The name is folded to lower case first. Most are in no table: that is told without a call. */
+static inline const Slot *table_find_folded(const Table *table, Bytes text, size_t length)
+{
+    if (length < 1 || !may_be_name(table, lower[text[0]], lower[text[length - 1]], length))
+        return NULL;
+    return table_find_likely(table, text, length);
+}
 
 /* --- Evidence: what the catalog knows scripts and hosts by (evidence.c) --- */
 
@@ -120,8 +135,52 @@ typedef struct {
 
 enum { INCOMPLETE, ATTRIBUTE, END_OF_TAG };
 
-/* Read one attribute, or the ">" of the tag, from *position on, and move it behind. */
-int next_attribute(Bytes *position, Bytes end, Attribute *attribute);
+/* Read one attribute, or the ">" of the tag, from *position on, and move it behind. A page has thousands. */
+static inline int next_attribute(Bytes *position, Bytes end, Attribute *attribute)
+{
+    Bytes at = *position;
+    while (at < end && (is_a(SPACE, *at) || *at == '/'))
+        at++;
+    if (at == end)
+        return INCOMPLETE;
+    if (*at == '>') {
+        *position = at + 1;
+        return END_OF_TAG;
+    }
+    attribute->name = at++; /* even a "=" begins a name here */
+    while (at < end && !is_a(ENDS_ATTRIBUTE, *at))
+        at++;
+    attribute->name_end = attribute->end = at;
+    attribute->value = attribute->value_end = NULL;
+    while (at < end && is_a(SPACE, *at))
+        at++;
+    if (at == end)
+        return INCOMPLETE;
+    if (*at == '=') {
+        at++;
+        while (at < end && is_a(SPACE, *at))
+            at++;
+        if (at == end)
+            return INCOMPLETE;
+        if (*at == '"' || *at == '\'') {
+            attribute->value = at + 1;
+            at = memchr(at + 1, *at, (size_t)(end - at - 1));
+            if (at == NULL)
+                return INCOMPLETE;
+            attribute->value_end = at++;
+        } else if (*at != '>') {
+            attribute->value = at;
+            while (at < end && !is_a(SPACE, *at) && *at != '>')
+                at++;
+            if (at == end)
+                return INCOMPLETE;
+            attribute->value_end = at;
+        }
+        attribute->end = at;
+    }
+    *position = at;
+    return ATTRIBUTE;
+}
 /* Where the next tag of a name begins, wherever it stands; "/" begins that of an end tag. NULL: it is not there. */
 Bytes find_named(Bytes at, Bytes end, const char *name, size_t length);
 /* Behind a comment, from behind its "<!--" on; NULL where it is not complete. */
@@ -166,6 +225,25 @@ PyObject *style_urls(PyObject *module, PyObject *argument);
  * NULL where one is not of the few frequent ones, of characters that mean nothing in hosts, schemes and names. */
 Bytes decode_references(Bytes at, Bytes end, unsigned char *target);
 
+/* --- PageScreen (screen.c) --- */
+
+extern PyType_Spec page_screen_spec;
+
+/* How a page is read; the numbers are known to consent.html.judge. */
+enum { AT_HOME = 1, SCRIPTING = 2, IS_PAGE = 4, BEFORE_HEAD = 8, BEFORE_RUNNING = 16 };
+
+typedef struct {
+    PyObject *screen;       /* PageScreen */
+    PyObject *settled;      /* set: see Page */
+    PyObject *unclassified; /* list: see Page */
+    const char *allowed;    /* see Page */
+    Py_ssize_t vendors, longest;
+} Screening;
+
+int is_page_screen(PyObject *object);
+/* The next place from "at" on that needs a look, or the end; NULL with an exception. */
+Bytes screen_page(const Screening *screening, Bytes at, Bytes end, int reading);
+
 /* --- header fields (fields.c) --- */
 
 extern PyType_Spec field_finder_spec;
@@ -193,8 +271,9 @@ PyObject *glance(PyObject *module, PyObject *args);
 
 /* --- pages that nothing is refused in (unread.c) --- */
 
-/* Whether a request is for a page of its own, and asks for no more. "language", borrowed, is its Accept-Language; NULL
- * without. The function does not raise. */
+enum { ASKS_FOR_PAGE = 1, SAYS_SO = 2 };
+/* Whether a request is for a page of its own, and asks for no more; and whether the browser says that it is. "language",
+ * borrowed, is its Accept-Language; NULL without. All pairs are tuples of two bytes then. The function does not raise. */
 int asks_for_page(PyObject *headers, PyObject **language);
 /* Whether these are the fields of a page in UTF-8 that says nothing else that matters. "last_type" is for is_member. */
 int is_unread_page(PyObject *headers, PyObject *types, PyObject **last_type, PyObject *plain_names);
@@ -207,12 +286,21 @@ PyObject *escaped_address(PyObject *path, PyObject *raw, PyObject *query);
  * bytes. NULL, perhaps without an exception, where the page has to be looked at in Python. */
 PyObject *with_insertion(PyObject *body, PyObject *pieces, PyObject *address);
 
+/* --- pages in which nobody has to be asked about anything (cleared.c) --- */
+
+/* What is the page's own, for the screen: a new set. NULL, perhaps without an exception, where Python has to look. */
+PyObject *own_host(PyObject *headers);
+/* Whether of all the cookies that came only those did whose names are in the set; the function may leave an exception. */
+int has_only_cookies(PyObject *headers, PyObject *harmless);
+/* The page with what is put in: "first" behind "<head>", "before_running", or None, before the first script that runs as
+ * it is read, and the pieces before "</body>", with the address between each two: new bytes. NULL, perhaps without an
+ * exception, where the page has to be looked at in Python. */
+PyObject *cleared_page(PyObject *body, Screening *screening, PyObject *first, PyObject *before_running, PyObject *pieces,
+                       PyObject *address);
+
 /* --- Entrance and WayOut (entrance.c) --- */
 
 extern PyType_Spec entrance_spec, way_out_spec;
 
-/* --- PageScreen (screen.c) --- */
-
-extern PyType_Spec page_screen_spec;
 
 #endif

@@ -132,31 +132,51 @@ static void page_screen_dealloc(PyObject *object)
     Py_DECREF(type);
 }
 
-/* --- methods --- */
+/* --- passing --- */
+
+int is_page_screen(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    return PyType_GetFlags(type) & Py_TPFLAGS_HEAPTYPE &&
+           PyType_GetSlot(type, Py_tp_dealloc) == (void *)page_screen_dealloc;
+}
+
+Bytes screen_page(const Screening *screening, Bytes at, Bytes end, int reading)
+{
+    const PageScreen *self = (const PageScreen *)screening->screen;
+    Pass pass;
+    pass.page.settled = screening->settled;
+    pass.page.unclassified = NULL;
+    pass.page.rules = as_url_rules(self->rules);
+    pass.page.allowed = screening->allowed;
+    pass.page.vendors = screening->vendors;
+    pass.page.at_home = reading & AT_HOME;
+    pass.page.may_import = 0;
+    pass.page.last_length = 0;
+    pass.screen = self;
+    pass.evidence = as_evidence(self->evidence);
+    pass.unclassified = screening->unclassified;
+    pass.longest = screening->longest;
+    pass.reading = reading;
+    pass.drawing = 0;
+    return skip_markup(&pass, at, end);
+}
 
 static PyObject *page_screen_skip(PyObject *object, PyObject *args)
 {
-    PageScreen *self = (PageScreen *)object;
-    Pass pass;
+    Screening screening = {.screen = object};
     Py_buffer view;
     Py_ssize_t position;
-    if (!PyArg_ParseTuple(args, "O!O!y#y*nni", &PySet_Type, &pass.page.settled, &PyList_Type, &pass.unclassified,
-                          &pass.page.allowed, &pass.page.vendors, &view, &position, &pass.longest, &pass.reading))
+    int reading;
+    if (!PyArg_ParseTuple(args, "O!O!y#y*nni", &PySet_Type, &screening.settled, &PyList_Type, &screening.unclassified,
+                          &screening.allowed, &screening.vendors, &view, &position, &screening.longest, &reading))
         return NULL;
     if (position < 0 || position > view.len) {
         PyBuffer_Release(&view);
         PyErr_SetString(PyExc_IndexError, "the position is not within the page");
         return NULL;
     }
-    pass.evidence = as_evidence(self->evidence);
-    pass.page.rules = as_url_rules(self->rules);
-    pass.page.at_home = pass.reading & AT_HOME;
-    pass.page.unclassified = NULL;
-    pass.page.may_import = 0;
-    pass.drawing = 0;
-    pass.page.last_length = 0;
-    pass.screen = self;
-    Bytes page = view.buf, reached = skip_markup(&pass, page + position, page + view.len);
+    Bytes page = view.buf, reached = screen_page(&screening, page + position, page + view.len, reading);
     Py_ssize_t offset = reached ? (Py_ssize_t)(reached - page) : -1;
     PyBuffer_Release(&view);
     return reached ? PyLong_FromSsize_t(offset) : NULL;

@@ -24,9 +24,6 @@ enum {
     NAMES = 4096,      /* by its name it may take the place of what the document has by itself */
 };
 
-/* How the page is read; the numbers are known to consent.html.judge. */
-enum { AT_HOME = 1, SCRIPTING = 2, IS_PAGE = 4, BEFORE_HEAD = 8, BEFORE_RUNNING = 16 };
-
 enum { CODE_TYPE = 1, URLS_TYPE = 2 };
 
 #define MOST_ATTRIBUTES 64

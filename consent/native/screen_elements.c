@@ -126,6 +126,10 @@ static int element_clears(Pass *pass, Bytes start, Bytes *position, Bytes end)
     Told told;
     if (tag && tag->flags & DRAWN)
         tag = NULL; /* in HTML such a name means nothing */
+    if (tag == NULL && **position == '>') {
+        ++*position;
+        return CLEAR;
+    }
     if (tag && (tag->flags & STOPS || (tag->flags & PAGE && !(pass->reading & IS_PAGE))))
         return LOOK;
     if (tag && pass->reading & BEFORE_HEAD && !is_word(name, *position, "html"))
@@ -170,7 +174,12 @@ Bytes skip_markup(Pass *pass, Bytes at, Bytes end)
             else if (!end_tag_passes(&at, end))
                 return start;
         } else if (*at == '!') {
-            at = end - at > 2 && at[1] == '-' && at[2] == '-' ? comment_end(at + 3, end) : NULL;
+            if (end - at > 2 && at[1] == '-' && at[2] == '-')
+                at = comment_end(at + 3, end);
+            else if (end - at > 2 && is_a(LETTER, at[1])) /* a DOCTYPE, or a comment that is not written as one */
+                at = (at = memchr(at, '>', (size_t)(end - at))) ? at + 1 : NULL;
+            else
+                at = NULL;
             outcome = at ? CLEAR : LOOK;
         } else if (*at == '?') {
             return start;

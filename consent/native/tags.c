@@ -1,52 +1,6 @@
 /* Tags, comments and the ends of raw text (HTML Standard, 13.2.5.6 to 13.2.5.51). */
 #include "native.h"
 
-int next_attribute(Bytes *position, Bytes end, Attribute *attribute)
-{
-    Bytes at = *position;
-    while (at < end && (is_a(SPACE, *at) || *at == '/'))
-        at++;
-    if (at == end)
-        return INCOMPLETE;
-    if (*at == '>') {
-        *position = at + 1;
-        return END_OF_TAG;
-    }
-    attribute->name = at++; /* even a "=" begins a name here */
-    while (at < end && !is_a(ENDS_ATTRIBUTE, *at))
-        at++;
-    attribute->name_end = attribute->end = at;
-    attribute->value = attribute->value_end = NULL;
-    while (at < end && is_a(SPACE, *at))
-        at++;
-    if (at == end)
-        return INCOMPLETE;
-    if (*at == '=') {
-        at++;
-        while (at < end && is_a(SPACE, *at))
-            at++;
-        if (at == end)
-            return INCOMPLETE;
-        if (*at == '"' || *at == '\'') {
-            attribute->value = at + 1;
-            at = memchr(at + 1, *at, (size_t)(end - at - 1));
-            if (at == NULL)
-                return INCOMPLETE;
-            attribute->value_end = at++;
-        } else if (*at != '>') {
-            attribute->value = at;
-            while (at < end && !is_a(SPACE, *at) && *at != '>')
-                at++;
-            if (at == end)
-                return INCOMPLETE;
-            attribute->value_end = at;
-        }
-        attribute->end = at;
-    }
-    *position = at;
-    return ATTRIBUTE;
-}
-
 Bytes find_named(Bytes at, Bytes end, const char *name, size_t length)
 {
     /* "<", the name, and the byte that ends it */

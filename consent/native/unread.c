@@ -31,7 +31,7 @@ int asks_for_page(PyObject *headers, PyObject **language)
             return 0;
         }
     }
-    return 1;
+    return told ? ASKS_FOR_PAGE | SAYS_SO : ASKS_FOR_PAGE;
 }
 
 /* --- the header fields --- */
