@@ -94,6 +94,9 @@ class EnforcingMiddleware:
             ``/shop`` it begins with ``/shop/``.
         explain: put the developer's explanation at the end of every page.
         on_error: what becomes of the rest of a page that cannot be rewritten.
+        aside: returns who answers what is neither for the site nor for ``endpoints``, by its scope; ``None``: nobody.
+            It is asked about what needs a closer look: of the rest of the paths under ``prefix``, and of all that is no
+            request.
     """
 
     def __init__(
@@ -117,6 +120,7 @@ class EnforcingMiddleware:
         prefix: str = "/_consent",
         explain: bool = False,
         on_error: OnError = "withhold",
+        aside: Callable[[Scope], ASGIApp | None] = lambda scope: None,
     ) -> None:
         self.app = app
         self._site = Site(
@@ -145,6 +149,7 @@ class EnforcingMiddleware:
         )
         self._endpoints = endpoints
         self._keep = keep
+        self._aside = aside
         self._policy = policy
         self._policy_version = policy.version
         self._cookie = cookie
@@ -319,6 +324,8 @@ class EnforcingMiddleware:
         await self.enter(scope, receive, send)
 
     def _look(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        if (other := self._aside(scope)) is not None:
+            return other(scope, receive, send)
         app, scope, send = self._govern(scope, send)
         return app(scope, receive, send)
 

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -167,8 +167,16 @@ class ConsentMiddleware:
             then=partial(_keep, self._logs, store) if isinstance(store, EnforcementStore) else lambda: None,
         )
         self.app = app
-        self._own_folder = settings.prefix + "/"
-        self._enter = self._entrance(settings)
+        enter = self._entrance(settings)
+        # The one entrance asks when it has to look at a request; what leads to several asks first.
+        leads_to_one = not settings.policy.rules and settings.policy.jurisdictions is None
+        self._enter = enter if leads_to_one else self._sorting(enter)
+
+    def _sorting(self, enter: ASGIApp) -> ASGIApp:
+        def sorting(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+            return (self._aside(scope) or enter)(scope, receive, send)
+
+        return sorting
 
     def _entrance(self, settings: Settings, part: str = "") -> ASGIApp:
         """Return the way into the app under a policy and its rules, on the hosts of one part of the site."""
@@ -314,6 +322,7 @@ class ConsentMiddleware:
                 prefix=prefix,
                 explain=self._explains,
                 on_error=self._on_error,
+                aside=self._aside,
             ).enter
 
         policies = (policy, *(rule.policy for rule in policy.rules))
@@ -332,15 +341,15 @@ class ConsentMiddleware:
         return {section: way(script) for section, script in gpp.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # Most requests are for the site itself, and are asked no more than this on their way.
-        if scope["type"] == "http" and not scope["path"].startswith(self._own_folder):
-            await self._enter(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._lifespan(scope, receive, send)
-        elif self._office is not None and scope["type"] == "http" and self._office.answers(scope["path"]):
-            await self._office(scope, receive, send)
-        else:
-            await self._enter(scope, receive, send)
+        await self._enter(scope, receive, send)
+
+    def _aside(self, scope: Scope) -> ASGIApp | None:
+        """Return who answers what is neither for the site nor for its visitors; ``None``: it is for them."""
+        if scope["type"] == "lifespan":
+            return self._lifespan
+        if self._office is not None and scope["type"] == "http" and self._office.answers(scope["path"]):
+            return self._office
+        return None
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start the office's work; end it and close the store when the server stops.
