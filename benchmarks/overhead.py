@@ -1,17 +1,21 @@
 """What the middleware costs a Starlette app, in requests per second with and without it.
 
-    python benchmarks/overhead.py [--seconds S] [--rounds N] [--json]
+    python benchmarks/overhead.py [--seconds S] [--rounds N] [--pairs P] [--control] [--json]
 
 The answers: a small JSON document; a page of 100 KB that the app renders from a Jinja2 template, for a visitor who
 has not chosen (all on it is judged, nothing on it is refused) and for one who accepted everything; and the same page
 when the app has it ready in memory, the least that an app can do for a page. Each is measured twice:
 
 - served: uvicorn, with h11, in a process of its own on loopback, eight connections kept busy by this process; what a
-  site sees. The two servers take turns for S seconds each; the median of N rounds counts. Seconds are those
-  of the server's processor, so that other work on the machine counts for neither.
+  site sees. A server with the middleware and one without take turns for S seconds each, N times, on a processor of
+  their own where there are two. What counts of a turn are the answers per second of the server's processor time, so
+  that other work on the machine counts for neither; of two turns that follow each other, the ratio; and of all those,
+  the median, told with the quartiles. How a process happens to lie in memory makes it a little faster or slower for as
+  long as it lives: P pairs of servers are started, one after the other.
 - in process: the app called directly, without a server and sockets; the cost of the middleware itself, in
-  microseconds of processor time for each request.
+  microseconds of processor time for each request, the least of many short turns.
 
+With ``--control`` no server has the middleware: what the ratios differ from 1 by then is not the middleware's doing.
 The pages are generated. What is inserted into each page is part of the cost.
 """
 
@@ -22,14 +26,15 @@ import asyncio
 import gc
 import json
 import multiprocessing
+import os
 import platform
 import random
 import socket
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from uuid import uuid4
 
 import jinja2
@@ -82,13 +87,14 @@ class Row:
 
     case: str
     plain_per_second: float
-    governed_per_second: float
+    ratios: tuple[float, float, float]
+    """The quartiles of the requests per second with the middleware, as a share of those without."""
     plain_microseconds: float
     governed_microseconds: float
 
     @property
-    def ratio(self) -> float:
-        return self.governed_per_second / self.plain_per_second
+    def governed_per_second(self) -> float:
+        return self.plain_per_second * self.ratios[1]
 
     @property
     def added_microseconds(self) -> float:
@@ -177,11 +183,25 @@ def cases(folder: str) -> list[Case]:
 # --- served ---
 
 
-def _serve(make: Callable[[], ASGIApp], listener: socket.socket) -> None:
+def _serve(folder: str | None, listener: socket.socket, cores: set[int]) -> None:
+    """Serve the app, with the middleware if there is a folder for its data."""
     import uvicorn
 
-    config = uvicorn.Config(make(), log_level="error", access_log=False, lifespan="off", http="h11")
+    _stay_on(cores)
+    app = site() if folder is None else governed(folder)
+    config = uvicorn.Config(app, log_level="error", access_log=False, lifespan="off", http="h11")
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _stay_on(cores: set[int]) -> None:
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+
+
+def _cores() -> tuple[set[int], set[int]]:
+    """Return where the servers are to run, and where their client; nothing where there are no two processors."""
+    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return (set(usable[:1]), set(usable[1:])) if len(usable) > 1 else (set(), set())
 
 
 class _Connection(asyncio.Protocol):
@@ -242,38 +262,67 @@ async def _spent(port: int) -> float:
     return float(answer.rpartition(b"\r\n\r\n")[2])
 
 
+def _start(folder: str | None, cores: set[int]) -> tuple[BaseProcess, int]:
+    """Start a server; return it with its port."""
+    # Without the protocol's number asyncio leaves Nagle's algorithm on.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    port: int = listener.getsockname()[1]
+    # A fresh process: a forked one would share with the other what both have only read.
+    process = multiprocessing.get_context("spawn").Process(
+        target=_serve, args=(folder, listener, cores), daemon=True
+    )
+    process.start()
+    listener.close()
+    return process, port
+
+
+def _turns(ports: list[int], case: Case, *, seconds: float, rounds: int) -> list[tuple[float, float]]:
+    """Return the answers per second of the one server and of the other, for each round."""
+    lines = [f"GET {case.path} HTTP/1.1", *(f"{name}: {value}" for name, value in case.headers)]
+    request = ("\r\n".join(lines) + "\r\n\r\n").encode()
+    for port in ports:
+        asyncio.run(_load(port, request, 0.5))
+    pairs = []
+    for number in range(rounds):
+        measured = {
+            port: asyncio.run(_load(port, request, seconds))
+            for port in (ports[::-1] if number % 2 else ports)
+        }
+        pairs.append((measured[ports[0]], measured[ports[1]]))
+    return pairs
+
+
 def measure_served(
-    folder: str, wanted: list[Case], *, seconds: float, rounds: int
-) -> list[tuple[float, float]]:
-    """Return for each case the requests per second without and with the middleware."""
-    context = multiprocessing.get_context("fork")
-    ports, processes = [], []
-    makers: tuple[Callable[[], ASGIApp], ...] = (site, lambda: governed(folder))
-    for make in makers:
-        # Without the protocol's number asyncio leaves Nagle's algorithm on.
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        ports.append(listener.getsockname()[1])
-        process = context.Process(target=_serve, args=(make, listener), daemon=True)
-        process.start()
-        listener.close()
-        processes.append(process)
-    try:
-        results = []
-        for case in wanted:
-            lines = [f"GET {case.path} HTTP/1.1", *(f"{name}: {value}" for name, value in case.headers)]
-            request = ("\r\n".join(lines) + "\r\n\r\n").encode()
-            for port in ports:
-                asyncio.run(_load(port, request, 0.5))
-            pairs = [[asyncio.run(_load(port, request, seconds)) for port in ports] for _ in range(rounds)]
-            plain = statistics.median(pair[0] for pair in pairs)
-            results.append((plain, plain * statistics.median(pair[1] / pair[0] for pair in pairs)))
-        return results
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
+    folder: str, wanted: list[Case], *, seconds: float, rounds: int, pairs: int, control: bool
+) -> list[tuple[float, tuple[float, float, float]]]:
+    """Return for each case the requests per second without the middleware, and the quartiles of the ratios."""
+    cores, others = _cores()
+    _stay_on(others)
+    turns: list[list[tuple[float, float]]] = [[] for _ in wanted]
+    for _ in range(pairs):
+        started = [_start(None, cores), _start(None if control else folder, cores)]
+        try:
+            for found, case in zip(turns, wanted, strict=True):
+                found += _turns([port for _, port in started], case, seconds=seconds, rounds=rounds)
+        finally:
+            for process, _ in started:
+                process.terminate()
+                process.join()
+    _stay_on(cores | others)
+    return [
+        (
+            statistics.median(plain for plain, _ in found),
+            _quartiles([other / plain for plain, other in found]),
+        )
+        for found in turns
+    ]
+
+
+def _quartiles(values: list[float]) -> tuple[float, float, float]:
+    first, second, third = statistics.quantiles(values, n=4, method="inclusive")
+    return first, second, third
 
 
 # --- in process ---
@@ -309,17 +358,17 @@ async def _call(app: ASGIApp, case: Case, times: int) -> float:
     return (time.process_time() - started) / times * 1e6
 
 
-def measure_in_process(folder: str, wanted: list[Case], *, rounds: int) -> list[tuple[float, float]]:
+def measure_in_process(folder: str, wanted: list[Case], *, control: bool) -> list[tuple[float, float]]:
     """Return for each case the microseconds per request without and with the middleware."""
-    apps = (site(), governed(folder))
+    apps = (site(), site() if control else governed(folder))
     results = []
     for case in wanted:
-        times = 20_000 if case.path == "/data" else 500
+        turns, times = (200, 100) if case.path == "/data" else (100, 5)
         best = [float("inf")] * len(apps)
-        for _ in range(rounds):
+        gc.collect()
+        for _ in range(turns):
             for position, app in enumerate(apps):
-                gc.collect()
-                best[position] = min(best[position], asyncio.run(_call(app, case, times // rounds)))
+                best[position] = min(best[position], asyncio.run(_call(app, case, times)))
         results.append((best[0], best[1]))
     return results
 
@@ -329,15 +378,26 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--seconds", type=float, default=1.0, help="how long each server is kept busy at a time"
+        "--seconds", type=float, default=0.3, help="how long each server is kept busy at a time"
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=8, help="how often each of a pair is, for each answer")
+    parser.add_argument(
+        "--pairs", type=int, default=3, help="of how many pairs of servers, one after the other"
+    )
+    parser.add_argument("--control", action="store_true", help="measure two servers without the middleware")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         wanted = cases(folder)
-        inside = measure_in_process(folder, wanted, rounds=options.rounds)
-        served = measure_served(folder, wanted, seconds=options.seconds, rounds=options.rounds)
+        inside = measure_in_process(folder, wanted, control=options.control)
+        served = measure_served(
+            folder,
+            wanted,
+            seconds=options.seconds,
+            rounds=options.rounds,
+            pairs=options.pairs,
+            control=options.control,
+        )
     rows = [Row(case.name, *pair, *cost) for case, pair, cost in zip(wanted, served, inside, strict=True)]
     if options.json:
         print(
@@ -350,7 +410,8 @@ def main() -> None:
                             "case": row.case,
                             "plain_per_second": round(row.plain_per_second, 1),
                             "governed_per_second": round(row.governed_per_second, 1),
-                            "ratio": round(row.ratio, 3),
+                            "ratio": round(row.ratios[1], 3),
+                            "ratio_quartiles": [round(ratio, 3) for ratio in row.ratios],
                             "plain_microseconds": round(row.plain_microseconds, 1),
                             "governed_microseconds": round(row.governed_microseconds, 1),
                         }
@@ -362,11 +423,12 @@ def main() -> None:
         )
         return
     print(f"Python {platform.python_version()}, {platform.machine()}, uvicorn with h11\n")
-    print(f"{'':34}{'without':>10}{'with':>10}{'ratio':>8}{'added in process':>20}")
+    print(f"{'':34}{'without':>10}{'with':>10}{'ratio':>8}{'quartiles':>16}{'added in process':>20}")
     for row in rows:
+        low, middle, high = row.ratios
         print(
-            f"{row.case:34}{row.plain_per_second:>8.0f}/s{row.governed_per_second:>8.0f}/s{row.ratio:>8.3f}"
-            f"{row.added_microseconds:>17.1f} µs"
+            f"{row.case:34}{row.plain_per_second:>8.0f}/s{row.governed_per_second:>8.0f}/s{middle:>8.3f}"
+            f"{f'{low:.3f} to {high:.3f}':>16}{row.added_microseconds:>17.1f} µs"
         )
 
 
