@@ -30,7 +30,8 @@ from consent.html.contents import (
 )
 from consent.html.elements import ESCAPABLE_RAW_TEXT, RAW_TEXT
 from consent.html.foreign import ForeignContent, Reading
-from consent.html.judge import AT_HOME, BEFORE_HEAD, BEFORE_RUNNING, IS_PAGE, SCRIPTING, Judge
+from consent.html.insertions import Insertions
+from consent.html.judge import AT_HOME, SCRIPTING, Judge
 from consent.html.refusals import Edit, Refusals
 from consent.html.scanning import find_tag, start_tag
 from consent.html.script_text import ScriptText
@@ -43,7 +44,6 @@ from consent.html.tokenizer import (
     TAG_NAME,
     Tag,
     comment_end,
-    could_load,
     foreign_text_end,
     next_stop,
     next_stop_in_drawing,
@@ -111,12 +111,7 @@ class Rewriter:
     ) -> None:
         self._judge = judge
         self._skip = judge.skip
-        self._head_insertion = at_head_start
-        self._before_running = before_running
-        self._is_head_begun = False
-        self._insertion = at_body_end
         self._withholding = withholding or Withholding(judge)
-        self._is_document = not fragment
         self._scripting = scripting
         self._max_buffer_bytes = max_buffer_bytes
         self._nesting = nesting
@@ -132,6 +127,13 @@ class Rewriter:
         self._templates = 0
         self._kept_back = KeptBack(max_buffer_bytes)
         self._out = Output()
+        self._insertions = Insertions(
+            self._out,
+            at_head_start=at_head_start,
+            before_running=before_running,
+            at_body_end=at_body_end,
+            is_document=not fragment,
+        )
         self._closed = False
         # Relative URLs may lead anywhere behind a <base>, and inside of something else.
         self._refusals.at_home = not nesting
@@ -186,17 +188,13 @@ class Rewriter:
     def _next_place(self, data: bytes, position: int) -> int:
         """Return the next place in markup that is worth looking at."""
         if not self._foreign.following and not self._foreign.is_lost:
-            awaits_running = self._is_head_begun and self._before_running is not None
-            if self._skip is None and (awaits_running or self._head_insertion is not None):
+            insertions = self._insertions
+            if self._skip is None and (insertions.awaits_running or insertions.awaits_head):
                 found = data.find(b"<", position)
                 return len(data) if found < 0 else found
             if self._skip is None or self._withholding.in_held_template or not self._foreign.is_plain:
                 return next_stop(data, position, len(data))
-            reading = AT_HOME * self._refusals.at_home + SCRIPTING * self._scripting
-            if self._is_document:
-                # What goes first into the head goes before all that could load or run.
-                reading += IS_PAGE if self._head_insertion is None else IS_PAGE + BEFORE_HEAD
-            reading += BEFORE_RUNNING * awaits_running
+            reading = insertions.reading + AT_HOME * self._refusals.at_home + SCRIPTING * self._scripting
             return self._skip(data, position, self._max_buffer_bytes, reading)
         if self._foreign.in_drawing:
             return next_stop_in_drawing(data, position, len(data))
@@ -219,44 +217,13 @@ class Rewriter:
 
     # --- what is put in ---
 
-    def _insert(self, data: bytes, position: int, *, before: bytes = b"") -> None:
-        if self._insertion is not None:
-            self._out.insert(data, position, before + self._insertion())
-            self._insertion = None
-
-    def _insert_in_head(self, data: bytes, tag: Tag) -> bool:
-        """Insert what goes first into the head, if ``tag`` is its start tag or the first that matters behind it."""
-        runs = could_run(tag)
-        if not runs and (tag.name == b"html" or not could_load(tag)):
-            return False
-        if tag.name in (b"html", b"head", b"body"):
-            self._is_document = True
-        if self._is_document and self._head_insertion is not None:
-            make = self._head_insertion
-            if self._before_running is not None and runs:
-                make, self._before_running = self._before_running, None
-            is_around = tag.name in (b"html", b"head")
-            self._out.insert(data, tag.end if is_around else tag.start, make())
-            self._head_insertion, self._is_head_begun = None, True
-        return self._is_head_begun
-
-    def _pass_running(self, data: bytes, start: int) -> int:
-        """Pass an element that may run scripts where nobody has to be asked about it, with what goes before it."""
-        before, self._before_running = self._before_running, None
-        passed = self._next_place(data, start)
-        if passed > start and before is not None:
-            self._out.insert(data, start, before())
-        else:
-            self._before_running = before
-        return passed
-
     def _insert_at_end(self, data: bytes, position: int) -> None:
         """Insert where the page ends, outside of whatever it left open.
 
         An unfinished tag makes nothing when the page ends with it: what is inserted must not finish it, and
         goes before it. A script that is not finished does not run, and must not be finished either.
         """
-        if not self._is_document or self._mode is _Mode.PLAINTEXT:
+        if not self._insertions.is_document or self._mode is _Mode.PLAINTEXT:
             return
         closing = b""
         if self._mode is _Mode.RAW_TEXT and not self._dropping:
@@ -266,7 +233,7 @@ class Rewriter:
         elif self._mode in _CLOSING:
             closing = _CLOSING[self._mode]
         closing += self._foreign.closing + b"</template>" * min(self._templates, _MAX_CLOSED_TEMPLATES)
-        self._insert(data, position, before=closing)
+        self._insertions.end_body(data, position, before=closing)
 
     # --- within something whose end is awaited ---
 
@@ -410,7 +377,7 @@ class Rewriter:
         name = named[0].lower()
         if name == b"body":
             if not self._templates and not self._foreign.following and self._foreign.reading is Reading.HTML:
-                self._insert(data, start)
+                self._insertions.end_body(data, start)
         elif name == b"template":
             self._withholding.lose_template()
             if not self._foreign.following:
@@ -424,15 +391,8 @@ class Rewriter:
             return self._await(TAG_END)
         self._check_length(tag.end - start)
         name = tag.name
-        if self._head_insertion is not None and self._insert_in_head(data, tag):
-            # Perhaps that was all that the tag was looked at for.
-            passed = start if self._awaits_refused else self._next_place(data, start)
-            if passed > start:
-                return passed
-        if self._is_head_begun and self._before_running is not None and could_run(tag):
-            passed = start if self._awaits_refused else self._pass_running(data, start)
-            if passed > start:
-                return passed
+        if (passed := self._pass_again(data, tag)) > start:
+            return passed
         if name == b"base":
             self._refusals.at_home = False
         reading = self._foreign.script_reading if name == b"script" else self._foreign.reading
@@ -472,9 +432,8 @@ class Rewriter:
                 cut, edits = False, []
         if cut:
             return self._take_out(data, tag, content, reading, replaceable=replaceable, final=final)
-        if self._is_head_begun and self._before_running is not None and could_run(tag):
-            self._out.insert(data, start, self._before_running())
-            self._before_running = None
+        if self._insertions.awaits_running and could_run(tag):
+            self._insertions.begin_running(data, start)
         for edit in edits:
             self._out.replace_within_tag(data, *edit)
         if reading is Reading.FOREIGN and name in TEXT_AHEAD and tag.self_closing:
@@ -492,8 +451,29 @@ class Rewriter:
         elif name == b"template" and reading is not Reading.FOREIGN:
             self._templates += 1
         elif name in (b"body", b"html"):
-            self._is_document = True
+            self._insertions.is_document = True
         return self._follow(tag, after)
+
+    def _pass_again(self, data: bytes, tag: Tag) -> int:
+        """Insert what goes before or behind ``tag``; pass it, if that was all that it was looked at for.
+
+        Returns:
+            Where to go on: where the tag begins, if somebody has to be asked about it.
+        """
+        insertions = self._insertions
+        if insertions.awaits_head and insertions.begin_head(data, tag) and not self._awaits_refused:
+            passed = self._next_place(data, tag.start)
+            if passed > tag.start:
+                return passed
+        if not insertions.awaits_running or self._awaits_refused or not could_run(tag):
+            return tag.start
+        insertions.awaits_running = False
+        passed = self._next_place(data, tag.start)
+        insertions.awaits_running = True
+        if passed > tag.start:
+            # A refused one would go, and nothing have to come before it.
+            insertions.begin_running(data, tag.start)
+        return passed
 
     def _arrived(self, content: Content | re.Pattern[bytes]) -> Content | None:
         """Return the content; ``None`` if there is only what to wait for."""
@@ -513,7 +493,7 @@ class Rewriter:
 
     def _begin_element(self, tag: Tag) -> bool:
         """Begin to judge an element; return whether anything may take its place."""
-        if self._nesting or not self._is_document:
+        if self._nesting or not self._insertions.is_document:
             return False
         if self._foreign.following or self._foreign.reading is not Reading.HTML:
             self._withholding.lose_template()

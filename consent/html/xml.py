@@ -141,7 +141,7 @@ class XMLRewriter(Rewriter):
             return self._await(_TAG_END)
         named = TAG_NAME.match(data, start + 2)
         if named and _local(named[0]) == b"body":
-            self._insert(data, start)
+            self._insertions.end_body(data, start)
         return end
 
     def _start_tag(self, data: bytes, start: int, final: bool) -> int:
