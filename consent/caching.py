@@ -20,6 +20,7 @@ from starlette.types import Message
 from consent import headers as fields
 from consent.decision import Decision, decide
 from consent.enforcement import PageEnforcement
+from consent.governed_fields import governed
 from consent.policy import CacheMode, Policy, Regime
 from consent.response import GovernedResponse
 from consent.signals import Signals
@@ -62,7 +63,7 @@ class _SharedResponse(GovernedResponse):
 
     def _governed(self, headers: fields.Headers) -> fields.Headers:
         self._sets_cookie |= any(key.lower() == b"set-cookie" for key, _ in headers)
-        return fields.governed(headers, self._enforcement(), now=self.request.now, cookies=self._own_judge)
+        return governed(headers, self._enforcement(), now=self.request.now, cookies=self._own_judge)
 
     def _redirect(self, headers: fields.Headers, location: str) -> tuple[fields.Headers, bool]:
         # Whoever asks: the cache would give it to everybody.

@@ -1,20 +1,17 @@
-"""What is done about the header fields of responses, and how fields are read.
+"""How header fields are read, and what becomes of those of a response that changes or depends on the visitor.
 
-All the rules for responses are here, together: what depends on the visitor, on the changed bytes and on the removed
-trackers must agree with each other. RFC 9110 (semantics), 9111 (caching), 9213 (targeted caching), 9530
-(digests), 6265bis (cookies), 8288 (links), 8941 (structured fields).
+What depends on the visitor and what depends on the changed bytes is here, together: they must agree with each other.
+What is done about fields that set or fetch a tracker is in :mod:`consent.governed_fields`. RFC 9110 (semantics), 9111
+(caching), 9213 (targeted caching), 9530 (digests), 8941 (structured fields).
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from consent.enforcement import PageEnforcement
 from consent.field_finder import field_finder
 
 Headers = list[tuple[bytes, bytes]]
@@ -110,34 +107,12 @@ def csp_nonce(headers: Headers) -> str | None:
     return None
 
 
-# --- responses: what sets or fetches a tracker ---
+# --- responses: which fields matter ---
 
-_LOADING_RELATIONS = frozenset(
-    (
-        "preload",
-        "modulepreload",
-        "prefetch",
-        "prerender",
-        "preconnect",
-        "dns-prefetch",
-        "stylesheet",
-        "icon",
-        "manifest",
-        "compression-dictionary",
-    )
-)
-_MEMBER = re.compile(r'(?:[^,"(<]|"(?:[^"\\]|\\.)*+"?|\([^)]*+\)?|<[^>]*+>?)++')
-_LINK_VALUE = re.compile(r'(?:[^,"<]|"(?:[^"\\]|\\.)*+"?|<[^>]*+>?)++', re.DOTALL)
-_LINK = re.compile(r"<([^>]*)>(.*)", re.DOTALL)
-_LINK_PARAMETER = re.compile(r';\s*+([^\s;="]++)(?:\s*+=\s*+("(?:[^"\\]|\\.)*+"?|[^;]*+))?+[^;]*+', re.DOTALL)
-_REFRESH = re.compile(r"""[\s;,]*[0-9.]*[\s;,]*(?:url\s*=\s*)?(["']?)(.*)""", re.IGNORECASE | re.DOTALL)
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_MAX_REPORT_TO = 16 * 1024
-
-_POLICIES = frozenset((b"content-security-policy", b"content-security-policy-report-only"))
-_REPORT_URI = re.compile(r"(\A|[;,])\s*+report-uri\s([^;,]*+)", re.IGNORECASE)
-
-GOVERNED = _POLICIES | {
+MEMBER = re.compile(r'(?:[^,"(<]|"(?:[^"\\]|\\.)*+"?|\([^)]*+\)?|<[^>]*+>?)++')
+"""Finds the members of a list (RFC 8941), and of fields that were made before there was one form for them."""
+POLICIES = frozenset((b"content-security-policy", b"content-security-policy-report-only"))
+GOVERNED = POLICIES | {
     b"set-cookie",
     b"link",
     b"refresh",
@@ -146,7 +121,7 @@ GOVERNED = _POLICIES | {
     b"reporting-endpoints",
     b"nel",
 }
-"""The fields that :func:`governed` looks at."""
+"""The fields that may set or fetch a tracker."""
 RESPONSE = field_finder(
     (
         *GOVERNED,
@@ -157,191 +132,6 @@ RESPONSE = field_finder(
     )
 )
 """Finds them, and what tells whether a response is a page, and how it is to be read."""
-
-
-def governed(
-    headers: Headers, page: PageEnforcement, *, now: int, cookies: PageEnforcement | None = None
-) -> Headers:
-    """Return a response's fields without what sets or fetches a refused tracker. For every response.
-
-    Args:
-        page: judges what is fetched, and cookies too unless ``cookies`` does.
-        now: seconds since 1970.
-        cookies: judges cookies. With it, what decides is not written into ``Vary``: that is up to the caller.
-    """
-    result: Headers = []
-    decided, page.decided = page.decided, False
-    lost_groups: set[str] = set()
-    for key, value in headers:
-        name = key.lower()
-        judge = cookies if cookies is not None and name == b"set-cookie" else page
-        new = _governed_value(name, value, judge, now, lost_groups) if name in GOVERNED else value
-        if new is not None:
-            result.append((key, new))
-    if lost_groups:
-        result = [
-            pair for pair in result if pair[0].lower() != b"nel" or not _reports_to(pair[1], lost_groups)
-        ]
-    depends = page.decided
-    page.decided |= decided
-    return varying(result) if depends and cookies is None else result
-
-
-def _governed_value(
-    name: bytes, value: bytes, page: PageEnforcement, now: int, lost_groups: set[str]
-) -> bytes | None:
-    if name == b"set-cookie":
-        cookie, deletes = _set_cookie(value, now)
-        return None if not deletes and page.refuses_cookie(cookie) else value
-    text = value.decode("latin-1")
-    if name == b"refresh":
-        match = _REFRESH.match(text)
-        if match is None:
-            return value
-        quote, rest = match.groups()
-        url = rest.partition(quote)[0] if quote else rest
-        return None if page.refuses_url("refresh header", url) else value
-    if name == b"report-to":
-        return _without_refused_groups(value, page, lost_groups)
-    if name == b"nel":
-        return value
-    if name in _POLICIES:
-        return _reported_elsewhere(text, page).encode("latin-1") or None
-    form = _LINK_VALUE if name == b"link" else _MEMBER
-    members = [member.strip() for member in form.findall(text)]
-    kept = [member for member in members if not member or not _refused_member(name, member, page)]
-    if len(kept) == len(members):
-        return value
-    return ", ".join(member for member in kept if member).encode("latin-1") or None
-
-
-def _refused_member(name: bytes, member: str, page: PageEnforcement) -> bool:
-    if name == b"link":
-        link = _LINK.match(member)
-        if link is None:
-            return False
-        url, rest = link.groups()
-        # Of repeated ones the first counts (RFC 8288, section 3.3).
-        parameters = {
-            match[1].lower(): (match[2] or "").strip().strip('"')
-            for match in reversed([*_LINK_PARAMETER.finditer(rest)])
-        }
-        if _LOADING_RELATIONS.isdisjoint(parameters.get("rel", "").lower().split()):
-            return False
-        candidates = parameters.get("imagesrcset", "").split(",")
-        urls = [url, *(candidate.split()[0] for candidate in candidates if candidate.strip())]
-        return _refuses_any("link header", urls, page)
-    quoted = _QUOTED.search(member)
-    kind = "speculation rules" if name == b"speculation-rules" else "reporting endpoint"
-    return quoted is not None and page.refuses_url(kind, quoted[1])
-
-
-def _reported_elsewhere(policies: str, page: PageEnforcement) -> str:
-    """Return Content-Security-Policies without the addresses on refused hosts that they report to."""
-
-    def kept(match: re.Match[str]) -> str:
-        urls = match[2].split()
-        allowed = [url for url in urls if not page.refuses_url("reporting endpoint", url)]
-        if len(allowed) == len(urls):
-            return match[0]
-        before = match[1].replace(";", "; ")
-        return f"{before}report-uri {' '.join(allowed)}" if allowed else match[1].replace(";", "")
-
-    return _REPORT_URI.sub(kept, policies) if "report-uri" in policies.lower() else policies
-
-
-def _refuses_any(kind: str, urls: list[str], page: PageEnforcement) -> bool:
-    refused = False
-    for url in urls:  # each of them, so that the account is whole
-        refused |= page.refuses_url(kind, url)
-    return refused
-
-
-def _without_refused_groups(value: bytes, page: PageEnforcement, lost_groups: set[str]) -> bytes | None:
-    """Return a ``Report-To`` without the groups that report to a refused host."""
-    if len(value) > _MAX_REPORT_TO:
-        return value
-    try:
-        groups = json.loads(b"[" + value + b"]")
-        kept = []
-        for group in groups:
-            urls = [str(endpoint["url"]) for endpoint in group["endpoints"]]
-            if _refuses_any("reporting endpoint", urls, page):
-                lost_groups.add(str(group.get("group", "default")))
-            else:
-                kept.append(group)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return value  # browsers cannot read it either
-    if len(kept) == len(groups):
-        return value
-    return ", ".join(map(json.dumps, kept)).encode("ascii") or None
-
-
-def _reports_to(value: bytes, groups: set[str]) -> bool:
-    try:
-        return str(json.loads(value)["report_to"]) in groups
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return False
-
-
-_MAX_AGE = re.compile(rb"-?[0-9]+")
-
-
-def _set_cookie(value: bytes, now: int) -> tuple[str, bool]:
-    """Return the cookie's name, and whether the field deletes it in every browser.
-
-    Max-Age overrules Expires, and the last of each counts: by RFC 6265bis, section 5.6, the last that is valid; in
-    Chromium the last, and if it is not valid, none. An age with a "+" is valid there only: it deletes nothing.
-    """
-    pair, *attributes = value.split(b";")
-    # "=name=value" makes a cookie without a name that is sent as "name=value".
-    name = pair.lstrip(b" \t=").partition(b"=")[0].strip(b" \t").decode("latin-1")
-    dates: list[bool | None] = []
-    ages: list[bool | None] = []
-    has_sign = False
-    for attribute in attributes:
-        key, _, text = attribute.partition(b"=")
-        key = key.strip(b" \t").lower()
-        text = text.strip(b" \t")
-        if key == b"max-age":
-            deletes = text.startswith(b"-") or not text.strip(b"0")
-            ages.append(deletes if _MAX_AGE.fullmatch(text) else None)
-            has_sign |= text.startswith(b"+")
-        elif key == b"expires":
-            moment = _cookie_date(text)
-            dates.append(None if moment is None else moment <= now)
-    return name, not has_sign and all(
-        next((told for told in (*reversed(old), *reversed(new)) if told is not None), False)
-        for old, new in ((ages, dates), (ages[-1:], dates[-1:]))
-    )
-
-
-_DATE_DELIMITER = re.compile(rb"[\t\x20-\x2f\x3b-\x40\x5b-\x60\x7b-\x7e]+")
-_TIME = re.compile(rb"([0-9]{1,2}):([0-9]{1,2}):([0-9]{1,2})(?:[^0-9]|\Z)")
-_DAY = re.compile(rb"([0-9]{1,2})(?:[^0-9]|\Z)")
-_YEAR = re.compile(rb"([0-9]{2,4})(?:[^0-9]|\Z)")
-_MONTHS = b"jan feb mar apr may jun jul aug sep oct nov dec".split()
-
-
-def _cookie_date(text: bytes) -> float | None:
-    """Return a cookie's date in seconds since 1970, read as browsers do (RFC 6265bis, section 5.1.1)."""
-    time = day = month = year = None
-    for token in _DATE_DELIMITER.split(text[:256]):
-        if time is None and (match := _TIME.match(token)):
-            time = match
-        elif day is None and (match := _DAY.match(token)):
-            day = int(match[1])
-        elif month is None and token[:3].lower() in _MONTHS:
-            month = _MONTHS.index(token[:3].lower()) + 1
-        elif year is None and (match := _YEAR.match(token)):
-            year = int(match[1])
-            year += 1900 if 70 <= year <= 99 else 2000 if year <= 69 else 0
-    if time is None or day is None or month is None or year is None or year < 1601:
-        return None
-    try:
-        return datetime(year, month, day, int(time[1]), int(time[2]), int(time[3]), tzinfo=UTC).timestamp()
-    except ValueError:
-        return None
 
 
 # --- responses: what follows from bytes that change, and depend on the visitor ---
@@ -505,7 +295,7 @@ def without_ad_features(headers: Headers) -> Headers:
     result: Headers = []
     for key, value in headers:
         if key.lower() == b"permissions-policy":
-            members = [member.strip() for member in _MEMBER.findall(value.decode("latin-1"))]
+            members = [member.strip() for member in MEMBER.findall(value.decode("latin-1"))]
             kept = [m for m in members if re.split("[=;]", m, maxsplit=1)[0].strip() not in _AD_FEATURES]
             if len(kept) != len(members):
                 value = ", ".join(kept).encode("latin-1")

@@ -10,7 +10,8 @@ from consent.catalog import Vendor
 from consent.catalog.evidence import Evidence
 from consent.encodings import Sniffed
 from consent.enforcement import Finding, PageEnforcement
-from consent.headers import REWRITTEN_TYPES, XML_TYPES, Headers, first, governed, media_type, media_type_of
+from consent.governed_fields import governed
+from consent.headers import REWRITTEN_TYPES, XML_TYPES, Headers, first, media_type, media_type_of
 from consent.html.elements import JAVASCRIPT_TYPES
 from consent.html.judge import Judge
 from consent.html.placing import PlacedRewriter, PlacedXMLRewriter

@@ -23,6 +23,7 @@ from consent.csp import FIELDS as CSP_FIELDS
 from consent.decision import Decision
 from consent.encodings import Sniffed
 from consent.enforcement import PageEnforcement
+from consent.governed_fields import governed
 from consent.inventory import Source, seen_in
 from consent.own_files import MAX_FILE_BYTES, FileTooLong, OwnFile
 from consent.page_body import PageBody
@@ -104,8 +105,8 @@ class GovernedResponse:
         if message["type"] in _HANDSHAKE_ANSWERS and message.get("headers"):
             # Nobody else gets it, in whatever mode.
             judge = self._judge(self.request.ruling.own)
-            governed = fields.governed(list(message["headers"]), judge, now=self.request.now)
-            message = {**message, "headers": governed}
+            headers = governed(list(message["headers"]), judge, now=self.request.now)
+            message = {**message, "headers": headers}
         await self._send(message)
 
     async def send_worker(self, message: Message) -> None:
@@ -349,7 +350,7 @@ class GovernedResponse:
             self._noted |= found
 
     def _governed(self, headers: fields.Headers) -> fields.Headers:
-        return fields.governed(headers, self._enforcement(), now=self.request.now)
+        return governed(headers, self._enforcement(), now=self.request.now)
 
     # --- the body ---
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consent import governed_fields
 from consent import headers as fields
 from consent.categories import OPTIONAL
 from consent.choice import Choice
@@ -41,7 +42,7 @@ def page(decision: Decision = REFUSING) -> PageEnforcement:
 
 def governed(*headers: tuple[str, str], decision: Decision = REFUSING) -> list[tuple[str, str]]:
     raw = [(name.encode(), value.encode("latin-1")) for name, value in headers]
-    result = fields.governed(raw, page(decision), now=NOW)
+    result = governed_fields.governed(raw, page(decision), now=NOW)
     return [(name.decode(), value.decode("latin-1")) for name, value in result]
 
 
@@ -150,7 +151,7 @@ def test_without_anything_that_depends_on_the_visitor_nothing_changes() -> None:
     """Not even Vary."""
     headers = [(b"content-type", b"application/json"), (b"content-length", b"2")]
     assert fields.GOVERNED.isdisjoint(fields.RESPONSE.find(headers))
-    assert fields.governed(headers, page(), now=NOW) == headers
+    assert governed_fields.governed(headers, page(), now=NOW) == headers
 
 
 @pytest.mark.parametrize(
@@ -297,7 +298,7 @@ def test_what_the_header_fields_hold_is_accounted_for() -> None:
         (b"set-cookie", b"_track=1"),
         (b"refresh", b"0; url=https://other.example/x"),
     ]
-    fields.governed(headers, enforcement, now=NOW)
+    governed_fields.governed(headers, enforcement, now=NOW)
     assert [(f.action, f.kind, f.subject, f.vendor and f.vendor.id) for f in enforcement.findings] == [
         (Action.STRIPPED, "link header", "t.tracker.example/t.js", "tracker"),
         (Action.STRIPPED, "cookie", "_track", "tracker"),
