@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,10 +22,11 @@ from consent.office.app import register_in
 from consent.office.erased_elsewhere import EVERY_SECONDS, ErasedElsewhere
 from consent.office.register import Register
 from consent.office.request_rows import OpenedRequest
+from consent.office.roles import Role
 from consent.subject_request import RequestKind, StepKind
 from tests.test_erasure import ERASURE
 from tests.test_office_api import RECEIPTS, SUBJECT, Place
-from tests.test_office_requests import Desk
+from tests.test_office_requests import Desk, at_once
 from tests.test_receipts import receipt_id
 from tests.test_register import DAY, JO, NEW, Office
 from tests.test_register import NEW as ASKED
@@ -81,7 +82,12 @@ def test_an_erased_visitor_is_in_no_request_any_more(office: Office) -> None:
     register.step(three.reference, StepKind.VERIFY_IDENTITY, f"not {NAMED}", JO)
     with office.database.reading() as connection:
         tags = [tag for (tag,) in connection.execute("SELECT DISTINCT tag FROM request_subject")]
-    assert len(tags) == 2
+        sealed = connection.execute(
+            "SELECT sealed FROM request WHERE reference IN (?, ?)", (one.reference, two.reference)
+        ).fetchall()
+        sealed += connection.execute("SELECT sealed FROM request_step WHERE sealed IS NOT NULL").fetchall()
+    assert (len(tags), len(sealed)) == (2, 4)
+    assert all(each in office.files() for (each,) in sealed)
     register.forget(NAMED, [ERASURE], JO)
     register.forget(NAMED, [ERASURE], JO)
     for reference in (one.reference, two.reference, three.reference):
@@ -98,6 +104,8 @@ def test_an_erased_visitor_is_in_no_request_any_more(office: Office) -> None:
     gone = register._subjects._tag(NAMED)
     assert gone in tags
     stored = office.files()
+    # What was sealed before opens with keys that are still there: it must not be left anywhere.
+    assert [each for (each,) in sealed if each in stored] == []
     assert [each for each in (NAMED.encode(), bytes.fromhex(NAMED), gone) if each in stored] == []
 
 
@@ -187,19 +195,44 @@ def test_two_officers_erase_at_once(sqlite_desk: Desk) -> None:
     desk = sqlite_desk
     reference = desk.new(subject=SUBJECT)
     desk.step(reference, "verify-identity", "passport")
-    answers: list[Any] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(desk.post(reference, "erasures", {})))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    answers = at_once(4, lambda: desk.post(reference, "erasures", {}))
     assert [each.status for each in answers] == [200] * 4
     assert len({str(each.json["erasures"]) for each in answers}) == 1
     assert len(answers[0].json["erasures"]) == 1
     assert desk.log.leaves(len(RECEIPTS) + 1, 9) == []
+
+
+def test_what_is_held_does_not_keep_the_others(desk: Desk) -> None:
+    """It is said how far it came; what was erased has its certificate, and the rest follows once it is released."""
+    held = f"{9:032x}"
+    reference = desk.new(subject=SUBJECT)
+    desk.post(reference, "lookups", {"sought": held})
+    desk.step(reference, "verify-identity", "passport")
+
+    async def hold(reason: str | None) -> None:
+        store = desk.backend.store()
+        await store.hold(held, reason=reason)
+        await store.aclose()
+
+    asyncio.run(hold("case 4"))
+    for erased in (1, 0):
+        answer = desk.post(reference, "erasures", {})
+        words = "1 of 2 visitors were erased" if erased else "so nothing was erased"
+        assert (answer.status, words in answer.json["error"]["message"]) == (409, True), answer.body
+        assert desk.ask(f"/requests/{reference}", Role.OFFICER).json["subjects"] == [held]
+        certificates = desk.ask(f"/requests/{reference}/certificates", Role.OFFICER).json["certificates"]
+        assert len(certificates) == 1
+    asyncio.run(hold(None))
+    assert [each["erased"] for each in desk.post(reference, "erasures", {}).json["erasures"]] == [3, 3]
+
+
+def test_who_was_erased_meanwhile_is_not_written_down_again(office: Office) -> None:
+    """Somebody else's erasure ended between looking and erasing: no trace of the visitor comes back."""
+    reference = office.add().reference
+    office.register.forget(NAMED, [ERASURE], JO)
+    assert office.register.series(reference, NAMED) != ERASURE.erasure_id
+    with office.database.reading() as connection:
+        assert connection.execute("SELECT count(*) FROM request_subject").fetchone() == (0,)
 
 
 # ---- the other ways to erase

@@ -6,7 +6,8 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,12 @@ class Desk(Place):
 
     def post(self, reference: str, what: str, body: object) -> Answer:
         return self.ask(f"/requests/{reference}/{what}", Role.OFFICER, method="POST", body=body)
+
+
+def at_once(times: int, ask: Callable[[], Answer]) -> list[Answer]:
+    """Ask from several threads at the same moment; return the answers."""
+    with ThreadPoolExecutor(times) as pool:
+        return [each.result() for each in [pool.submit(ask) for _ in range(times)]]
 
 
 @pytest.fixture(scope="module")

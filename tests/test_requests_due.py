@@ -14,7 +14,7 @@ from consent.cli import main
 from consent.office.request_flood import HOURLY, WAITING
 from consent.office.roles import Role
 from consent.subject_request import RequestState, StepKind, Way
-from tests.test_office_console import HOME, signed_in, text
+from tests.test_office_console import HOME, Visitor, signed_in, text
 from tests.test_office_requests import Desk
 from tests.test_register import NEW as ASKED
 from tests.test_register import nonce
@@ -75,6 +75,13 @@ def test_the_office_is_told_of_a_flood(desk: Desk, monkeypatch: pytest.MonkeyPat
     assert desk.ask("/requests", Role.ANALYST).json["form"] == {
         "waiting": 60, "within_the_hour": 60, "takes": "none",
     }  # fmt: skip
+    secret, _ = desk.book.make("Al Example", Role.OFFICER, sites=["Example blog"], days=1)
+    assert desk.ask("/requests", secret).json["form"] == {"takes": "none"}
+    elsewhere = Visitor(desk)
+    elsewhere.sign_in(secret)
+    words = text(elsewhere.get())
+    assert "The form for requests takes no more . Visitors are told" in words
+    assert "60 wait" not in words
     desk.now += 3_600
     assert "took no more for a part of an hour today" in text(officer.get())
     monkeypatch.setattr("consent.office.request_flood.WAITING", 60)

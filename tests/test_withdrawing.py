@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from consent.receipt_search import Sought
 from consent.receipts import CollectionMethod, Outcome, Receipt
 from consent.texts import languages, load_texts
 from tests.test_office_console import signed_in, text
-from tests.test_office_requests import Desk
+from tests.test_office_requests import Desk, at_once
 from tests.test_receipts import SHOWN, make_receipt
 from tests.test_requesting import SAME, Site
 from tests.test_store_contract import Backend, PostgreSQLBackend, SQLiteBackend, append_all
@@ -138,15 +137,7 @@ def test_two_press_at_once(tmp_path: Path) -> None:
     desk = Writing(tmp_path / "data", SQLiteBackend(tmp_path))
     desk.append(choice(200, "Example shop", "targeting"))
     reference = desk.new(kind="withdraw", subject=VISITOR)
-    answers: list[Any] = []
-    threads = [
-        threading.Thread(target=lambda: answers.append(desk.post(reference, "withdrawals", {})))
-        for _ in range(4)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    answers = at_once(4, lambda: desk.post(reference, "withdrawals", {}))
     assert len({each["receipt_id"] for answer in answers for each in answer.json["withdrawals"]}) == 1
     assert len(desk.choices()) == 2
 

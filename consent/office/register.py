@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import UTC, date, datetime
 from itertools import chain
 from typing import Any, Final
+from uuid import uuid4
 
 from consent.erasure import Erasure
 from consent.office.access_log import AccessLog
@@ -316,7 +317,11 @@ class Register:
         It is kept before anything is erased, so that the certificate is found again whatever becomes of the answer.
         """
         with self._database.writing() as connection:
-            return self._subjects.series(connection, _open_row(connection, reference)["number"], subject)
+            row = _open_row(connection, reference)
+            if subject not in self._seal.who(row).subjects:
+                # Erased meanwhile, and forgotten: nothing of this visitor is to be written down again.
+                return str(uuid4())
+            return self._subjects.series(connection, row["number"], subject)
 
     def forget(self, subject: str, erasures: Sequence[Erasure], who: str) -> None:
         """Take a visitor who was erased out of every request. May be repeated.

@@ -99,7 +99,9 @@ def _requests(call: Call) -> Content:
     )
     rows = [row_of(request, handling.today) for request in found]
     load = handling.load()
-    form = {"waiting": load.waiting, "within_the_hour": load.hour, "takes": load.takes}
+    # The form is that of all sites: how many it took is for who may see them.
+    numbers = {} if call.asker.sites else {"waiting": load.waiting, "within_the_hour": load.hour}
+    form = {"takes": load.takes, **numbers}
     return Content(
         {"requests": rows, "counts": dict(handling.counts()), "form": form, "next": cursor_of(following)},
         is_of_a_visitor=True,
