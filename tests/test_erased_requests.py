@@ -364,3 +364,20 @@ def test_a_log_with_nothing_in_it_is_another_one(sqlite_desk: Desk) -> None:
     desk.now += 2 * DAY
     assert ErasedElsewhere(desk.app.register, lambda: desk.now).look(Empty()) == 0  # type: ignore[arg-type]
     assert opened(desk.app.register, came).person.subjects == (SUBJECT,)
+
+
+def test_the_office_looks_for_them_by_itself(sqlite_desk: Desk) -> None:
+    """In the background, as long as it runs."""
+    desk = sqlite_desk
+    register = desk.app.register
+    came, _ = register.receive(replace(ASKED, subject=SUBJECT), nonce=bytes(16), network=b"")
+    assert desk.erase(SUBJECT, receipt_id(777))
+    desk.now += 2 * DAY
+    desk.app.start()
+    try:
+        deadline = time.monotonic() + 30
+        while opened(register, came).person.subjects and time.monotonic() < deadline:
+            time.sleep(0.1)
+    finally:
+        desk.app.stop()
+    assert opened(register, came).person.subjects == ()
