@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -12,9 +15,12 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from consent import ConsentMiddleware
+from consent.office.register import Register
 from consent.office.roles import Role
+from consent.subject_request import RegisterFull
 from tests.browser.conftest import serve
 from tests.browser.test_office import assert_for_everybody, browser, press_to  # noqa: F401
+from tests.test_register import NEW as ASKED
 
 FORM = "/_consent/requests"
 
@@ -110,3 +116,64 @@ def test_the_office_handles_it_by_keyboard(browser: Browser, app: ConsentMiddlew
     page.goto(f"{site}/_consent/office/requests/new")
     assert_for_everybody(page)
     page.context.close()
+
+
+def test_a_withdrawal_and_a_flood(browser: Browser, tmp_path: Path) -> None:  # noqa: F811
+    """What the office records, the visitor reads; what is too much, both are told of; each page is for everybody."""
+    policy = tmp_path / "consent.toml"
+    policy.write_text(
+        '[site]\nname = "Shop"\ncontroller = "Shop GmbH"\ncontact = "privacy@shop.example"\nprivacy_url = "/privacy"\n'
+    )
+    app = ConsentMiddleware(
+        Starlette(routes=[Route("/", shop)]), policy=policy, data=tmp_path / "data", requests=True
+    )
+    with ThreadPoolExecutor(1) as pool, serve(app) as port:
+        site = f"http://127.0.0.1:{port}"
+        visitor = browser.new_context(bypass_csp=True).new_page()
+        visitor.goto(site)
+        with visitor.expect_response("**/_consent/choice"):
+            visitor.get_by_role("button", name="Accept all").click()
+        visitor.goto(f"{site}{FORM}?language=en")
+        visitor.get_by_label("To withdraw my consent").check()
+        visitor.get_by_label("Your name").fill("Alix Example")
+        visitor.get_by_label("Where the answer goes").fill("alix@mail.example")
+        visitor.get_by_label("Add the pseudonym").check()
+        visitor.get_by_role("button", name="Send the request").click()
+        reference = visitor.locator("dd code").first.inner_text()
+        for _ in range(4):
+            sent(visitor, site)
+        with pytest.raises(ValueError, match="not enough values"):
+            sent(visitor, site)
+        visitor.get_by_text("privacy@shop.example").wait_for()
+        assert_for_everybody(visitor)
+
+        office = app._office
+        assert office is not None
+        pool.submit(flood, office.register).result()
+        secret, _ = pool.submit(office.desk.tokens.make, "Jo Example", Role.OFFICER, days=1).result()
+        page = browser.new_context(bypass_csp=True).new_page()
+        page.goto(f"{site}/_consent/office")
+        page.keyboard.type(secret)
+        page.keyboard.press("Enter")
+        page.wait_for_selector("text=The form for requests takes no more")
+        assert_for_everybody(page)
+        page.click("a:text('what waits')")
+        page.wait_for_selector("h1:text('Requests')")
+        assert_for_everybody(page)
+        page.goto(f"{site}/_consent/office/requests/{reference}")
+        page.get_by_role("button", name="Open").click()
+        page.get_by_role("button", name="Record the withdrawal").click()
+        page.wait_for_selector("text=The withdrawal is recorded, for Shop")
+        assert_for_everybody(page)
+        visitor.goto(f"{site}/_consent/choices?language=en")
+        visitor.get_by_text("By the privacy office, on request").first.wait_for()
+        assert_for_everybody(visitor)
+        for each in (page, visitor):
+            each.context.close()
+
+
+def flood(register: Register) -> None:
+    """Let as many requests come as are taken, each from another network."""
+    with contextlib.suppress(RegisterFull):
+        for number in range(1, 100):
+            register.receive(ASKED, nonce=number.to_bytes(16, "big"), network=b"%d" % number)

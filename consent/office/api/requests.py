@@ -84,6 +84,7 @@ _SOUGHT: Final[Mapping[str, Any]] = {
         "sought": {"type": "string", "maxLength": 40, "description": "A pseudonym, or a receipt's id."},
         "account": {
             "type": "string",
+            "minLength": 1,
             "maxLength": MAX_ACCOUNT,
             "description": "The identifier of a signed-in account, as the site names it: all of its visitors.",
         },
