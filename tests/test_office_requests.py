@@ -427,6 +427,7 @@ def test_the_command_line_lists_and_shows(tmp_path: Path) -> None:
     row = json.loads(run("list", "--json", "--kind", "erase", "--open"))
     assert (row["reference"], row["overdue"]) == (reference, False)
     assert (run("list", "--overdue"), run("list", "--state", "denied")) == ("", "")
+    assert (run("list", "--way", "form"), run("list", "--way", "letter")) == ("", listed)
     shown = run("show", reference.lower(), "--reason", "case 12")
     assert "alix@mail.example" in shown
     assert json.loads(run("show", reference, "--reason", "case 12", "--json"))["name"] == "Alix Example"

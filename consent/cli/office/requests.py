@@ -38,6 +38,7 @@ def requests() -> None:
 @data_option
 @click.option("--kind", type=click.Choice([str(kind) for kind in RequestKind]), help="Only these.")
 @click.option("--state", type=click.Choice([str(state) for state in RequestState]), help="Only these.")
+@click.option("--way", type=click.Choice([str(way) for way in Way]), help="Only what arrived in this way.")
 @click.option("--site", help="Only of this site, as its receipts name it.")
 @click.option("--open", "open_only", is_flag=True, help="Only what is not closed.")
 @click.option(
@@ -49,6 +50,7 @@ def list_(
     folder: Path,
     kind: str | None,
     state: str | None,
+    way: str | None,
     site: str | None,
     open_only: bool,
     overdue: bool,
@@ -60,6 +62,7 @@ def list_(
     wanted = Wanted(
         kind=kind or "",
         state=state or "",
+        way=way or "",
         site=site or "",
         open_only=open_only,
         overdue_on=today if overdue else "",
