@@ -202,6 +202,28 @@ def test_two_officers_erase_at_once(sqlite_desk: Desk) -> None:
     assert desk.log.leaves(len(RECEIPTS) + 1, 9) == []
 
 
+def test_somebody_else_erases_the_same_visitor_at_that_moment(sqlite_desk: Desk) -> None:
+    """Such as the visitor: the certificate is theirs to tell, and is there when they have."""
+    desk = sqlite_desk
+    theirs: list[Erasure] = []
+    reference = desk.new(subject=SUBJECT)
+    desk.step(reference, "verify-identity", "passport")
+    office = desk.app.desk
+    erase = office.erase
+
+    def late(subject: str, series: str) -> Sequence[Erasure]:
+        theirs.extend(erase(subject, receipt_id(777)))
+        return erase(subject, series)
+
+    office.erase = late
+    assert desk.post(reference, "erasures", {}).json["erasures"] == []
+    desk.app.register.forget(SUBJECT, theirs, "the visitor")
+    office.erase = erase
+    (certificate,) = desk.post(reference, "erasures", {}).json["erasures"]
+    assert certificate["erasure_id"] == receipt_id(777)
+    assert opened(desk.app.register, reference).person.subjects == ()
+
+
 def test_what_is_held_does_not_keep_the_others(desk: Desk) -> None:
     """It is said how far it came; what was erased has its certificate, and the rest follows once it is released."""
     held = f"{9:032x}"

@@ -278,8 +278,11 @@ class Handling:
         _require_known(request)
         subjects = self._subjects(request)
         sites = frozenset(self._asker.sites)
+        there = set()
         for subject in subjects:
             theirs = self._desk.log.look(Sought(subject=subject), limit=FOUND)
+            if theirs.found:
+                there.add(subject)
             if sites and (theirs.next or any(each.kind.site not in sites for each in theirs.found)):
                 raise NotAllowed("erasing a visitor who has receipts of other sites, or very many")
         for done, subject in enumerate(subjects):
@@ -294,6 +297,9 @@ class Handling:
                     if done
                     else "the receipts are held, so nothing was erased: release them first"
                 ) from None
+            if not erasures and subject in there:
+                # Somebody else has erased this visitor at this moment, has the certificates, and tells the register.
+                continue
             register.forget(subject, erasures, self._who)
             ids = [erasure.erasure_id for erasure in erasures]
             self._record("request-erased", request.reference, certificates=ids)
