@@ -844,7 +844,10 @@ def test_it_is_mounted_beside_the_site_and_can_be_left_out(
             "UPDATE record SET commitment = zeroblob(32) WHERE leaf = 3",
             "the tree that is kept has another root",
         ),
-        ("UPDATE checkpoint SET note = replace(note, '60', '61')", "signature"),
+        (
+            "UPDATE checkpoint SET note = replace(note, char(10) || '60' || char(10), char(10) || '61' || char(10))",
+            "signature",
+        ),
         ("DELETE FROM record WHERE leaf > 50", "tile/0/000 has"),
     ],
 )
