@@ -442,7 +442,8 @@ class ReceiptFinder(ABC):
             some = self._newest(query, before, limit + 1)
             return (some, None) if len(some) <= limit else (some[:limit], some[limit - 1][0])
         page: list[tuple[Position, int | None]] = []
-        examined, at_once = 0, max(limit + 1, _EXAMINED_AT_ONCE)
+        # Mostly, about half of them stand.
+        examined, at_once = 0, max(limit + 1, _EXAMINED_AT_ONCE // 4)
         while examined < MAX_EXAMINED:
             some = self._newest(query, before, at_once)
             stand = self._standing([position.leaf for position, _ in some], query.sought.until_ms)
@@ -455,6 +456,7 @@ class ReceiptFinder(ABC):
                 return page, None
             before = some[-1][0]
             examined += len(some)
+            at_once = max(limit + 1, min(2 * at_once, _EXAMINED_AT_ONCE))
         return page, before
 
 
