@@ -431,8 +431,10 @@ class ReceiptFinder(ABC):
                 return None
         if sought.all_kinds():
             return KindQuery(sought, None, tag)
-        kinds = sought.admitted(self._kinds())
-        return KindQuery(sought, kinds, tag) if kinds else None
+        known = self._kinds()
+        kinds = sought.admitted(known)
+        # All of them, as where there is one site only, need not be told apart.
+        return KindQuery(sought, kinds if len(kinds) < len(known) else None, tag) if kinds else None
 
     def _page(
         self, query: KindQuery, limit: int, before: Position | None
