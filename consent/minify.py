@@ -32,13 +32,13 @@ _KEYWORDS = frozenset(
 )  # fmt: skip
 _SHORTER = {"const": "let", "true": "!0", "false": "!1"}
 _WORD_CHARACTER = re.compile(r"[\w$]")
-_LETTERS = "teiarlsdnohmucfpgwybvkxjqz" + ascii_uppercase
+_LETTERS = "teiaslndromhucfpgwybvkxjqz" + ascii_uppercase
 """What short names are made of, the first ones first: letters that the rest of a script has many of."""
 SHARED: tuple[str, ...] = (
-    "to", "tt", "a", "u", "r", "d", "s", "L", "tu", "N", "K", "h", "M", "O", "j", "y", "E", "q",
-    "B", "Y", "R", "z", "tp", "S", "o", "p", "C", "f", "g", "Z", "H", "ts", "Q", "tl", "x", "k",
-    "i", "tg", "U", "T", "G", "A", "V", "w", "W", "tw", "tf", "F", "v", "J", "n", "b", "m", "td",
-    "te", "tr", "c", "ta", "l", "I", "P", "D", "ti", "th", "tn", "tm", "tc", "X",
+    "td", "tt", "a", "l", "n", "d", "s", "L", "o", "N", "U", "Y", "v", "O", "B", "y", "D", "A",
+    "K", "G", "R", "Z", "tp", "u", "tu", "p", "Q", "f", "g", "J", "E", "ts", "I", "tl", "q", "k",
+    "i", "tg", "C", "M", "W", "j", "X", "w", "te", "tw", "tf", "x", "S", "T", "b", "c", "m", "ta",
+    "H", "tr", "h", "to", "r", "ti", "P", "V", "F", "tm", "tn", "th", "tc", "z",
 )  # fmt: skip
 """The names that functions share, in the order in which they are declared: those with which our script compresses best.
 ``python benchmarks/names.py`` looks for better ones."""

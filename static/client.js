@@ -3,9 +3,9 @@
 // Goes on where guard.js ends, in the same block. Where it fails, the forms do their work as without it.
 
 const endpoint = new URL("../choice", tag.src).pathname;
-// What was pressed last, or said by a script, and is under way; 1 when the forms are to do their work themselves.
+// What was chosen last, and is under way; 1 when the forms are to do their work themselves.
 /** @type {any} */
-let pressed;
+let chosen;
 // The choice before the next, which has to be through first.
 /** @type {any} */
 let turn;
@@ -98,7 +98,7 @@ const take = (allowed, here) => {
         specs(own.querySelector(".consent-missing")).some((spec) => answer(...spec)))
   ) {
     // What is pressed until it has gone goes before it.
-    pressed = 1;
+    chosen = 1;
     return location.reload();
   }
   ignore();
@@ -114,17 +114,17 @@ channel.onmessage = (/** @type {any} */ event) => take(event.data);
  * Sends a choice when those before it are through, and lets it take effect where none was made since.
  * @param {any} body @param {any} [button] What was pressed. @param {any} [before]
  */
-const send = (body, button = body, before = turn) => turn = (async () => {
+const send = (body, button, before = turn) => turn = (async () => {
   /** @type {any} */
   let outcome;
-  pressed = button;
+  chosen = body;
   await before;
   try {
     const response = await fetch(endpoint, { method: "POST", headers: { accept: "application/json" }, body: body });
     if (response.ok) outcome = await response.json();
   } catch {}
-  if (outcome && pressed == button) {
-    pressed = 0;
+  if (outcome && chosen == body) {
+    chosen = 0;
     const allowed = outcome.allowed;
     channel.postMessage(allowed);
     const panel = take(allowed, 1) && preferences();
@@ -132,7 +132,7 @@ const send = (body, button = body, before = turn) => turn = (async () => {
       panel.hidePopover?.();
       panel.querySelector("form").reset();
       for (const status of own.querySelectorAll("[data-saved]")) status.textContent = status.dataset.saved;
-      if (button.name == "action") own.querySelector(".consent-pill").focus();
+      if (button?.name == "action") own.querySelector(".consent-pill").focus();
     }
   }
   return outcome;
@@ -144,12 +144,15 @@ addEventListener("submit", async (event) => {
   const form = event.target;
   /** @type {any} */
   const button = event.submitter;
-  if (pressed == 1 || !button?.name || bare(form).getAttribute("action") != endpoint) return;
+  if (chosen == 1 || !button?.name || bare(form).getAttribute("action") != endpoint) return;
   event.preventDefault();
   event.stopImmediatePropagation();
-  // @ts-expect-error: there are no files in it.
-  if (pressed != button && !(await send(new URLSearchParams(new FormData(form, button)), button)) && pressed == button) {
-    pressed = 1;
+  // There are no files in it.
+  /** @type {any} */
+  const body = new URLSearchParams(/** @type {any} */ (new FormData(form, button)));
+  // Not what is under way already.
+  if (String(chosen) != body && !(await send(body, button)) && chosen == body) {
+    chosen = 1;
     form.requestSubmit(button);
   }
 }, true);

@@ -333,30 +333,30 @@ def test_the_vectors_are_well_formed() -> None:
 @pytest.mark.parametrize(
     ("source", "expected"),
     [
-        ("const first = (one, two) => one + two;\n", "let to=(t,e)=>t+e;"),
-        ("// note\nconst a = 1; /* b */ use(a, b);", "let to=1;use(to,b);"),
-        ("const x = (value) => { f(value); };", "let to=t=>{f(t)};"),
-        ("const long = 1; call({ long: long }, o.long, [long,],);", "let to=1;call({long:to},o.long,[to]);"),
+        ("const first = (one, two) => one + two;\n", "let td=(t,e)=>t+e;"),
+        ("// note\nconst a = 1; /* b */ use(a, b);", "let td=1;use(td,b);"),
+        ("const x = (value) => { f(value); };", "let td=t=>{f(t)};"),
+        ("const long = 1; call({ long: long }, o.long, [long,],);", "let td=1;call({long:td},o.long,[td]);"),
         (
             'const text = "a // b"; g(text, /"[/]"/g, t ? text : text);',
-            'let to="a // b";g(to,/"[/]"/g,t?to:to);',
+            'let td="a // b";g(td,/"[/]"/g,t?td:td);',
         ),
-        ("const [first, ...rest] = f(); g(first, rest);", "let[to,...tt]=f();g(to,tt);"),
-        ("const one = (a) => (b) => a + b + one;", "let to=t=>e=>t+e+to;"),
-        ("const f = (g) => { const h = g(k); return h; };", "let to=t=>{let e=t(k);return e};"),
-        ("const a = async (b = c) => await b; const c = 2;", "let to=async(t=tt)=>await t,tt=2;"),
+        ("const [first, ...rest] = f(); g(first, rest);", "let[td,...tt]=f();g(td,tt);"),
+        ("const one = (a) => (b) => a + b + one;", "let td=t=>e=>t+e+td;"),
+        ("const f = (g) => { const h = g(k); return h; };", "let td=t=>{let e=t(k);return e};"),
+        ("const a = async (b = c) => await b; const c = 2;", "let td=async(t=tt)=>await t,tt=2;"),
         (
             "let a = () => { const b = 1; let c = b; b; }; const d = 1; a; let e;",
-            "let to=()=>{let t=1,e=t;t},tt=1;to;let a;",
+            "let td=()=>{let t=1,e=t;t},tt=1;td;let a;",
         ),
-        ("for (let a = 1; a; ) { f(); } const b = 1;", "for(let t=1;t;){f()}let to=1;"),
+        ("for (let a = 1; a; ) { f(); } const b = 1;", "for(let t=1;t;){f()}let td=1;"),
         (
             "f = { a: 1 }; let b = 1; if (b) { let c = b; } let d = b;",
-            "f={a:1};let to=1;if(to){let t=to}let tt=to;",
+            "f={a:1};let td=1;if(td){let t=td}let tt=td;",
         ),
         (
             "const a = new Map(); const b = new A(1); new B().c(); f(new C());",
-            "let to=new Map,tt=new A(1);new B().c();f(new C);",
+            "let td=new Map,tt=new A(1);new B().c();f(new C);",
         ),
         ("f(true, { b: false, true: g.true });", "f(!0,{b:!1,true:g.true});"),
         ("for (const item of list) item.f(item);", "for(let t of list)t.f(t);"),
@@ -366,7 +366,7 @@ def test_the_vectors_are_well_formed() -> None:
         ),
         (
             "const f = (a) => { for (const b of a) { const c = b; g(a, c); } const d = a; h(d); };",
-            "let to=t=>{for(let e of t){let i=e;g(t,i)}let e=t;h(e)};",
+            "let td=t=>{for(let e of t){let i=e;g(t,i)}let e=t;h(e)};",
         ),
     ],
 )

@@ -241,6 +241,28 @@ def test_the_same_button_counts_again_when_its_choice_is_through(visit: Visit, s
     assert [fields["action"] for _, fields in site.submitted] == ["save", "save"]
 
 
+def test_a_switch_turned_off_while_it_is_being_saved_counts(visit: Visit, site: Site) -> None:
+    """The same button with something else is another choice; with the same it is none."""
+    site.slow, site.outcome = "save", outcome()
+    visit.open(BANNER)
+    visit.page.evaluate(
+        """() => {
+          const [yes, save] = ['[name=targeting]', '[value=save]'].map(name => document.querySelector('.consent-form ' + name));
+          yes.checked = true;
+          save.click();
+          save.click();
+          yes.checked = false;
+          save.click();
+          save.click();
+        }"""
+    )
+    visit.until("(document.querySelector('.consent-status').textContent == 'Saved.')")
+    assert [fields for _, fields in site.submitted] == [
+        {"targeting": "on", "action": "save"},
+        {"action": "save"},
+    ]
+
+
 def test_other_forms_and_the_button_that_leads_elsewhere_are_left_alone(visit: Visit, site: Site) -> None:
     """Only a choice is sent by script."""
     visit.open(BANNER + "<form action='/page'><button name=x value=y>Other</button></form>")
