@@ -32,13 +32,13 @@ _KEYWORDS = frozenset(
 )  # fmt: skip
 _SHORTER = {"const": "let", "true": "!0", "false": "!1"}
 _WORD_CHARACTER = re.compile(r"[\w$]")
-_LETTERS = "teiaslndromhucfpgwybvkxjqz" + ascii_uppercase
+_LETTERS = "teiaslndrmhoucfpgwybvkxjqz" + ascii_uppercase
 """What short names are made of, the first ones first: letters that the rest of a script has many of."""
 SHARED: tuple[str, ...] = (
-    "td", "tt", "a", "l", "n", "d", "s", "L", "o", "N", "U", "Y", "v", "O", "B", "y", "D", "A",
-    "K", "G", "R", "Z", "tp", "u", "tu", "p", "Q", "f", "g", "J", "E", "ts", "I", "tl", "q", "k",
-    "i", "tg", "C", "M", "W", "j", "X", "w", "te", "tw", "tf", "x", "S", "T", "b", "c", "m", "ta",
-    "H", "tr", "h", "to", "r", "ti", "P", "V", "F", "tm", "tn", "th", "tc", "z",
+    "ti", "tt", "a", "l", "n", "d", "s", "L", "o", "N", "Q", "F", "C", "O", "S", "y", "G", "B",
+    "v", "D", "R", "Y", "U", "u", "tu", "H", "K", "f", "g", "Z", "tg", "ts", "b", "tl", "tp", "k",
+    "i", "x", "W", "h", "to", "V", "X", "w", "te", "tw", "tf", "J", "I", "j", "p", "c", "m", "tr",
+    "q", "tn", "A", "M", "r", "td", "P", "T", "E", "tm", "ta", "th", "tc", "z",
 )  # fmt: skip
 """The names that functions share, in the order in which they are declared: those with which our script compresses best.
 ``python benchmarks/names.py`` looks for better ones."""
@@ -248,4 +248,4 @@ def _declarations(texts: Sequence[str]) -> Iterator[int]:
 
 
 def _names(first: Sequence[str]) -> Iterator[str]:
-    return chain(first, _LETTERS, map("".join, product(_LETTERS, repeat=2)))
+    return iter(dict.fromkeys(chain(first, _LETTERS, map("".join, product(_LETTERS, repeat=2)))))

@@ -393,6 +393,8 @@ const clear = () => {
 const ignored = () => {};
 const ignore = () => {
   const calls = rules(["("]);
-  for (const [, name] of calls) page[name] ||= ignored;
-  for (const [, name, , vendor] of calls) refuses(vendor) || page[name] != ignored || delete page[name];
+  // What a page has by such a name may throw.
+  for (const [, name, , vendor] of calls) quietly(() => refuses(vendor) && (page[name] ||= ignored));
+  for (const [, name, , vendor] of calls)
+    quietly(() => refuses(vendor) || page[name] != ignored || delete page[name]);
 };
