@@ -85,6 +85,16 @@ class World:
             self.settings(**changed),
         )
 
+    def without_provider(self) -> None:
+        """Begin anew, with tokens alone."""
+        place = self.place
+        place.app = Office(
+            "/_consent",
+            place.folder,
+            lambda: SQLiteReceiptLog(place.folder.receipts_path, place.keys),
+            lambda: place.now,
+        )
+
 
 class Browser:
     """Somebody's browser, with its cookies."""
@@ -521,13 +531,7 @@ def test_only_the_provider_comes_from_elsewhere(world: World) -> None:
     assert post("/sign-out/provider/x", **cross) == 403
     assert world.place.ask(f"{HOME}/sign-out/provider").status == 401
     assert post("/sign-out/provider", **{"content-type": "application/json"}) == 415
-    place = world.place
-    place.app = Office(
-        "/_consent",
-        place.folder,
-        lambda: SQLiteReceiptLog(place.folder.receipts_path, place.keys),
-        lambda: NOW,
-    )
+    world.without_provider()
     assert post("/sign-out/provider", **cross) == 403
 
 
@@ -945,13 +949,7 @@ def test_without_a_provider_there_is_no_such_address(world: World) -> None:
     """The sign-in page is what it was, and sessions that came from one are over."""
     browser = Browser(world)
     browser.sign_in()
-    place = world.place
-    place.app = Office(
-        "/_consent",
-        place.folder,
-        lambda: SQLiteReceiptLog(place.folder.receipts_path, place.keys),
-        lambda: NOW,
-    )
+    world.without_provider()
     assert browser.ask("/sign-in/provider").status == 401
     assert browser.ask("/sign-in/return?code=x").status == 401
     assert not browser.is_in()
