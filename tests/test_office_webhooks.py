@@ -598,6 +598,8 @@ def test_an_answer_without_an_end_is_cut_off(pieces: Any, reached: bool) -> None
     def serve(listener: socket.socket) -> None:
         with contextlib.suppress(OSError):
             connection, _ = listener.accept()
+            # Once nobody reads any more, a system may take minutes to tell that to who sends.
+            connection.settimeout(2)
             with connection:
                 connection.recv(65_536)
                 for piece in pieces:
@@ -611,11 +613,11 @@ def test_an_answer_without_an_end_is_cut_off(pieces: Any, reached: bool) -> None
         try:
             with contextlib.nullcontext() if reached else pytest.raises(NotReached):
                 url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-                assert Outgoing(LOOPBACK, 1.0).post(url, {}, b"").status == 200
+                assert Outgoing(LOOPBACK, 10.0 if reached else 1.0).post(url, {}, b"").status == 200
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 15
         assert peak < 4 * 1024 * 1024
     thread.join()
 
