@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
+from typing import NoReturn
 
 _TAG_END = re.compile(rb">")
 _RESCAN_ABOVE = 16 * 1024
 _LONGEST_END = 11
 """How much of what ends a wait may be there already, at the end of the bytes so far."""
+
+
+INCOMPLETE = -1
+"""A place that is not there yet."""
+
+
+class RewriterLimitExceeded(Exception):
+    """A tag is longer than ``max_buffer_bytes``; the rewriter refuses reuse."""
 
 
 class KeptBack:
@@ -25,6 +34,20 @@ class KeptBack:
 
     def __bool__(self) -> bool:
         return bool(self._undecided)
+
+    def wait_for(self, end: re.Pattern[bytes]) -> int:
+        """Let all from the present place on be kept back until ``end`` arrives."""
+        self.awaited = end
+        return INCOMPLETE
+
+    def check(self, length: int) -> None:
+        """Raise :class:`RewriterLimitExceeded` where a tag is longer than may be kept back."""
+        if length > self._max_bytes:
+            self.refuse(length)
+
+    def refuse(self, length: int) -> NoReturn:
+        """Raise it."""
+        raise RewriterLimitExceeded(f"a tag of the page is {length} bytes long, or more")
 
     def hold(self, undecided: bytes) -> None:
         """Keep ``undecided`` back until :attr:`awaited` arrives."""

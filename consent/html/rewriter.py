@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from enum import Enum, auto
 from functools import partial
-from typing import NoReturn
 
 from consent.html.attribute_values import text
-from consent.html.buffers import KeptBack, Output
+from consent.html.buffers import INCOMPLETE, KeptBack, Output, RewriterLimitExceeded
 from consent.html.contents import (
     TEXT_AHEAD,
     Content,
@@ -32,13 +30,12 @@ from consent.html.elements import ESCAPABLE_RAW_TEXT, RAW_TEXT
 from consent.html.foreign import ForeignContent, Reading
 from consent.html.insertions import Insertions
 from consent.html.judge import AT_HOME, SCRIPTING, Judge
+from consent.html.open_text import ANY_BYTE, OpenText, Within
 from consent.html.refusals import Edit, Refusals
 from consent.html.scanning import find_tag, start_tag
-from consent.html.script_text import ScriptText
 from consent.html.scripts import could_run
 from consent.html.tokenizer import (
     CDATA_END,
-    COMMENT_END,
     REST_OF_TAG,
     TAG_END,
     TAG_NAME,
@@ -52,28 +49,8 @@ from consent.html.withholding import Withholding
 
 DEFAULT_MAX_BUFFER_BYTES = 4 * 1024 * 1024
 _MAX_NESTING = 8
-
-_ANY_BYTE = re.compile(rb"(?s:.)")
-_ANY_TAG = re.compile(rb"</?[a-zA-Z]")
-
-
-class RewriterLimitExceeded(Exception):
-    """A tag is longer than ``max_buffer_bytes``; the rewriter refuses reuse."""
-
-
-class _Mode(Enum):
-    DATA = auto()
-    COMMENT = auto()
-    BOGUS_COMMENT = auto()
-    RAW_TEXT = auto()
-    CDATA = auto()
-    PLAINTEXT = auto()
-
-
-_CLOSING = {_Mode.COMMENT: b"-->", _Mode.BOGUS_COMMENT: b">", _Mode.CDATA: b"]]>"}
 _MAX_CLOSED_TEMPLATES = 512
-
-_INCOMPLETE = -1
+_ANY_TAG = re.compile(rb"</?[a-zA-Z]")
 
 
 class Rewriter:
@@ -118,15 +95,12 @@ class Rewriter:
         # Nothing here leads back to the rewriter, so that what a page leaves behind is free at once.
         nested = partial(_rewritten_within, nesting, max_buffer_bytes)
         self._refusals = Refusals(judge, nested, may_set_base=may_set_base)
-        self._mode = _Mode.DATA
-        self._raw_name = b""
-        self._dropping = False
         self._awaits_refused = False
-        self._script_text = ScriptText()
         self._foreign = ForeignContent()
         self._templates = 0
         self._kept_back = KeptBack(max_buffer_bytes)
         self._out = Output()
+        self._text = OpenText(self._out, self._kept_back)
         self._insertions = Insertions(
             self._out,
             at_head_start=at_head_start,
@@ -150,15 +124,18 @@ class Rewriter:
             if not self._kept_back.add(chunk):
                 return b""
             chunk = self._kept_back.take()
-        return self._run(chunk, final=False)
+        try:
+            return self._run(chunk, final=False)
+        except RewriterLimitExceeded:
+            self._closed = True
+            raise
 
     def end(self) -> bytes:
         """Return the rest of the page; the rewriter cannot be used again."""
         if self._closed:
             return b""
-        result = self._run(self._kept_back.take(), final=True)
         self._closed = True
-        return result
+        return self._run(self._kept_back.take(), final=True)
 
     # --- the loop ---
 
@@ -166,14 +143,14 @@ class Rewriter:
         position = 0
         size = len(data)
         while position < size:
-            if self._mode is _Mode.DATA:
+            if self._text.within is Within.MARKUP:
                 position = self._next_place(data, position)
                 if position >= size:
                     break
                 after = self._markup(data, position, final)
             else:
                 after = self._resume(data, position, final)
-            if after == _INCOMPLETE:
+            if after == INCOMPLETE:
                 break
             position = after
         if final:
@@ -181,7 +158,7 @@ class Rewriter:
             position = size
         self._out.keep(data, position)
         if position < size:
-            self._check_length(size - position)
+            self._kept_back.check(size - position)
             self._kept_back.hold(data[position:])
         return self._out.take()
 
@@ -202,19 +179,6 @@ class Rewriter:
         found = data.find(b"<", position)
         return len(data) if found < 0 else found
 
-    def _check_length(self, length: int) -> None:
-        if length > self._max_buffer_bytes:
-            self._refuse_length(length)
-
-    def _refuse_length(self, length: int) -> NoReturn:
-        self._closed = True
-        raise RewriterLimitExceeded(f"a tag of the page is {length} bytes long, or more")
-
-    def _await(self, end: re.Pattern[bytes]) -> int:
-        """Keep all from here on back until ``end`` arrives."""
-        self._kept_back.awaited = end
-        return _INCOMPLETE
-
     # --- what is put in ---
 
     def _insert_at_end(self, data: bytes, position: int) -> None:
@@ -223,73 +187,17 @@ class Rewriter:
         An unfinished tag makes nothing when the page ends with it: what is inserted must not finish it, and
         goes before it. A script that is not finished does not run, and must not be finished either.
         """
-        if not self._insertions.is_document or self._mode is _Mode.PLAINTEXT:
+        closing = self._text.closing
+        if closing is None or not self._insertions.is_document:
             return
-        closing = b""
-        if self._mode is _Mode.RAW_TEXT and not self._dropping:
-            if self._raw_name == b"script":
-                return
-            closing = b"</%s>" % self._raw_name
-        elif self._mode in _CLOSING:
-            closing = _CLOSING[self._mode]
         closing += self._foreign.closing + b"</template>" * min(self._templates, _MAX_CLOSED_TEMPLATES)
         self._insertions.end_body(data, position, before=closing)
 
-    # --- within something whose end is awaited ---
-
     def _resume(self, data: bytes, position: int, final: bool) -> int:
-        size = len(data)
-        mode = self._mode
-        if mode is _Mode.PLAINTEXT:
-            return size
-        if mode is _Mode.RAW_TEXT:
-            return self._raw_text(data, position, final)
-        if mode is _Mode.BOGUS_COMMENT:
-            end = data.find(b">", position) + 1
-            if not end:
-                return size
-        elif mode is _Mode.COMMENT:
-            match = COMMENT_END.search(data, position)
-            if match is None:
-                return size if final else self._all_but(position, size, 3)
-            end = match.end()
-        else:
-            end = data.find(b"]]>", position) + 3
-            found = end > 2
-            if not found:
-                end = size if final else self._all_but(position, size, 2)
-            if self._dropping and end != _INCOMPLETE:
-                self._out.replace(data, position, end)
-            if not found:
-                return end
-        self._mode = _Mode.DATA
-        return end
-
-    def _all_but(self, position: int, size: int, tail: int) -> int:
-        """Consume up to the last ``tail`` bytes, which may begin what is searched for."""
-        return size - tail if size - tail > position else self._await(_ANY_BYTE)
-
-    def _raw_text(self, data: bytes, position: int, final: bool) -> int:
-        if self._raw_name == b"script":
-            begin, after = self._script_text.end(data, position)
-            if begin < 0 and after <= position:
-                after = self._await(_ANY_BYTE)
-        else:
-            begin = find_tag(data, position, b"/" + self._raw_name)
-            after = begin if begin >= 0 else self._all_but(position, len(data), 10)
-        if begin >= 0:
-            match = REST_OF_TAG.match(data, begin + 2 + len(self._raw_name))
-            if match:
-                after = match.end()
-                self._check_length(after - begin)
-                self._mode = _Mode.DATA
-                self._foreign.end_tag(self._raw_name)
-            elif begin == position:
-                after = self._await(TAG_END)
-        elif final:
-            after = len(data)
-        if self._dropping and after != _INCOMPLETE:
-            self._out.replace(data, position, after)
+        is_raw_text = self._text.within is Within.RAW_TEXT
+        after = self._text.resume(data, position, final)
+        if is_raw_text and self._text.within is Within.MARKUP:
+            self._foreign.end_tag(self._text.raw_name)
         return after
 
     # --- a "<" in markup ---
@@ -304,13 +212,13 @@ class Rewriter:
             return self._declaration(data, start, final)
         if lead == b"?":
             return self._bogus_comment(data, start)
-        return start + 1 if lead else self._await(_ANY_BYTE)
+        return start + 1 if lead else self._kept_back.wait_for(ANY_BYTE)
 
     def _bogus_comment(self, data: bytes, start: int) -> int:
         end = data.find(b">", start) + 1
         if end:
             return end
-        self._mode = _Mode.BOGUS_COMMENT
+        self._text.begin(Within.BOGUS_COMMENT)
         return len(data)
 
     def _declaration(self, data: bytes, start: int, final: bool) -> int:
@@ -323,20 +231,16 @@ class Rewriter:
                 or beginning in (b"<!---", b"<!--")
                 or (reading is not Reading.HTML and b"<![CDATA[".startswith(beginning))
             ):
-                return self._await(_ANY_BYTE)
+                return self._kept_back.wait_for(ANY_BYTE)
         if data.startswith(b"<!--", start):
             end = comment_end(data, start)
             if end >= 0:
                 return end
-            self._mode = _Mode.COMMENT
+            self._text.begin(Within.COMMENT)
             return size if final else max(start + 4, size - 3)
         if reading is not Reading.HTML and data.startswith(b"<![CDATA[", start):
             return self._cdata(data, start, final)
         return self._bogus_comment(data, start)
-
-    def _begin_cdata(self, *, drop: bool = False) -> None:
-        self._mode = _Mode.CDATA
-        self._dropping = drop
 
     def _cdata(self, data: bytes, start: int, final: bool) -> int:
         """A CDATA section to one reader, a comment up to the first ``>`` and then markup to the other.
@@ -347,12 +251,12 @@ class Rewriter:
         size = len(data)
         if end < 3:
             if not final and size - start <= self._max_buffer_bytes:
-                return self._await(CDATA_END)
+                return self._kept_back.wait_for(CDATA_END)
             end = size
-            self._begin_cdata()
+            self._text.begin(Within.CDATA)
         if end - start > self._max_buffer_bytes:
             self._judge.note_undecided("CDATA section")
-            self._begin_cdata(drop=True)
+            self._text.begin(Within.CDATA, drop=True)
             self._out.replace(data, start, start + 9)
             return start + 9
         first = data.find(b">", start, end) + 1
@@ -368,12 +272,12 @@ class Rewriter:
     def _end_tag(self, data: bytes, start: int) -> int:
         lead = data[start + 2 : start + 3]
         if not lead.isalpha():
-            return self._bogus_comment(data, start) if lead else self._await(_ANY_BYTE)
+            return self._bogus_comment(data, start) if lead else self._kept_back.wait_for(ANY_BYTE)
         named = TAG_NAME.match(data, start + 2)
         rest = REST_OF_TAG.match(data, named.end()) if named else None
         if named is None or rest is None:
-            return self._await(TAG_END)
-        self._check_length(rest.end() - start)
+            return self._kept_back.wait_for(TAG_END)
+        self._kept_back.check(rest.end() - start)
         name = named[0].lower()
         if name == b"body":
             if not self._templates and not self._foreign.following and self._foreign.reading is Reading.HTML:
@@ -388,8 +292,8 @@ class Rewriter:
     def _start_tag(self, data: bytes, start: int, final: bool) -> int:
         tag = start_tag(data, start)
         if tag is None:
-            return self._await(TAG_END)
-        self._check_length(tag.end - start)
+            return self._kept_back.wait_for(TAG_END)
+        self._kept_back.check(tag.end - start)
         name = tag.name
         if (passed := self._pass_again(data, tag)) > start:
             return passed
@@ -447,7 +351,7 @@ class Rewriter:
         elif reading is Reading.HTML and (name in RAW_TEXT or name == b"script"):
             after = self._begin_raw_text(data, tag, drop=False)
         elif name == b"plaintext" and reading is Reading.HTML:
-            self._mode = _Mode.PLAINTEXT
+            self._text.begin(Within.PLAINTEXT)
         elif name == b"template" and reading is not Reading.FOREIGN:
             self._templates += 1
         elif name in (b"body", b"html"):
@@ -484,7 +388,7 @@ class Rewriter:
 
     def _wait_for_content(self, data: bytes, tag: Tag) -> int:
         """Keep an element back until it has ended, if it is not too long for that."""
-        return self._give_up(data, tag) if len(data) - tag.start > self._max_buffer_bytes else _INCOMPLETE
+        return self._give_up(data, tag) if len(data) - tag.start > self._max_buffer_bytes else INCOMPLETE
 
     def _give_up(self, data: bytes, tag: Tag) -> int:
         """Take out an element that is too long to be judged."""
@@ -514,13 +418,13 @@ class Rewriter:
         if content is None and reading is Reading.HTML and (tag.name in RAW_TEXT or tag.name == b"script"):
             content = self._arrived(content_of(data, tag, reading))
             if content is not None:
-                self._check_length(content.after - content.close)
+                self._kept_back.check(content.after - content.close)
             if replaceable:
                 if (len(data) if content is None else content.after) - tag.start > self._max_buffer_bytes:
                     content = None
                 elif content is None and not final:
                     self._awaits_refused = True
-                    return _INCOMPLETE
+                    return INCOMPLETE
             if content is None:
                 return self._follow(tag, self._begin_raw_text(data, tag, drop=True))
         end = tag.end if content is None else content.after
@@ -542,10 +446,7 @@ class Rewriter:
 
     def _begin_raw_text(self, data: bytes, tag: Tag, *, drop: bool) -> int:
         """Let the raw text behind ``tag`` pass up to its end tag, or drop all of the element."""
-        self._mode = _Mode.RAW_TEXT
-        self._raw_name = tag.name
-        self._dropping = drop
-        self._script_text = ScriptText()
+        self._text.begin_raw_text(tag.name, drop=drop)
         if drop:
             self._out.replace(data, tag.start, tag.end)
         return tag.end
@@ -632,7 +533,7 @@ class Rewriter:
     def _is_at_rest(self) -> bool:
         lost = self._foreign.is_lost
         return (
-            self._mode is _Mode.DATA
+            self._text.within is Within.MARKUP
             and not self._kept_back
             and not self._templates
             and (lost or (self._foreign.reading is Reading.HTML and not self._foreign.following))

@@ -13,14 +13,13 @@ from functools import lru_cache
 
 from consent.html.attribute_values import decoded, embedded, markup_text
 from consent.html.judge import Judge
+from consent.html.open_text import ANY_BYTE, Within
 from consent.html.rewriter import DEFAULT_MAX_BUFFER_BYTES, Rewriter
 from consent.html.scripts import ScriptKind, is_inline, script_kind
 from consent.html.tokenizer import TAG_NAME, Attribute, Tag, start_tag
 
-_INCOMPLETE = -1
 _TAG_END = re.compile(rb">")
 _INSTRUCTION_END = re.compile(rb"\?>")
-_ANY_BYTE = re.compile(rb"(?s:.)")
 _DOCTYPE = re.compile(
     rb"<!DOCTYPE(?:\"[^\"]*+\"|'[^']*+'|[^\"'>\[])*+"
     rb"(?:\[(?:\"[^\"]*+\"|'[^']*+'|<!--(?s:.*?)-->|<\?(?s:.*?)\?>|[^\]\"'])*+\][\t\n\r ]*+)?+>"
@@ -73,16 +72,16 @@ class XMLRewriter(Rewriter):
         if len(beginning) < 9 and (
             b"<![CDATA[".startswith(beginning) or b"<!DOCTYPE".startswith(beginning)
         ):  # fmt: skip
-            return self._await(_ANY_BYTE)
+            return self._kept_back.wait_for(ANY_BYTE)
         if beginning == b"<![CDATA[":
-            self._begin_cdata()
+            self._text.begin(Within.CDATA)
             return start + 9
         if beginning == b"<!DOCTYPE":
             match = _DOCTYPE.match(data, start, start + _MAX_DOCTYPE)
             if match is None:
                 if len(data) - start > _MAX_DOCTYPE:
-                    self._refuse_length(len(data) - start)
-                return self._await(_TAG_END)
+                    self._kept_back.refuse(len(data) - start)
+                return self._kept_back.wait_for(_TAG_END)
             for entity in _ENTITY.finditer(match[0]):
                 self._entity(data, start, entity)
             for hiding in _HIDING.finditer(match[0]):
@@ -125,7 +124,7 @@ class XMLRewriter(Rewriter):
             return super()._bogus_comment(data, start)
         end = data.find(b"?>", start) + 2
         if end < 2:
-            return self._await(_INSTRUCTION_END)
+            return self._kept_back.wait_for(_INSTRUCTION_END)
         if end - start > _MAX_INSTRUCTION:
             self._judge.note_undecided("processing instruction")
             self._out.replace(data, start, end)
@@ -138,7 +137,7 @@ class XMLRewriter(Rewriter):
     def _end_tag(self, data: bytes, start: int) -> int:
         end = data.find(b">", start) + 1
         if not end:
-            return self._await(_TAG_END)
+            return self._kept_back.wait_for(_TAG_END)
         named = TAG_NAME.match(data, start + 2)
         if named and _local(named[0]) == b"body":
             self._insertions.end_body(data, start)
@@ -147,8 +146,8 @@ class XMLRewriter(Rewriter):
     def _start_tag(self, data: bytes, start: int, final: bool) -> int:
         written = start_tag(data, start)
         if written is None:
-            return self._await(_TAG_END)
-        self._check_length(written.end - start)
+            return self._kept_back.wait_for(_TAG_END)
+        self._kept_back.check(written.end - start)
         tag = written._replace(
             name=_local(written.name),
             attributes=[self._plain(attribute) for attribute in written.attributes],
@@ -159,9 +158,9 @@ class XMLRewriter(Rewriter):
             close, after = _content_end(data, tag.end, name[0] if name else tag.name)
             if (len(data) if close < 0 else after) - start > self._max_buffer_bytes:
                 # What is left of it is no longer well-formed: nothing behind it is read.
-                self._refuse_length(len(data) - start)
+                self._kept_back.refuse(len(data) - start)
             if close < 0:
-                return len(data) if final else self._await(_TAG_END)
+                return len(data) if final else self._kept_back.wait_for(_TAG_END)
         else:
             close = tag.end
         if tag.name == b"script" and self._refuses(tag, data[tag.end : close]):

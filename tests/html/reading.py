@@ -9,6 +9,7 @@ import pytest
 
 from consent.html import rewriter as rewriter_module
 from consent.html.charrefs import decode_attribute
+from consent.html.open_text import Within
 from consent.html.rewriter import Rewriter
 from consent.html.tokenizer import Tag, start_tag
 from consent.html.withholding import Placeholder, Withholding
@@ -177,14 +178,14 @@ class RecordingRewriter(Rewriter):
         return after
 
     def _resume(self, data: bytes, position: int, final: bool) -> int:
-        mode = self._mode
+        within = self._text.within
         after = super()._resume(data, position, final)
-        if after >= 0 and mode.name in ("COMMENT", "BOGUS_COMMENT"):
+        if after >= 0 and within in (Within.COMMENT, Within.BOGUS_COMMENT):
             # The rest of one that is written down already.
             self.tokens[-1] = self.tokens[-1]._replace(end=self._offset + after)
-        elif after >= 0 and mode.name == "RAW_TEXT" and self._mode.name == "DATA":
+        elif after >= 0 and within is Within.RAW_TEXT and self._text.within is Within.MARKUP:
             close = data.rfind(b"</", position, after)
-            self._record("end", self._raw_name, close, after)
+            self._record("end", self._text.raw_name, close, after)
         return after
 
 
