@@ -479,6 +479,21 @@ def test_every_page_that_somebody_has_to_be_asked_about_goes_to_python(
     assert (way.looks, way.responds) == (0, 1)
 
 
+@pytest.mark.parametrize("odd", [None, (b"host",), (b"host", None), (1, 2), [b"host", b"a"], (b"host", b"b")])
+def test_an_app_may_change_the_fields_that_it_is_given(odd: object) -> None:
+    """While its page is withheld: Python is left with what came of them."""
+    messages = _page(headers=[HTML], body=CLEAR)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send(messages[0])
+        scope["headers"].append(odd)
+        await send(messages[1])
+
+    way = Way(app=app, silence=Known(-inf, inf, "ruling", "silence", cleared()))
+    assert way.ask(*READ) == list(messages)
+    assert way.responds == 1
+
+
 def test_where_pages_cannot_be_cleared_fewer_and_fewer_are_tried() -> None:
     """What the screen finds is found again in Python: a site whose pages all have something does not pay for both."""
     asked = 0

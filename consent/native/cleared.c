@@ -11,10 +11,13 @@ PyObject *own_host(PyObject *headers)
 {
     PyObject *host = NULL; /* borrowed */
     for (Py_ssize_t i = 0; i < Py_SIZE(headers); i++) {
-        PyObject *pair = PyList_GetItem(headers, i), *key = PyTuple_GetItem(pair, 0); /* as asks_for_page has seen */
+        PyObject *pair = PyList_GetItem(headers, i); /* what the app has made of them since they were looked at */
+        PyObject *key = PyTuple_CheckExact(pair) && Py_SIZE(pair) == 2 ? PyTuple_GetItem(pair, 0) : NULL;
+        if (key == NULL || !PyBytes_CheckExact(key))
+            return NULL;
         if (Py_SIZE(key) != 4 || memcmp(PyBytes_AsString(key), "host", 4) != 0)
             continue;
-        if (host != NULL)
+        if (host != NULL || !PyBytes_CheckExact(PyTuple_GetItem(pair, 1)))
             return NULL;
         host = PyTuple_GetItem(pair, 1);
     }
