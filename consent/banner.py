@@ -139,7 +139,7 @@ class Banner:
         templates: A site's own folder; a template or a language file in it goes before the built-in one.
         cookie_name: Name of the cookie that keeps the choice, as visitors are told it.
         companion_name: Name of the readable one that is set with it, if any.
-        taken_name: Name of those that keep what browser signals took back, with a wildcard; empty: there are none.
+        names_beside: Names of those that keep what was refused besides, with wildcards.
         in_force_since: The day of the policy's version, as the cookie declaration gives it; ``None``: it gives none.
         takes_requests: Whether there is the form for what visitors ask about their data.
 
@@ -156,7 +156,7 @@ class Banner:
         templates: Path | None = None,
         cookie_name: str = "consent",
         companion_name: str = "",
-        taken_name: str = "",
+        names_beside: Sequence[str] = (),
         in_force_since: date | None = None,
         takes_requests: bool = False,
     ) -> None:
@@ -171,7 +171,7 @@ class Banner:
         self.static: Mapping[str, StaticFile] = stylesheets(asset_dir("static"), policy.layout)
         self._policy = policy
         self._cookie_name = cookie_name
-        named = ((cookie_name, True), (companion_name, False), (taken_name, True))
+        named = ((cookie_name, True), (companion_name, False), *((name, True) for name in names_beside))
         self._choice_cookies = {name: http_only for name, http_only in named if name}
         self._in_force_since = in_force_since
         self._takes_requests = takes_requests

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
-from consent.categories import Category
+from consent.categories import OPTIONAL, Category
 
 MAX_COOKIE_DAYS = 400
 """Browsers keep no cookie longer (RFC 6265bis, section 5.5)."""
@@ -57,6 +57,8 @@ class Choice:
     told: frozenset[BrowserSignal] = frozenset()
     taken_back: frozenset[BrowserSignal] = frozenset()
     """The signals that took back something that was granted before, without a word of the visitor's."""
+    over_http: bool = False
+    """Whether it was made without HTTPS: over HTTPS, what it grants does not count."""
 
     @property
     def is_nobodys(self) -> bool:
@@ -88,3 +90,43 @@ def nobodys_refusal(*, policy_version: str, now: int) -> Choice:
         policy_version=policy_version,
         granted=frozenset(),
     )
+
+
+def refuses(choice: Choice) -> bool:
+    """Tell whether ``choice`` refuses anything."""
+    return not (choice.granted.issuperset(OPTIONAL) and all(choice.vendors.values()))
+
+
+def grants(choice: Choice) -> bool:
+    """Tell whether ``choice`` grants anything."""
+    return bool(choice.granted) or any(choice.vendors.values())
+
+
+def refusals_of(choice: Choice) -> Choice:
+    """Return ``choice`` without what it grants: nothing that is stored of it can bring back what was withdrawn."""
+    refused = {vendor: False for vendor, allowed in choice.vendors.items() if not allowed}
+    return replace(choice, granted=frozenset(), vendors=MappingProxyType(refused), told=frozenset())
+
+
+def granted_by_both(choice: Choice, other: Choice, *, receipt_id: str) -> Choice:
+    """Return what of ``choice`` the other one grants as well: what either refuses is refused."""
+    vendors = {
+        vendor: allowed
+        for vendor, allowed in {**choice.vendors, **other.vendors}.items()
+        if not allowed or (choice.vendors.get(vendor) and other.vendors.get(vendor))
+    }
+    vendors |= {vendor: False for vendor, allowed in choice.vendors.items() if not allowed}
+    return replace(
+        choice,
+        receipt_id=receipt_id,
+        granted=choice.granted & other.granted,
+        vendors=MappingProxyType(vendors),
+        taken_back=choice.taken_back | other.taken_back,
+        over_http=choice.over_http or other.over_http,
+    )
+
+
+def left_of(choice: Choice, kept: Choice) -> Choice:
+    """Return ``choice`` with no more than ``kept`` grants, and under its own receipt: it is no longer than it was."""
+    left = granted_by_both(choice, kept, receipt_id=choice.receipt_id)
+    return replace(left, taken_back=choice.taken_back, over_http=choice.over_http)

@@ -6,37 +6,37 @@ form that this module writes is read; whatever differs from it in a single bit i
 
 What a browser signal takes back of a choice is in a cookie of its own beside it, ``…_taken_gpc_3f2504e0``: named after
 the signal and the choice that it is about. Such cookies are set with pages, and pages may arrive late: none replaces
-what another signal took back, or what was taken back of another choice, beside which it says nothing.
+what another signal took back, or what was taken back of another choice, beside which it says nothing. What a no leaves
+beside it, in :mod:`consent.refusal_mark`.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from math import inf
-from types import MappingProxyType
-from uuid import UUID
 
-from itsdangerous import BadData, Signer
+from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
 
-from consent.categories import OPTIONAL
 from consent.choice import (
     MAX_COOKIE_DAYS,
     NOBODY,
-    POLICY_VERSION,
-    RECEIPT_ID,
-    SUBJECT,
-    VENDOR_ID,
     BrowserSignal,
     Choice,
+    granted_by_both,
+    grants,
+    left_of,
+    refusals_of,
+    refuses,
 )
-from consent.errors import ConfigurationError, ConsentError
+from consent.choice_form import UnwritableChoiceError, decoded, encoded, rank
+from consent.cookie_lines import cookies, line, values
+from consent.errors import ConfigurationError
+from consent.refusal_mark import TAG_DIGITS, mark_of, marks, without
 from consent.signals import ChoiceState
 
 logger = logging.getLogger("consent")
@@ -50,7 +50,6 @@ MAX_SUBJECTS = 8
 """How many pseudonyms one browser can have all at once that are forgotten together."""
 _MAX_LOOKED_AT = 200  # as many as browsers keep for one site, or somewhat more
 _MIN_SECRET_BYTES = 16
-_TAG = 8  # digits of a receipt's id that tell a visitor's choices apart
 RENEWAL_DAYS = 200
 """How long after a refusal its cookie is set anew with each page."""
 _LAST_RENEWAL_DAYS = MAX_COOKIE_DAYS - 30
@@ -60,12 +59,6 @@ _DIGEST = hashlib.sha256
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # a token (RFC 9110, section 5.6.2)
 _VALUE = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}")
-_CATEGORY_LETTERS = {category.value[0]: category for category in OPTIONAL}
-_SIGNAL_LETTERS = {signal.value[0]: signal for signal in BrowserSignal}
-
-
-class UnwritableChoiceError(ConsentError, ValueError):
-    """A choice cannot be put into a cookie: a field has the wrong form, or there are too many exceptions."""
 
 
 class ChoiceCookie:
@@ -104,6 +97,9 @@ class ChoiceCookie:
         """What the names of those begin with that keep what signals took back; once it was the whole name of one."""
         self.taken_form = f"{self.taken_name}_*"
         """... and how visitors are told their names."""
+        self.mark_name = f"{name}_no"
+        """What the names of those begin with that a refusal leaves: its mark."""
+        self.mark_form = f"{self.mark_name}_*"
         self.domain = domain
         self._name = name.encode()
         self._taken_name = re.compile(re.escape(self.taken_name.encode()) + rb"(?:_[a-z]+_[0-9a-f]{8})?")
@@ -114,7 +110,7 @@ class ChoiceCookie:
         self._foreign_host_told = not domain
 
     def read(
-        self, headers: Iterable[tuple[bytes, bytes]], *, now: int, policy_version: str
+        self, headers: Iterable[tuple[bytes, bytes]], *, now: int, policy_version: str, secure: bool = True
     ) -> tuple[Choice | None, ChoiceState]:
         """Return the stored choice and what became of it.
 
@@ -123,24 +119,61 @@ class ChoiceCookie:
         that grants less. What was made by another visitor, as its pseudonym tells, grants nothing here, but what it
         refuses is refused: a yes that came from elsewhere never goes over a no.
 
+        What is left where some of the cookies are gone grants nothing but what all of them did.
+
         Args:
             headers: Raw ASGI header pairs with lower-case names.
             now: Seconds since 1970-01-01T00:00:00Z.
             policy_version: The version of the policy in force.
+            secure: Whether the request came over HTTPS. What was granted without it does not count there: whoever is
+                on the way of a page without it can give a browser a choice of their own.
         """
         headers = list(headers)
-        choice, state = self._stored(headers, now=now)
+        stored, state = self._stored(headers, now=now)
+        choice, all_known = self._effective(headers, stored, state)
+        if choice is None:
+            return None, ChoiceState.ABSENT if all_known else ChoiceState.FORGED
+        if not all_known:
+            return refusals_of(choice), ChoiceState.EXPIRED
+        if stored is None or now >= self.fresh_until(choice) or (choice.over_http and secure):
+            return choice, ChoiceState.EXPIRED
+        if choice.policy_version != policy_version:
+            return choice, ChoiceState.OUTDATED
+        return choice, ChoiceState.VALID
+
+    def left(self, headers: Iterable[tuple[bytes, bytes]], *, now: int) -> Choice | None:
+        """Return what the choice itself is to be stored as, where the cookies beside it refuse more, else ``None``.
+
+        So that it grants no more than that where these are lost. It may arrive after a later choice: then the mark of
+        that one stands beside it.
+        """
+        headers = list(headers)
+        stored, state = self._stored(headers, now=now)
+        choice, all_known = self._effective(headers, stored, state)
+        if stored is None or choice is None or not all_known:
+            return None
+        left = left_of(stored, choice)
+        return left if (left.granted, left.vendors) != (stored.granted, stored.vendors) else None
+
+    def _effective(
+        self, headers: Sequence[tuple[bytes, bytes]], choice: Choice | None, state: ChoiceState
+    ) -> tuple[Choice | None, bool]:
+        """Return what is left of the stored ``choice`` beside the other cookies, and whether all of these are known."""
         if state is ChoiceState.FORGED:
-            return None, state
+            return None, False
+        refused = {
+            name.decode(): categories for name, categories in marks(headers, self.mark_name.encode()).items()
+        }
         taken, all_known = self._taken(headers, of=choice.receipt_id if choice else "")
         if choice is None:
             if not taken:
-                return None, ChoiceState.ABSENT if all_known else ChoiceState.FORGED
+                return None, all_known and not refused
             # The choice is over, and browsers have let go of it. What was taken back of it stays refused.
-            choice, state = max((kept for kept, _ in taken), key=_rank), ChoiceState.EXPIRED
+            choice = max((kept for kept, _ in taken), key=rank)
             bases = {of for kept, of in taken if kept == choice}
         else:
             bases = {choice.receipt_id}
+            refused.pop(self._mark_name_of(choice), None)
         made_by, made_at = choice.subject, choice.made_at
         # The receipt is that of the page that knew of most.
         for kept, of in sorted(taken, key=lambda found: len(found[0].taken_back)):
@@ -148,18 +181,14 @@ class ChoiceCookie:
                 choice = granted_by_both(choice, kept, receipt_id=kept.receipt_id)
             elif kept.subject != made_by or kept.made_at > made_at:
                 choice = granted_by_both(choice, kept, receipt_id=choice.receipt_id)
-        if not all_known:
-            return refusals_of(choice), ChoiceState.EXPIRED
-        if state is ChoiceState.EXPIRED or now >= self.fresh_until(choice):
-            return choice, ChoiceState.EXPIRED
-        if choice.policy_version != policy_version:
-            return choice, ChoiceState.OUTDATED
-        return choice, ChoiceState.VALID
+        return without(choice, frozenset(chain.from_iterable(refused.values()))), all_known
 
-    def stored_receipt(self, headers: Iterable[tuple[bytes, bytes]], *, now: int) -> str | None:
-        """Return the id of the receipt of the choice itself, whatever a signal has taken back of it since."""
-        choice, _ = self._stored(list(headers), now=now)
-        return None if choice is None else choice.receipt_id
+    def _mark_name_of(self, choice: Choice) -> str:
+        return f"{self.mark_name}_{choice.receipt_id[:TAG_DIGITS]}"
+
+    def stored(self, headers: Iterable[tuple[bytes, bytes]], *, now: int) -> Choice | None:
+        """Return the choice itself as it is stored, whatever cookies beside it refuse besides."""
+        return self._stored(list(headers), now=now)[0]
 
     def subjects(self, headers: Iterable[tuple[bytes, bytes]], *, now: int) -> Sequence[str]:
         """Return the pseudonyms in all genuine cookies of a request, that of the present choice first; not `NOBODY`.
@@ -170,7 +199,7 @@ class ChoiceCookie:
         headers = list(headers)
         choice, _ = self._stored(headers, now=now)
         subjects = dict.fromkeys([choice.subject] if choice else [])
-        for name, value in islice(_cookies(headers, self._name), _MAX_LOOKED_AT):
+        for name, value in islice(cookies(headers, self._name), _MAX_LOOKED_AT):
             is_choice = name == self._name
             if not _is_well_formed(name, value) or not (is_choice or self._is_taken(name)):
                 continue
@@ -191,7 +220,7 @@ class ChoiceCookie:
         found: list[tuple[Choice, str]] = []
         all_known = True
         verified = 0
-        for name, value in _cookies(headers, self.taken_name.encode()):
+        for name, value in cookies(headers, self.taken_name.encode()):
             if not self._is_taken(name):
                 continue
             opened = None
@@ -202,7 +231,7 @@ class ChoiceCookie:
                 opened = self._open(value, self._taken_signer)
             if opened and opened[1]:
                 found.append(opened)
-            elif not of or name.endswith(b"_" + of[:_TAG].encode()):
+            elif not of or name.endswith(b"_" + of[:TAG_DIGITS].encode()):
                 all_known = False
         return found, all_known
 
@@ -224,7 +253,7 @@ class ChoiceCookie:
         ]
         if not genuine:
             return None, ChoiceState.FORGED
-        choice, *others = sorted(genuine, key=_rank, reverse=True)
+        choice, *others = sorted(genuine, key=rank, reverse=True)
         for other in others:
             if other.subject != choice.subject:
                 choice = granted_by_both(choice, other, receipt_id=choice.receipt_id)
@@ -246,7 +275,7 @@ class ChoiceCookie:
         """
         value = self._signed(self.name, self._signer, choice, secure=secure)
         age = self.seconds_kept(choice, now=now)
-        return self.line(self.name, value, max_age=age, secure=secure, domain=self.domain_at(host))
+        return line(self.name, value, max_age=age, secure=secure, domain=self.domain_at(host))
 
     def taken_header(
         self, kept: Choice, of: str, signal: BrowserSignal, *, secure: bool, now: int, host: str = ""
@@ -255,21 +284,36 @@ class ChoiceCookie:
 
         Args:
             kept: What is left.
-            of: The id of the receipt of the choice, see :meth:`stored_receipt`.
+            of: The id of the receipt of the choice, see :meth:`stored`.
             signal: What took the rest back; several have a cookie each.
             secure, now, host: As for :meth:`header`.
 
         Raises:
             UnwritableChoiceError: as for :meth:`header`.
         """
-        name = f"{self.taken_name}_{signal}_{of[:_TAG]}"
+        name = f"{self.taken_name}_{signal}_{of[:TAG_DIGITS]}"
         value = self._signed(name, self._taken_signer, kept, of, secure=secure)
         age = self.seconds_kept(kept, now=now)
-        return self.line(name, value, max_age=age, secure=secure, domain=self.domain_at(host))
+        return line(name, value, max_age=age, secure=secure, domain=self.domain_at(host))
+
+    def mark_header(self, choice: Choice, *, secure: bool, now: int, host: str = "") -> bytes | None:
+        """Return the value of the ``Set-Cookie`` field that sets the mark of ``choice``; ``None``: it refuses nothing.
+
+        The arguments are those of :meth:`header`.
+        """
+        name, mark = self._mark_name_of(choice), mark_of(choice)
+        age = self.seconds_kept(choice, now=now)
+        return line(name, mark, max_age=age, secure=secure, domain=self.domain_at(host)) if mark else None
+
+    def names_beside(self, headers: Iterable[tuple[bytes, bytes]]) -> Sequence[str]:
+        """Return the names of the cookies of a request that stand beside the choice, and go with the next one."""
+        headers = list(headers)
+        found = islice(marks(headers, self.mark_name.encode()), 2 * MAX_VERIFIED)
+        return [*self.taken_names(headers), *(name.decode() for name in found)]
 
     def taken_names(self, headers: Iterable[tuple[bytes, bytes]]) -> Sequence[str]:
         """Return the names of the cookies of a request that :meth:`taken_header` set; not more than are ever read."""
-        names = (name for name, _ in _cookies(headers, self.taken_name.encode()) if self._is_taken(name))
+        names = (name for name, _ in cookies(headers, self.taken_name.encode()) if self._is_taken(name))
         return [name.decode() for name in islice(dict.fromkeys(names), 2 * MAX_VERIFIED)]
 
     def _is_taken(self, name: bytes) -> bool:
@@ -297,30 +341,11 @@ class ChoiceCookie:
         headers = list(headers)
         domain = self.domain_at(host)
         for name in names:
-            if next(_values(headers, name.encode()), None) is not None:
+            if next(values(headers, name.encode()), None) is not None:
                 if domain or not stays:
-                    yield self.line(name, "", max_age=0, secure=secure)
+                    yield line(name, "", max_age=0, secure=secure)
                 if domain and not stays:
-                    yield self.line(name, "", max_age=0, secure=secure, domain=domain)
-
-    def line(
-        self,
-        name: str,
-        value: str,
-        *,
-        max_age: int,
-        secure: bool,
-        domain: str = "",
-        http_only: bool = True,
-    ) -> bytes:
-        """Return a ``Set-Cookie`` value with the attributes that all cookies of ours have."""
-        return (
-            f"{name}={value}; Max-Age={max_age}; Path=/"
-            + f"; Domain={domain}" * bool(domain)
-            + "; HttpOnly" * http_only
-            + "; SameSite=Lax"
-            + "; Secure" * secure
-        ).encode("ascii")
+                    yield line(name, "", max_age=0, secure=secure, domain=domain)
 
     def domain_at(self, host: str) -> str:
         """Return the domain that cookies are set for at ``host``; empty: for the host alone."""
@@ -342,7 +367,7 @@ class ChoiceCookie:
                 f"browsers refuse a cookie named {self.name} without HTTPS: serve the site over HTTPS, "
                 "or choose a name without the prefix"
             )
-        value = signer.sign(base64_encode(_encode(choice, of)))
+        value = signer.sign(base64_encode(encoded(choice, of)))
         if len(name) + len(value) > MAX_COOKIE_BYTES:
             raise UnwritableChoiceError(
                 f"{len(choice.vendors)} vendor exceptions do not fit into a cookie: store only those that "
@@ -352,7 +377,7 @@ class ChoiceCookie:
 
     def seconds_kept(self, choice: Choice, *, now: int) -> int:
         """Return how long browsers are to keep ``choice``."""
-        return MAX_COOKIE_DAYS * _DAY if _refuses(choice) else self.seconds_left(choice, now=now)
+        return MAX_COOKIE_DAYS * _DAY if refuses(choice) else self.seconds_left(choice, now=now)
 
     def seconds_left(self, choice: Choice, *, now: int) -> int:
         """Return how long ``choice`` still counts, as far as it is not a refusal."""
@@ -367,9 +392,9 @@ class ChoiceCookie:
 
         What is granted beside them is not stored again, so it has to be over.
         """
-        if not _refuses(choice):
+        if not refuses(choice):
             return inf
-        over = min(self._max_age, _LAST_RENEWAL_DAYS * _DAY) if _grants(choice) else 0
+        over = min(self._max_age, _LAST_RENEWAL_DAYS * _DAY) if grants(choice) else 0
         return choice.made_at + max(RENEWAL_DAYS * _DAY, over)
 
     @property
@@ -384,7 +409,7 @@ class ChoiceCookie:
         """Return whether a cookie has the name, and those that may be ours: one too many where there are more."""
         is_there = False
         found: list[bytes] = []
-        for value in _values(headers, name):
+        for value in values(headers, name):
             is_there = True
             if _is_well_formed(name, value):
                 found.append(value)
@@ -399,7 +424,7 @@ class ChoiceCookie:
             return None
         if not signer.verify_signature(payload, signature):
             return None
-        return _decode(payload)
+        return decoded(payload)
 
 
 def _signer(secrets: Sequence[bytes], name: bytes) -> Signer:
@@ -413,142 +438,5 @@ def _signer(secrets: Sequence[bytes], name: bytes) -> Signer:
     return Signer(derived, salt=salt, key_derivation="none", digest_method=_DIGEST)
 
 
-def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> Iterator[bytes]:
-    return (value for found, value in _cookies(headers, name) if found == name)
-
-
-def _cookies(headers: Iterable[tuple[bytes, bytes]], stem: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield name and value of the cookies whose names begin with ``stem``."""
-    for field, line in headers:
-        if field != b"cookie" or stem not in line:
-            continue
-        for pair in line.split(b";"):
-            name, equals, value = pair.partition(b"=")
-            name = name.strip(b" \t")
-            if equals and name.startswith(stem):
-                yield name, value.strip(b" \t")
-
-
 def _is_well_formed(name: bytes, value: bytes) -> bool:
     return len(name) + len(value) <= MAX_COOKIE_BYTES and _VALUE.fullmatch(value) is not None
-
-
-def written_choice(choice: Choice) -> bytes:
-    """Return the canonical form of ``choice``, without a signature.
-
-    Raises:
-        UnwritableChoiceError: the choice would not be read back.
-    """
-    return _encode(choice)
-
-
-def read_choice(text: bytes) -> Choice | None:
-    """Read what :func:`written_choice` wrote; ``None`` for anything else."""
-    found = _decode(base64_encode(text))
-    return found[0] if found and not found[1] else None
-
-
-def _refuses(choice: Choice) -> bool:
-    return not (choice.granted.issuperset(OPTIONAL) and all(choice.vendors.values()))
-
-
-def _grants(choice: Choice) -> bool:
-    return bool(choice.granted) or any(choice.vendors.values())
-
-
-def refusals_of(choice: Choice) -> Choice:
-    """Return ``choice`` without what it grants: nothing that is stored of it can bring back what was withdrawn."""
-    refused = {vendor: False for vendor, allowed in choice.vendors.items() if not allowed}
-    return replace(choice, granted=frozenset(), vendors=MappingProxyType(refused), told=frozenset())
-
-
-def id_after(kept: Choice) -> str:
-    """Return the receipt id for what is left of the choice whose receipt id ``kept`` still has: always the same one."""
-    return str(UUID(bytes=hashlib.sha256(b"asgi-consent taken 1:" + _encode(kept)).digest()[:16], version=4))
-
-
-def granted_by_both(choice: Choice, other: Choice, *, receipt_id: str) -> Choice:
-    """Return what of ``choice`` the other one grants as well: what either refuses is refused."""
-    vendors = {
-        vendor: allowed
-        for vendor, allowed in {**choice.vendors, **other.vendors}.items()
-        if not allowed or (choice.vendors.get(vendor) and other.vendors.get(vendor))
-    }
-    vendors |= {vendor: False for vendor, allowed in choice.vendors.items() if not allowed}
-    return replace(
-        choice,
-        receipt_id=receipt_id,
-        granted=choice.granted & other.granted,
-        vendors=MappingProxyType(vendors),
-        taken_back=choice.taken_back | other.taken_back,
-    )
-
-
-def _rank(choice: Choice) -> tuple[int, int, int, bytes]:
-    """Order choices: later first, then the one that grants less; the rest only makes the order total."""
-    exceptions = sum(1 if allowed else -1 for allowed in choice.vendors.values())
-    return choice.made_at, -len(choice.granted), -exceptions, _encode(choice)
-
-
-def _encode(choice: Choice, of: str = "") -> bytes:
-    """Write the one canonical form of ``choice``, and of which receipt's choice it is what is left.
-
-    Raises:
-        UnwritableChoiceError: a field does not have the form that :class:`Choice` describes.
-    """
-    _require(RECEIPT_ID, "receipt_id", choice.receipt_id, "a UUID4 in lower case")
-    _require(SUBJECT, "subject", choice.subject, "32 lower-case hexadecimal digits")
-    _require(POLICY_VERSION, "policy_version", choice.policy_version, "12 lower-case hexadecimal digits")
-    for vendor in choice.vendors:
-        _require(VENDOR_ID, "vendors", vendor, "ids of lower-case letters, digits and hyphens, at most 64")
-    if of:
-        _require(RECEIPT_ID, "of", of, "a UUID4 in lower case")
-    made_at = choice.made_at
-    if type(made_at) is not int or not 0 < made_at < 1 << 40:
-        raise UnwritableChoiceError(f"made_at must be whole seconds since 1970, not {made_at!r}")
-    if not choice.granted <= frozenset(OPTIONAL):
-        raise UnwritableChoiceError("granted must name optional categories only: the others are always on")
-    taken = "".join(letter for letter, name in _SIGNAL_LETTERS.items() if name in choice.taken_back)
-    content = {
-        "allow": " ".join(sorted(vendor for vendor, allowed in choice.vendors.items() if allowed)),
-        "at": made_at,
-        "deny": " ".join(sorted(vendor for vendor, allowed in choice.vendors.items() if not allowed)),
-        "grant": "".join(letter for letter, name in _CATEGORY_LETTERS.items() if name in choice.granted),
-        "policy": choice.policy_version,
-        "receipt": choice.receipt_id,
-        "subject": choice.subject,
-        "told": "".join(letter for letter, name in _SIGNAL_LETTERS.items() if name in choice.told),
-        **({"taken": taken} if taken else {}),
-        **({"of": of} if of else {}),
-    }
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _require(form: re.Pattern[str], field: str, value: object, description: str) -> None:
-    if not isinstance(value, str) or form.fullmatch(value) is None:
-        raise UnwritableChoiceError(f"{field} must be {description}, not {str(value)[:80]!r}")
-
-
-def _decode(payload: bytes) -> tuple[Choice, str] | None:
-    """Read what :func:`_encode` wrote, in Base64; ``None`` for anything else, however well signed."""
-    try:
-        text = base64_decode(payload)
-        content = json.loads(text)
-        vendors = dict.fromkeys(content["allow"].split(), True)
-        vendors |= dict.fromkeys(content["deny"].split(), False)
-        choice = Choice(
-            receipt_id=content["receipt"],
-            subject=content["subject"],
-            made_at=content["at"],
-            policy_version=content["policy"],
-            granted=frozenset(_CATEGORY_LETTERS[letter] for letter in content["grant"]),
-            vendors=MappingProxyType(vendors),
-            told=frozenset(_SIGNAL_LETTERS[letter] for letter in content["told"]),
-            taken_back=frozenset(_SIGNAL_LETTERS[letter] for letter in content.get("taken", "")),
-        )
-        # Writing it again checks every field's form, and that there is nothing else and no second spelling.
-        of = content.get("of", "")
-        canonical = _encode(choice, of)
-    except (BadData, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    return (choice, of) if canonical == text and base64_encode(canonical) == payload else None

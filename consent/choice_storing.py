@@ -58,7 +58,8 @@ class ChoiceStoring:
         )
         names = [cookie.name, companion.name] if companion else [cookie.name]
         replaced = cookie.deletions(headers, names, secure=secure, host=host, stays=True)
-        taken = cookie.deletions(headers, cookie.taken_names(headers), secure=secure, host=host)
+        beside = cookie.deletions(headers, cookie.names_beside(headers), secure=secure, host=host)
+        mark = cookie.mark_header(choice, secure=secure, now=now, host=host)
         refuses = refused_cookies(self._catalog, after, ours=cookie.name)
         expiries = expire_refused_cookies(headers, refuses, return_to=return_to, secure=secure)
-        return [*replaced, *taken, stored, *told, *expiries]
+        return [*replaced, *beside, stored, *([mark] if mark else []), *told, *expiries]

@@ -26,7 +26,7 @@ from consent.browsers import is_crawler
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import Choice
-from consent.choice_cookie import UnwritableChoiceError
+from consent.choice_form import UnwritableChoiceError
 from consent.choice_storing import ChoiceStoring
 from consent.decision import Decision, allowance
 from consent.placeholder import Placeholders
@@ -107,12 +107,12 @@ class Choosing:
 
     async def _take(self, submission: Submission, banner: Banner, scope: Scope, headers: Headers) -> Answer:
         """Make the choice, record it and store it; answer in the language that it was made in."""
-        signals = self._requests.signals(headers)
+        signals = self._requests.signals(headers, scope)
         before = self._requests.decide(signals)
         if submission.action == "allow":
-            choice = self._with_one_more(submission, signals, before)
+            choice = self._with_one_more(submission, signals, before, scope)
         else:
-            choice = self._made(submission, signals, before)
+            choice = self._made(submission, signals, before, scope)
         grants = bool(choice.granted) or any(choice.vendors.values())
         shown = self._shown(submission, banner)
         if shown is None and grants and not _needs_no_text(submission):
@@ -235,7 +235,7 @@ class Choosing:
         (vendor,) = submission.vendors
         return self._placeholders.shown_by_hash(submission.shown, vendor, banner.language)
 
-    def _made(self, submission: Submission, signals: Signals, before: Decision) -> Choice:
+    def _made(self, submission: Submission, signals: Signals, before: Decision, scope: Scope) -> Choice:
         """Turn what was submitted into the choice it means."""
         vendors: dict[str, bool] = {}
         granted: frozenset[Category] = frozenset()
@@ -266,9 +266,12 @@ class Choosing:
             granted=granted - self._policy.never,
             vendors=MappingProxyType(vendors),
             told=submission.told & signals.sent,
+            over_http=scope.get("scheme") != "https",
         )
 
-    def _with_one_more(self, submission: Submission, signals: Signals, before: Decision) -> Choice:
+    def _with_one_more(
+        self, submission: Submission, signals: Signals, before: Decision, scope: Scope
+    ) -> Choice:
         """Turn the yes to one vendor into a choice in which all else that was said stands.
 
         Where nothing was said, all else is refused, as the placeholder tells. That holds in opt-in only: where
@@ -284,7 +287,7 @@ class Choosing:
         )
         answers = {**before.vendors, **submission.vendors}
         return replace(
-            self._made(submission, signals, before),
+            self._made(submission, signals, before, scope),
             granted=granted,
             vendors=MappingProxyType(self._differing(answers, granted)),
             told=previous.told if previous and valid else frozenset(),

@@ -17,7 +17,8 @@ from itsdangerous import BadData
 from itsdangerous.encoding import base64_decode, base64_encode
 
 from consent.choice import NOBODY, Choice
-from consent.choice_cookie import CLOCK_SKEW_SECONDS, read_choice, written_choice
+from consent.choice_cookie import CLOCK_SKEW_SECONDS
+from consent.choice_form import read_choice, written_choice
 
 TOKEN_SECONDS = 60
 """How long one counts. Browsers follow four redirects in less."""

@@ -23,7 +23,8 @@ from consent.body_kind import PAGE_TYPES, PLAIN_TYPES
 from consent.caching import RESPONSES, uniform_decision
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL
-from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie, refusals_of
+from consent.choice import Choice, refusals_of
+from consent.choice_cookie import CLOCK_SKEW_SECONDS, ChoiceCookie
 from consent.csp import ClosedWorld
 from consent.decision import Decision, decide, taken_back
 from consent.enforcement_log import EnforcementLog
@@ -54,6 +55,7 @@ _MAX_REMEMBERED_BYTES = 4096
 _MAX_ROOTS = 16
 _PAGES = FRAMED | {b"document", b"empty", None}
 # What a server sends bodies with that bypasses us.
+_SECURE = frozenset(("https", "wss"))
 _BYPASSES = ("http.response.pathsend", "http.response.zerocopysend")
 
 
@@ -154,7 +156,8 @@ class EnforcingMiddleware:
         self._policy_version = policy.version
         self._cookie = cookie
         self._cookie_name = cookie.name.encode()
-        self._others_names = (self._site.companion.name.encode(), cookie.taken_name.encode())
+        self._names_beside = cookie.taken_name.encode(), cookie.mark_name.encode()
+        self._others_names = (self._site.companion.name.encode(), *self._names_beside)
         self._prefix = prefix + "/"
         self._own_folders = (self._prefix, "/.well-known/dnt/")
         self._uniform = uniform_decision(policy) if policy.cache is CacheMode.UNIFORM else None
@@ -162,7 +165,7 @@ class EnforcingMiddleware:
         # Without a choice there are few decisions; with one, each visitor has their own.
         self._silent: dict[tuple[bool, bool | None], Ruling] = {}
         self._unasked = self._silence(gpc=False, dnt=None)
-        self._chosen: dict[bytes | tuple[bytes | None, bool, bool | None] | None, Known[Ruling]] = {}
+        self._chosen: dict[object, Known[Ruling]] = {}
         self._respond: Callable[..., GovernedResponse] = partial(RESPONSES[policy.cache], self._site)
         # Where the app is mounted, as far as that was looked at.
         self._roots = {""}
@@ -186,7 +189,7 @@ class EnforcingMiddleware:
         )
         """The ASGI app for everything but the lifespan, as a plain function."""
 
-    def _rule(self, headers: fields.Headers, line: bytes | None, *, has_signal: bool) -> Ruling:
+    def _rule(self, headers: fields.Headers, line: bytes | None, *, has_signal: bool, secure: bool) -> Ruling:
         """Return the ruling for a request, from memory where that is the same as deciding again.
 
         Args:
@@ -196,12 +199,18 @@ class EnforcingMiddleware:
         dnt = read_dnt(headers) if has_signal else None
         now = self._site.clock()
         key = (line, gpc, dnt) if has_signal else line
-        if (known := self._chosen.get(key)) and known.begins <= now < known.ends:
+        # What was chosen without HTTPS is another choice with it.
+        if (
+            known := self._chosen.get(key) or self._chosen.get((key, secure))
+        ) and known.begins <= now < known.ends:
             return known.ruling
-        choice, state = self._cookie.read(headers, now=int(now), policy_version=self._policy_version)
+        choice, state = self._cookie.read(
+            headers, now=int(now), policy_version=self._policy_version, secure=secure
+        )
         if state is ChoiceState.ABSENT:
             return self._silence(gpc, dnt)
-        ruling = self._decide(Signals(choice=choice, choice_state=state, gpc=gpc, dnt=dnt))
+        left = self._left(headers, int(now))
+        ruling = self._decide(Signals(choice=choice, choice_state=state, gpc=gpc, dnt=dnt), left=left)
         # Only what was signed here is worth remembering, or anybody could fill the memory. One genuine cookie
         # says the same until it expires; of several, another may be the newest by then.
         if (
@@ -209,6 +218,7 @@ class EnforcingMiddleware:
             and line is not None
             and line.count(self._cookie_name) - sum(map(line.count, self._others_names)) == 1
             and len(line) <= _MAX_REMEMBERED_BYTES
+            and left is None
         ):
             if len(self._chosen) >= _MAX_REMEMBERED:
                 self._chosen.clear()
@@ -216,7 +226,8 @@ class EnforcingMiddleware:
             begins, ends = float(choice.made_at - CLOCK_SKEW_SECONDS), float(self._cookie.fresh_until(choice))
             if state is ChoiceState.EXPIRED:
                 begins, ends = ends, inf
-            self._chosen[key] = self._known(ruling, begins, min(ends, self._renewal_due(ruling)))
+            kept_under = (key, secure) if choice.over_http else key
+            self._chosen[kept_under] = self._known(ruling, begins, min(ends, self._renewal_due(ruling)))
         return ruling
 
     def _renewal_due(self, ruling: Ruling) -> float:
@@ -247,17 +258,29 @@ class EnforcingMiddleware:
         return add_to_private(send, added)
 
     def _renewed(self, ruling: Ruling, scope: Scope) -> Iterator[bytes]:
-        """Yield the ``Set-Cookie`` values with which the browser keeps a refusal on, where it is time for that."""
+        """Yield the ``Set-Cookie`` values with which the browser keeps a refusal on, where it is time for that.
+
+        And where what refuses more than the choice itself is only beside it: it may get lost.
+        """
         choice, now = ruling.own.signals.choice, int(self._site.clock())
         if choice is not None and self._renewal_due(ruling) <= now:
             # The page may arrive after the answer to a withdrawal: what comes with it takes away, and gives nothing.
             choice = refusals_of(choice)
-            secure = scope.get("scheme") == "https"
-            host = fields.host_name(fields.only(scope["headers"], b"host") or b"")
-            stored = self._cookie.header(choice, secure=secure, now=now, host=host)
-            yield stored
-            if self._policy.cache is CacheMode.UNIFORM:
-                yield self._site.companion.header(choice, secure=secure, now=now, host=host, beside=stored)
+        elif choice is None or (choice := ruling.left) is None:
+            return
+        secure = scope.get("scheme") == "https"
+        host = fields.host_name(fields.only(scope["headers"], b"host") or b"")
+        stored = self._cookie.header(choice, secure=secure, now=now, host=host)
+        yield stored
+        if self._policy.cache is CacheMode.UNIFORM:
+            yield self._site.companion.header(choice, secure=secure, now=now, host=host, beside=stored)
+
+    def _left(self, headers: fields.Headers, now: int) -> Choice | None:
+        """Return what the choice is to be stored as in place of what it is; see :meth:`ChoiceCookie.left`."""
+        taken, mark = self._names_beside
+        if any(key == b"cookie" and (taken in line or mark in line) for key, line in headers):
+            return self._cookie.left(headers, now=now)
+        return None
 
     def _silence(self, gpc: bool, dnt: bool | None) -> Ruling:
         ruling = self._silent.get((gpc, dnt))
@@ -269,7 +292,7 @@ class EnforcingMiddleware:
         has_editions = not self._site.explain and self._policy.cache is CacheMode.PER_VISITOR
         return Known(begins, ends, ruling, ruling.decision, ruling.editions.met if has_editions else None)
 
-    def _decide(self, signals: Signals) -> Ruling:
+    def _decide(self, signals: Signals, *, left: Choice | None = None) -> Ruling:
         own = decide(self._policy, signals)
         # Where everybody gets the same page, the app is shown the decision of this page.
         decision = self._uniform or own
@@ -288,6 +311,7 @@ class EnforcingMiddleware:
             editions=self._shelf.editions(key),
             is_open=is_open,
             is_taken_back=taken_back(own, self._site.catalog) is not None,
+            left=left,
         )
 
     def _variant(self, decision: Decision) -> str:
@@ -348,7 +372,12 @@ class EnforcingMiddleware:
         ):
             ruling = known.ruling
         else:
-            ruling = self._rule(headers, line, has_signal=decides != request_fields.HAS_CHOICE)
+            ruling = self._rule(
+                headers,
+                line,
+                has_signal=decides != request_fields.HAS_CHOICE,
+                secure=scope.get("scheme") in _SECURE,
+            )
         if kind == "websocket":
             return self.app, scope, GovernedResponse(self._site, scope, headers, ruling, send).send_handshake
         path: str = scope["path"]

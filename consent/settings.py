@@ -79,7 +79,10 @@ class Settings:
             cookie_name=self.cookie.name,
             companion_name="" if self.companion is None else self.companion.name,
             # Where pages are shared they set no cookie.
-            taken_name=self.cookie.taken_form if self.companion is None else "",
+            names_beside=(
+                self.cookie.mark_form,
+                *([self.cookie.taken_form] if self.companion is None else []),
+            ),
             in_force_since=in_force_since,
             takes_requests=self._takes_requests,
         )

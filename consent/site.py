@@ -11,6 +11,7 @@ from consent import headers as fields
 from consent.banner import Banner
 from consent.catalog import Catalog
 from consent.categories import Category
+from consent.choice import Choice
 from consent.csp import ClosedWorld
 from consent.decision import Decision
 from consent.enforcement import UnclassifiedRule
@@ -250,9 +251,19 @@ class Ruling:
         editions: are shared by all rulings whose pages are the same.
         is_open: whether a page may have whatever the decision allows.
         is_taken_back: whether a browser signal overrules something that the visitor allowed.
+        left: what the choice is to be stored as in place of what it is; see :meth:`ChoiceCookie.left`.
     """
 
-    __slots__ = ("allows_everything", "decision", "editions", "is_taken_back", "own", "targeting", "variant")
+    __slots__ = (
+        "allows_everything",
+        "decision",
+        "editions",
+        "is_taken_back",
+        "left",
+        "own",
+        "targeting",
+        "variant",
+    )
 
     def __init__(
         self,
@@ -263,7 +274,9 @@ class Ruling:
         editions: Editions,
         is_open: bool = True,
         is_taken_back: bool = False,
+        left: Choice | None = None,
     ) -> None:
+        self.left = left
         self.decision = decision
         self.own = own
         self.variant = variant

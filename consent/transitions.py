@@ -3,7 +3,7 @@
 A signal that comes with every request is no news. One that overrules something that the visitor allowed before is: a
 receipt is recorded, and then what is left is stored beside the choice. So what the signal took away does not come back
 when the signal is gone: its absence is no consent. The choice itself is not stored again, since the page that it would
-come with may arrive after another choice was made.
+come with may arrive after another choice was made; the next page does that.
 
 Several pages may be asked for before the first of them is answered. All that follows from one choice and the same
 signals has the same receipt, by its id: the store takes the first.
@@ -22,8 +22,9 @@ from starlette.types import Scope
 from consent import headers as fields
 from consent.accounts import AccountOf
 from consent.catalog import Catalog
-from consent.choice import Choice
-from consent.choice_cookie import ChoiceCookie, UnwritableChoiceError, id_after, refusals_of
+from consent.choice import Choice, refusals_of
+from consent.choice_cookie import ChoiceCookie
+from consent.choice_form import UnwritableChoiceError, id_after
 from consent.decision import Decision, taken_back
 from consent.errors import OtherReceiptError
 from consent.policy import Policy
@@ -76,7 +77,7 @@ class Transitions:
         kept = taken_back(decision, self._catalog)
         headers: fields.Headers = scope["headers"]
         now = self._clock()
-        of = self._cookie.stored_receipt(headers, now=int(now))
+        of = self._cookie.stored(headers, now=int(now))
         if kept is None or of is None:
             return []
         try:
@@ -110,7 +111,7 @@ class Transitions:
         return stored
 
     def _stored(
-        self, kept: Choice, of: str, decision: Decision, scope: Scope, *, now: int
+        self, kept: Choice, of: Choice, decision: Decision, scope: Scope, *, now: int
     ) -> tuple[Choice, list[bytes]]:
         """Return what is left, with the id of its receipt, and what stores it: once for each signal that was sent.
 
@@ -120,6 +121,6 @@ class Transitions:
         host = fields.host_name(fields.only(scope["headers"], b"host") or b"")
         secure = scope.get("scheme") == "https"
         return kept, [
-            self._cookie.taken_header(kept, of, signal, secure=secure, now=now, host=host)
+            self._cookie.taken_header(kept, of.receipt_id, signal, secure=secure, now=now, host=host)
             for signal in sorted(decision.signals.sent)
         ]

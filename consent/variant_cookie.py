@@ -23,6 +23,7 @@ from consent.catalog import Catalog
 from consent.categories import OPTIONAL
 from consent.choice import BrowserSignal, Choice
 from consent.choice_cookie import ChoiceCookie
+from consent.cookie_lines import line
 from consent.decision import Decision
 from consent.policy import CacheMode, Policy, Regime
 from consent.signals import ChoiceState
@@ -90,9 +91,7 @@ class VariantCookie:
         elif choice:
             value, max_age = self._bound(choice, beside), self._cookie.seconds_left(choice, now=now)
         domain = self._cookie.domain_at(host)
-        return self._cookie.line(
-            self.name, value, max_age=max_age, secure=secure, domain=domain, http_only=False
-        )
+        return line(self.name, value, max_age=max_age, secure=secure, domain=domain, http_only=False)
 
     def _bound(self, choice: Choice, beside: bytes) -> str:
         return f"{beside.partition(b';')[0][-2:].decode('ascii')}.{self.value(choice)}"

@@ -55,10 +55,13 @@ class VisitorRequests:
         self._cookie = cookie
         self._clock = clock
 
-    def signals(self, headers: Headers) -> Signals:
+    def signals(self, headers: Headers, scope: Scope) -> Signals:
         """Return what a request says."""
         choice, state = self._cookie.read(
-            headers, now=int(self._clock()), policy_version=self._policy.version
+            headers,
+            now=int(self._clock()),
+            policy_version=self._policy.version,
+            secure=scope.get("scheme") == "https",
         )
         return Signals(choice=choice, choice_state=state, gpc=read_gpc(headers), dnt=read_dnt(headers))
 

@@ -23,8 +23,8 @@ from consent.choice_cookie import (
     MAX_COOKIE_BYTES,
     MAX_VERIFIED,
     ChoiceCookie,
-    UnwritableChoiceError,
 )
+from consent.choice_form import UnwritableChoiceError
 from consent.errors import ConfigurationError, ConsentError
 from consent.signals import ChoiceState
 from consent.variant_cookie import VariantCookie
@@ -669,7 +669,7 @@ def test_what_signals_took_back_counts_beside_its_choice_alone() -> None:
     both, _ = read(b"; ".join((stored, taken({P, F}, ALL), taken({F, T}, ALL, BrowserSignal.DNT))))
     assert both is not None
     assert (set(both.granted), both.receipt_id) == ({F}, OTHERS.receipt_id)
-    assert cookie().stored_receipt([(b"cookie", stored)], now=NOW) == ALL.receipt_id
+    assert cookie().stored([(b"cookie", stored)], now=NOW) == ALL
     another = dataclasses.replace(ALL, receipt_id=OTHERS.receipt_id)
     assert read(stored, taken(set(), another))[0] == ALL
     # Neither is worth anything under the name of the other.
@@ -773,5 +773,11 @@ def test_work_per_request_is_bounded_whatever_is_sent() -> None:
 def test_no_vendor_and_no_site_can_have_a_name_of_ours() -> None:
     """Of what is refused the cookies are deleted, and with a cookie of ours the no itself would go."""
     cookie = ChoiceCookie([NEW])
-    ours = {cookie.name, cookie.taken_name, cookie.taken_form, VariantCookie.name_beside(cookie)}
+    ours = {
+        cookie.name,
+        cookie.taken_name,
+        cookie.taken_form,
+        cookie.mark_form,
+        VariantCookie.name_beside(cookie),
+    }
     assert ours | {group_cookie(f"{scheme}://a.example") for scheme in ("http", "https")} == set(OUR_COOKIES)

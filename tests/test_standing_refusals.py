@@ -18,7 +18,8 @@ from starlette.types import Message
 from consent.banner import Banner
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
-from consent.choice_cookie import RENEWAL_DAYS, ChoiceCookie, UnwritableChoiceError
+from consent.choice_cookie import RENEWAL_DAYS, ChoiceCookie
+from consent.choice_form import UnwritableChoiceError
 from consent.errors import StoreFull
 from consent.group_token import GroupTokens
 from consent.middleware import EnforcingMiddleware
@@ -138,10 +139,13 @@ class Browser:
         assert stored is (answer.status == 200)
         return stored
 
-    def post(self, name: str, kind: str, body: bytes, signals: Mapping[str, str]) -> Answer:
+    def post(
+        self, name: str, kind: str, body: bytes, signals: Mapping[str, str], *, scheme: str = "https"
+    ) -> Answer:
         answer = Answer()
         others = {"sec-fetch-site": "same-origin", "content-type": kind}
-        scope = scope_for(f"/_consent/{name}", method="POST", headers=self.headers({**signals, **others}))
+        headers = self.headers({**signals, **others})
+        scope = scope_for(f"/_consent/{name}", method="POST", headers=headers, scheme=scheme)
 
         async def receive() -> Message:
             return {"type": "http.request", "body": body}
@@ -470,7 +474,7 @@ def test_where_all_get_one_page_nothing_is_set_with_it() -> None:
     assert ask(replace_app(browser, answering(PAGE), policy=policy), headers=headers).all("set-cookie") == []
     private = answering(b"x", headers=[(b"content-type", b"image/png"), (b"cache-control", b"private")])
     signed, readable = ask(replace_app(browser, private, policy=policy), headers=headers).all("set-cookie")
-    assert signed.partition(";")[0] == headers["cookie"]
+    assert signed.partition(";")[0] == headers["cookie"].partition("; ")[0]
     assert readable.endswith(f"...{NOW + 180 * DAY}; Max-Age={400 * DAY}; Path=/; SameSite=Lax; Secure")
 
 

@@ -128,7 +128,7 @@ class Answer:
 
     @property
     def expiries(self) -> list[str]:
-        return [cookie for cookie in self.cookies if not cookie.startswith("consent=")]
+        return [cookie for cookie in self.cookies if not cookie.startswith(("consent=", "consent_no_"))]
 
     @property
     def json(self) -> dict[str, Any]:
@@ -297,13 +297,15 @@ def test_accepting_records_then_stores_then_leads_back() -> None:
         granted=frozenset(OPTIONAL),
         vendors={},
         told=frozenset(),
+        over_http=True,
     )
 
 
-def test_over_https_the_cookie_is_secure() -> None:
-    """The flag follows the scheme."""
-    (cookie,) = Site().choose("refuse", scheme="https").cookies
+def test_over_https_the_cookies_are_secure() -> None:
+    """The flag follows the scheme, that of the mark of a refusal, too."""
+    cookie, mark = Site().choose("refuse", scheme="https").cookies
     assert cookie.partition(";")[2] == " Max-Age=34560000; Path=/; HttpOnly; SameSite=Lax; Secure"
+    assert mark == f"consent_no_abababab=pft;{cookie.partition(';')[2]}"
 
 
 def test_a_refusal_is_recorded_and_remembered_like_a_consent() -> None:
@@ -741,7 +743,8 @@ def test_half_a_surrogate_pair_in_json_is_no_trouble(member: str) -> None:
     site = Site()
     answer = site.post_json({"action": "refuse", member: "/\ud800"})
     assert answer.status == 200
-    assert len(answer.cookies) == len(site.store.receipts) == 1
+    assert [line.partition("=")[0] for line in answer.cookies] == ["consent", "consent_no_abababab"]
+    assert len(site.store.receipts) == 1
 
 
 @given(st.text(max_size=60))
@@ -889,11 +892,11 @@ def test_the_companion_goes_with_the_choice() -> None:
     companion = VariantCookie(cookie, POLICY, CATALOG)
     site = Site(companion=companion)
     answer = site.choose("save", performance="on", vendors={"example-ads": "on"})
-    signed, readable = (line.partition(";")[0] for line in answer.cookies)
+    signed, _, readable = (line.partition(";")[0] for line in answer.cookies)
     assert readable == f"consent_variant={signed[-2:]}.{companion.tag}.p..texample-ads"
     site.store.failure = StoreFull("full")
     answer = site.choose("refuse")
-    signed, readable = answer.cookies
+    signed, _, readable = answer.cookies
     mark = signed.partition(";")[0][-2:]
     assert (
         readable == f"consent_variant={mark}.{companion.tag}..; Max-Age={180 * 86_400}; Path=/; SameSite=Lax"
@@ -1146,7 +1149,7 @@ def test_an_outdated_choice_keeps_its_pseudonym() -> None:
     newer = Site(replace(POLICY, vendors=(STATS,)))
     newer.kept = site.kept
     headers = [(b"cookie", site.kept.encode())]
-    state = newer.cookie.read(headers, now=NOW, policy_version=newer.policy.version)[1]
+    state = newer.cookie.read(headers, now=NOW, policy_version=newer.policy.version, secure=False)[1]
     assert state is ChoiceState.OUTDATED
     newer.choose("refuse")
     assert newer.store.receipts[0].previous == site.store.receipts[0].receipt_id

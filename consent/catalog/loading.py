@@ -28,6 +28,7 @@ OUR_COOKIES = (
     "consent",
     "consent_taken",
     "consent_taken_*",
+    "consent_no_*",
     "consent_variant",
     "consent_group",
     "__Host-consent_group",
