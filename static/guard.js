@@ -373,7 +373,7 @@ const guard = (realm) => {
 };
 
 // Takes away what refused vendors stored before, under every Domain and Path it can have.
-const clear = () => {
+const clear = async () => {
   try {
     for (const cookie of words(own.cookie))
       if (refusedCookie(cookie))
@@ -381,10 +381,9 @@ const clear = () => {
           for (const host of shorter(location.hostname, LABEL))
             own.cookie = cookie.split("=")[0] + "=;max-age=0;path=" + (path || "/") + ";domain=" + host;
     for (const area of [localStorage, sessionStorage])
-      for (const key of Object.keys(area)) if (refusedKey(key)) delete area[key];
-    indexedDB.databases().then((/** @type {any[]} */ found) => {
-      for (const base of found) if (refusedKey(base.name)) indexedDB.deleteDatabase(base.name);
-    });
+      for (const key in area) if (refusedKey(key)) delete area[key];
+    for (const base of await indexedDB.databases())
+      if (refusedKey(base.name)) indexedDB.deleteDatabase(base.name);
   } catch {}
 };
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from itertools import combinations, permutations
+from pathlib import Path
 
+import httpx2
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from consent import ConsentMiddleware
 from consent.categories import OPTIONAL, Category
 from consent.choice_cookie import ChoiceCookie
 from consent.policy import Regime
 from consent.signals import ChoiceState
-from tests.exchange import NOW, Answer, ask
+from tests.exchange import NOW, Answer, answering, ask
 from tests.test_standing_refusals import DAY, POLICIES, Browser, allowed_in
 
 P, F, T = OPTIONAL
@@ -292,6 +298,37 @@ def test_some_of_the_cookies_never_allow_more_than_all_of_them(regime: Regime) -
         for some in combinations(pairs, size):
             headers = {**browser.headers({}), "cookie": "; ".join(some)}
             assert allowed_in(ask(browser.app, headers=headers)) <= allowed
+
+
+def test_pages_and_answers_at_once_are_recorded_as_often_as_something_was_said(tmp_path: Path) -> None:
+    """In a real store: one record of what a signal took back, however many pages ask for it, and one of each press."""
+    app = ConsentMiddleware(answering(b"<p>x"), data=tmp_path)
+
+    async def at_once() -> tuple[set[str], list[str]]:
+        transport, base = httpx2.ASGITransport(app=app), "https://www.example.com"
+        own = {"sec-fetch-site": "same-origin"}
+        async with httpx2.AsyncClient(transport=transport, base_url=base) as client:
+            first = await client.post("/_consent/choice", json={"action": "accept"}, headers=own)
+            (line,) = first.headers.get_list("set-cookie")
+        # Clients without cookies of their own: what one is answered, the others do not send.
+        sent = {"cookie": line.partition(";")[0]}
+        visit = {**sent, "sec-gpc": "1", "sec-fetch-dest": "document"}
+        async with httpx2.AsyncClient(transport=transport, base_url=base) as client:
+            pages = await asyncio.gather(*(client.get("/", headers=visit) for _ in range(24)))
+        stored = {line for page in pages for line in page.headers.get_list("set-cookie")}
+        async with httpx2.AsyncClient(transport=transport, base_url=base) as client:
+            presses = [
+                client.post("/_consent/choice", json={"action": "opt-out"}, headers={**sent, **own})
+                for _ in range(2)
+            ]
+            answers = await asyncio.gather(*presses)
+        return stored, [answer.json()["receipt_id"] for answer in answers]
+
+    stored, receipts = asyncio.run(at_once())
+    assert [line.partition("=")[0][:-8] for line in stored] == ["consent_taken_gpc_"]
+    assert len(set(receipts)) == 2
+    with closing(sqlite3.connect(tmp_path / "receipts.sqlite3")) as database:
+        assert database.execute("SELECT count(*) FROM record").fetchone() == (1 + 1 + 2,)
 
 
 # ---- without HTTPS

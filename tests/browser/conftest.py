@@ -186,8 +186,9 @@ class Visitor:
         return self.standin.hosts()
 
     def own_cookies(self) -> set[str]:
-        """The names of the site's own cookies that the browser now has, HttpOnly ones included."""
-        return {cookie["name"] for cookie in self._cookies() if self._is_own(str(cookie["domain"]))}
+        """The names of the site's own cookies that the browser has, HttpOnly ones included, but for marks of a no."""
+        names = {cookie["name"] for cookie in self._cookies() if self._is_own(str(cookie["domain"]))}
+        return {name for name in names if not name.startswith("consent_no_")}
 
     def foreign_cookies(self) -> set[tuple[str, str]]:
         """Domain and name of the cookies of everybody else."""

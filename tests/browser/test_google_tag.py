@@ -81,7 +81,8 @@ def enter(open_browser: OpenBrowser, port: int, data: Path, *scripts: str, **opt
 
 
 def cookies(visitor: Visitor) -> set[str]:
-    return {str(cookie.get("name")) for cookie in visitor.context.cookies()}
+    names = {str(cookie.get("name")) for cookie in visitor.context.cookies()}
+    return {name for name in names if not name.startswith("consent_no_")}
 
 
 COMMANDS = "dataLayer.filter(entry => entry[0]).map(entry => [...entry])"
