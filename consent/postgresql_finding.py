@@ -228,16 +228,18 @@ def _merged(
         wanted = min(count - len(rows), MERGED_ROWS)
         values = _Values(since, *end, list(kinds))
         within = f"{_WITHIN} {values.month(month)}"
-        latest = f"{_LOOKED_AT} r.kind = kinds.number AND {within} {_NEWEST} 1"
+        # Some of the newest of each kind: together they tell how new those on the page are at least.
+        latest = f"{_LOOKED_AT} r.kind = kinds.number AND {within} {_NEWEST} {3 + 2 * wanted // len(kinds):d}"
         newest = (
-            f"{_LOOKED_AT} r.kind = latest.number AND {within}"  # noqa: S608 - ours
+            f"{_LOOKED_AT} r.kind = known.number AND {within}"  # noqa: S608 - ours
             f" AND r.time_ms >= (SELECT CASE WHEN count(*) < {wanted:d} THEN $1 ELSE min(time_ms) END FROM latest)"
             f" {_NEWEST} {wanted:d}"
         )
         some = fetch(
             "WITH latest AS (SELECT kinds.number, r.time_ms, r.id_tag"  # noqa: S608 - ours
             f" FROM unnest($4::integer[]) AS kinds (number) CROSS JOIN LATERAL ({latest}) r {_NEWEST} {wanted:d}),"
-            f" newest AS (SELECT r.* FROM latest CROSS JOIN LATERAL ({newest}) r {_NEWEST} {wanted:d})"
+            " newest AS (SELECT r.* FROM (SELECT DISTINCT number FROM latest) AS known"
+            f" CROSS JOIN LATERAL ({newest}) r {_NEWEST} {wanted:d})"
             " SELECT r.time_ms, l.number, r.id_tag, r.kind FROM newest r"
             " LEFT JOIN consent_leaf l ON l.id_tag = r.id_tag ORDER BY r.time_ms DESC, r.id_tag DESC",
             *values,
