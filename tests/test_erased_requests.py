@@ -18,6 +18,7 @@ from consent import ConsentMiddleware
 from consent.cli import main
 from consent.erasure import Erasure
 from consent.errors import StoreUnavailable
+from consent.office.api.once import fingerprint_of
 from consent.office.app import register_in
 from consent.office.erased_elsewhere import EVERY_SECONDS, ErasedElsewhere
 from consent.office.register import Register
@@ -25,7 +26,7 @@ from consent.office.request_rows import OpenedRequest
 from consent.office.roles import Role
 from consent.subject_request import RequestKind, StepKind
 from tests.test_erasure import ERASURE
-from tests.test_office_api import RECEIPTS, SUBJECT, Place
+from tests.test_office_api import RECEIPTS, SUBJECT, Answer, Place
 from tests.test_office_requests import Desk, at_once
 from tests.test_receipts import receipt_id
 from tests.test_register import DAY, JO, NEW, Office
@@ -403,3 +404,35 @@ def test_the_office_looks_for_them_by_itself(sqlite_desk: Desk) -> None:
     finally:
         desk.app.stop()
     assert opened(register, came).person.subjects == ()
+
+
+def test_what_is_kept_of_writes_that_are_sent_twice_names_nobody(sqlite_desk: Desk) -> None:
+    """Nobody confirms a guess from the rows alone; and once a visitor is erased, no kept answer is about him."""
+    desk = sqlite_desk
+    reference = desk.new(subject="")
+    bodies = {"lookups": {"sought": SUBJECT}, "": {"step": "acknowledge"}}
+
+    def again(place: str) -> Answer:
+        method, path = ("POST", f"/requests/{reference}/{place}") if place else ("PATCH", f"/requests/{reference}")
+        headers = {"idempotency-key": f'"k-{place}"'}
+        return desk.ask(path, Role.OFFICER, method=method, body=bodies[place], headers=headers)
+
+    assert again("lookups").status == 200
+    assert SUBJECT in again("").json["subjects"]
+    desk.step(reference, "verify-identity", "passport")
+    with desk.database.reading() as connection:
+        kept = connection.execute("SELECT place, fingerprint FROM done_once").fetchall()
+    place = f"/_consent/api/v1/requests/{reference}/lookups"
+    assert len(kept) == 2
+    assert fingerprint_of("POST", place, {}, bodies["lookups"], "") not in [row[1] for row in kept]
+    erased = desk.ask(
+        f"/requests/{reference}/erasures", Role.OFFICER, method="POST", body={}, headers={"idempotency-key": "e"}
+    )
+    assert erased.status == 200
+    for each in bodies:
+        answer = again(each)
+        assert (answer.status, answer.json["error"]["code"]) == (409, "not-kept")
+    with desk.database.reading() as connection:
+        sealed = connection.execute("SELECT sealed FROM done_once ORDER BY began_ms, length(sealed)").fetchall()
+    assert [bool(each) for (each,) in sealed].count(True) == 1  # that of the erasure itself, which names nobody
+    assert desk.app.register.open(reference).person.subjects == ()  # type: ignore[union-attr]

@@ -333,6 +333,8 @@ class Register:
                 return
         with self._database.writing() as connection:
             self._subjects.forget(connection, subject, erasures, who=who, now_ms=self._now())
+            # Answers that are kept to be given again may name him. That they were given stays.
+            connection.execute("UPDATE done_once SET sealed = x'' WHERE wrapped IS NOT NULL")
 
     def subjects(self) -> Iterator[tuple[str, str | None]]:
         """Return the visitors whom requests are about and who were in the log, each with the series of an erasure, if

@@ -6,6 +6,7 @@ draft-ietf-httpapi-idempotency-key-header-07, section 2.
 from __future__ import annotations
 
 import base64
+import hmac
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -35,13 +36,15 @@ class Once:
 
     Args:
         database: where answers are kept, sealed: they may be about somebody.
-        keys: those of the log of receipts; the wrapping ones seal.
+        keys: those of the log of receipts; the wrapping ones seal. What was asked is known again by a keyed hash: it may
+            name somebody, and a plain one would confirm a guess.
         clock: returns seconds since 1970.
     """
 
     def __init__(self, database: OfficeDatabase, keys: LedgerKeys, clock: Callable[[], float]) -> None:
         self._database = database
         self._sealer = Sealer(keys)
+        self._naming = keys.index
         self._clock = clock
 
     def do(self, asker: Asker, key: bytes, fingerprint: bytes, write: Callable[[], Content]) -> Content:
@@ -63,8 +66,8 @@ class Once:
             raise Problem(
                 400, "wrong-key", "Idempotency-Key: 1 to 255 printable characters in quotes, such as a UUID"
             )
-        place = sha256(asker.id.encode() + b"\0" + (found[1] or found[2])).digest()
-        kept = self._begin(place, fingerprint)
+        place = self._tag(b"consent-once-key:", asker.id.encode() + b"\0" + (found[1] or found[2]))
+        kept = self._begin(place, self._tag(b"consent-once-request:", fingerprint))
         if kept is not None:
             return kept
         try:
@@ -114,8 +117,9 @@ class Once:
             )  # fmt: skip
         if not sealed:
             raise Problem(
-                409, "not-kept", "this was done; its answer was too long to be kept: read what it made"
-            )
+                409, "not-kept",
+                "this was done; its answer was too long, or a visitor was erased since: read what it made",
+            )  # fmt: skip
         try:
             return _read(self._sealer.open(self._sealer.unwrap(wrapped, place), sealed, place)[1])
         except SealBrokenError:
@@ -131,6 +135,9 @@ class Once:
             connection.execute(
                 "UPDATE done_once SET wrapped = ?, sealed = ? WHERE place = ?", (wrapped, sealed, place)
             )
+
+    def _tag(self, what: bytes, data: bytes) -> bytes:
+        return hmac.digest(self._naming, what + data, "sha256")
 
     def _forget(self, place: bytes) -> None:
         with self._database.writing() as connection:
