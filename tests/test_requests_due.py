@@ -148,3 +148,28 @@ def test_a_flood_is_denied_in_one_go(tmp_path: Path) -> None:
     denied = [each for each in desk.accesses.newest(limit=50) if each.what == "request-deny"]
     assert {each.details["request"] for each in denied} == {*junk}
     assert "no request of the form waits" in run(*span, "--yes", code=1)
+
+
+def test_what_a_colleague_took_up_meanwhile_is_not_denied(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named, and not counted; the rest is denied."""
+    desk = Desk(tmp_path / "data", SQLiteBackend(tmp_path))
+    register = desk.app.register
+    acknowledged, verified, junk = flood(desk, 3)
+
+    def confirm(*_: object, **__: object) -> None:
+        register.step(acknowledged, StepKind.ACKNOWLEDGE, "", "Jo")
+        register.step(verified, StepKind.VERIFY_IDENTITY, "passport", "Jo")
+
+    monkeypatch.setattr("click.confirm", confirm)
+    day = time.strftime("%Y-%m-%d", time.gmtime(desk.now))
+    arguments = ("--from", day, "--to", day, "--text", "No request of a person.")
+    result = CliRunner().invoke(
+        main, ["office", "requests", "deny", *arguments, "--data", str(desk.folder.path)]
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output.endswith("1 denied\n")
+    assert all(f"{each}: it was taken up meanwhile" in result.output for each in (acknowledged, verified))
+    states = [request and request.state for request in map(register.get, (acknowledged, verified, junk))]
+    assert states == [RequestState.ACKNOWLEDGED, RequestState.RECEIVED, RequestState.DENIED]

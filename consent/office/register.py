@@ -245,8 +245,17 @@ class Register:
 
     # ---- doing
 
-    def step(self, reference: str, kind: StepKind, text: str, who: str) -> Registered:
+    def step(
+        self, reference: str, kind: StepKind, text: str, who: str, *, if_untouched: bool = False
+    ) -> Registered:
         """Take a step; it is in the history from then on.
+
+        Args:
+            reference: of the request.
+            kind: of the step.
+            text: what is written about it.
+            who: takes it.
+            if_untouched: only where nobody has taken the request up.
 
         Raises:
             StepRefused: it cannot be taken now.
@@ -255,6 +264,8 @@ class Register:
         with self._database.writing() as connection:
             row = _open_row(connection, reference)
             request = registered(row)
+            if if_untouched and not request.is_untouched:
+                raise StepRefused("it was taken up meanwhile")
             request.progress.require(kind)
             if kind is StepKind.EXTEND:
                 require_extendable(request, _day(now).isoformat())

@@ -63,6 +63,11 @@ class Registered:
             self.authority_ms is not None,
         )
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nobody has taken it up: it has arrived, and nothing was verified."""
+        return self.state is RequestState.RECEIVED and self.identity_ms is None and self.authority_ms is None
+
     def is_overdue(self, today: str) -> bool:
         """Tell whether what comes next should have been done by now."""
         return bool(self.due) and self.due < today

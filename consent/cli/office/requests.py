@@ -149,22 +149,23 @@ def deny(folder: Path, since: str, until: str, site: str | None, text: str, yes:
             until_ms=last,
         )
         found, _ = register.find(wanted, limit=WAITING)
-        flood = [each for each in found if each.identity_ms is None]
+        flood = [each for each in found if each.is_untouched]
         if not flood:
             raise click.ClickException("no request of the form waits that arrived then")
         if not yes:
             click.confirm(f"Deny {len(flood)} requests? It cannot be undone", abort=True, err=True)
-        accesses = access_log(folder, office_database(folder))
+        accesses, denied = access_log(folder, office_database(folder)), 0
         with click.progressbar(flood, label="Denying", file=sys.stderr) as bar:
             for request in bar:
                 accesses.append(
                     BY, "request-deny", reason=f"request {request.reference}", request=request.reference
                 )
                 try:
-                    register.step(request.reference, StepKind.DENY, text.strip(), BY)
+                    register.step(request.reference, StepKind.DENY, text.strip(), BY, if_untouched=True)
+                    denied += 1
                 except StepRefused as refused:
                     click.echo(f"{request.reference}: {refused}", err=True)
-    click.echo(f"{len(flood)} denied")
+    click.echo(f"{denied} denied")
 
 
 @requests.command()
