@@ -151,6 +151,21 @@ def test_where_no_client_is_known_all_share_what_networks_do(office: Office) -> 
     assert send(office, [200], lambda number: b"somebody") == 1
 
 
+def test_networks_go_with_the_day(office: Office) -> None:
+    """Also where no other form arrives: nobody with the keys finds out later which network sent one."""
+
+    def kept() -> int:
+        with office.database.reading() as connection:
+            return int(connection.execute("SELECT count(*) FROM request_sender").fetchone()[0])
+
+    assert send(office, [1], lambda number: b"one") == 1
+    office.register.purge()
+    assert kept() == 1
+    office.clock.now += DAY
+    assert office.register.purge() == 0
+    assert kept() == 0
+
+
 def test_a_flood_is_stopped(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """By network, in all, and by what waits; an hour later there is room again. Other ways are not stopped."""
     assert send(office, range(8), lambda number: b"one") == HOURLY_OF_NETWORK

@@ -22,7 +22,15 @@ from consent.office.database import OfficeDatabase
 from consent.office.events import EventType, add_event
 from consent.office.request_codes import code_hash, named, typed
 from consent.office.request_finding import Due, count_due, count_requests, find_requests, request_numbers
-from consent.office.request_flood import FormLoad, count_sent, form_load, require_room, sender_of
+from consent.office.request_flood import (
+    FormLoad,
+    count_sent,
+    forget_senders,
+    form_load,
+    has_former_senders,
+    require_room,
+    sender_of,
+)
 from consent.office.request_rows import (
     OpenedRequest,
     Person,
@@ -368,13 +376,16 @@ class Register:
             return () if row is None else self._subjects.certificates(connection, row["number"])
 
     def purge(self) -> int:
-        """Forget who asked where the time for that is over; return how many."""
-        over = self._now() - self.days_kept * _DAY_MS
+        """Forget who asked where the time for that is over, and networks of earlier days; return how many asked."""
+        now = self._now()
+        over = now - self.days_kept * _DAY_MS
         due = "wrapped IS NOT NULL AND closed_ms IS NOT NULL AND closed_ms < ?"
         with self._database.reading() as connection:
-            if connection.execute(f"SELECT 1 FROM request WHERE {due} LIMIT 1", (over,)).fetchone() is None:  # noqa: S608 - ours
+            row = connection.execute(f"SELECT 1 FROM request WHERE {due} LIMIT 1", (over,)).fetchone()  # noqa: S608 - ours
+            if row is None and not has_former_senders(connection, now):
                 return 0
         with self._database.writing() as connection:
+            forget_senders(connection, now)
             numbers = connection.execute(f"SELECT number FROM request WHERE {due}", (over,)).fetchall()  # noqa: S608 - ours
             connection.executemany("UPDATE request_step SET sealed = NULL WHERE request = ?", numbers)
             connection.executemany("DELETE FROM request_receipt WHERE request = ?", numbers)

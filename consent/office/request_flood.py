@@ -87,16 +87,33 @@ def require_room(connection: sqlite3.Connection, sender: Sender) -> None:
 
 def count_sent(connection: sqlite3.Connection, sender: Sender) -> None:
     """Count a request, and forget those of earlier days."""
-    connection.execute("DELETE FROM request_sender WHERE hour < ?", (sender.hour // 24 * 24,))
+    _forget_before(connection, sender.hour)
     connection.execute(
         "INSERT INTO request_sender VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET times = times + 1",
         (sender.tag, sender.hour),
     )
 
 
+def forget_senders(connection: sqlite3.Connection, now_ms: int) -> None:
+    """Forget which networks sent something on earlier days."""
+    _forget_before(connection, now_ms // _HOUR_MS)
+
+
+def has_former_senders(connection: sqlite3.Connection, now_ms: int) -> bool:
+    """Tell whether there are any."""
+    first = now_ms // _HOUR_MS // 24 * 24
+    statement = "SELECT 1 FROM request_sender WHERE hour < ? LIMIT 1"
+    return connection.execute(statement, (first,)).fetchone() is not None
+
+
 def form_load(connection: sqlite3.Connection, now_ms: int) -> FormLoad:
     """Return how much of what it can take the form has taken."""
     return _load(connection, now_ms // _HOUR_MS)
+
+
+def _forget_before(connection: sqlite3.Connection, hour: int) -> None:
+    """Forget the senders of the days before that of an hour."""
+    connection.execute("DELETE FROM request_sender WHERE hour < ?", (hour // 24 * 24,))
 
 
 def _load(connection: sqlite3.Connection, hour: int) -> FormLoad:
