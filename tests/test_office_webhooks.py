@@ -867,6 +867,10 @@ def test_the_console_lists_and_disables(place: Place) -> None:
 def test_the_console_registers_rotates_and_removes(place: Place) -> None:
     """A secret is on the page that answers, which nobody keeps. A form that is sent again does nothing."""
     jo = signed_in(place, Role.ADMINISTRATOR)
+
+    def tag(page: str) -> str:
+        return re.findall(r'name="secret" value="([0-9a-f]+)"', page)[0]  # type: ignore[no-any-return]
+
     form = {
         "url": " https://hooks.example.com/x ",
         "event-export.finished": "on",
@@ -889,16 +893,24 @@ def test_the_console_registers_rotates_and_removes(place: Place) -> None:
     listed = jo.get("/webhooks").body.decode()
     assert secret not in listed
     assert f'action="/_consent/office{path}/secret"' in listed
-    rotation = {"keep": "24", "former": ""}
+    rotation = {"keep": "24", "secret": tag(listed)}
     page = jo.post(f"{path}/secret", rotation)
     (other,) = re.findall(r"whsec_[A-Za-z0-9+/=]+", page.body.decode())
     assert other != secret
     assert "signs, too, until 2026-01-03 00:00" in page.body.decode()
     assert jo.post(f"{path}/secret", rotation).status == 409
     assert "until 2026-01-03 00:00" in jo.get("/webhooks").body.decode()
-    for wrong in ({"keep": "25", "former": "x"}, {}):
+    for wrong in ({"keep": "25", "secret": "x"}, {}):
         assert jo.post(f"{path}/secret", wrong).status == 400
     assert jo.post("/webhooks/whk_none/secret", rotation).status == 404
+    # Also where no former one is kept: the secret that was just copied goes on.
+    at_once = {"keep": "0", "secret": tag(jo.get("/webhooks").body.decode())}
+    page = jo.post(f"{path}/secret", at_once)
+    (other,) = re.findall(r"whsec_[A-Za-z0-9+/=]+", page.body.decode())
+    assert jo.post(f"{path}/secret", at_once).status == 409
+    webhooks = place.app.desk.webhooks
+    (signing,) = webhooks.signing_secrets(webhooks.all()[0])
+    assert f"whsec_{base64.b64encode(signing).decode()}" == other
     for wrong, said in (
         ({"url": "https://10.0.0.1/", "event-export.finished": "on"}, "not public"),
         ({"url": "https://other.example/"}, "Choose some events"),
@@ -908,8 +920,8 @@ def test_the_console_registers_rotates_and_removes(place: Place) -> None:
     assert jo.post(f"{path}/removal", {}).headers["location"] == "/_consent/office/webhooks"
     assert jo.post(f"{path}/removal", {}).status == 404
     assert place.ask("/webhooks", Role.ADMINISTRATOR).json == {"webhooks": []}
-    whats = [entry.what for entry in place.accesses.newest(limit=3)]
-    assert whats == ["webhook-removed", "webhook-secret-rotated", "webhook-made"]
+    whats = [entry.what for entry in place.accesses.newest(limit=4)]
+    assert whats == ["webhook-removed", "webhook-secret-rotated", "webhook-secret-rotated", "webhook-made"]
     officer = signed_in(place, Role.OFFICER)
     for post in ("/webhooks", f"{path}/secret", f"{path}/removal"):
         assert officer.post(post, form).status == 403

@@ -7,6 +7,7 @@ what is kept of events, it outlives every restart, and everything is sent in ord
 from __future__ import annotations
 
 import base64
+import hashlib
 import random
 import secrets
 from collections.abc import Callable, Collection, Sequence
@@ -61,6 +62,8 @@ class Webhook:
     """Why the last attempt failed; empty: it did not."""
     former_until_ms: int | None
     """Until when the secret before this one signs, too; ``None``: there is none."""
+    secret_tag: str
+    """Another one for each secret, of which it says nothing: what a form knows by that it was sent before."""
 
 
 class TooManyWebhooks(Exception):
@@ -292,10 +295,11 @@ class Webhooks:
 
 _COLUMNS: Final = (
     "id, url, types, state, made_ms, sent, delivered, attempts, failing_since_ms, next_ms, problem,"
-    " former_until_ms"
+    " former_until_ms, sealed"
 )
 
 
 def _webhook(row: Sequence[Any]) -> Webhook:
-    webhook_id, url, types, state, *rest = row
-    return Webhook(webhook_id, url, tuple(types.split("\n")), WebhookState(state), *rest)
+    webhook_id, url, types, state, *rest, sealed = row
+    tag = hashlib.sha256(sealed).hexdigest()[:32]
+    return Webhook(webhook_id, url, tuple(types.split("\n")), WebhookState(state), *rest, secret_tag=tag)

@@ -54,15 +54,16 @@ def _add(visit: Visit) -> Answer:
 
 def _rotate(visit: Visit) -> Answer:
     registering, webhook_id = _registering(visit), visit.places["id"]
-    before = _there(visit.desk.webhooks.get(webhook_id))
     hours = visit.form.get("keep", "")
     if hours not in map(str, _KEPT):
         raise Failed(400, "How long does the former secret count?", "Go back, and choose.")
-    if visit.form.get("former", "") != str(before.former_until_ms or ""):
-        # The same form, sent again: the secret that receivers still have would end early.
-        message = "It has another secret since this page was shown. Open the list, and begin again if that one is lost."
-        raise Failed(409, "That was done already", message)
-    return _shown(visit, *_there(registering.rotate(webhook_id, keep_hours=int(hours))))
+    with visit.desk.accesses.together():
+        if visit.form.get("secret", "") != _there(visit.desk.webhooks.get(webhook_id)).secret_tag:
+            # The same form, sent again: the secret that was shown, and the one that receivers have, would end early.
+            message = "It has another secret since this page was shown. Open the list, and begin again if that one is lost."
+            raise Failed(409, "That was done already", message)
+        made = _there(registering.rotate(webhook_id, keep_hours=int(hours)))
+    return _shown(visit, *made)
 
 
 def _change(visit: Visit) -> Answer:
