@@ -158,6 +158,14 @@ def world(place: Place) -> Iterator[World]:
         yield World(place, provider)
 
 
+@pytest.fixture
+def own_world(tmp_path: Path) -> Iterator[World]:
+    """One whose clock may be moved without others finding what it left."""
+    place = Place(tmp_path / "data")
+    with hostile_provider(lambda: place.now) as provider:
+        yield World(place, provider)
+
+
 # ---- in and out
 
 
@@ -403,6 +411,52 @@ def test_the_provider_ends_all_sessions_of_somebody(world: World) -> None:
     assert entry.details["sessions"] == 1
     world.provider.claims = {}
     assert Browser(world).sign_in().status == 200
+
+
+@pytest.mark.parametrize(
+    ("sid", "logout", "ends"),
+    [
+        ("one", {"sid": "one", "sub": None}, True),
+        ("one", {"sid": "one"}, True),
+        ("one", {}, True),
+        (None, {}, True),
+        (None, {"sid": "one"}, True),  # it may be that one
+        (None, {"sid": "one", "sub": None}, False),
+        ("one", {"sid": "two"}, False),
+        ("one", {"sub": "al-2"}, False),
+    ],
+)
+def test_a_logout_overtakes_a_sign_in(
+    own_world: World, monkeypatch: pytest.MonkeyPatch, sid: str | None, logout: dict[str, Any], ends: bool
+) -> None:
+    """What the provider ends while somebody is being let in does not begin; whoever begins anew is in."""
+    world = own_world
+    door = sign_in(world)
+    finish = door.finish
+
+    def overtaken(*arguments: Any) -> Any:
+        known = finish(*arguments)
+        world.place.now += 0.01
+        assert told(world, **logout).status == 200
+        return known
+
+    world.provider.claims = {"sid": sid}
+    monkeypatch.setattr(door, "finish", overtaken)
+    browser = Browser(world)
+    before = len(world.place.accesses.newest(limit=50))
+    answer = browser.sign_in()
+    assert answer.status == (403 if ends else 200)
+    assert ("Begin again" in text(answer)) is ends
+    assert browser.is_in() is not ends
+    assert len(world.place.accesses.newest(limit=50)) == before + (not ends)
+    monkeypatch.undo()
+    assert browser.sign_in().status == 200
+    assert browser.is_in()
+    # It is not remembered for longer than a sign-in takes.
+    world.place.now += MINUTES * 60 + 1
+    assert told(world, sub="somebody", iat=int(world.place.now), exp=int(world.place.now) + 60).status == 200
+    with world.place.database.reading() as connection:
+        assert connection.execute("SELECT subject FROM ended_at_provider").fetchall() == [("somebody",)]
 
 
 @pytest.mark.parametrize(

@@ -217,9 +217,18 @@ ALTER TABLE webhook ADD COLUMN former_until_ms INTEGER
 _PROVIDER_SESSIONS: Final = """
 ALTER TABLE sign_in ADD COLUMN sid TEXT NOT NULL DEFAULT ''
 """
+# Whose sessions the provider has ended a short while ago; NULL: it named the subject, or the session, alone.
+_ENDED_AT_PROVIDER: Final = """
+CREATE TABLE ended_at_provider (
+    issuer TEXT NOT NULL,
+    subject TEXT,
+    sid TEXT,
+    ended_ms INTEGER NOT NULL
+)
+"""
 STEPS: Final = (
     _TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS, _DONE_ONCE, _SIGN_INS, _EVENTS, _FOUND_BY,
-    _REQUEST_SUBJECTS, _FORMER_SECRETS, _PROVIDER_SESSIONS,
+    _REQUEST_SUBJECTS, _FORMER_SECRETS, _PROVIDER_SESSIONS, _ENDED_AT_PROVIDER,
 )  # fmt: skip
 """What makes each version of the file out of the one before, the first out of nothing. A step that was ever released
 stays as it is; what a later version needs is one more."""

@@ -24,7 +24,7 @@ from consent.office.oidc.logout_token import Logout, verified_logout
 from consent.office.oidc.proven import NotProven
 from consent.office.oidc.provider import Provider, ProviderFailed
 from consent.office.oidc.settings import Grant, OidcSettings
-from consent.office.oidc.signed_in import SignedIn, SignedInBook
+from consent.office.oidc.signed_in import EndedMeanwhile, SignedIn, SignedInBook
 from consent.office.tokens import TokenBook
 
 MINUTES: Final = 10
@@ -52,6 +52,8 @@ class Known:
 
     claims: Mapping[str, Any]
     grant: Grant
+    asked_ms: int
+    """When the provider was asked, milliseconds since 1970."""
 
 
 class SignIn:
@@ -125,6 +127,7 @@ class SignIn:
             raise _mixed_up()
         if not self._tokens.end_session(_derived(secret, "used"), until_s=int(self._clock()) + MINUTES * 60):
             raise SignInFailed(400, "This sign-in was finished before. Begin again.")
+        asked_ms = int(self._clock() * 1_000)
         with self._asking():
             metadata = self._provider.metadata()
             # Before anything else of the answer is looked at: it may be another provider's (RFC 9207, 2.4).
@@ -150,12 +153,24 @@ class SignIn:
                 "The provider knows you, but you are none of those who may come in. Ask who runs the site."
             )
             raise SignInFailed(403, message)
-        return Known(claims, grant)
+        return Known(claims, grant, asked_ms)
 
     def admit(self, known: Known) -> tuple[SignedIn, str]:
-        """Sign in who came back; return them, and the id of the session that is kept for them."""
+        """Sign in who came back; return them, and the id of the session that is kept for them.
+
+        Raises:
+            SignInFailed: the provider has ended their session meanwhile.
+        """
         session = secrets.token_hex(16)
-        return self._people.begin(session, known.claims, known.grant, self.settings), session
+        try:
+            asker = self._people.begin(
+                session, known.claims, known.grant, self.settings, asked_ms=known.asked_ms
+            )
+        except EndedMeanwhile:
+            raise SignInFailed(
+                403, "You were signed out of the provider while you were signed in here. Begin again."
+            ) from None
+        return asker, session
 
     def logout(self, token: str) -> Logout:
         """Read a logout token of the provider.

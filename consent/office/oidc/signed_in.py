@@ -17,6 +17,12 @@ from consent.office.roles import Role
 PREFIX: Final = "sso-"
 """What the id of somebody who signed in through a provider begins with."""
 MAX_NAME: Final = 80
+_REMEMBERED_MS: Final = 600_000
+"""How long it is remembered that a session has ended at the provider: no sign-in is on its way longer than that."""
+
+
+class EndedMeanwhile(Exception):
+    """The session at the provider has ended while somebody was signed in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +55,7 @@ class SignedInBook:
         self._clock = clock
 
     def begin(
-        self, session: str, claims: Mapping[str, Any], grant: Grant, settings: OidcSettings
+        self, session: str, claims: Mapping[str, Any], grant: Grant, settings: OidcSettings, *, asked_ms: int
     ) -> SignedIn:
         """Keep that somebody is signed in.
 
@@ -58,6 +64,10 @@ class SignedInBook:
             claims: verified.
             grant: what they may do.
             settings: of the provider.
+            asked_ms: when the provider was asked who it is, milliseconds since 1970.
+
+        Raises:
+            EndedMeanwhile: it has told since that the session is over.
         """
         now = self._now()
         asker = SignedIn(
@@ -69,12 +79,18 @@ class SignedInBook:
             issuer=settings.issuer,
             subject=claims["sub"],
         )
+        sid = name_of(claims, "sid") or ""
         row = (
             session, asker.id, asker.issuer, asker.subject, asker.name, str(asker.role), "\n".join(asker.sites),
-            settings.fingerprint, asker.expires_ms, name_of(claims, "sid") or "",
+            settings.fingerprint, asker.expires_ms, sid,
         )  # fmt: skip
         with self._database.writing() as connection:
             connection.execute("DELETE FROM sign_in WHERE expires_ms <= ?", (now,))
+            known = {
+                "issuer": asker.issuer, "asked": asked_ms, "now": now, "subject": asker.subject, "sid": sid,
+            }  # fmt: skip
+            if connection.execute(_HAS_ENDED, known).fetchone() is not None:
+                raise EndedMeanwhile
             connection.execute("INSERT INTO sign_in VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         return asker
 
@@ -103,7 +119,7 @@ class SignedInBook:
             connection.execute("DELETE FROM sign_in WHERE session = ?", (session,))
 
     def end_at(self, issuer: str, *, subject: str | None, session: str | None) -> Sequence[SignedIn]:
-        """Forget sessions that have ended at a provider; return whose they were.
+        """Forget sessions that have ended at a provider; return whose they were. What is on its way does not begin.
 
         Args:
             issuer: the provider.
@@ -111,7 +127,8 @@ class SignedInBook:
             session: what the provider calls it; ``None``: all of the subject's. Of sessions of the subject that it gave
                 no name, nobody knows that they are others.
         """
-        names, values = ["issuer = ?", "expires_ms > ?"], [issuer, self._now()]
+        now = self._now()
+        names, values = ["issuer = ?", "expires_ms > ?"], [issuer, now]
         if subject is not None:
             names.append("subject = ?")
             values.append(subject)
@@ -119,6 +136,14 @@ class SignedInBook:
             names.append("sid = ?" if subject is None else "sid IN (?, '')")
             values.append(session)
         with self._database.writing() as connection:
+            # What is from later than now is from before the clock was set back.
+            connection.execute(
+                "DELETE FROM ended_at_provider WHERE ended_ms <= ? OR ended_ms > ?",
+                (now - _REMEMBERED_MS, now),
+            )
+            connection.execute(
+                "INSERT INTO ended_at_provider VALUES (?, ?, ?, ?)", (issuer, subject, session, now)
+            )
             statement = f"DELETE FROM sign_in WHERE {' AND '.join(names)} RETURNING {_COLUMNS}"  # noqa: S608 - ours
             return [_signed_in(row) for row in connection.execute(statement, values).fetchall()]
 
@@ -132,6 +157,12 @@ class SignedInBook:
         return int(self._clock() * 1_000)
 
 
+# The same as SignedInBook.end_at ends.
+_HAS_ENDED: Final = (
+    "SELECT 1 FROM ended_at_provider WHERE issuer = :issuer AND ended_ms > :asked AND ended_ms <= :now"
+    " AND (subject IS NULL OR subject = :subject)"
+    " AND (sid IS NULL OR sid = :sid OR (subject IS NOT NULL AND :sid = '')) LIMIT 1"
+)
 _COLUMNS: Final = "person, name, role, sites, expires_ms, issuer, subject"
 
 
