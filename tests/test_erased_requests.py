@@ -413,7 +413,9 @@ def test_what_is_kept_of_writes_that_are_sent_twice_names_nobody(sqlite_desk: De
     bodies = {"lookups": {"sought": SUBJECT}, "": {"step": "acknowledge"}}
 
     def again(place: str) -> Answer:
-        method, path = ("POST", f"/requests/{reference}/{place}") if place else ("PATCH", f"/requests/{reference}")
+        method, path = (
+            ("POST", f"/requests/{reference}/{place}") if place else ("PATCH", f"/requests/{reference}")
+        )
         headers = {"idempotency-key": f'"k-{place}"'}
         return desk.ask(path, Role.OFFICER, method=method, body=bodies[place], headers=headers)
 
@@ -426,13 +428,21 @@ def test_what_is_kept_of_writes_that_are_sent_twice_names_nobody(sqlite_desk: De
     assert len(kept) == 2
     assert fingerprint_of("POST", place, {}, bodies["lookups"], "") not in [row[1] for row in kept]
     erased = desk.ask(
-        f"/requests/{reference}/erasures", Role.OFFICER, method="POST", body={}, headers={"idempotency-key": "e"}
+        f"/requests/{reference}/erasures",
+        Role.OFFICER,
+        method="POST",
+        body={},
+        headers={"idempotency-key": "e"},
     )
     assert erased.status == 200
     for each in bodies:
         answer = again(each)
         assert (answer.status, answer.json["error"]["code"]) == (409, "not-kept")
     with desk.database.reading() as connection:
-        sealed = connection.execute("SELECT sealed FROM done_once ORDER BY began_ms, length(sealed)").fetchall()
-    assert [bool(each) for (each,) in sealed].count(True) == 1  # that of the erasure itself, which names nobody
+        sealed = connection.execute(
+            "SELECT sealed FROM done_once ORDER BY began_ms, length(sealed)"
+        ).fetchall()
+    assert [bool(each) for (each,) in sealed].count(
+        True
+    ) == 1  # that of the erasure itself, which names nobody
     assert desk.app.register.open(reference).person.subjects == ()  # type: ignore[union-attr]

@@ -357,6 +357,43 @@ def test_a_webhook_that_is_removed_or_disabled_is_sent_nothing_more(bench: Bench
             assert len(there.received) == 2
 
 
+def test_other_types_are_sent_from_the_change_on(bench: Bench) -> None:
+    """Of one that is added nothing from before; of one that is taken away nothing more, whatever was read already."""
+    one, other = EventType.EXPORT_FINISHED, EventType.ACCESS_RECORDED
+    with receiver() as there:
+        webhook, _ = bench.hooks.add(there.url, [one])
+        bench.happen(60, other)
+        bench.hooks.change(webhook.id, types=[one, other])
+        assert bench.work() == 0
+        bench.happen(5, other)
+
+        def ending(number: int) -> tuple[int, dict[str, str]]:
+            if number == 2:
+                bench.hooks.change(webhook.id, types=[one])
+                bench.happen(1, one)
+            return 204, {}
+
+        there.answering = ending
+        assert bench.work() == 3
+        types = [received.json["type"] for received in there.received]
+        assert types == [other, other, one]
+
+
+def test_what_waits_is_sent_though_types_change(bench: Bench) -> None:
+    """Of those that stay; what is the same as before changes nothing."""
+    one, other, third = EventType.EXPORT_FINISHED, EventType.ACCESS_RECORDED, EventType.REQUEST_RECEIVED
+    with receiver() as there:
+        webhook, _ = bench.hooks.add(there.url, [one, third])
+        bench.happen(3, other)
+        bench.happen(1, third)
+        bench.happen(2, one)
+        bench.hooks.change(webhook.id, types=[third, one])
+        bench.hooks.change(webhook.id, types=[one, other])
+        bench.happen(1, other)
+        assert bench.work() == 3
+        assert [received.json["type"] for received in there.received] == [one, one, other]
+
+
 def test_a_stop_waits_for_what_is_being_sent(bench: Bench) -> None:
     """Whoever has the turn next would send it a second time; nothing more is begun."""
     stopping = threading.Event()

@@ -90,9 +90,13 @@ class Delivering:
         delivered = 0
         while not stopping.is_set() and (page := self._waiting(self._webhooks.get(webhook_id))):
             for event in page:
-                # It may have been removed, disabled, or given another secret since the last one.
+                # It may have been removed, disabled, or given another secret or other types since the last one.
                 webhook = self._webhooks.get(webhook_id)
-                if stopping.is_set() or not self._is_due(webhook) or not self._send(webhook, event):
+                if stopping.is_set() or not self._is_due(webhook):
+                    return delivered
+                if event.type not in webhook.types:
+                    continue
+                if not self._send(webhook, event):
                     return delivered
                 delivered += 1
         return delivered

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import random
 import secrets
+import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -220,13 +221,12 @@ class Webhooks:
     ) -> Webhook | None:
         """Enable or disable one, or let it be sent others; ``None``: there is none of this id.
 
-        One that is enabled again is sent what it missed, as far as that is kept.
+        One that is enabled again is sent what it missed, as far as that is kept. Of a type that it was not for nothing
+        is sent from before the change, but what came after the first event that still waits.
         """
         with self._database.writing() as connection:
             if types is not None:
-                connection.execute(
-                    "UPDATE webhook SET types = ? WHERE id = ?", ("\n".join(sorted(types)), webhook_id)
-                )
+                _set_types(connection, webhook_id, types)
             if state is WebhookState.DISABLED:
                 connection.execute("UPDATE webhook SET state = ? WHERE id = ?", (state, webhook_id))
             elif state is WebhookState.ACTIVE:
@@ -299,7 +299,25 @@ _COLUMNS: Final = (
 )
 
 
+def _set_types(connection: sqlite3.Connection, webhook_id: str, types: Collection[EventType]) -> None:
+    """Let a webhook be for other types, from the first event that it still waits for, or else from now on."""
+    row = connection.execute("SELECT types, sent FROM webhook WHERE id = ?", (webhook_id,)).fetchone()
+    if row is None or set(row[0].split("\n")) == set(types):
+        return
+    known, sent = row
+    staying = [each for each in known.split("\n") if each in types]
+    (waiting,) = connection.execute(
+        f"SELECT min(number) FROM event WHERE number > ? AND type IN ({', '.join('?' * len(staying))})",  # noqa: S608
+        (sent, *staying),
+    ).fetchone()
+    begin = last_number(connection) if waiting is None else waiting - 1
+    connection.execute(
+        "UPDATE webhook SET types = ?, sent = max(sent, ?) WHERE id = ?",
+        ("\n".join(sorted(types)), begin, webhook_id),
+    )
+
+
 def _webhook(row: Sequence[Any]) -> Webhook:
     webhook_id, url, types, state, *rest, sealed = row
     tag = hashlib.sha256(sealed).hexdigest()[:32]
-    return Webhook(webhook_id, url, tuple(types.split("\n")), WebhookState(state), *rest, secret_tag=tag)
+    return Webhook(webhook_id, url, tuple(types.split("\n")), WebhookState(state), *(*rest, tag))

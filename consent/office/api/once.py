@@ -36,8 +36,8 @@ class Once:
 
     Args:
         database: where answers are kept, sealed: they may be about somebody.
-        keys: those of the log of receipts; the wrapping ones seal. What was asked is known again by a keyed hash: it may
-            name somebody, and a plain one would confirm a guess.
+        keys: those of the log of receipts; the wrapping ones seal. What was asked is known again by a hash keyed with
+            the index key: it may name somebody, and a plain one would confirm a guess.
         clock: returns seconds since 1970.
     """
 

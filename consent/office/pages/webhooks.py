@@ -60,8 +60,11 @@ def _rotate(visit: Visit) -> Answer:
     with visit.desk.accesses.together():
         if visit.form.get("secret", "") != _there(visit.desk.webhooks.get(webhook_id)).secret_tag:
             # The same form, sent again: the secret that was shown, and the one that receivers have, would end early.
-            message = "It has another secret since this page was shown. Open the list, and begin again if that one is lost."
-            raise Failed(409, "That was done already", message)
+            raise Failed(
+                409,
+                "That was done already",
+                "It has another secret since this page was shown. Open the list, and begin again if that one is lost.",
+            )
         made = _there(registering.rotate(webhook_id, keep_hours=int(hours)))
     return _shown(visit, *made)
 
