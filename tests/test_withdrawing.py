@@ -14,6 +14,7 @@ from consent.log_export import verify_log
 from consent.moments import parse_moment
 from consent.office.app import Office
 from consent.office.roles import Role
+from consent.office.visitors import last_choices
 from consent.office.withdrawing import grants, withdrawal_of
 from consent.receipt_search import Sought
 from consent.receipts import CollectionMethod, Outcome, Receipt
@@ -130,6 +131,53 @@ def test_nothing_is_withdrawn_that_is_not_asked_for(desk: Writing) -> None:
     answer = desk.ask(f"/requests/{own}/withdrawals", secret, method="POST", body={})
     assert answer.json["withdrawals"] == []
     assert len(desk.choices()) == 1
+
+
+def test_an_account_withdraws_what_was_agreed_to_under_it(desk: Writing) -> None:
+    """Of people who share a browser, each takes back their own; whoever is looked up by the pseudonym, all of it."""
+    anna, bert = (desk.log.account(f"{name}@example.com") for name in ("anna", "bert"))
+    desk.append(
+        choice(200, "Example shop", account=anna),
+        choice(201, "Example shop", "targeting", account=bert),
+        choice(202, "Example blog", "targeting", account=anna),
+        choice(203, "Example blog", "performance", account=bert),
+        choice(204, "Example club", "targeting", account=anna),
+        choice(205, "Example club", account=bert),
+    )
+
+    def withdrawn(reference: str) -> list[tuple[str, str | None]]:
+        answer = desk.post(reference, "withdrawals", {})
+        assert answer.status == 200, answer.body
+        ids = {each["receipt_id"] for each in answer.json["withdrawals"]}
+        return sorted((each.site, each.account) for each in desk.choices() if each.receipt_id in ids)
+
+    reference = desk.new(kind="withdraw", subject="")
+    assert desk.post(reference, "lookups", {"account": "anna@example.com"}).status == 200
+    assert withdrawn(reference) == [("Example club", anna)]
+    assert withdrawn(reference) == [("Example club", anna)]
+    # Of whom it was not asked, the last word stays what it was.
+    newest = last_choices(desk.log, Sought(subject=VISITOR))
+    assert {(each.site, each.account) for each in newest if grants(each)} == {
+        ("Example shop", bert), ("Example blog", bert),
+    }  # fmt: skip
+    desk.post(reference, "lookups", {"account": "bert@example.com"})
+    both = [("Example blog", anna), ("Example blog", bert), ("Example club", anna), ("Example shop", bert)]
+    assert withdrawn(reference) == sorted(both)
+
+
+def test_who_is_looked_up_by_the_pseudonym_withdraws_all_of_it(tmp_path: Path) -> None:
+    """Before or after the account."""
+    desk = Writing(tmp_path / "data", SQLiteBackend(tmp_path))
+    anna, bert = (desk.log.account(f"{name}@example.com") for name in ("anna", "bert"))
+    desk.append(
+        choice(200, "Example shop", account=anna), choice(201, "Example shop", "targeting", account=bert)
+    )
+    lookups = ({"account": "anna@example.com"}, {"sought": VISITOR})
+    for order in (lookups, lookups[::-1]):
+        reference = desk.new(kind="withdraw", subject="")
+        for each in order:
+            desk.post(reference, "lookups", each)
+        assert len(desk.post(reference, "withdrawals", {}).json["withdrawals"]) == 1
 
 
 def test_two_press_at_once(tmp_path: Path) -> None:

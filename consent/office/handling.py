@@ -19,7 +19,7 @@ from consent.office.questions import WrongQuestion, of_sites
 from consent.office.register import MAX_SUBJECTS
 from consent.office.request_finding import Due
 from consent.office.request_flood import FormLoad
-from consent.office.request_rows import OpenedRequest, Registered, Wanted
+from consent.office.request_rows import OpenedRequest, Person, Registered, Wanted
 from consent.office.request_subjects import Certificate
 from consent.office.roles import Action
 from consent.office.visitors import last_choices, subjects_of
@@ -159,8 +159,9 @@ class Handling:
         _require_open(request)
         if bool(sought) is bool(account):
             raise WrongQuestion("sought", "a pseudonym, or the id of a receipt; or else give an account")
+        hashed = self._desk.log.account(account) if 0 < len(account) <= MAX_ACCOUNT else None
         subjects = (
-            self._subjects_of_account(request, account) if account else self._subject_of(request, sought)
+            self._subjects_of_account(request, hashed) if account else self._subject_of(request, sought)
         )
         found: dict[str, Sequence[Found]] = {}
         for subject in subjects:
@@ -176,7 +177,7 @@ class Handling:
                 found[subject] = theirs
         if found:
             leaves = {subject: [each.position.leaf for each in theirs] for subject, theirs in found.items()}
-            self._desk.register.link(request.reference, leaves, self._who)
+            self._desk.register.link(request.reference, leaves, self._who, account=hashed)
         return [each for theirs in found.values() for each in theirs]
 
     def _subject_of(self, request: Registered, sought: str) -> Sequence[str]:
@@ -189,13 +190,12 @@ class Handling:
             raise WrongQuestion("sought", "a pseudonym of 32 hexadecimal digits, or the id of a receipt")
         return [subject]
 
-    def _subjects_of_account(self, request: Registered, account: str) -> Sequence[str]:
-        if len(account) > MAX_ACCOUNT:
+    def _subjects_of_account(self, request: Registered, account: str | None) -> Sequence[str]:
+        if account is None:
             raise WrongQuestion("account", f"1 to {MAX_ACCOUNT} characters")
-        log = self._desk.log
-        asked = of_sites(Sought(account=log.account(account)), self._asker)
+        asked = of_sites(Sought(account=account), self._asker)
         self._desk.look_up(self._asker, asked, _reason(request.reference), limit=FOUND, before=None)
-        subjects = subjects_of(log, asked, limit=MAX_SUBJECTS)
+        subjects = subjects_of(self._desk.log, asked, limit=MAX_SUBJECTS)
         if len(subjects) > MAX_SUBJECTS:
             raise StepRefused(
                 f"there are more than {MAX_SUBJECTS} visitors with this account: 'consent office erase --account -' "
@@ -206,7 +206,8 @@ class Handling:
     def withdraw(self, reference: str) -> Sequence[Receipt] | None:
         """Take back what the visitors agreed to whom a request is about; return a receipt for each site.
 
-        Asked again, it returns the same. The browser is not reached: see :mod:`consent.office.withdrawing`.
+        Of a visitor who was found by an account it is what was agreed to under that account: other people may use the
+        same browser. Asked again, it returns the same. The browser is not reached: see :mod:`consent.office.withdrawing`.
 
         Raises:
             StepRefused: the request asks for something else, nobody was looked up, or an agent may not ask.
@@ -219,11 +220,7 @@ class Handling:
         if request.kind not in WITHOUT_IDENTITY:
             raise StepRefused("the request is not to withdraw or to object: ask whether that is meant")
         request.progress.require_identity()
-        last = [
-            each
-            for subject in self._subjects(request)
-            for each in last_choices(self._desk.log, of_sites(Sought(subject=subject), self._asker))
-        ]
+        last = self._last_choices(self._person(request))
         granted = [each for each in last if grants(each)]
         made = [each for each in last if each.collection_method is CollectionMethod.OFFICE]
         if granted:
@@ -248,7 +245,7 @@ class Handling:
         if request is None:
             return None
         _require_known(request)
-        subjects = self._subjects(request)
+        subjects = self._person(request).subjects
         self._record("request-packaged", request.reference)
         package = packaged(self._desk.log, request.reference, subjects, self._asker, self._desk.clock())
         self._desk.register.note(
@@ -276,7 +273,7 @@ class Handling:
             return known
         _require_open(request)
         _require_known(request)
-        subjects = self._subjects(request)
+        subjects = self._person(request).subjects
         sites = frozenset(self._asker.sites)
         there = set()
         for subject in subjects:
@@ -332,11 +329,28 @@ class Handling:
             return None
         return request
 
-    def _subjects(self, request: Registered) -> Sequence[str]:
+    def _last_choices(self, person: Person) -> Sequence[Receipt]:
+        """Return the newest choice on each site of every visitor that is this person's."""
+        found: list[Receipt] = []
+        by_account = {subject for subject, _ in person.accounts}
+        for subject in person.subjects:
+            newest = last_choices(self._desk.log, of_sites(Sought(subject=subject), self._asker))
+            if subject not in by_account:
+                found += newest
+                continue
+            mine = {account for of, account in person.accounts if of == subject}
+            # Where somebody else has agreed since, that is what holds: a later no would be theirs.
+            others = {each.site for each in newest if each.account not in mine and grants(each)}
+            for account in sorted(mine):
+                asked = of_sites(Sought(subject=subject, account=account), self._asker)
+                found += [each for each in last_choices(self._desk.log, asked) if each.site not in others]
+        return found
+
+    def _person(self, request: Registered) -> Person:
         opened = self._desk.register.open(request.reference)
         if opened is None or not opened.person.subjects:
             raise StepRefused("look the visitor up first, by a pseudonym or a receipt that the request names")
-        return opened.person.subjects
+        return opened.person
 
     def _record(self, what: str, reference: str, **details: object) -> None:
         self._desk.record(self._asker, what, _reason(reference), request=reference, **details)

@@ -39,6 +39,7 @@ from consent.office.request_rows import (
     Wanted,
     about,
     answer_due,
+    found_by,
     rank_of,
     registered,
     require_extendable,
@@ -310,16 +311,19 @@ class Register:
         key = self._seal.key(row)
         self._seal.note(connection, row["number"], row["uid"], key, self._now(), who, what, text)
 
-    def link(self, reference: str, found: Mapping[str, Iterable[int]], who: str) -> None:
-        """Keep which visitors a request is about, by their pseudonyms, and which receipts."""
-
+    def link(
+        self, reference: str, found: Mapping[str, Iterable[int]], who: str, *, account: str | None = None
+    ) -> None:
+        """Keep which visitors a request is about, by their pseudonyms, and which receipts; and by which account, as its
+        keyed hash, if they were found by one."""
         with self._database.writing() as connection:
             row = _open_row(connection, reference)
             person = self._seal.who(row)
             subjects = tuple(dict.fromkeys((*person.subjects, *found)))
             if len(subjects) > MAX_SUBJECTS:
                 raise StepRefused(f"a request is about {MAX_SUBJECTS} pseudonyms at most")
-            sealed = self._seal.person(self._seal.key(row), row["uid"], about(person, subjects))
+            linked = found_by(about(person, subjects), found, account, known=person.subjects)
+            sealed = self._seal.person(self._seal.key(row), row["uid"], linked)
             connection.execute("UPDATE request SET sealed = ? WHERE number = ?", (sealed, row["number"]))
             connection.executemany(
                 "INSERT OR IGNORE INTO request_receipt VALUES (?, ?)",

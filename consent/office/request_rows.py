@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, Final
 
@@ -85,6 +85,9 @@ class Person:
     """The pseudonyms that the request is about."""
     came_with: str = field(default="", repr=False)
     """The one that was in the signed cookie of the browser that sent the form: whoever sent it has that browser."""
+    accounts: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """Pseudonyms that are there because of an account alone, each with the keyed hash of that account: of what was
+    chosen in that browser, only what was chosen while signed in with it is this person's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +234,26 @@ def require_extendable(request: Registered, today: str) -> None:
 def about(person: Person, subjects: tuple[str, ...]) -> Person:
     """Return the same person, with other pseudonyms."""
     came_with = person.came_with if person.came_with in subjects else ""
-    return Person(person.name, person.contact, person.details, person.agent, subjects, came_with)
+    accounts = tuple(each for each in person.accounts if each[0] in subjects)
+    return replace(person, subjects=subjects, came_with=came_with, accounts=accounts)
+
+
+def found_by(
+    person: Person, found: Collection[str], account: str | None, *, known: Collection[str]
+) -> Person:
+    """Return the same person, with what some pseudonyms were found by.
+
+    Args:
+        person: has them already.
+        found: the pseudonyms.
+        account: keyed hash of the account that they were found by; ``None``: by themselves, or by a receipt.
+        known: which ones were there before. What was found by itself once is this person's altogether.
+    """
+    if account is None:
+        return replace(person, accounts=tuple(each for each in person.accounts if each[0] not in found))
+    altogether = set(known).difference(subject for subject, _ in person.accounts)
+    more = [(subject, account) for subject in found if subject not in altogether]
+    return replace(person, accounts=tuple(dict.fromkeys((*person.accounts, *more))))
 
 
 def written_person(person: Person) -> bytes:

@@ -45,7 +45,8 @@ class RequestSeal:
         if row["wrapped"] is None:
             return Person()
         members = json.loads(self._sealer.open(self.key(row), row["sealed"], _WHO + row["uid"])[1])
-        return Person(**{**members, "subjects": tuple(members["subjects"])})
+        accounts = tuple((subject, account) for subject, account in members.get("accounts", ()))
+        return Person(**{**members, "subjects": tuple(members["subjects"]), "accounts": accounts})
 
     def note(
         self,

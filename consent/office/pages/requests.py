@@ -124,7 +124,8 @@ def _withdraw(visit: Visit) -> Answer:
     done = (
         f"The withdrawal is recorded, for {sites}. Now tell them what their browser still has."
         if made
-        else "There is nothing to withdraw: they agreed to nothing, or took it back themselves."
+        else "There is nothing to withdraw: they agreed to nothing, took it back themselves, or, found by an account, "
+        "somebody else has chosen in the same browser since."
     )
     return _opened(visit, handling, done=done)
 
