@@ -190,6 +190,25 @@ def test_two_press_at_once(tmp_path: Path) -> None:
     assert len(desk.choices()) == 2
 
 
+def test_nothing_is_recorded_about_who_is_erased_meanwhile(desk: Writing) -> None:
+    """Somebody else's erasure ends between looking and recording: the withdrawal is erased, too."""
+    desk.append(choice(200, "Example shop", "targeting"))
+    withdrawing, erasing = desk.new(kind="withdraw", subject=VISITOR), desk.new(kind="erase", subject=VISITOR)
+    desk.step(erasing, "verify-identity")
+    record = desk.append
+
+    def late(*receipts: Receipt) -> None:
+        assert len(desk.post(erasing, "erasures", {}).json["erasures"]) == 1
+        record(*receipts)
+
+    desk.append = late  # type: ignore[method-assign]
+    answer = desk.post(withdrawing, "withdrawals", {})
+    assert (answer.status, answer.json["withdrawals"]) == (200, [])
+    assert desk.choices() == []
+    opened = desk.ask(f"/requests/{withdrawing}", Role.OFFICER).json
+    assert (opened["subjects"], [each["what"] for each in opened["history"]]) == ([], ["received", "erased"])
+
+
 def test_the_page_says_what_it_does_and_what_it_does_not(tmp_path: Path) -> None:
     """The button is there where a consent is withdrawn, and the browser is spoken of."""
     desk = Writing(tmp_path / "data", SQLiteBackend(tmp_path))

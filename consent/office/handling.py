@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
+from uuid import uuid4
 
 from consent.accounts import MAX_ACCOUNT
 from consent.choice import RECEIPT_ID, SUBJECT
@@ -210,7 +211,8 @@ class Handling:
         same browser. Asked again, it returns the same. The browser is not reached: see :mod:`consent.office.withdrawing`.
 
         Raises:
-            StepRefused: the request asks for something else, nobody was looked up, or an agent may not ask.
+            StepRefused: the request asks for something else, nobody was looked up, an agent may not ask, or what was recorded
+                of a visitor who was erased meanwhile is held.
             StoreUnavailable: not all of it was recorded; doing it again is safe.
         """
         request = self._handled(reference)
@@ -225,15 +227,38 @@ class Handling:
         made = [each for each in last if each.collection_method is CollectionMethod.OFFICE]
         if granted:
             self._record("request-withdrawing", request.reference, found=len(granted))
+            recorded: list[Receipt] = []
             for each in granted:
                 receipt = withdrawal_of(each, int(self._desk.clock() * 1_000))
                 # Somebody else may do the same at this moment: then it is done.
                 with contextlib.suppress(OtherReceiptError):
                     self._desk.append(receipt)
-                made.append(receipt)
-            sites = ", ".join(sorted({each.site for each in granted}))
-            self._desk.register.note(request.reference, "withdrawal recorded", sites, self._who)
+                if self._desk.log.get(each.receipt_id) is None:
+                    self._erase_again(request, each.subject)
+                else:
+                    recorded.append(receipt)
+            made += recorded
+            if sites := ", ".join(sorted({each.site for each in recorded})):
+                self._desk.register.note(request.reference, "withdrawal recorded", sites, self._who)
         return made
+
+    def _erase_again(self, request: Registered, subject: str) -> None:
+        """Erase what was just recorded of a visitor whom somebody else was erasing: the choice before it is gone.
+
+        Where that is still there, whoever erases afterwards finds the withdrawal, too.
+        """
+        series = str(uuid4())
+        self._record("request-erasing", request.reference, series=series)
+        try:
+            erasures = self._desk.erase(subject, series)
+        except ErasureHeldError:
+            raise StepRefused(
+                "somebody erased this visitor meanwhile, and the withdrawal that was recorded since is held: release it, "
+                "and erase the visitor again"
+            ) from None
+        self._desk.register.forget(subject, erasures, self._who)
+        ids = [erasure.erasure_id for erasure in erasures]
+        self._record("request-erased", request.reference, certificates=ids)
 
     def package(self, reference: str) -> Package | None:
         """Return all receipts of the visitors that a request is about, with texts and proofs.
