@@ -258,6 +258,25 @@ def test_who_was_erased_meanwhile_is_not_written_down_again(office: Office) -> N
         assert connection.execute("SELECT count(*) FROM request_subject").fetchone() == (0,)
 
 
+def test_a_token_for_some_sites_leaves_requests_of_others(sqlite_desk: Desk) -> None:
+    """Of a visitor whom the log does not have, nothing shows which site's it was."""
+    desk, nobody = sqlite_desk, "77" * 16
+    secret, _ = desk.book.make("Al Example", Role.OFFICER, sites=["Example shop"], days=1)
+    others = desk.new(site="Example blog", subject=nobody, details=f"I am {nobody}.")
+    own = desk.add(secret, site="Example shop", subject=nobody).json["reference"]
+    desk.step(own, "verify-identity")
+    answer = desk.ask(f"/requests/{own}/erasures", secret, method="POST", body={})
+    assert answer.status == 200, answer.body
+    register = desk.app.register
+    assert opened(register, own).person.subjects == ()
+    shown = opened(register, others)
+    assert (shown.person.subjects, shown.person.details) == ((nobody,), f"I am {nobody}.")
+    assert [step.what for step in shown.steps] == ["received"]
+    # Whoever is for all sites still finds it.
+    register.forget(nobody, [], JO)
+    assert opened(register, others).person.details == "I am [erased]."
+
+
 # ---- the other ways to erase
 
 

@@ -322,7 +322,8 @@ class Handling:
             if not erasures and subject in there:
                 # Somebody else has erased this visitor at this moment, has the certificates, and tells the register.
                 continue
-            register.forget(subject, erasures, self._who)
+            # Who is not in the log may be another site's: that nothing was erased changes nothing there.
+            register.forget(subject, erasures, self._who, () if erasures else sites)
             ids = [erasure.erasure_id for erasure in erasures]
             self._record("request-erased", request.reference, certificates=ids)
         return register.certificates(request.reference)

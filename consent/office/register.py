@@ -314,8 +314,7 @@ class Register:
     def link(
         self, reference: str, found: Mapping[str, Iterable[int]], who: str, *, account: str | None = None
     ) -> None:
-        """Keep which visitors a request is about, by their pseudonyms, and which receipts; and by which account, as its
-        keyed hash, if they were found by one."""
+        """Keep which visitors a request is about, and which receipts; ``account``: keyed hash of what found them."""
         with self._database.writing() as connection:
             row = _open_row(connection, reference)
             person = self._seal.who(row)
@@ -346,8 +345,8 @@ class Register:
                 return str(uuid4())
             return self._subjects.series(connection, row["number"], subject)
 
-    def forget(self, subject: str, erasures: Sequence[Erasure], who: str) -> None:
-        """Take a visitor who was erased out of every request. May be repeated.
+    def forget(self, subject: str, erasures: Sequence[Erasure], who: str, sites: Collection[str] = ()) -> None:
+        """Take a visitor who was erased out of every request, or out of those of some sites. May be repeated.
 
         Those that were about him have the certificates instead, and that it was done in their history.
         """
@@ -355,7 +354,7 @@ class Register:
             if not self._subjects.is_named(connection, subject):
                 return
         with self._database.writing() as connection:
-            self._subjects.forget(connection, subject, erasures, who=who, now_ms=self._now())
+            self._subjects.forget(connection, subject, erasures, who=who, now_ms=self._now(), sites=sites)
             # Answers that are kept to be given again may name him. That they were given stays.
             connection.execute("UPDATE done_once SET sealed = x'' WHERE wrapped IS NOT NULL")
 
@@ -391,12 +390,13 @@ class Register:
         with self._database.writing() as connection:
             forget_senders(connection, now)
             numbers = connection.execute(f"SELECT number FROM request WHERE {due}", (over,)).fetchall()  # noqa: S608 - ours
-            connection.executemany("UPDATE request_step SET sealed = NULL WHERE request = ?", numbers)
-            connection.executemany("DELETE FROM request_receipt WHERE request = ?", numbers)
-            connection.executemany("DELETE FROM request_subject WHERE request = ?", numbers)
-            connection.executemany(
-                "UPDATE request SET wrapped = NULL, sealed = NULL, code_hash = NULL WHERE number = ?", numbers
-            )
+            for statement in (
+                "UPDATE request_step SET sealed = NULL WHERE request = ?",
+                "DELETE FROM request_receipt WHERE request = ?",
+                "DELETE FROM request_subject WHERE request = ?",
+                "UPDATE request SET wrapped = NULL, sealed = NULL, code_hash = NULL WHERE number = ?",
+            ):
+                connection.executemany(statement, numbers)
         return len(numbers)
 
     def _now(self) -> int:

@@ -12,7 +12,7 @@ import contextlib
 import hmac
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 from uuid import uuid4
@@ -123,8 +123,10 @@ class RequestSubjects:
         *,
         who: str,
         now_ms: int,
+        sites: Collection[str] = (),
     ) -> None:
-        """Take a visitor who was erased out of all requests; those about him have the certificates instead."""
+        """Take a visitor who was erased out of all requests, or out of those of some sites; those about him have the
+        certificates instead."""
         self._index_all(connection)
         tag = self._tag(subject)
         found = rows(
@@ -133,6 +135,11 @@ class RequestSubjects:
             (tag,),
         )
         for row in found:
+            if sites and row["site"] not in sites:
+                continue
+            connection.execute(
+                "DELETE FROM request_subject WHERE tag = ? AND request = ?", (tag, row["number"])
+            )
             if row["wrapped"] is None:
                 continue
             person = self._seal.who(row)
@@ -152,7 +159,6 @@ class RequestSubjects:
             "DELETE FROM request_receipt WHERE leaf = ?",
             [(leaf,) for each in erasures for leaf in each.erased],
         )
-        connection.execute("DELETE FROM request_subject WHERE tag = ?", (tag,))
 
     def certificates(self, connection: sqlite3.Connection, number: int) -> Sequence[Certificate]:
         """Return what was erased for a request, or while it was open; also once who asked was forgotten."""
