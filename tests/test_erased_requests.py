@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from click.testing import CliRunner
@@ -22,7 +23,7 @@ from consent.office.api.once import fingerprint_of
 from consent.office.app import register_in
 from consent.office.erased_elsewhere import EVERY_SECONDS, ErasedElsewhere
 from consent.office.register import Register
-from consent.office.request_rows import OpenedRequest
+from consent.office.request_rows import OpenedRequest, rows
 from consent.office.roles import Role
 from consent.subject_request import RequestKind, StepKind
 from tests.test_erasure import ERASURE
@@ -110,6 +111,86 @@ def test_an_erased_visitor_is_in_no_request_any_more(office: Office) -> None:
     assert [each for each in (NAMED.encode(), bytes.fromhex(NAMED), gone) if each in stored] == []
 
 
+@pytest.mark.parametrize(
+    "before",
+    ["subject%3D", "https://x.example/?q=%22", "\\u003d", "\\x3D", "id_"],
+    ids=["=", "quote", "u", "x", "plain"],
+)
+def test_an_escaped_character_before_a_pseudonym_is_no_part_of_it(office: Office, before: str) -> None:
+    """Its last digits are hexadecimal as well."""
+    request = office.add(subject="", details=f"I am {before}{NAMED.upper()}.")
+    office.register.forget(NAMED, [ERASURE], JO)
+    assert opened(office.register, request.reference).person.details == f"I am {before}[erased]."
+
+
+def test_a_pseudonym_written_as_a_uuid_is_one(office: Office) -> None:
+    """With the four hyphens; what is longer is something else."""
+    written = str(UUID(NAMED))
+    request = office.add(subject="", details=f"I am {written}, of {written}0 and 0{NAMED}.")
+    office.register.forget(NAMED, [ERASURE], JO)
+    assert opened(office.register, request.reference).person.details == (
+        f"I am [erased], of {written}0 and 0{NAMED}."
+    )
+
+
+@pytest.mark.parametrize("column", ["wrapped", "sealed"])
+def test_a_request_that_cannot_be_opened_stops_nobody(
+    office: Office, caplog: pytest.LogCaptureFixture, column: str
+) -> None:
+    """The others are forgotten in; once it opens again, in it too."""
+    register = office.register
+    broken, other = office.add(), office.add(subject="", details=f"I am {NAMED}.")
+    register.note(broken.reference, "note", f"says to be {NAMED}", JO)
+    with office.database.writing() as connection:
+        (before,) = connection.execute(
+            f"SELECT {column} FROM request WHERE reference = ?",
+            (broken.reference,),
+        ).fetchone()
+
+    def put(value: bytes) -> None:
+        with office.database.writing() as connection:
+            connection.execute(
+                f"UPDATE request SET {column} = ? WHERE reference = ?",
+                (value, broken.reference),
+            )
+
+    put(bytes(len(before)))
+    register.forget(NAMED, [ERASURE], JO)
+    assert opened(register, other.reference).person.details == "I am [erased]."
+    tag = register._subjects._tag(NAMED)
+    with office.database.reading() as connection:
+        assert connection.execute(
+            "SELECT count(*) FROM request_subject WHERE tag = ?", (tag,)
+        ).fetchone() == (0,)
+    assert broken.reference in caplog.text
+    assert NAMED not in caplog.text
+    office.clock.now += 2 * DAY
+    assert list(register.subjects()) == []
+    put(before)
+    register.forget(NAMED, [ERASURE], JO)
+    shown = opened(register, broken.reference)
+    assert (NAMED in written(shown), shown.steps[-1].what) == (False, "erased")
+    assert len(register.certificates(broken.reference)) == 1
+
+
+def test_an_entry_that_cannot_be_opened_keeps_the_rest_from_nothing(office: Office) -> None:
+    """The pseudonym goes out of everything else."""
+    register = office.register
+    request = office.add()
+    for text in ("first", "second"):
+        register.note(request.reference, "note", f"{text}: {NAMED}", JO)
+    with office.database.writing() as connection:
+        connection.execute("UPDATE request_step SET sealed = zeroblob(length(sealed)) WHERE step = 1")
+    register.forget(NAMED, [ERASURE], JO)
+    with office.database.reading() as connection:
+        (row,) = rows(connection, "SELECT * FROM request", ())
+        person, steps, whole = register._seal.readable(connection, row)
+    assert person is not None
+    assert (person.subjects, [step.text for step in steps], whole) == (
+        (), ["", "second: [erased]", ERASURE.erasure_id], False,
+    )  # fmt: skip
+
+
 def test_what_was_registered_before_there_was_an_index_is_found(office: Office) -> None:
     """It is indexed when the first visitor is erased."""
     one, two = office.add(), office.add(subject=OTHER)
@@ -173,10 +254,10 @@ def test_an_erasure_that_was_interrupted_has_its_certificate(
     forget = Register.forget
     done: list[Sequence[Erasure]] = []
 
-    def dies(register: Register, subject: str, erasures: Sequence[Erasure], who: str) -> None:
+    def dies(register: Register, subject: str, erasures: Sequence[Erasure], who: str, *sites: Any) -> None:
         done.append(erasures)
         if when.startswith("after"):
-            forget(register, subject, erasures, who)
+            forget(register, subject, erasures, who, *sites)
         raise StoreUnavailable("the machine went down")
 
     with monkeypatch.context() as patched:

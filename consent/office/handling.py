@@ -208,11 +208,12 @@ class Handling:
         """Take back what the visitors agreed to whom a request is about; return a receipt for each site.
 
         Of a visitor who was found by an account it is what was agreed to under that account: other people may use the
-        same browser. Asked again, it returns the same. The browser is not reached: see :mod:`consent.office.withdrawing`.
+        same browser. Asked again, it returns the same. The browser is not reached: see
+        :mod:`consent.office.withdrawing`.
 
         Raises:
-            StepRefused: the request asks for something else, nobody was looked up, an agent may not ask, or what was recorded
-                of a visitor who was erased meanwhile is held.
+            StepRefused: the request asks for something else, nobody was looked up, an agent may not ask, or what was
+                recorded of a visitor who was erased meanwhile is held.
             StoreUnavailable: not all of it was recorded; doing it again is safe.
         """
         request = self._handled(reference)
@@ -253,8 +254,8 @@ class Handling:
             erasures = self._desk.erase(subject, series)
         except ErasureHeldError:
             raise StepRefused(
-                "somebody erased this visitor meanwhile, and the withdrawal that was recorded since is held: release it, "
-                "and erase the visitor again"
+                "somebody erased this visitor meanwhile, and the withdrawal that was recorded since is held: "
+                "release it, and erase the visitor again"
             ) from None
         self._desk.register.forget(subject, erasures, self._who)
         ids = [erasure.erasure_id for erasure in erasures]

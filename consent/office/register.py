@@ -1,8 +1,7 @@
 """The register of what people asked about their data: what is due when, who did what, and, sealed, who asked.
 
 Who asked, and what was written about it, is sealed under a key of the request's own, which is kept wrapped under a key
-that is in no database. Whoever destroys that key forgets the person; that there was a request, its kind and its days
-stay.
+that is in no database. Whoever destroys that key forgets the person; that there was a request stays, and its days.
 """
 
 from __future__ import annotations
@@ -312,7 +311,7 @@ class Register:
         self._seal.note(connection, row["number"], row["uid"], key, self._now(), who, what, text)
 
     def link(
-        self, reference: str, found: Mapping[str, Iterable[int]], who: str, *, account: str | None = None
+        self, reference: str, found: Mapping[str, Iterable[int]], who: str, account: str | None = None
     ) -> None:
         """Keep which visitors a request is about, and which receipts; ``account``: keyed hash of what found them."""
         with self._database.writing() as connection:
@@ -345,11 +344,11 @@ class Register:
                 return str(uuid4())
             return self._subjects.series(connection, row["number"], subject)
 
-    def forget(self, subject: str, erasures: Sequence[Erasure], who: str, sites: Collection[str] = ()) -> None:
-        """Take a visitor who was erased out of every request, or out of those of some sites. May be repeated.
-
-        Those that were about him have the certificates instead, and that it was done in their history.
-        """
+    def forget(
+        self, subject: str, erasures: Sequence[Erasure], who: str, sites: Collection[str] = ()
+    ) -> None:
+        """Take a visitor who was erased out of every request, or out of those of some sites. May be repeated. Those
+        that were about him have the certificates instead, and that it was done in their history."""
         with self._database.reading() as connection:
             if not self._subjects.is_named(connection, subject):
                 return

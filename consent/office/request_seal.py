@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from consent.errors import SealBrokenError
 from consent.office.request_rows import Person, Step, written_person
 from consent.sealing import LedgerKeys, Sealer
 from consent.subject_request import StepRefused
@@ -14,6 +16,7 @@ from consent.subject_request import StepRefused
 MAX_STEPS: Final = 500
 """How many entries the history of one request has at most."""
 _WHO: Final = b"who"
+_STEPS: Final = "SELECT step, time_ms, who, what, sealed FROM request_step WHERE request = ? ORDER BY step"
 
 
 class RequestSeal:
@@ -86,19 +89,36 @@ class RequestSeal:
     def steps(self, connection: sqlite3.Connection, row: Mapping[str, Any]) -> Sequence[Step]:
         """Return a request's history, the oldest entry first."""
         key = None if row["wrapped"] is None else self.key(row)
+        return [self._step(key, row["uid"], entry) for entry in connection.execute(_STEPS, (row["number"],))]
 
-        def opened(step: int, sealed: bytes | None) -> str:
-            if key is None or sealed is None:
-                return ""
-            return self._sealer.open(key, sealed, _place(row["uid"], step))[1].decode()
+    def readable(
+        self, connection: sqlite3.Connection, row: Mapping[str, Any]
+    ) -> tuple[Person | None, Sequence[Step], bool]:
+        """Return what can be opened of a request: who asked, entries of its history, and whether that was all."""
+        person, whole = None, True
+        try:
+            person = self.who(row)
+        except SealBrokenError:
+            whole = False
+        try:
+            return person, self.steps(connection, row), whole
+        except SealBrokenError:
+            return person, self._steps_that_open(connection, row), False
 
-        statement = (
-            "SELECT step, time_ms, who, what, sealed FROM request_step WHERE request = ? ORDER BY step"
+    def _steps_that_open(self, connection: sqlite3.Connection, row: Mapping[str, Any]) -> Sequence[Step]:
+        found: list[Step] = []
+        for entry in connection.execute(_STEPS, (row["number"],)):
+            with contextlib.suppress(SealBrokenError):
+                found.append(self._step(self.key(row), row["uid"], entry))
+        return found
+
+    def _step(self, key: bytes | None, uid: bytes, entry: Sequence[Any]) -> Step:
+        number, time_ms, who, what, sealed = entry
+        if key is None or sealed is None:
+            return Step(number, time_ms, who, what, "")
+        return Step(
+            number, time_ms, who, what, self._sealer.open(key, sealed, _place(uid, number))[1].decode()
         )
-        return [
-            Step(step, time_ms, who, what, opened(step, sealed))
-            for step, time_ms, who, what, sealed in connection.execute(statement, (row["number"],))
-        ]
 
     def _sealed(self, key: bytes, place: bytes, content: bytes) -> bytes:
         return self._sealer.seal(key, self._sealer.salt(), content, place)

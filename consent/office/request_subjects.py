@@ -10,23 +10,32 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import logging
 import re
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
 from consent.erasure import Erasure
+from consent.errors import SealBrokenError
 from consent.office.request_rows import Person, about, rows
 from consent.office.request_seal import RequestSeal
 from consent.subject_request import StepRefused
+
+logger = logging.getLogger(__name__)
 
 ERASED: Final = "[erased]"
 """What stands in a text in place of a pseudonym."""
 _AT_ONCE: Final = 500
 """How many requests are opened in one step."""
-_PSEUDONYM: Final = re.compile(r"(?<![0-9a-fA-F])[0-9a-fA-F]{32}(?![0-9a-fA-F])")
+_PSEUDONYM: Final = re.compile(
+    # An escaped character ends in hexadecimal digits, too: "%3D", "\\x3d", "\\u003d".
+    r"(?:(?<![0-9a-fA-F])|(?<=%[0-9a-fA-F]{2})|(?<=\\x[0-9a-fA-F]{2})|(?<=\\u[0-9a-fA-F]{4}))"
+    # Some programs write 16 bytes as a UUID.
+    r"[0-9a-fA-F]{8}(?:[0-9a-fA-F]{24}|-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})(?![0-9a-fA-F])"
+)
 
 
 class Certificate(NamedTuple):
@@ -58,7 +67,7 @@ class RequestSubjects:
 
     def index(self, connection: sqlite3.Connection, number: int, texts: Iterable[str]) -> None:
         """Keep which pseudonyms are in some texts of a request."""
-        found = {each.lower() for text in texts for each in _PSEUDONYM.findall(text)}
+        found = {_plain(each) for text in texts for each in _PSEUDONYM.findall(text)}
         connection.executemany(
             "INSERT OR IGNORE INTO request_subject (tag, request) VALUES (?, ?)",
             [(self._tag(subject), number) for subject in found],
@@ -105,8 +114,13 @@ class RequestSubjects:
             " WHERE number > ? AND received_ms < ? AND wrapped IS NOT NULL ORDER BY number LIMIT ?",
             (after, before_ms, _AT_ONCE),
         ):
-            person, number = self._seal.who(row), row["number"]
+            number = row["number"]
             found.append((number, None, None))
+            try:
+                person = self._seal.who(row)
+            except SealBrokenError:
+                _tell(row)
+                continue
             for subject in person.subjects if row["linked"] else filter(None, (person.came_with,)):
                 series = connection.execute(
                     "SELECT series FROM request_subject WHERE tag = ? AND request = ?",
@@ -142,15 +156,21 @@ class RequestSubjects:
             )
             if row["wrapped"] is None:
                 continue
-            person = self._seal.who(row)
-            was_about = subject in person.subjects
-            key, number = self._seal.key(row), row["number"]
-            sealed = self._seal.person(key, row["uid"], _without(person, subject))
-            connection.execute("UPDATE request SET sealed = ? WHERE number = ?", (sealed, number))
-            for step in self._seal.steps(connection, row):
+            person, steps, whole = self._seal.readable(connection, row)
+            number = row["number"]
+            if not whole:
+                # The others are not to wait for it. Should it open again, it is indexed again.
+                _tell(row)
+                connection.execute("UPDATE request SET indexed = 0 WHERE number = ?", (number,))
+            for step in steps:
                 if (text := _cleared(step.text, subject)) != step.text:
                     self._seal.write_again(connection, row, step.number, text)
-            if was_about:
+            if person is None:
+                continue
+            key = self._seal.key(row)
+            sealed = self._seal.person(key, row["uid"], _without(person, subject))
+            connection.execute("UPDATE request SET sealed = ? WHERE number = ?", (sealed, number))
+            if subject in person.subjects:
                 self._certify(connection, number, certificates_of(erasures))
                 with contextlib.suppress(StepRefused):  # its history is full: the certificates are beside it
                     ids = " ".join(each.erasure_id for each in erasures)
@@ -176,14 +196,22 @@ class RequestSubjects:
         )
 
     def _index_all(self, connection: sqlite3.Connection) -> None:
-        """Index what was registered by an earlier release, once."""
-        for row in rows(connection, "SELECT * FROM request WHERE NOT indexed AND wrapped IS NOT NULL", ()):
-            person, steps = self._seal.who(row), self._seal.steps(connection, row)
-            self.index(connection, row["number"], [*texts_of(person), *(step.text for step in steps)])
-        connection.execute("UPDATE request SET indexed = 1 WHERE NOT indexed")
+        """Index what was registered by an earlier release, once; what cannot be opened, once it can."""
+        for row in rows(connection, "SELECT * FROM request WHERE NOT indexed", ()):
+            person, steps, whole = self._seal.readable(connection, row)
+            texts = texts_of(person) if person is not None else ()
+            self.index(connection, row["number"], [*texts, *(step.text for step in steps)])
+            if whole:
+                connection.execute("UPDATE request SET indexed = 1 WHERE number = ?", (row["number"],))
 
     def _tag(self, subject: str) -> bytes:
         return hmac.digest(self._key, b"consent-request-subject:" + subject.encode(), "sha256")[:16]
+
+
+def _tell(row: Mapping[str, Any]) -> None:
+    logger.warning(
+        "what request %s says cannot be opened, so nobody can be taken out of it", row["reference"]
+    )
 
 
 def texts_of(person: Person) -> Sequence[str]:
@@ -203,4 +231,8 @@ def _without(person: Person, subject: str) -> Person:
 
 
 def _cleared(text: str, subject: str) -> str:
-    return _PSEUDONYM.sub(lambda found: ERASED if found[0].lower() == subject else found[0], text)
+    return _PSEUDONYM.sub(lambda found: ERASED if _plain(found[0]) == subject else found[0], text)
+
+
+def _plain(pseudonym: str) -> str:
+    return pseudonym.replace("-", "").lower()
