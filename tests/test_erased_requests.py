@@ -16,15 +16,18 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from consent import ConsentMiddleware
+from consent.checkpoint import Checkpoint
 from consent.cli import main
 from consent.erasure import Erasure
 from consent.errors import StoreUnavailable
 from consent.office.api.once import fingerprint_of
 from consent.office.app import register_in
+from consent.office.database import OfficeDatabase
 from consent.office.erased_elsewhere import EVERY_SECONDS, ErasedElsewhere
 from consent.office.register import Register
 from consent.office.request_rows import OpenedRequest, rows
 from consent.office.roles import Role
+from consent.office.watching import LogWatch
 from consent.subject_request import RequestKind, StepKind
 from tests.test_erasure import ERASURE
 from tests.test_office_api import RECEIPTS, SUBJECT, Answer, Place
@@ -452,7 +455,9 @@ def test_what_was_erased_elsewhere_is_forgotten_within_a_day(desk: Desk, interru
     desk.post(linked, "lookups", {"sought": SUBJECT})
     came, _ = register.receive(replace(ASKED, subject=SUBJECT), nonce=bytes(16), network=b"")
     typed = desk.new(subject=OTHER, details=f"My order is {OTHER}.")
-    elsewhere = ErasedElsewhere(register, lambda: desk.now)
+    watch = LogWatch(OfficeDatabase(desk.folder.office_path), lambda: desk.now)
+    watch.look(log)
+    elsewhere = ErasedElsewhere(register, watch, lambda: desk.now)
     assert elsewhere.look(log) == 0
     series = register.series(linked, SUBJECT) if interrupted else receipt_id(777)
     assert len(desk.erase(SUBJECT, series)) == 1
@@ -485,8 +490,49 @@ def test_a_log_with_nothing_in_it_is_another_one(sqlite_desk: Desk) -> None:
     desk = sqlite_desk
     came, _ = desk.app.register.receive(replace(ASKED, subject=SUBJECT), nonce=bytes(16), network=b"")
     desk.now += 2 * DAY
-    assert ErasedElsewhere(desk.app.register, lambda: desk.now).look(Empty()) == 0  # type: ignore[arg-type]
+    watch = LogWatch(OfficeDatabase(desk.folder.office_path), lambda: desk.now)
+    elsewhere = ErasedElsewhere(desk.app.register, watch, lambda: desk.now)
+    assert elsewhere.look(Empty()) == 0  # type: ignore[arg-type]
     assert opened(desk.app.register, came).person.subjects == (SUBJECT,)
+
+
+def test_a_log_in_the_place_of_another_forgets_nobody(tmp_path: Path) -> None:
+    """Nor an older state of it, nor one that was altered; the log itself does afterwards."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.mkdir()
+    two.mkdir()
+    desk, other = Desk(one / "data", SQLiteBackend(one)), Desk(two / "data", SQLiteBackend(two))
+    register = desk.app.register
+    came, _ = register.receive(replace(ASKED, subject=SUBJECT), nonce=bytes(16), network=b"")
+    assert desk.erase(SUBJECT, receipt_id(777))
+    assert other.erase(SUBJECT, receipt_id(778))
+    desk.now += 2 * DAY
+    database = OfficeDatabase(desk.folder.office_path)
+    watch = LogWatch(database, lambda: desk.now)
+    elsewhere = ErasedElsewhere(register, watch, lambda: desk.now)
+    assert elsewhere.look(desk.log) == 0  # nobody has watched it yet
+    watch.look(desk.log)
+    assert elsewhere.look(other.log) == 0
+    watch.look(other.log)
+    assert (watch.trusted_since(desk.log), watch.trusted_since(other.log)) == (0, int(desk.now * 1_000))
+    assert elsewhere.look(other.log) == 0
+    assert opened(register, came).person.subjects == (SUBJECT,)
+    origin = Checkpoint.of_note(desk.log.checkpoint()).origin
+    for change in ("problem = 'altered'", "problem = '', size = size + 99"):
+        with database.writing() as connection:
+            connection.execute(f"UPDATE watched SET {change} WHERE log = ?", (origin,))
+        desk.now += EVERY_SECONDS + 1
+        assert elsewhere.look(desk.log) == 0
+        assert opened(register, came).person.subjects == (SUBJECT,)
+    with database.writing() as connection:
+        connection.execute("UPDATE watched SET size = size - 99 WHERE log = ?", (origin,))
+    assert elsewhere.look(desk.log) == 1
+    assert opened(register, came).person.subjects == ()
+    # What arrived since the other log is there is held against that one.
+    late, _ = register.receive(replace(ASKED, subject=SUBJECT), nonce=b"late" * 4, network=b"")
+    desk.now += 2 * DAY
+    assert elsewhere.look(other.log) == 1
+    assert opened(register, late).person.subjects == ()
 
 
 def test_the_office_looks_for_them_by_itself(sqlite_desk: Desk) -> None:

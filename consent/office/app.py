@@ -130,7 +130,8 @@ class Office:
         once = Once(database, ledger_keys, clock)
         self._api = OfficeApi(f"{prefix}/api/v1", desk, once, attempts)
         self._console = Console(f"{prefix}/office", desk, keys, people, sign_in, attempts)
-        watch, elsewhere = LogWatch(database, clock), ErasedElsewhere(self.register, clock)
+        watch = LogWatch(database, clock)
+        elsewhere = ErasedElsewhere(self.register, watch, clock)
         delivering = Delivering(webhooks, events, outgoing, clock, database.close)
 
         def look(_: threading.Event) -> None:

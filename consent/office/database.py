@@ -226,9 +226,15 @@ CREATE TABLE ended_at_provider (
     ended_ms INTEGER NOT NULL
 )
 """
+# Since when a log is watched; 0: it was the first. What is found in requests is found anew: more is taken for a
+# pseudonym.
+_WATCHED_SINCE: Final = """
+ALTER TABLE watched ADD COLUMN since_ms INTEGER NOT NULL DEFAULT 0;
+UPDATE request SET indexed = 0
+"""
 STEPS: Final = (
     _TOKENS_AND_ACCESSES, _ENDED_SESSIONS, _REQUESTS, _EXPORTS, _DONE_ONCE, _SIGN_INS, _EVENTS, _FOUND_BY,
-    _REQUEST_SUBJECTS, _FORMER_SECRETS, _PROVIDER_SESSIONS, _ENDED_AT_PROVIDER,
+    _REQUEST_SUBJECTS, _FORMER_SECRETS, _PROVIDER_SESSIONS, _ENDED_AT_PROVIDER, _WATCHED_SINCE,
 )  # fmt: skip
 """What makes each version of the file out of the one before, the first out of nothing. A step that was ever released
 stays as it is; what a later version needs is one more."""

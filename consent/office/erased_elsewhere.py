@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from consent.erasure import Erasure, erasure_ids
 from consent.office.register import Register
+from consent.office.watching import LogWatch
 from consent.receipt_search import ReceiptSearch, Sought
 from consent.store import Ledger
 
@@ -24,24 +25,31 @@ class ErasedElsewhere:
 
     Args:
         register: of requests.
+        watch: knows which log is the site's.
         clock: returns seconds since 1970.
     """
 
-    def __init__(self, register: Register, clock: Callable[[], float]) -> None:
+    def __init__(self, register: Register, watch: LogWatch, clock: Callable[[], float]) -> None:
         self._register = register
+        self._watch = watch
         self._clock = clock
         self._next = 0.0
 
     def look(self, log: Log) -> int:
-        """Forget whoever the log has nothing of any more, if it is time to look; return how many. Blocks."""
+        """Forget whoever the log has nothing of any more, if it is time to look; return how many. Blocks.
+
+        Another log has nothing of them either, nor has an older state of it: of one that took another's place, only
+        requests that arrived since are looked at, and of one with which something is wrong, none.
+        """
         now = self._clock()
         if 0 <= self._next - now <= EVERY_SECONDS:
             return 0
+        since = self._watch.trusted_since(log)
+        if since is None:
+            return 0
         self._next = now + EVERY_SECONDS
-        if log.checkpoint() is None:
-            return 0  # whatever that is, it is not the log that these visitors were in
         known: dict[str, str | None] = {}
-        for subject, series in self._register.subjects():
+        for subject, series in self._register.subjects(since):
             known[subject] = known.get(subject) or series
         count = 0
         for subject, series in known.items():

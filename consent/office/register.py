@@ -357,13 +357,13 @@ class Register:
             # Answers that are kept to be given again may name him. That they were given stays.
             connection.execute("UPDATE done_once SET sealed = x'' WHERE wrapped IS NOT NULL")
 
-    def subjects(self) -> Iterator[tuple[str, str | None]]:
+    def subjects(self, since_ms: int = 0) -> Iterator[tuple[str, str | None]]:
         """Return the visitors whom requests are about and who were in the log, each with the series of an erasure, if
-        one was begun. What came within a day is left out: who reads the log may not have all of it yet."""
+        one was begun. Left out is what came before ``since_ms``, or within a day: the log may be read with a delay."""
         before, after = self._now() - _DAY_MS, 0
         while True:
             with self._database.reading() as connection:
-                some = self._subjects.named(connection, after, before)
+                some = self._subjects.named(connection, after, since_ms, before)
             for row, subject, series in some:
                 after = row
                 if subject is not None:

@@ -96,7 +96,7 @@ class RequestSubjects:
         return bool(found)
 
     def named(
-        self, connection: sqlite3.Connection, after: int, before_ms: int
+        self, connection: sqlite3.Connection, after: int, since_ms: int, before_ms: int
     ) -> Sequence[tuple[int, str | None, str | None]]:
         """Return some visitors whom requests are about, each with the request's number and the series of an erasure.
 
@@ -105,14 +105,16 @@ class RequestSubjects:
 
         Args:
             after: the number of the last request that was looked at.
+            since_ms: only requests that arrived then or later.
             before_ms: only requests that arrived before.
         """
         found: list[tuple[int, str | None, str | None]] = []
         for row in rows(
             connection,
             "SELECT request.*, EXISTS (SELECT 1 FROM request_receipt WHERE request = number) AS linked FROM request"
-            " WHERE number > ? AND received_ms < ? AND wrapped IS NOT NULL ORDER BY number LIMIT ?",
-            (after, before_ms, _AT_ONCE),
+            " WHERE number > ? AND received_ms >= ? AND received_ms < ? AND wrapped IS NOT NULL"
+            " ORDER BY number LIMIT ?",
+            (after, since_ms, before_ms, _AT_ONCE),
         ):
             number = row["number"]
             found.append((number, None, None))

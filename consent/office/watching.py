@@ -56,8 +56,9 @@ class LogWatch:
         if row is None:
             with self._database.writing() as connection:
                 connection.execute(
-                    "INSERT OR IGNORE INTO watched VALUES (?, ?, ?, 0, '')",
-                    (signed.origin, signed.size, signed.root),
+                    "INSERT OR IGNORE INTO watched SELECT ?, ?, ?, 0, '',"
+                    " CASE WHEN EXISTS (SELECT 1 FROM watched WHERE log <> ?) THEN ? ELSE 0 END",
+                    (signed.origin, signed.size, signed.root, _ACCESSES, now),
                 )
             return
         size, root, told, before = row
@@ -82,6 +83,23 @@ class LogWatch:
             with self._database.writing() as connection:
                 connection.execute("UPDATE watched SET problem = '' WHERE log = ?", (signed.origin,))
 
+    def trusted_since(self, ledger: Ledger) -> int | None:
+        """Tell since when a log is the one of this site, as far as was seen, milliseconds since 1970; 0: it was the
+        first. ``None``: nobody has looked at it yet, something is wrong with it, or it was put back to an older state.
+
+        Raises:
+            StoreUnavailable: the log cannot be read.
+        """
+        note = ledger.checkpoint()
+        if note is None:
+            return None
+        signed = Checkpoint.of_note(note)
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT size, problem, since_ms FROM watched WHERE log = ?", (signed.origin,)
+            ).fetchone()
+        return None if row is None or row[1] or signed.size < row[0] else int(row[2])
+
     def look_at_accesses(self, accesses: AccessLog) -> None:
         """Tell of a log of accesses that is not what was recorded. All of it is read, so seldom."""
         now = int(self._clock() * 1_000)
@@ -98,7 +116,7 @@ class LogWatch:
                     connection, now, EventType.INTEGRITY_FAILED, problem=f"the log of accesses: {problem}"
                 )
             connection.execute(
-                "INSERT INTO watched VALUES (?1, 0, x'', ?2, ?3)"
+                "INSERT INTO watched (log, size, root, told_ms, problem) VALUES (?1, 0, x'', ?2, ?3)"
                 " ON CONFLICT DO UPDATE SET told_ms = ?2, problem = ?3",
                 (_ACCESSES, now, problem),
             )
