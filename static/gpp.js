@@ -13,7 +13,7 @@ const page = window;
 /** @type {any} */
 const browser = navigator;
 /** @type {any} */
-const tag = document.currentScript;
+const tag = Reflect.get(Document.prototype, "currentScript", document);
 /** 1: somebody opted out, 2: the browser sends Global Privacy Control. */
 const given = +tag.dataset.state;
 // Before a script of the page can put another one in its place.

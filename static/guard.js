@@ -13,7 +13,7 @@
 
 const INERT = "about:invalid";
 /** @type {any} */
-const tag = document.currentScript;
+const tag = Reflect.get(Document.prototype, "currentScript", document);
 /** @type {any} */
 const page = window;
 const words = (/** @type {string} */ text) => text.split(" ");
@@ -339,22 +339,22 @@ const HOOKS = [
   }],
 ];
 
-// By realm, how many frames it has. A frame of the page's own origin has functions of its own, and keeps them when its
-// document comes.
-const guarded = new WeakMap();
+// The prototypes of the windows that have been seen to: every document that a frame gets has another one. A frame of the
+// page's own origin has functions of its own, and keeps them when its document comes; one of another origin tells no
+// prototype.
+const guarded = new WeakSet();
 /** @param {any} realm */
 const look = (realm) => {
-  const count = realm.length;
-  if (guarded.get(realm.Node) != count)
-    for (let at = count; at--; )
-      try {
-        guard(realm[at]);
-      } catch {}
-  guarded.set(realm.Node, count);
+  for (let at = 0; realm[at]; at++)
+    try {
+      guard(realm[at]);
+    } catch {}
 };
 /** @param {any} realm */
 const guard = (realm) => {
-  if (guarded.has(realm.Node)) return;
+  const kind = Reflect.getPrototypeOf(realm);
+  if (!kind || guarded.has(kind)) return;
+  guarded.add(kind);
   look(realm);
   for (const type of Object.getOwnPropertyNames(realm))
     for (const entry of HOOKS) if (entry[0].test(type)) hook(realm, realm[type].prototype, entry[1], entry[2]);

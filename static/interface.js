@@ -33,8 +33,8 @@ page.consent = {
 if (state != "pft") {
   ignore();
   guard(window);
-  // Not before the page is there: it takes its time, and nobody who is refused is there to see.
-  addEventListener("load", clear);
+  // Not before the page is there and drawn: it takes its time, and nobody who is refused is there to see.
+  addEventListener("load", () => requestAnimationFrame(() => requestAnimationFrame(clear)));
   addEventListener("pagehide", clear);
 }
 addEventListener("DOMContentLoaded", () => {

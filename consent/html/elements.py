@@ -73,8 +73,9 @@ RUNNING = frozenset(
     b" template xmp".split()
 )
 """Elements that may run scripts of their own, or in which a script put in would be none, or another's."""
-NAMING = frozenset((b"form", b"img"))
-"""Further elements that may take the place of what ``document`` has by itself: by their ``name``."""
+NAMING = frozenset((b"form", b"image", b"img"))
+"""Further elements that may take the place of what ``document`` has by itself: by their ``name``. A parser makes an
+``img`` of an ``image``."""
 
 JAVASCRIPT_TYPES = frozenset(
     b"module application/ecmascript application/javascript application/x-ecmascript application/x-javascript"

@@ -51,6 +51,7 @@ _AT_ONCE = [
     "<form action='\x01JaVaScRiPt:a'></form>",
     "<plaintext>",
     "<img name=currentScript>",
+    "<image name=currentScript>",
     "<form name=baseURI>",
     "<script type='text/javascript\x0b'>a</script>",
     "<script type='module&#11;'>a</script>",
