@@ -54,6 +54,7 @@ def site(page: str) -> Starlette:
         (f'<form id="consent" name="consent"></form>{AT_ONCE}', ["inline", "deferred", "module"]),
         ('<form id="consent" name="consent"></form>', ["deferred", "module"]),
         ("<svg><path d='M0 0'/></svg><p>x</p>", ["deferred", "module"]),
+        ("<image name=currentScript><p>x</p>", ["deferred", "module"]),
     ],
 )
 def test_each_script_of_the_page_finds_the_guard(
@@ -74,6 +75,21 @@ def test_each_script_of_the_page_finds_the_guard(
         assert visitor.page.locator("body script[data-allowed]").count() == 0
         assert app.asked["guard"] == 1
         assert visitor.page.evaluate("consent.allows('targeting')") is False
+
+
+def test_no_picture_stands_for_the_guard_s_own_tag(open_browser: OpenBrowser, tmp_path: Path) -> None:
+    """Where nothing is refused, the tag is behind all that the page has."""
+    page = "<!doctype html><html><head><title>x</title></head><body><img alt name=currentScript></body></html>"
+    with serve(ConsentMiddleware(site(page), data=tmp_path / "data")) as port:
+        visitor = open_browser(
+            Demo(f"http://127.0.0.1:{port}", port, DataFolder(tmp_path / "data").receipts_path)
+        )
+        visitor.go("/")
+        with visitor.page.expect_response("**/_consent/choice"):
+            visitor.page.locator("button[name=action][value=accept]").first.click()
+        visitor.go("/")
+        assert visitor.page.evaluate("document.currentScript.localName") == "img"
+        assert visitor.page.evaluate("consent.allows('targeting')") is True
 
 
 def test_a_page_is_drawn_while_the_guard_is_on_its_way(open_browser: OpenBrowser, tmp_path: Path) -> None:
