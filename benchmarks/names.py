@@ -1,4 +1,4 @@
-"""Looks for names with which the script that visitors load compresses better: ``python benchmarks/names.py [seconds]``.
+"""Looks for names with which the script that visitors load compresses better: ``python benchmarks/names.py``.
 
 Two names change places, and stay there where that makes what visitors load smaller: the script, the one of the cache
 mode ``uniform``, and the one with all interfaces. Prints what ``consent/minify.py`` can be given.
@@ -6,9 +6,9 @@ mode ``uniform``, and the one with all interfaces. Prints what ``consent/minify.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import random
-import sys
 import time
 
 from consent import minify
@@ -49,4 +49,6 @@ def main(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 120)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--seconds", type=float, default=120.0, help="how long to look (default: 120)")
+    main(parser.parse_args().seconds)

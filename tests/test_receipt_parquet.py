@@ -18,7 +18,7 @@ from consent.choice_kind import kind_of
 from consent.errors import ConfigurationError
 from consent.moments import parse_moment
 from consent.receipt_export import INDEX_COLUMNS, RECORD_COLUMNS, ExportForm, ExportRows, export
-from consent.receipt_search import Found, Position, Sought
+from consent.receipt_search import Found, Position, RecordPage, Sought
 from consent.receipts import Receipt, RecordedSignals
 from tests.test_receipts import SHOWN, make_receipt
 
@@ -54,8 +54,10 @@ class Listed:
             for leaf, each in enumerate(self._receipts[first : first + limit], first)
         ]
 
-    def records(self, found: Sequence[Found]) -> Sequence[bytes]:
-        return [self._receipts[each.position.leaf].canonical_bytes() for each in found]
+    def records(self, sought: Sought, *, limit: int, after: Position | None = None) -> RecordPage:
+        found = self.found(sought, limit=limit, after=after)
+        records = [self._receipts[each.position.leaf].canonical_bytes() for each in found]
+        return RecordPage(records, found[-1].position if found else None)
 
 
 def exported(form: ExportForm, rows: ExportRows, receipts: Sequence[Receipt] = RECEIPTS) -> bytes:

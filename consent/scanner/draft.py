@@ -64,6 +64,7 @@ layout = "card"                         # or "bar", "dialog": how the banner lie
 # Vendors that the privacy office classifies are added to a file of their own, which is read with this one.
 # [office]
 # classified = "classified.toml"
+# holidays = ["2026-12-25"]             # days that are no business days where the privacy office is
 
 [enforcement]
 refused = "strip"                       # or "hold": refused elements stay, inert, and come back without a reload

@@ -79,7 +79,9 @@ def test_each_script_of_the_page_finds_the_guard(
 
 def test_no_picture_stands_for_the_guard_s_own_tag(open_browser: OpenBrowser, tmp_path: Path) -> None:
     """Where nothing is refused, the tag is behind all that the page has."""
-    page = "<!doctype html><html><head><title>x</title></head><body><img alt name=currentScript></body></html>"
+    page = (
+        "<!doctype html><html><head><title>x</title></head><body><img alt name=currentScript></body></html>"
+    )
     with serve(ConsentMiddleware(site(page), data=tmp_path / "data")) as port:
         visitor = open_browser(
             Demo(f"http://127.0.0.1:{port}", port, DataFolder(tmp_path / "data").receipts_path)
