@@ -45,7 +45,8 @@ test: lint
 	$(BIN)/python -m tests.caching.nginx --install
 	$(BIN)/python -m tests.pgbouncer --install
 # Six at once, whatever the cores: half of the time a test waits for a browser, a database or another process.
-	$(BIN)/python -m pytest --numprocesses 6 --dist loadfile
+# In one order, which is no lottery either: `pytest` alone draws a new one every time.
+	$(BIN)/python -m pytest --numprocesses 6 --dist loadfile --randomly-seed=1
 
 gallery: $(VENV)/.dev
 	$(BIN)/python -m tests.browser.chromium --install

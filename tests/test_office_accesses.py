@@ -306,8 +306,14 @@ def test_the_api_filters(place: Place) -> None:
 
 def test_an_altered_log_is_not_answered_with(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     """The console says what is wrong; a program gets nothing that it could take for whole."""
-    with contextlib.closing(sqlite3.connect(place.folder.office_path, isolation_level=None)) as connection:
-        connection.execute("UPDATE access SET what = 'nothing' WHERE leaf = 3")
+
+    def alter(what: str) -> None:
+        with contextlib.closing(
+            sqlite3.connect(place.folder.office_path, isolation_level=None)
+        ) as connection:
+            connection.execute("UPDATE access SET what = ? WHERE leaf = 3", (what,))
+
+    alter("nothing")
     visitor = Visitor(place)
     visitor.sign_in(place.secrets[Role.ADMINISTRATOR])
     assert "This log was altered. what entries are found by was altered" in text(
@@ -315,3 +321,4 @@ def test_an_altered_log_is_not_answered_with(place: Place, caplog: pytest.LogCap
     )
     assert place.ask("/accesses?what=nothing", Role.ADMINISTRATOR).status == 503
     assert "what entries are found by was altered" in caplog.text
+    alter("opened")  # as it was, for the tests that come later

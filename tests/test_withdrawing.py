@@ -165,6 +165,27 @@ def test_an_account_withdraws_what_was_agreed_to_under_it(desk: Writing) -> None
     assert withdrawn(reference) == sorted(both)
 
 
+def test_an_account_is_given_what_was_chosen_under_it(desk: Writing) -> None:
+    """A package has nothing of others who share the browser, unless the pseudonym itself was looked up."""
+    anna, bert = (desk.log.account(f"{name}@example.com") for name in ("anna", "bert"))
+    desk.append(
+        choice(200, "Example shop", "targeting", account=anna),
+        choice(201, "Example shop", account=bert),
+        choice(202, "Example blog", "targeting"),
+    )
+    reference = desk.new(kind="know", subject="")
+    assert desk.step(reference, "verify-identity").status == 200
+    for sought, accounts in (
+        ({"account": "anna@example.com"}, [anna]),
+        ({"account": "bert@example.com"}, [anna, bert]),
+        ({"sought": VISITOR}, [anna, bert, None]),
+    ):
+        assert desk.post(reference, "lookups", sought).status == 200
+        packed = desk.ask(f"/requests/{reference}/package", Role.OFFICER).json
+        assert {each["receipt"].get("account") for each in packed["receipts"]} == set(accounts)
+        assert len(packed["receipts"]) == len(accounts)
+
+
 def test_who_is_looked_up_by_the_pseudonym_withdraws_all_of_it(tmp_path: Path) -> None:
     """Before or after the account."""
     desk = Writing(tmp_path / "data", SQLiteBackend(tmp_path))

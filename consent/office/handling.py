@@ -262,7 +262,7 @@ class Handling:
         self._record("request-erased", request.reference, certificates=ids)
 
     def package(self, reference: str) -> Package | None:
-        """Return all receipts of the visitors that a request is about, with texts and proofs.
+        """Return all receipts of who a request is about, with texts and proofs.
 
         Raises:
             StepRefused: it is not known who asks, or nobody was looked up.
@@ -271,9 +271,9 @@ class Handling:
         if request is None:
             return None
         _require_known(request)
-        subjects = self._person(request).subjects
+        sought = _receipts_of(self._person(request))
         self._record("request-packaged", request.reference)
-        package = packaged(self._desk.log, request.reference, subjects, self._asker, self._desk.clock())
+        package = packaged(self._desk.log, request.reference, sought, self._asker, self._desk.clock())
         self._desk.register.note(
             request.reference, "packaged", f"{len(package.receipts)} receipts", self._who
         )
@@ -381,6 +381,15 @@ class Handling:
 
     def _record(self, what: str, reference: str, **details: object) -> None:
         self._desk.record(self._asker, what, _reason(reference), request=reference, **details)
+
+
+def _receipts_of(person: Person) -> Sequence[Sought]:
+    """Return what to ask for: of a browser that an account led to, only what was chosen while signed in with it."""
+    by_account = {subject for subject, _ in person.accounts}
+    return [
+        *(Sought(subject=subject) for subject in person.subjects if subject not in by_account),
+        *(Sought(subject=subject, account=account) for subject, account in person.accounts),
+    ]
 
 
 def _reason(reference: str) -> str:

@@ -88,14 +88,14 @@ class Package:
         return _template().render(package=self, shown=_shown(self)).encode()
 
 
-def packaged(log: PackagedLog, reference: str, subjects: Sequence[str], asker: Asker, now: float) -> Package:
-    """Gather all receipts of some visitors, as far as they are of the sites of who packs them."""
+def packaged(log: PackagedLog, reference: str, sought: Sequence[Sought], asker: Asker, now: float) -> Package:
+    """Gather all receipts that are somebody's, as far as they are of the sites of who packs them."""
     found: dict[int, Receipt] = {}
     is_complete = True
-    for subject in subjects:
+    for asked in sought:
         before = None
         while True:
-            page = log.find(of_sites(Sought(subject=subject), asker), limit=_PAGE, before=before)
+            page = log.find(of_sites(asked, asker), limit=_PAGE, before=before)
             found |= {each.leaf: each.receipt for each in page.receipts}
             before = page.next
             if before is None:
@@ -119,7 +119,7 @@ def packaged(log: PackagedLog, reference: str, subjects: Sequence[str], asker: A
     return Package(
         request=reference,
         time=format_moment(int(now * 1_000)),
-        subjects=subjects,
+        subjects=list(dict.fromkeys(each.subject for each in sought if each.subject is not None)),
         receipts=receipts,
         texts=texts,
         keys=[str(verifier) for verifier in log.verifiers()],
