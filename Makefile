@@ -44,9 +44,9 @@ test: lint
 	$(BIN)/python -m tests.browser.chromium --install
 	$(BIN)/python -m tests.caching.nginx --install
 	$(BIN)/python -m tests.pgbouncer --install
-# Six at once, whatever the cores: half of the time a test waits for a browser, a database or another process.
+# Five at once, whatever the cores: half of the time a test waits for a browser, a database or another process.
 # In one order, which is no lottery either: `pytest` alone draws a new one every time.
-	$(BIN)/python -m pytest --numprocesses 6 --dist loadfile --randomly-seed=1
+	$(BIN)/python -m pytest --numprocesses 5 --dist loadfile --randomly-seed=1
 
 gallery: $(VENV)/.dev
 	$(BIN)/python -m tests.browser.chromium --install
