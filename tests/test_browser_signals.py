@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from consent.banner import Banner
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
 from consent.choice import BrowserSignal, Choice
@@ -27,12 +26,11 @@ from consent.visitor import VisitorEndpoints
 from tests.exchange import CATALOG, COOKIE, HTML, NOW, Answer, answering, ask
 from tests.jar import Jar
 from tests.test_jurisdictions import post
-from tests.test_visitor import Recorder
+from tests.test_visitor import Recorder, banner_of
 
 P, F, T = OPTIONAL
 GPC, DNT = BrowserSignal.GPC, BrowserSignal.DNT
 POLICY = Policy(site="Example", language="en", privacy_url="/privacy")
-BANNERS: dict[str, Banner] = {}
 PAGE = b'<html><head><script src="https://t.tracker.example/t.js"></script></head><body>x</body></html>'
 TRACKER = b"t.tracker.example"
 TOLD = b"This overrules what you allowed earlier."
@@ -43,9 +41,7 @@ class Site:
     """A site with its endpoints, and one visitor's browser."""
 
     def __init__(self, policy: Policy = POLICY, *, app: Any = None, catalog: Catalog = CATALOG) -> None:
-        if policy.version not in BANNERS:
-            BANNERS[policy.version] = Banner(policy)
-        banner = BANNERS[policy.version]
+        banner = banner_of(policy)
         self.store = Recorder()
         self.seen: list[Sequence[tuple[bytes, bytes]]] = []
         page = app or answering(PAGE)

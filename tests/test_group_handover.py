@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
@@ -29,7 +28,7 @@ from consent.transitions import Transitions
 from consent.visitor import VisitorEndpoints
 from tests.exchange import NOW, Answer, answering, scope_for, vendor
 from tests.jar import Jar
-from tests.test_visitor import Recorder
+from tests.test_visitor import Recorder, banner_of
 
 P, F, T = OPTIONAL
 A, B, C = "https://a.example", "https://b.example", "https://c.example"
@@ -48,11 +47,6 @@ CHOICE = Choice(
     told=frozenset({BrowserSignal.GPC}),
 )
 TOKENS = GroupTokens([KEY])
-
-
-@cache
-def banner_of(policy: Policy) -> Banner:
-    return Banner(policy)
 
 
 class Site:

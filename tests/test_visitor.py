@@ -7,6 +7,7 @@ import gzip
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import count
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -72,14 +73,10 @@ NO_HEADERS: Mapping[str, str] = {}
 SAME_ORIGIN = {"sec-fetch-site": "same-origin"}
 
 
-BANNERS: dict[str, Banner] = {}
-
-
+@cache
 def banner_of(policy: Policy) -> Banner:
     """Rendering one takes as long as many requests: each policy's is made once."""
-    if policy.version not in BANNERS:
-        BANNERS[policy.version] = Banner(policy)
-    return BANNERS[policy.version]
+    return Banner(policy)
 
 
 banner_of(POLICY)  # within a test it would count as its time
