@@ -415,7 +415,7 @@ class Banner:
         return self._variant_view(
             self._variant(decision),
             checked=frozenset(category for category in OPTIONAL if decision.allows(category)),
-            withdrawable=choice is not None and (bool(choice.granted) or any(choice.vendors.values())),
+            withdrawable=choice is not None and choice.grants,
             state=self.texts.fill("state_granted", categories=self.texts.listing(names)) if names else "",
             exceptions=decision.vendors,
         )

@@ -61,6 +61,16 @@ class Choice:
     """Whether it was made without HTTPS: over HTTPS, what it grants does not count."""
 
     @property
+    def grants(self) -> bool:
+        """Whether anything was said yes to, be it a single vendor."""
+        return bool(self.granted) or any(self.vendors.values())
+
+    @property
+    def refuses(self) -> bool:
+        """Whether anything was said no to, be it a single vendor."""
+        return not (self.granted.issuperset(OPTIONAL) and all(self.vendors.values()))
+
+    @property
     def is_nobodys(self) -> bool:
         """Whether it is what is kept of somebody who was forgotten: a no that names neither visitor nor receipt."""
         return self.subject == NOBODY
@@ -90,16 +100,6 @@ def nobodys_refusal(*, policy_version: str, now: int) -> Choice:
         policy_version=policy_version,
         granted=frozenset(),
     )
-
-
-def refuses(choice: Choice) -> bool:
-    """Tell whether ``choice`` refuses anything."""
-    return not (choice.granted.issuperset(OPTIONAL) and all(choice.vendors.values()))
-
-
-def grants(choice: Choice) -> bool:
-    """Tell whether ``choice`` grants anything."""
-    return bool(choice.granted) or any(choice.vendors.values())
 
 
 def refusals_of(choice: Choice) -> Choice:

@@ -28,10 +28,8 @@ from consent.choice import (
     BrowserSignal,
     Choice,
     granted_by_both,
-    grants,
     left_of,
     refusals_of,
-    refuses,
 )
 from consent.choice_form import UnwritableChoiceError, decoded, encoded, rank
 from consent.cookie_lines import cookies, line, values
@@ -377,7 +375,7 @@ class ChoiceCookie:
 
     def seconds_kept(self, choice: Choice, *, now: int) -> int:
         """Return how long browsers are to keep ``choice``."""
-        return MAX_COOKIE_DAYS * _DAY if refuses(choice) else self.seconds_left(choice, now=now)
+        return MAX_COOKIE_DAYS * _DAY if choice.refuses else self.seconds_left(choice, now=now)
 
     def seconds_left(self, choice: Choice, *, now: int) -> int:
         """Return how long ``choice`` still counts, as far as it is not a refusal."""
@@ -392,9 +390,9 @@ class ChoiceCookie:
 
         What is granted beside them is not stored again, so it has to be over.
         """
-        if not refuses(choice):
+        if not choice.refuses:
             return inf
-        over = min(self._max_age, _LAST_RENEWAL_DAYS * _DAY) if grants(choice) else 0
+        over = min(self._max_age, _LAST_RENEWAL_DAYS * _DAY) if choice.grants else 0
         return choice.made_at + max(RENEWAL_DAYS * _DAY, over)
 
     @property

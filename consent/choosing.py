@@ -113,9 +113,8 @@ class Choosing:
             choice = self._with_one_more(submission, signals, before, scope)
         else:
             choice = self._made(submission, signals, before, scope)
-        grants = bool(choice.granted) or any(choice.vendors.values())
         shown = self._shown(submission, banner)
-        if shown is None and grants and not _needs_no_text(submission):
+        if shown is None and choice.grants and not _needs_no_text(submission):
             # A yes counts for the text it was given on. That text is not known here: it is of another policy.
             if wants_json(headers):
                 raise Refused(409, "text-changed", "look_again")
@@ -341,7 +340,7 @@ class Choosing:
                 }
             ),
         )
-        if proven and (kept.granted or any(kept.vendors.values())):
+        if proven and kept.grants:
             kept = replace(kept, receipt_id=proven.receipt_id, made_at=proven.made_at)
         wanted = self._requests.decide_after(choice, signals)
         holds = self._requests.decide_after(kept, signals)

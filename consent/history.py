@@ -288,8 +288,7 @@ class History:
         """Name the other forms that there is a receipt in."""
         if receipt.policy_hash is None and receipt.policy_version != self._policy.version:
             return []
-        is_consent = bool(receipt.granted) or any(receipt.vendors.values())
-        return [form for form in _FORMS if is_consent or form != "kantara"]
+        return [form for form in _FORMS if receipt.grants or form != "kantara"]
 
     def _with_terms(self, receipt: Receipt, log: Log) -> Terms | None:
         """Return what the visitor was asked to agree to; ``None`` where nobody knows any more."""

@@ -190,6 +190,11 @@ class Receipt:
         return tuple(category for category in OPTIONAL if self.categories[category])
 
     @property
+    def grants(self) -> bool:
+        """Whether anything was said yes to, be it a single vendor."""
+        return any(self.categories.values()) or any(self.vendors.values())
+
+    @property
     def content_hash(self) -> str:
         """SHA-256 of the canonical bytes, 64 lower-case hexadecimal digits."""
         return sha256(self.canonical_bytes()).hexdigest()
@@ -382,20 +387,15 @@ def outcome_of(choice: Choice, previous: Choice | None, *, opts_out: bool = Fals
     Args:
         opts_out: it takes something back, also where silence had allowed it.
     """
-    grants = _grants(choice)
     if opts_out:
-        return Outcome.CHANGED if grants else Outcome.WITHDRAWN
-    granted_before = previous is not None and _grants(previous)
-    if not grants:
+        return Outcome.CHANGED if choice.grants else Outcome.WITHDRAWN
+    granted_before = previous is not None and previous.grants
+    if not choice.grants:
         return Outcome.WITHDRAWN if granted_before else Outcome.REFUSED
     if previous is None or not granted_before:
         return Outcome.GIVEN
     same = choice.granted == previous.granted and dict(choice.vendors) == dict(previous.vendors)
     return Outcome.GIVEN if same else Outcome.CHANGED
-
-
-def _grants(choice: Choice) -> bool:
-    return bool(choice.granted) or any(choice.vendors.values())
 
 
 def _match(

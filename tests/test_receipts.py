@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -330,6 +331,26 @@ def test_a_receipt_does_not_change_with_what_it_was_made_of() -> None:
 
 PERFORMANCE = frozenset({Category.PERFORMANCE})
 BOTH = frozenset({Category.PERFORMANCE, Category.TARGETING})
+
+
+@pytest.mark.parametrize(
+    ("granted", "vendors", "grants", "refuses"),
+    [
+        ([], {}, False, True),
+        ([], {"example-video": False}, False, True),
+        ([], {"example-video": True}, True, True),
+        ([Category.PERFORMANCE], {}, True, True),
+        (OPTIONAL, {}, True, False),
+        (OPTIONAL, {"example-video": False}, True, True),
+    ],
+)
+def test_a_single_vendor_makes_a_yes_and_a_no(
+    granted: Sequence[Category], vendors: dict[str, bool], grants: bool, refuses: bool
+) -> None:
+    """Whatever was answered for the categories; the receipt says the same of what was granted."""
+    choice = make_choice(granted=frozenset(granted), vendors=vendors)
+    receipt = make_receipt(categories={each: each in granted for each in OPTIONAL}, vendors=vendors)
+    assert (choice.grants, receipt.grants, choice.refuses) == (grants, grants, refuses)
 
 
 @pytest.mark.parametrize(
