@@ -34,7 +34,7 @@ from consent.choice import (
 from consent.choice_form import UnwritableChoiceError, decoded, encoded, rank
 from consent.cookie_lines import cookies, line, values
 from consent.errors import ConfigurationError
-from consent.refusal_mark import TAG_DIGITS, mark_of, marks, without
+from consent.refusal_mark import TAG_DIGITS, is_mark, mark_of, marks, without
 from consent.signals import ChoiceState
 
 logger = logging.getLogger("consent")
@@ -106,6 +106,10 @@ class ChoiceCookie:
         self._signer = _signer(secrets, self._name)
         self._taken_signer = _signer(secrets, self.taken_name.encode())
         self._foreign_host_told = not domain
+
+    def is_mark(self, name: str) -> bool:
+        """Tell whether a cookie of that name is what a refusal leaves: each has a name of its own."""
+        return is_mark(name.encode(), self.mark_name.encode())
 
     def read(
         self, headers: Iterable[tuple[bytes, bytes]], *, now: int, policy_version: str, secure: bool = True

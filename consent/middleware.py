@@ -54,8 +54,8 @@ _MAX_REMEMBERED = 1024
 _MAX_REMEMBERED_BYTES = 4096
 _MAX_ROOTS = 16
 _PAGES = FRAMED | {b"document", b"empty", None}
-# What a server sends bodies with that bypasses us.
 _SECURE = frozenset(("https", "wss"))
+# What a server sends bodies with that bypasses us.
 _BYPASSES = ("http.response.pathsend", "http.response.zerocopysend")
 
 
@@ -140,7 +140,7 @@ class EnforcingMiddleware:
             refused=Refused.HOLD if policy.cache is CacheMode.UNIFORM else policy.refused,
             placeholders=placeholders,
             csp=csp,
-            cookie_name=cookie.name,
+            cookie=cookie,
             companion=VariantCookie(cookie, policy, catalog),
             inventory=inventory or Inventory(),
             scripts=scripts,

@@ -38,6 +38,11 @@ def mark_of(choice: Choice) -> str:
     return "".join(letter for letter, category in _LETTERS.items() if category in refused)
 
 
+def is_mark(name: bytes, stem: bytes) -> bool:
+    """Tell whether a cookie of that name is a mark, where the names of marks begin with ``stem``."""
+    return name.startswith(stem) and _NAME.fullmatch(name, len(stem)) is not None
+
+
 def marks(headers: Iterable[tuple[bytes, bytes]], stem: bytes) -> Mapping[bytes, frozenset[Category]]:
     """Return what each mark in a request refuses, by its name; everything, where that cannot be read.
 
@@ -47,7 +52,7 @@ def marks(headers: Iterable[tuple[bytes, bytes]], stem: bytes) -> Mapping[bytes,
     """
     found: dict[bytes, frozenset[Category]] = {}
     for name, value in cookies(headers, stem):
-        if _NAME.fullmatch(name, len(stem)):
+        if is_mark(name, stem):
             known = _VALUE.fullmatch(value) is not None
             refused = frozenset(_LETTERS[letter] for letter in value.decode()) if known else _ALL
             found[name] = found.get(name, frozenset()) | refused

@@ -317,7 +317,9 @@ class GovernedResponse:
         taken = sum(len(name) + len(value) + 4 for name, value in headers)
         lines = expire_on_page(
             request.scope["headers"],
-            request.ruling.editions.judged(refused_cookies(site.catalog, decision, ours=site.cookie_name)),
+            request.ruling.editions.judged(
+                refused_cookies(site.catalog, decision, ours=site.cookie.name), site.cookie.is_mark
+            ),
             address=request.address,
             secure=request.is_secure,
             room=max(MAX_EXPIRY_BYTES - taken, MIN_PAGE_EXPIRY_BYTES),

@@ -12,6 +12,7 @@ from consent.banner import Banner
 from consent.catalog import Catalog
 from consent.categories import Category
 from consent.choice import Choice
+from consent.choice_cookie import ChoiceCookie
 from consent.csp import ClosedWorld
 from consent.decision import Decision
 from consent.enforcement import UnclassifiedRule
@@ -53,8 +54,8 @@ class Site:
     """Make what offers refused embeds; ``None``: they are as all else that is refused."""
     csp: ClosedWorld | None
     """Writes the policy that pages and workers get besides their own."""
-    cookie_name: str
-    """Of the cookie that keeps the choice."""
+    cookie: ChoiceCookie
+    """Keeps the choice."""
     companion: VariantCookie
     """Tells under which key a shared cache may keep a page."""
     inventory: Inventory
@@ -94,6 +95,8 @@ class Clearing(NamedTuple):
     """Goes before the first script that runs as it is read; ``None``: nothing does."""
     harmless: set[bytes]
     """Names of the cookies met so far that stay, up to a bound."""
+    mark: bytes
+    """Begins the names of the marks, each of another visitor, which stay too; see :mod:`consent.refusal_mark`."""
     is_due: Callable[[], bool] | None
     """Tells whether a page is to be held on to."""
 
@@ -109,11 +112,12 @@ class Edition(NamedTuple):
     last: tuple[bytes, ...]
     """Goes to the end of the body; between two pieces goes the page's own address, escaped."""
     unread: tuple[bytes, ...]
-    """The same for a page that nothing is refused in: with the guard's tag, which has nothing to come before."""
+    """The same for a page that nothing is refused in: with the guard's tag, which has nothing to come before. Empty
+    where something may be: each page is read then."""
     seen: Sequence[str]
     """The vendors seen on the site when this was made; with others, there is another one."""
     clearing: Clearing | None
-    """How a page is read that something may be refused in; ``None``: it is not read, or by the rewriter alone."""
+    """How a page is read that something may be refused in; ``None``: by the rewriter alone."""
 
 
 class Wanted(NamedTuple):
@@ -153,10 +157,12 @@ class Editions:
             self._shelf.make_room()
             seen = site.inventory.seen
             last = site.banner.in_language(wanted.language).pieces(ruling.decision)
-            unread = last
-            if ruling.allows_everything and site.guard is not None:
-                unread = (site.guard.markup(ruling.decision, nonce=None) + last[0], *last[1:])
-            clearing = None if ruling.allows_everything else _clearing(site, ruling, self.harmless_cookies)
+            unread: tuple[bytes, ...] = ()
+            clearing: Clearing | None = None
+            if ruling.allows_everything:
+                unread = (site.guard_tag(ruling.decision, nonce=None) + last[0], *last[1:])
+            else:
+                clearing = _clearing(site, ruling, self.harmless_cookies)
             made = self._made[wanted] = Edition(
                 self.fields(site, ruling, wanted), last, unread, seen, clearing
             )
@@ -170,12 +176,14 @@ class Editions:
                 met.clear()
             met[accept_language] = edition
 
-    def judged(self, refuses: Callable[[str], bool]) -> Callable[[str], bool]:
-        """Return what judges cookies as ``refuses`` does, and remembers which of them stay."""
+    def judged(self, refuses: Callable[[str], bool], is_mark: Callable[[str], bool]) -> Callable[[str], bool]:
+        """Return what judges cookies as ``refuses`` does, and remembers which of them stay, but the marks."""
 
         def judging(name: str) -> bool:
             refused = refuses(name)
-            if not refused and len(name) <= _LONGEST_COOKIE and len(self.harmless_cookies) < _MAX_COOKIES:
+            if not refused and len(name) <= _LONGEST_COOKIE and not is_mark(name):
+                if len(self.harmless_cookies) >= _MAX_COOKIES:
+                    self.harmless_cookies.clear()
                 self.harmless_cookies.add(name.encode("ascii"))
             return refused
 
@@ -223,6 +231,7 @@ def _clearing(site: Site, ruling: Ruling, harmless_cookies: set[bytes]) -> Clear
         site.head(decision, nonce=None, defer=site.defers_guard),
         site.guard_tag(decision, nonce=None) if site.defers_guard else None,
         harmless_cookies,
+        site.cookie.mark_name.encode(),
         None if scripts is None else lambda: scripts.is_due(site.clock()),
     )
 

@@ -25,9 +25,10 @@ from consent.html.screening import page_screen
 from consent.inventory import Inventory
 from consent.middleware import EnforcingMiddleware
 from consent.policy import CacheMode, Policy
+from consent.response import GovernedResponse
 from consent.site import Clearing, Edition
 from consent.speedups import compiled
-from tests.exchange import CATALOG, HTML, NOW, POLICY, TRACKER, around, ask, chosen, scope_for
+from tests.exchange import CATALOG, HTML, NOW, POLICY, TRACKER, answering, around, ask, chosen, scope_for
 
 pytestmark = pytest.mark.skipif(
     compiled is None, reason="there is no compiled entrance to be held against Python"
@@ -190,7 +191,9 @@ PAGES = {"https": {b"en": (ADDED, (), (b"<i>", b"</i>"), SEEN, None)}}
 def cleared(**changed: Any) -> dict[str, dict[bytes, tuple[object, ...]]]:
     """Return editions of pages that something may be refused in."""
     nobody = bytes(len(CATALOG.vendors) + 1)
-    clearing = Clearing(page_screen(CATALOG), nobody, b"<g>", b"<h>", {b"a"}, None)._replace(**changed)
+    clearing = Clearing(
+        page_screen(CATALOG), nobody, b"<g>", b"<h>", harmless={b"a"}, mark=b"its_no", is_due=None
+    )._replace(**changed)
     return {"https": {b"en": Edition(ADDED, (b"<b>", b"</b>"), (), SEEN, clearing)}}
 
 
@@ -418,6 +421,14 @@ def test_an_app_may_use_a_message_again(ends: bytes) -> None:
     assert body["body"] == (b"<p><i>/</i></body>" if ends.endswith(b"</body>") else ends)
 
 
+def test_a_page_that_something_may_be_refused_in_is_never_sent_unread() -> None:
+    """Where it cannot be cleared, nothing is put into it either: its edition has nothing for such a page."""
+    met = {"https": {b"en": Edition(ADDED, (b"<b>", b"</b>"), (), SEEN, None)}}
+    way = Way(*PAGE, silence=Known(-inf, inf, "ruling", "silence", met))
+    assert way.ask(*ASKED[1:]) == list(PAGE)
+    assert way.responds == 1
+
+
 def test_an_edition_counts_until_other_vendors_were_seen() -> None:
     """The Content-Security-Policy in it names those that were."""
     way = Way(*PAGE, inventory=SimpleNamespace(seen=("counter", "tracker")))
@@ -437,7 +448,7 @@ def test_a_page_in_which_nobody_is_asked_about_anything_is_sent_with_what_is_put
     """First in the head, before the first script that runs at once, and before the end of the body."""
     way = _reading(*_page(headers=[HTML], body=CLEAR))
     body = b'<!doctype html><head><g><title>a</title><h><script src="/a.js"></script></head><p><b>/a</b></body></html>'
-    assert way.ask(*READ, (b"cookie", b"a=1; a = 2"), path="/a") == [
+    assert way.ask(*READ, (b"cookie", b"a=1; its_no_3f2504e0=p;a = 2"), path="/a") == [
         {**START, "headers": [HTML, *ADDED, (b"content-length", b"%d" % len(body))]},
         {**BODY, "body": body},
     ]
@@ -463,6 +474,13 @@ def test_a_page_in_which_nobody_is_asked_about_anything_is_sent_with_what_is_put
         (CLEAR, READ[:1], {}),
         (CLEAR, (*READ, (b"cookie", b"b=1")), {}),
         (CLEAR, (*READ, (b"cookie", b"a=1;;a=1")), {}),
+        (CLEAR, (*READ, (b"cookie", b"its_no=p")), {}),
+        (CLEAR, (*READ, (b"cookie", b"its_no_3f2504e=p")), {}),
+        (CLEAR, (*READ, (b"cookie", b"its_no_3f2504e01=p")), {}),
+        (CLEAR, (*READ, (b"cookie", b"its_no_3F2504E0=p")), {}),
+        (CLEAR, (*READ, (b"cookie", b"its_no-3f2504e0=p")), {}),
+        (CLEAR, (*READ, (b"cookie", b"its_on_3f2504e0=p")), {}),
+        (CLEAR, (*READ, (b"cookie", b"_no_3f2504e0=p")), {}),
         (CLEAR, (*READ, *[(b"host", b"www.example.com")] * 2), {}),
         (CLEAR, (*READ, (b"host", b"a b")), {}),
         (CLEAR, READ, {"is_due": lambda: True}),
@@ -599,6 +617,31 @@ def test_both_ways_clear_the_same(pages: list[bytes], choice: str, cookies: str,
             assert ours.outcome(messages, scope) == theirs.outcome(messages, {**scope, "state": {}})
     assert ours_inventory.seen == theirs_inventory.seen
     assert ours_inventory.take() == theirs_inventory.take()
+
+
+def test_who_refused_needs_no_step_in_python_however_many_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a mark of their own beside the choice. Of other cookies that stay, some are forgotten in time."""
+    seen: list[str] = []
+    begins = GovernedResponse.__init__
+
+    def counted(self: GovernedResponse, site: Any, scope: Scope, *rest: Any) -> None:
+        seen.append(scope["path"])
+        begins(self, site, scope, *rest)
+
+    monkeypatch.setattr(GovernedResponse, "__init__", counted)
+    app = around(answering(CLEAR))
+    for number in range(300):
+        cookies = (b"cookie", f"{chosen(())}; consent_no_{number:08x}=pft; a=1".encode())
+        for path in ("/first", "/second"):
+            page = ask(app, path, headers=[cookies, *READ])
+            assert b"consent" in page.body
+    assert seen == ["/first"] * 300
+    for number in range(300):
+        ask(app, headers=[(b"cookie", b"b%d=1" % number), *READ])
+    seen.clear()
+    for path in ("/first", "/second"):
+        ask(app, path, headers=[(b"cookie", b"c=1"), *READ])
+    assert seen == ["/first"]
 
 
 ENDS = st.lists(

@@ -51,7 +51,18 @@ static int is_blank_in_cookie(unsigned char byte)
     return byte == ' ' || byte == '\t';
 }
 
-int has_only_cookies(PyObject *headers, PyObject *harmless)
+/* Whether a cookie's name is that of a mark: see consent.refusal_mark. */
+static int is_mark(Bytes name, Bytes end, PyObject *stem)
+{
+    if (end - name != Py_SIZE(stem) + 9 || memcmp(name, PyBytes_AsString(stem), (size_t)Py_SIZE(stem)) != 0 ||
+        end[-9] != '_')
+        return 0;
+    for (name = end - 8; name < end && (is_a(DIGIT, *name) || (*name >= 'a' && *name <= 'f')); name++)
+        ;
+    return name == end;
+}
+
+int has_only_cookies(PyObject *headers, PyObject *harmless, PyObject *mark)
 {
     for (Py_ssize_t i = 0; i < Py_SIZE(headers); i++) {
         PyObject *pair = PyList_GetItem(headers, i), *key = PyTuple_GetItem(pair, 0); /* as asks_for_page has seen */
@@ -68,11 +79,13 @@ int has_only_cookies(PyObject *headers, PyObject *harmless)
                 at++;
             while (name_end > at && is_blank_in_cookie(name_end[-1]))
                 name_end--;
-            PyObject *name = PyBytes_FromStringAndSize((const char *)at, (Py_ssize_t)(name_end - at));
-            int known = name ? PySet_Contains(harmless, name) : -1;
-            Py_XDECREF(name);
-            if (known != 1)
-                return 0;
+            if (!is_mark(at, name_end, mark)) {
+                PyObject *name = PyBytes_FromStringAndSize((const char *)at, (Py_ssize_t)(name_end - at));
+                int known = name ? PySet_Contains(harmless, name) : -1;
+                Py_XDECREF(name);
+                if (known != 1)
+                    return 0;
+            }
             at = next;
         }
     }

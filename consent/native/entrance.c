@@ -391,10 +391,11 @@ static int is_plain_start(Entrance *entrance, PyObject *message)
 
 /* --- ... and pages that nothing is refused in, or that are cleared as a whole --- */
 
-/* What an edition is a tuple of: see consent.site.Edition. */
+/* What an edition is a tuple of: see consent.site.Edition. Where nothing is refused, and only there, EDITION_UNREAD has
+ * something. */
 enum { EDITION_FIELDS, EDITION_LAST, EDITION_UNREAD, EDITION_SEEN, EDITION_READ, EDITION_SIZE };
-/* How its pages are read, where something is refused: see consent.site.Clearing; None: they are not. */
-enum { READ_SCREEN, READ_NOBODY, READ_FIRST, READ_RUNNING, READ_HARMLESS, READ_DUE, READ_SIZE };
+/* How its pages are read, where something is refused: see consent.site.Clearing; None: in Python alone. */
+enum { READ_SCREEN, READ_NOBODY, READ_FIRST, READ_RUNNING, READ_HARMLESS, READ_MARK, READ_DUE, READ_SIZE };
 #define LONGEST_ELEMENT (4 * 1024 * 1024) /* that is read as a whole, as in consent.html.rewriter */
 #define MOST_DOUBTS 31
 
@@ -406,7 +407,15 @@ static int may_be_cleared(PyObject *read, PyObject *headers, int asks)
            (PyTuple_GetItem(read, READ_RUNNING) == Py_None ||
             (asks & SAYS_SO && PyBytes_Check(PyTuple_GetItem(read, READ_RUNNING)))) &&
            PyAnySet_Check(PyTuple_GetItem(read, READ_HARMLESS)) &&
-           has_only_cookies(headers, PyTuple_GetItem(read, READ_HARMLESS));
+           PyBytes_Check(PyTuple_GetItem(read, READ_MARK)) &&
+           has_only_cookies(headers, PyTuple_GetItem(read, READ_HARMLESS), PyTuple_GetItem(read, READ_MARK));
+}
+
+/* Whether pages of an edition are sent as they are, with what is put in. */
+static int is_unread(PyObject *edition)
+{
+    PyObject *pieces = PyTuple_GetItem(edition, EDITION_UNREAD);
+    return PyTuple_Check(pieces) && Py_SIZE(pieces) > 0;
 }
 
 /* The edition that a page is of whose start is the message, borrowed; NULL where Python has to look. */
@@ -431,14 +440,13 @@ static PyObject *edition_of(WayOut *self, PyObject *message)
     PyObject *edition = PyDict_GetItemWithError(editions, language ? language : entrance->unspoken);
     if (edition == NULL || !PyTuple_Check(edition) || Py_SIZE(edition) != EDITION_SIZE)
         return NULL;
-    PyObject *read = PyTuple_GetItem(edition, EDITION_READ);
-    if (read == Py_None)
+    if (is_unread(edition))
         return edition;
     if (entrance->in_doubt > 0) {
         entrance->in_doubt--;
         return NULL;
     }
-    return may_be_cleared(read, self->headers, asks) ? edition : NULL;
+    return may_be_cleared(PyTuple_GetItem(edition, EDITION_READ), self->headers, asks) ? edition : NULL;
 }
 
 /* Keep the start of a page as it is now: the app may use message and list for something else before the body is there. */
@@ -507,7 +515,7 @@ static PyObject *whole_page(WayOut *self, PyObject *message)
                                         PyDict_GetItemWithError(self->scope, entrance->words[QUERY]));
     if (address == NULL)
         return NULL;
-    PyObject *page = PyTuple_GetItem(self->edition, EDITION_READ) == Py_None
+    PyObject *page = is_unread(self->edition)
                          ? with_insertion(body, PyTuple_GetItem(self->edition, EDITION_UNREAD), address)
                          : screened_page(self, body, address);
     Py_DECREF(address);

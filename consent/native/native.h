@@ -290,8 +290,9 @@ PyObject *with_insertion(PyObject *body, PyObject *pieces, PyObject *address);
 
 /* What is the page's own, for the screen: a new set. NULL, perhaps without an exception, where Python has to look. */
 PyObject *own_host(PyObject *headers);
-/* Whether of all the cookies that came only those did whose names are in the set; the function may leave an exception. */
-int has_only_cookies(PyObject *headers, PyObject *harmless);
+/* Whether of all the cookies that came only those did whose names are in the set, or are "mark", "_" and eight hexadecimal
+ * digits in lower case; the function may leave an exception. */
+int has_only_cookies(PyObject *headers, PyObject *harmless, PyObject *mark);
 /* The page with what is put in: "first" behind "<head>", "before_running", or None, before the first script that runs as
  * it is read, and the pieces before "</body>", with the address between each two: new bytes. NULL, perhaps without an
  * exception, where the page has to be looked at in Python. */
