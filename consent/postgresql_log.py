@@ -21,7 +21,15 @@ from consent.log_rows import evidence_of, logged_receipt, open_row, proven_rows
 from consent.merkle import MAX_SIZE, Tiles, kept_tile, tiles_of_proof
 from consent.postgresql_sequencer import last_checkpoint, read_tile
 from consent.postgresql_session import Session, Transaction
-from consent.receipt_search import FoundBy, KindQuery, Position, ReceiptFinder, RecordPage
+from consent.receipt_search import (
+    KINDS_AT_ONCE,
+    FoundBy,
+    KindQuery,
+    Position,
+    ReceiptFinder,
+    RecordPage,
+    kinds_of,
+)
 from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.signing import CheckpointSigner
@@ -128,16 +136,24 @@ class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
         return {row["number"]: row for row in rows}
 
     def _kinds(self) -> Mapping[int, ChoiceKind]:
-        # A number may be given before those below it are committed: whatever is not known is asked for.
         with self._lock:
             known = self._known_kinds
             ((count,),) = self._fetch("SELECT count(*) FROM consent_kind")
-            if count != len(known):
-                ((numbers, keys),) = self._fetch(
-                    "SELECT string_agg(number::text, ','), string_agg(key, ',') FROM consent_kind"
-                )
-                known.update(zip(map(int, numbers.split(",")), ChoiceKind.parse_all(keys), strict=True))
+            # A number may be given before those below it are committed: if the newest are not all, each is looked at.
+            for after in (max(known, default=0), 0):
+                while len(known) < count and (more := self._some_kinds(after)):
+                    known.update(more)
+                    after = max(more)
             return known
+
+    def _some_kinds(self, after: int) -> Mapping[int, ChoiceKind]:
+        ((numbers, keys),) = self._fetch(
+            "SELECT string_agg(number::text, ','), string_agg(key, ',') FROM"
+            " (SELECT number, key FROM consent_kind WHERE number > $1 ORDER BY number LIMIT $2) AS part",
+            after,
+            KINDS_AT_ONCE,
+        )
+        return {} if numbers is None else kinds_of(numbers, keys)
 
     def account(self, name: str) -> str:
         """Return what receipts name an account by. See :meth:`consent.receipt_search.ReceiptSearch.account`."""

@@ -159,6 +159,9 @@ class ReceiptSearch(Protocol):
     what it was found by.
     """
 
+    def read_ahead(self) -> None:
+        """Read now what the first question would have to read, however much it is."""
+
     def account(self, name: str) -> str:
         """Return what receipts name an account by: :attr:`Sought.account` for the identifier that the site knows."""
 
@@ -248,6 +251,18 @@ class FoundBy(NamedTuple):
         return names
 
 
+KINDS_AT_ONCE: Final = 1_000
+"""How many kinds are parsed in one go: other threads wait that long, some milliseconds."""
+
+
+def kinds_of(numbers: str, keys: str) -> Mapping[int, ChoiceKind]:
+    """Return kinds by their numbers, which a store writes with commas between.
+
+    As one row: each row of thousands would give up the interpreter's lock, and parse a text by itself.
+    """
+    return dict(zip(map(int, numbers.split(",")), ChoiceKind.parse_all(keys), strict=True))
+
+
 class KindQuery(NamedTuple):
     """A question with the kinds that it is about, by their numbers."""
 
@@ -265,9 +280,13 @@ class ReceiptFinder(ABC):
     def one_moment(self) -> AbstractContextManager[None]:
         """Let everything in between read the log as it is now."""
 
+    def read_ahead(self) -> None:
+        """Read now what the first question would read. See :meth:`ReceiptSearch.read_ahead`."""
+        self._kinds()
+
     @abstractmethod
     def _kinds(self) -> Mapping[int, ChoiceKind]:
-        """Return all kinds by their numbers."""
+        """Return all kinds by their numbers; those are read that came since the last time."""
 
     @abstractmethod
     def _tag(self, subject: str) -> bytes | None:

@@ -18,7 +18,15 @@ from consent.errors import InvalidProofError, StoreUnavailable
 from consent.evidence import Evidence
 from consent.log_reader import LogReader
 from consent.log_rows import evidence_of, logged_receipt, open_row, proven_rows
-from consent.receipt_search import FoundBy, KindQuery, Position, ReceiptFinder, RecordPage
+from consent.receipt_search import (
+    KINDS_AT_ONCE,
+    FoundBy,
+    KindQuery,
+    Position,
+    ReceiptFinder,
+    RecordPage,
+    kinds_of,
+)
 from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
 from consent.signing import CheckpointSigner
@@ -136,13 +144,16 @@ class SQLiteReceiptLog(LogReader, ReceiptFinder):
         with self._reading():
             known = self._known_kinds
             last = max(known, default=0)
-            # One row: each row of thousands would give up the interpreter's lock, and parse a text by itself.
-            numbers, keys = self._connection.execute(
-                "SELECT group_concat(number), group_concat(key) FROM kind WHERE number > ?", (last,)
-            ).fetchone()
-            if numbers is not None:
-                known.update(zip(map(int, numbers.split(",")), ChoiceKind.parse_all(keys), strict=True))
-            return known
+            while True:
+                numbers, keys = self._connection.execute(
+                    "SELECT group_concat(number), group_concat(key) FROM"
+                    " (SELECT number, key FROM kind WHERE number > ? ORDER BY number LIMIT ?)",
+                    (last, KINDS_AT_ONCE),
+                ).fetchone()
+                if numbers is None:
+                    return known
+                known.update(more := kinds_of(numbers, keys))
+                last = max(more)
 
     def account(self, name: str) -> str:
         """Return what receipts name an account by. See :meth:`consent.receipt_search.ReceiptSearch.account`."""

@@ -95,6 +95,26 @@ def log(full: Backend) -> Iterator[Any]:
         yield opened
 
 
+def test_kinds_are_read_in_parts_and_those_that_come_late_as_well(
+    full: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No thread waits until thousands are parsed. In PostgreSQL a lower number may be committed after a higher one."""
+    for module in ("sqlite_log", "postgresql_log"):
+        monkeypatch.setattr(f"consent.{module}.KINDS_AT_ONCE", 7)
+    all_kinds = {kind_of(receipt) for receipt in RECEIPTS}
+    with full.log() as log:  # type: ignore[attr-defined]
+        log.read_ahead()
+        known = log._known_kinds
+        assert (set(known.values()), len(known) > 70) == (all_kinds, True)
+        late = (
+            {max(known)} if isinstance(log, SQLiteReceiptLog) else {min(known), sorted(known)[20], max(known)}
+        )
+        for number in late:
+            del known[number]
+        log.read_ahead()
+        assert set(known.values()) == all_kinds
+
+
 def expected(sought: Sought, receipts: Sequence[Receipt] = RECEIPTS) -> list[Receipt]:
     """Return what a reader of all receipts would find, the newest first."""
     chosen = []

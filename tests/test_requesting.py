@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from consent import ConfigurationError, ConsentMiddleware
+from consent import ConfigurationError, ConsentMiddleware, Policy
 from consent.office.register import Register
 from consent.office.request_flood import HOURLY_OF_NETWORK
 from consent.requesting import FORM_SECONDS, MAX_FORM_BYTES, MAX_UNDER_WAY
@@ -230,6 +230,20 @@ def test_the_page_of_choices_leads_to_it_where_it_is(site: Site, tmp_path: Path)
     off = TestClient(ConsentMiddleware(Starlette(), data=tmp_path / "other"), base_url="https://shop.example")
     assert off.get(PATH).status_code == 404
     assert PATH not in off.get("/_consent/choices").text
+
+
+def test_the_holidays_of_the_policy_are_no_business_days(site: Site, tmp_path: Path) -> None:
+    """Of what the site's form takes, as of what the office registers: it is to be acknowledged so much later."""
+    # A Monday and a Wednesday, after the Friday on which the request arrives.
+    days = ("2027-01-18", "2027-01-20")
+    (tmp_path / "closed").mkdir()
+    closed = Site(tmp_path / "closed", policy=Policy(site="Example shop", holidays=days))
+    due = []
+    for each in (site, closed):
+        request = each.register.get(codes(each.send().text)[0])
+        assert request is not None
+        due.append(request.acknowledge_by)
+    assert due == ["2027-01-29", "2027-02-02"]
 
 
 def test_it_needs_the_office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 
 from consent.cli import main
 from consent.office.request_flood import HOURLY, WAITING
+from consent.office.request_rows import Wanted
 from consent.office.roles import Role
 from consent.subject_request import RequestState, StepKind, Way
 from tests.test_office_console import HOME, Visitor, signed_in, text
@@ -55,6 +57,18 @@ def test_the_overview_warns_of_what_is_late(desk: Desk) -> None:
     assert desk.ask("/requests", secret).json["counts"]["overdue"] == 0
     counts = desk.ask("/requests", Role.ANALYST).json["counts"]
     assert (counts["overdue"], counts["soon"]) == (1, 1)
+
+
+def test_a_step_is_taken_together_with_what_is_recorded(desk: Desk) -> None:
+    """The office has its file open once: the register writes within its transactions, and both are undone."""
+    accesses = desk.app.desk.accesses
+    with contextlib.suppress(ZeroDivisionError), accesses.together():
+        desk.app.register.add(ASKED, "Jo")
+        raise ZeroDivisionError
+    assert desk.app.register.find(Wanted(), limit=9)[0] == []
+    with accesses.together():
+        added, _ = desk.app.register.add(ASKED, "Jo")
+    assert [each.reference for each in desk.app.register.find(Wanted(), limit=9)[0]] == [added.reference]
 
 
 def test_the_office_is_told_of_a_flood(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import click
 
 from consent.checkpoint import Verifier
 from consent.cli.data import data_option, open_log
-from consent.cli.office.folder import office_desk
+from consent.cli.office.folder import desk_and_log, office_desk
 from consent.cli.printable import printable
 from consent.cli.sought import DAY, reason_option
 from consent.cli.whole import write_whole
@@ -132,9 +132,9 @@ def export(folder: Path, reason: str, file: BinaryIO) -> None:
 
     It has the receipts in plain text, which are opened for a reason that is recorded: keep it as safe as the key file.
     """
-    with office_desk(folder) as (desk, asker):
+    with desk_and_log(folder) as (desk, asker, log):
         reason = desk.require_reason(reason)
-        with open_log(folder) as log, log.one_moment():
+        with log.one_moment():
             lines = begun(export_lines(log))
             desk.record(asker, "exported", reason, rows="log")
             for line in lines:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from starlette.types import Receive, Scope, Send
 
@@ -44,6 +44,9 @@ from consent.office.watching import LogWatch
 from consent.office.webhooks import Webhooks
 from consent.receipts import Receipt
 from consent.sqlite_inventory import SQLiteInventory
+
+STOP_SECONDS: Final = 2.0
+"""How long the end of what is done in the background is waited for: a receiver may hang, and a site is to stop."""
 
 
 class Office:
@@ -86,7 +89,14 @@ class Office:
         database = OfficeDatabase(folder.office_path)
         accesses = AccessLog(database, ledger_keys, clock)
         holidays = map(date.fromisoformat, in_force.policy.holidays) if in_force else ()
-        self.register = register_in(folder, clock, request_days, holidays)
+        self.register = Register(
+            database,
+            accesses,
+            ledger_keys,
+            clock,
+            days_kept=days_kept(request_days),
+            holidays=frozenset(holidays),
+        )
         exports = Exports(database, folder.exports_path, clock, asked=self._write_exports)
         self.export_writer = writer = ExportWriter(database, folder.exports_path, clock)
         tokens = TokenBook(database, clock)
@@ -144,6 +154,13 @@ class Office:
             elsewhere.look(desk.log)
 
         self._background = (
+            # In each process: the first page of any is not to wait for it.
+            Background(
+                "consent-reading-ahead",
+                None,
+                lambda _: desk.read_ahead(),
+                is_needed=lambda: not desk.has_read_ahead.is_set() and folder.office_path.exists(),
+            ),
             Background(
                 "consent-deliveries",
                 Turn(folder.path / "deliveries.lock"),
@@ -163,9 +180,12 @@ class Office:
             each.start()
 
     def stop(self) -> None:
-        """End it. Blocks; what was being done is taken up again by the next process."""
+        """End it. Blocks, but not for long; what was being done is taken up again by the next process."""
+        until = time.monotonic() + STOP_SECONDS
         for each in self._background:
             each.stop()
+        for each in self._background:
+            each.join(max(0.0, until - time.monotonic()))
 
     def _write_exports(self) -> None:
         # Here too where the server told of no start.
@@ -199,9 +219,10 @@ def register_in(
     folder: DataFolder,
     clock: Callable[[], float],
     request_days: int | None = None,
-    holidays: Iterable[date] = (),
 ) -> Register:
-    """Return the register of what people asked, in a data folder with keys; it is opened when it is used.
+    """Return the register of what people asked, in a data folder with keys, for whoever has no office.
+
+    It is opened when it is used, and knows of no holidays: nothing arrives through it.
 
     Raises:
         ConfigurationError: the keys are missing, or the time that who asked is kept for is none.
@@ -209,8 +230,7 @@ def register_in(
     keys = folder.ledger_keys(create=False)
     database = OfficeDatabase(folder.office_path)
     accesses = AccessLog(database, keys, clock)
-    kept = days_kept(request_days)
-    return Register(database, accesses, keys, clock, days_kept=kept, holidays=frozenset(holidays))
+    return Register(database, accesses, keys, clock, days_kept=days_kept(request_days))
 
 
 def days_kept(given: int | None = None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Final
 
 from consent.errors import ConsentError
@@ -21,26 +22,23 @@ class Background:
 
     Args:
         name: of the thread.
-        turn: which only one process has at a time.
+        turn: which only one process has at a time; ``None``: each process does it.
         work: does what there is to do, until ``stopping`` is set; must leave everything so that it can be done again.
         is_needed: whether there can be anything to do; asked before the turn is taken.
-        look_seconds: how often.
     """
 
     def __init__(
         self,
         name: str,
-        turn: Turn,
+        turn: Turn | None,
         work: Callable[[threading.Event], object],
         *,
         is_needed: Callable[[], bool],
-        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         self._name = name
         self._turn = turn
         self._work = work
         self._is_needed = is_needed
-        self._look_seconds = look_seconds
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stopping = threading.Event()
@@ -63,19 +61,25 @@ class Background:
         self._woken.set()
 
     def stop(self) -> None:
-        """End, and wait for it. Blocks; it can be started again."""
+        """Tell it to end; it can be started again."""
+        self._stopping.set()
+        self._woken.set()
+
+    def join(self, seconds: float) -> None:
+        """Wait for its end, after it was told.
+
+        What takes longer keeps its turn until it is done, or the process ends: nobody else does it meanwhile.
+        """
         with self._lock:
             thread, self._thread = self._thread, None
-            self._stopping.set()
-            self._woken.set()
         if thread is not None:
-            thread.join()
+            thread.join(seconds)
 
     def _run(self, stopping: threading.Event, woken: threading.Event) -> None:
         while not stopping.is_set():
             try:
                 if self._is_needed():
-                    with self._turn.taken() as taken:
+                    with nullcontext(True) if self._turn is None else self._turn.taken() as taken:
                         if taken:
                             self._work(stopping)
                 self._told = ""
@@ -87,5 +91,5 @@ class Background:
                 self._told = text
             except Exception:
                 logger.exception("%s", self._name)
-            woken.wait(self._look_seconds)
+            woken.wait(LOOK_SECONDS)
             woken.clear()

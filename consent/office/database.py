@@ -285,8 +285,13 @@ class OfficeDatabase:
         """
         with self.reading() as connection:
             if connection.in_transaction:
-                with _part(connection):
-                    yield connection
+                before = len(self._local.afterwards)
+                try:
+                    with _part(connection):
+                        yield connection
+                except BaseException:
+                    del self._local.afterwards[before:]
+                    raise
                 return
             self._local.afterwards = []
             connection.execute("BEGIN IMMEDIATE")

@@ -60,16 +60,16 @@ class Delivering:
         Raises:
             ConsentError: the office's database, or a secret in it, cannot be read.
         """
-        lines: dict[str, _Line] = {}
+        threads: dict[str, _WebhookThread] = {}
         delivered, ended = 0, threading.Event()
         try:
             while not stopping.is_set():
                 for webhook in self._webhooks.due():
-                    line = lines.get(webhook.id)
-                    if (line is None or line.is_over()) and self._waiting(webhook):
-                        delivered += 0 if line is None else line.delivered
-                        lines[webhook.id] = _Line(self, webhook.id, stopping, ended)
-                if not any(line.is_alive() for line in lines.values()):
+                    thread = threads.get(webhook.id)
+                    if (thread is None or thread.is_over()) and self._waiting(webhook):
+                        delivered += 0 if thread is None else thread.delivered
+                        threads[webhook.id] = _WebhookThread(self, webhook.id, stopping, ended)
+                if not any(thread.is_alive() for thread in threads.values()):
                     break
                 ended.wait(_LOOK_SECONDS)
                 ended.clear()
@@ -77,12 +77,12 @@ class Delivering:
             # Whoever has the turn next must not send at the same time. A name that is still being looked up then is
             # nobody's: nothing is sent after the time of a request.
             until = time.monotonic() + TIMEOUT_SECONDS + 1
-            for line in lines.values():
-                line.join(max(0.0, until - time.monotonic()))
-        for line in lines.values():
-            delivered += line.delivered
-            if line.error is not None:
-                raise line.error
+            for thread in threads.values():
+                thread.join(max(0.0, until - time.monotonic()))
+        for thread in threads.values():
+            delivered += thread.delivered
+            if thread.error is not None:
+                raise thread.error
         return delivered
 
     def send_to(self, webhook_id: str, stopping: threading.Event) -> int:
@@ -144,7 +144,7 @@ class Delivering:
         return False
 
 
-class _Line:
+class _WebhookThread:
     """The thread that sends to one webhook, begun at once."""
 
     def __init__(

@@ -141,6 +141,8 @@ class Desk:
         self.clock = clock
         self.in_force = in_force
         self._lately: dict[str, tuple[float, object]] = {}
+        self.has_read_ahead = threading.Event()
+        """Set as soon as the first question finds there what it would have had to read."""
 
     @property
     def log(self) -> OfficeLog:
@@ -149,6 +151,15 @@ class Desk:
             if self._log is None:
                 self._log = self._open_log()
             return self._log
+
+    def read_ahead(self) -> None:
+        """Open the log, and read what the first question would have to read. May be repeated.
+
+        Raises:
+            StoreUnavailable: the log cannot be read.
+        """
+        self.log.read_ahead()
+        self.has_read_ahead.set()
 
     def lately(self, what: str, make: Callable[[], T]) -> T:
         """Return what ``make`` returned for this some minutes ago at most: it may be asked for again and again."""

@@ -72,7 +72,7 @@ def begun(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Download:
+class ExportFile:
     """The file of an export, as it is answered."""
 
     status: int
@@ -82,7 +82,7 @@ class Download:
     pieces: Iterator[bytes]
 
 
-def download(desk: Desk, asker: Asker, job_id: str, *, method: str, headers: Headers) -> Download | None:
+def download(desk: Desk, asker: Asker, job_id: str, *, method: str, headers: Headers) -> ExportFile | None:
     """Return the file of an export, or the part that is asked for; ``None``: there is none, or not yet, or no longer.
 
     It is recorded, where anything of it is sent.
@@ -115,7 +115,7 @@ def download(desk: Desk, asker: Asker, job_id: str, *, method: str, headers: Hea
             file.close()
             raise
         sent = pieces_of(file, part)
-    return Download(part.status, (*part.headers, whole), job.filename, job.form.media_type, sent)
+    return ExportFile(part.status, (*part.headers, whole), job.filename, job.form.media_type, sent)
 
 
 def _action(rows: ExportRows) -> Action:

@@ -196,6 +196,13 @@ def yes_no(name: str, value: str) -> bool:
     return _YES_NO[value]
 
 
+def whole_number(name: str, value: object, first: int, last: int) -> int:
+    """Read a number out of a body. JSON has one kind of them: 24.0 is a whole one, too."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value not in range(first, last + 1):
+        raise WrongQuestion(name, f"a whole number, {first} to {last}")
+    return int(value)
+
+
 def one_of(name: str, value: str, known: Sequence[str]) -> str:
     """Read one of some words."""
     if value not in known:
@@ -221,10 +228,9 @@ def days_of(given: Mapping[str, str], now: float, *, default: int = 30) -> tuple
     """
     today = datetime.fromtimestamp(now, UTC).date()
     last = day_of("to", given["to"]) if given.get("to") else today
-    try:
-        first = day_of("from", given["from"]) if given.get("from") else last - timedelta(days=default - 1)
-    except OverflowError:
-        raise WrongQuestion("to", "there are no days before it") from None
+    # Of the first days that there are, fewer are before it.
+    earlier = date.fromordinal(max(1, last.toordinal() - default + 1))
+    first = day_of("from", given["from"]) if given.get("from") else earlier
     if not 0 <= (last - first).days < MAX_DAYS:
         raise WrongQuestion("from", f"up to {MAX_DAYS} days before the last one")
     return first.isoformat(), last.isoformat()

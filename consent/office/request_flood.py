@@ -101,8 +101,8 @@ def forget_senders(connection: sqlite3.Connection, now_ms: int) -> None:
 
 def has_former_senders(connection: sqlite3.Connection, now_ms: int) -> bool:
     """Tell whether there are any."""
-    first = now_ms // _HOUR_MS // 24 * 24
     statement = "SELECT 1 FROM request_sender WHERE hour < ? LIMIT 1"
+    first = _first_of_day(now_ms // _HOUR_MS)
     return connection.execute(statement, (first,)).fetchone() is not None
 
 
@@ -113,7 +113,12 @@ def form_load(connection: sqlite3.Connection, now_ms: int) -> FormLoad:
 
 def _forget_before(connection: sqlite3.Connection, hour: int) -> None:
     """Forget the senders of the days before that of an hour."""
-    connection.execute("DELETE FROM request_sender WHERE hour < ?", (hour // 24 * 24,))
+    connection.execute("DELETE FROM request_sender WHERE hour < ?", (_first_of_day(hour),))
+
+
+def _first_of_day(hour: int) -> int:
+    """Return the first hour of its day, UTC."""
+    return hour // 24 * 24
 
 
 def _load(connection: sqlite3.Connection, hour: int) -> FormLoad:
@@ -122,7 +127,8 @@ def _load(connection: sqlite3.Connection, hour: int) -> FormLoad:
     ).fetchone()
     hours: dict[int, int] = dict(
         connection.execute(
-            "SELECT hour, sum(times) FROM request_sender WHERE hour >= ? GROUP BY hour", (hour // 24 * 24,)
+            "SELECT hour, sum(times) FROM request_sender WHERE hour >= ? GROUP BY hour",
+            (_first_of_day(hour),),
         ).fetchall()
     )
     return FormLoad(waiting, hours.get(hour, 0), max(hours.values(), default=0))

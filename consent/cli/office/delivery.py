@@ -22,8 +22,8 @@ from consent.data_folder import DataFolder
 from consent.office.app import Office
 from consent.office.events import MAX_PAGE, Event, Events, EventType
 from consent.office.outgoing import Outgoing, WrongAddress, networks_from
-from consent.office.registering import Registering
 from consent.office.syslog import EXAMPLE_ENTERPRISE, Sender, message, place
+from consent.office.webhook_changes import WebhookChanges
 from consent.office.webhooks import (
     KEEP_HOURS,
     MAX_KEEP_HOURS,
@@ -73,21 +73,21 @@ def webhooks(
         check = Outgoing(networks_from("CONSENT_WEBHOOK_NETWORKS")).check
         book = Webhooks(database, DataFolder(folder).ledger_keys(create=False), time.time, check)
         log = access_log(folder, database)
-        registering = Registering(book, log, partial(log.append, BY))
+        changes = WebhookChanges(book, log, partial(log.append, BY))
         if url is not None:
             try:
-                _print_secret(*registering.add(url, [EventType(each) for each in events] or list(EventType)))
+                _print_secret(*changes.add(url, [EventType(each) for each in events] or list(EventType)))
             except (WrongAddress, TooManyWebhooks) as error:
                 raise click.ClickException(str(error)) from None
         elif rotate is not None:
-            _print_secret(*_there(registering.rotate(rotate, keep_hours=keep_hours), rotate))
+            _print_secret(*_there(changes.rotate(rotate, keep_hours=keep_hours), rotate))
         elif remove is not None:
-            _there(registering.remove(remove) or None, remove)
+            _there(changes.remove(remove) or None, remove)
             click.echo("removed")
         elif enable is not None or disable is not None:
             state = WebhookState.ACTIVE if enable is not None else WebhookState.DISABLED
             webhook_id = enable or disable or ""
-            _there(registering.change(webhook_id, state=state), webhook_id)
+            _there(changes.change(webhook_id, state=state), webhook_id)
             click.echo(str(state))
         else:
             for each in book.all():

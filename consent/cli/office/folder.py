@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +21,10 @@ from consent.office.desk import MIN_REASON, Desk, ReasonMissing
 from consent.office.questions import WrongQuestion
 from consent.office.roles import Role
 from consent.receipts_database import ReceiptsDatabase
+
+if TYPE_CHECKING:
+    from consent.postgresql_log import PostgreSQLReceiptLog
+    from consent.sqlite_log import SQLiteReceiptLog
 
 BY = "the command line"
 """Who did it, where a command does."""
@@ -43,6 +48,13 @@ def office_desk(folder: Path) -> Iterator[tuple[Desk, Asker]]:
 
     What goes wrong is said in one line, and ends the command with 1.
     """
+    with desk_and_log(folder) as (desk, asker, _):
+        yield desk, asker
+
+
+@contextmanager
+def desk_and_log(folder: Path) -> Iterator[tuple[Desk, Asker, SQLiteReceiptLog | PostgreSQLReceiptLog]]:
+    """Give it the log as it was opened, too."""
     data = DataFolder(folder)
     with explained(folder):
         receipts = ReceiptsDatabase(data)
@@ -50,7 +62,7 @@ def office_desk(folder: Path) -> Iterator[tuple[Desk, Asker]]:
             data.ledger_keys(create=False)
             desk = Office("/_consent", data, lambda: log, erase=receipts.erase).desk
             try:
-                yield desk, Asker(_user(), BY, Role.OFFICER, (), 2**53)
+                yield desk, Asker(_user(), BY, Role.OFFICER, (), 2**53), log
             except ReasonMissing:
                 raise click.ClickException(
                     f"say why with --reason: at least {MIN_REASON} characters; it is written into the log of accesses"

@@ -7,8 +7,8 @@ from typing import Final
 from consent.office.api.endpoint import Call, Content, Endpoint, Problem
 from consent.office.events import TooManyStreams
 from consent.office.questions import Parameter, WrongQuestion, list_schema, names_of
-from consent.office.registering import EVENT_TYPES
 from consent.office.roles import Action
+from consent.office.webhook_changes import EVENT_TYPES
 
 MAX_WAIT_SECONDS: Final = 300
 

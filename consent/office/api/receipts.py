@@ -16,6 +16,7 @@ from consent.office.questions import (
     DEFAULT_LIMIT,
     FILTERS,
     LIMIT,
+    MAX_LIMIT,
     STANDING,
     Parameter,
     WrongQuestion,
@@ -26,6 +27,7 @@ from consent.office.questions import (
     names_of,
     position_of,
     sought_by,
+    whole_number,
 )
 from consent.office.roles import Action
 from consent.receipt_search import Found, FoundPage, Sought
@@ -87,20 +89,14 @@ def _lookups(call: Call) -> Content:
         if account is not None and not 0 < len(account) <= MAX_ACCOUNT:
             raise WrongQuestion("account", f"1 to {MAX_ACCOUNT} characters")
         standing, cursor = body.get("standing", False), body.get("cursor", "")
-        limit = body.get("limit", DEFAULT_LIMIT)
+        limit = whole_number("limit", body.get("limit", DEFAULT_LIMIT), 1, MAX_LIMIT)
         if not (isinstance(standing, bool) and isinstance(cursor, str)):
             raise WrongQuestion("standing", "true or false, and a cursor in a string")
-        if isinstance(limit, float) and limit.is_integer():
-            limit = int(limit)  # JSON has one kind of numbers
-        if not isinstance(limit, int):
-            raise WrongQuestion("limit", "a number")
         until = None if body.get("until") is None else moment_of("until", body["until"])
         name = None if account is None else call.desk.log.account(account)
         sought = Sought(subject=subject, account=name, until_ms=until, standing=standing)
         before = position_of({"cursor": cursor})
-        page = call.desk.look_up(
-            call.asker, sought, call.reason, limit=limit_of({"limit": str(limit)}), before=before
-        )
+        page = call.desk.look_up(call.asker, sought, call.reason, limit=limit, before=before)
     return Content(_page(page, None), is_of_a_visitor=True)
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final
 
-from consent.moments import format_moment
+from consent.moments import format_if_any, format_moment
 from consent.office.api.endpoint import Call, Content, Endpoint, NothingThere, Problem
 from consent.office.events import EventType
 from consent.office.outgoing import MAX_URL, WrongAddress
-from consent.office.questions import WrongQuestion
-from consent.office.registering import EVENT_TYPES, Registering
+from consent.office.questions import WrongQuestion, whole_number
 from consent.office.roles import Action
+from consent.office.webhook_changes import EVENT_TYPES, WebhookChanges
 from consent.office.webhooks import KEEP_HOURS, MAX_KEEP_HOURS, TooManyWebhooks, Webhook, WebhookState
 
 
@@ -22,7 +22,7 @@ def _add(call: Call) -> Content:
     if not isinstance(url, str):
         raise WrongQuestion("url", "an address, as a string")
     try:
-        webhook, secret = _registering(call).add(url, types)
+        webhook, secret = _changes(call).add(url, types)
     except WrongAddress as error:
         raise WrongQuestion("url", str(error)) from None
     except TooManyWebhooks as error:
@@ -38,15 +38,8 @@ def _add(call: Call) -> Content:
 
 def _rotate(call: Call) -> Content:
     _only(call.body, "keep_hours")
-    hours = call.body.get("keep_hours", KEEP_HOURS)
-    # JSON has one kind of number: 24.0 is a whole one, too.
-    if (
-        isinstance(hours, bool)
-        or not isinstance(hours, int | float)
-        or hours not in range(MAX_KEEP_HOURS + 1)
-    ):
-        raise WrongQuestion("keep_hours", f"a whole number, 0 to {MAX_KEEP_HOURS}")
-    made = _registering(call).rotate(call.places["id"], keep_hours=int(hours))
+    hours = whole_number("keep_hours", call.body.get("keep_hours", KEEP_HOURS), 0, MAX_KEEP_HOURS)
+    made = _changes(call).rotate(call.places["id"], keep_hours=hours)
     if made is None:
         raise NothingThere
     webhook, secret = made
@@ -72,20 +65,20 @@ def _change(call: Call) -> Content:
         raise WrongQuestion("state", f"one of {', '.join(states)}")
     state = WebhookState(body["state"]) if "state" in body else None
     types = _types(body["events"]) if "events" in body else None
-    changed = _registering(call).change(call.places["id"], state=state, types=types)
+    changed = _changes(call).change(call.places["id"], state=state, types=types)
     if changed is None:
         raise NothingThere
     return Content(_told(changed))
 
 
 def _remove(call: Call) -> Content:
-    if not _registering(call).remove(call.places["id"]):
+    if not _changes(call).remove(call.places["id"]):
         raise NothingThere
     return Content({"removed": call.places["id"]})
 
 
-def _registering(call: Call) -> Registering:
-    return Registering(call.desk.webhooks, call.desk.accesses, partial(call.desk.record, call.asker))
+def _changes(call: Call) -> WebhookChanges:
+    return WebhookChanges(call.desk.webhooks, call.desk.accesses, partial(call.desk.record, call.asker))
 
 
 def _types(value: object) -> list[EventType]:
@@ -110,9 +103,7 @@ def _told(webhook: Webhook) -> dict[str, Any]:
         "attempts": webhook.attempts,
         "problem": webhook.problem,
         "next": format_moment(webhook.next_ms) if webhook.attempts else None,
-        "former_secret_until": None
-        if webhook.former_until_ms is None
-        else format_moment(webhook.former_until_ms),
+        "former_secret_until": format_if_any(webhook.former_until_ms),
     }
 
 

@@ -47,7 +47,7 @@ class SignInFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Recognised:
     """Somebody whom the provider knows, and who may come in."""
 
     claims: Mapping[str, Any]
@@ -115,7 +115,7 @@ class SignIn:
         text = value if isinstance(value, str) else value.decode()
         return _with_query(metadata.authorization_endpoint, asked), self._field(text, MINUTES * 60)
 
-    def finish(self, headers: Headers, query: bytes) -> Known:
+    def finish(self, headers: Headers, query: bytes) -> Recognised:
         """Return who came back. They are not signed in yet.
 
         Raises:
@@ -153,9 +153,9 @@ class SignIn:
                 "The provider knows you, but you are none of those who may come in. Ask who runs the site."
             )
             raise SignInFailed(403, message)
-        return Known(claims, grant, asked_ms)
+        return Recognised(claims, grant, asked_ms)
 
-    def admit(self, known: Known) -> tuple[SignedIn, str]:
+    def admit(self, recognised: Recognised) -> tuple[SignedIn, str]:
         """Sign in who came back; return them, and the id of the session that is kept for them.
 
         Raises:
@@ -164,7 +164,7 @@ class SignIn:
         session = secrets.token_hex(16)
         try:
             asker = self._people.begin(
-                session, known.claims, known.grant, self.settings, asked_ms=known.asked_ms
+                session, recognised.claims, recognised.grant, self.settings, asked_ms=recognised.asked_ms
             )
         except EndedMeanwhile:
             raise SignInFailed(

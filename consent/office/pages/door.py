@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Final
@@ -87,9 +88,9 @@ class Door:
             logout = sign_in.logout(token)
             with self._desk.accesses.together():
                 ended = sign_in.end(logout)
-                for person in {each.id: each for each in ended}.values():
-                    count = sum(each.id == person.id for each in ended)
-                    self._desk.record(person, "signed-out", by="the provider", sessions=count)
+                people = {each.id: each for each in ended}
+                for person_id, sessions in Counter(each.id for each in ended).items():
+                    self._desk.record(people[person_id], "signed-out", by="the provider", sessions=sessions)
         except SignInFailed as error:
             wait = self._attempts.failed(scope)
             if not wait:
@@ -125,9 +126,9 @@ class Door:
     def _returned(self, scope: Scope, sign_in: SignIn) -> Answer:
         if scope["method"] != "GET":
             raise Failed(405, "That cannot be done here", "Begin again.")
-        known = sign_in.finish(scope["headers"], scope.get("query_string", b""))
+        recognised = sign_in.finish(scope["headers"], scope.get("query_string", b""))
         with self._desk.accesses.together():
-            asker, session_id = sign_in.admit(known)
+            asker, session_id = sign_in.admit(recognised)
             self._desk.record(asker, "signed-in")
         field = self._sessions.start(asker, is_secure=self.is_secure(scope), session_id=session_id)
         # No redirect: the session's cookie is not sent along a way that began at another site.

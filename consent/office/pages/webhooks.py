@@ -9,8 +9,8 @@ from consent.answers import Answer
 from consent.office.events import EventType
 from consent.office.outgoing import MAX_URL, WrongAddress
 from consent.office.pages.page import Failed, Pages, Visit
-from consent.office.registering import EVENT_TYPES, Registering
 from consent.office.roles import Action
+from consent.office.webhook_changes import EVENT_TYPES, WebhookChanges
 from consent.office.webhooks import (
     KEEP_HOURS,
     MAX_KEEP_HOURS,
@@ -36,7 +36,7 @@ def _webhooks(visit: Visit) -> Answer:
 
 
 def _add(visit: Visit) -> Answer:
-    registering = _registering(visit)
+    changes = _changes(visit)
     url = visit.form.get("url", "").strip()
     types = [each for each in EventType if visit.form.get(f"event-{each}")]
     if not types:
@@ -45,7 +45,7 @@ def _add(visit: Visit) -> Answer:
         # What a browser sends again when its page is loaded again. Its secret is not shown a second time.
         return _list(visit, "Events are sent to this address already. Remove that one first, or change it.")
     try:
-        return _shown(visit, *registering.add(url, types))
+        return _shown(visit, *changes.add(url, types))
     except WrongAddress as error:
         return _list(visit, f"That address cannot be used: {error}.")
     except TooManyWebhooks as error:
@@ -53,7 +53,7 @@ def _add(visit: Visit) -> Answer:
 
 
 def _rotate(visit: Visit) -> Answer:
-    registering, webhook_id = _registering(visit), visit.places["id"]
+    changes, webhook_id = _changes(visit), visit.places["id"]
     hours = visit.form.get("keep", "")
     if hours not in map(str, _KEPT):
         raise Failed(400, "How long does the former secret count?", "Go back, and choose.")
@@ -65,20 +65,20 @@ def _rotate(visit: Visit) -> Answer:
                 "That was done already",
                 "It has another secret since this page was shown. Open the list, and begin again if that one is lost.",
             )
-        made = _there(registering.rotate(webhook_id, keep_hours=int(hours)))
+        made = _there(changes.rotate(webhook_id, keep_hours=int(hours)))
     return _shown(visit, *made)
 
 
 def _change(visit: Visit) -> Answer:
-    registering, state = _registering(visit), visit.form.get("state", "")
+    changes, state = _changes(visit), visit.form.get("state", "")
     if state not in list(WebhookState):
         raise _gone()
-    _there(registering.change(visit.places["id"], state=WebhookState(state)))
+    _there(changes.change(visit.places["id"], state=WebhookState(state)))
     return visit.moved("/webhooks")
 
 
 def _remove(visit: Visit) -> Answer:
-    if not _registering(visit).remove(visit.places["id"]):
+    if not _changes(visit).remove(visit.places["id"]):
         raise _gone()
     return visit.moved("/webhooks")
 
@@ -95,9 +95,9 @@ def _shown(visit: Visit, webhook: Webhook, secret: str) -> Answer:
     return visit.render("webhook_secret.html", webhook=webhook, secret=secret)
 
 
-def _registering(visit: Visit) -> Registering:
+def _changes(visit: Visit) -> WebhookChanges:
     visit.desk.require(visit.asker, Action.EVENTS)
-    return Registering(visit.desk.webhooks, visit.desk.accesses, partial(visit.desk.record, visit.asker))
+    return WebhookChanges(visit.desk.webhooks, visit.desk.accesses, partial(visit.desk.record, visit.asker))
 
 
 def _there(found: _T | None) -> _T:

@@ -16,7 +16,7 @@ Record = Callable[..., object]
 """Records what is done as somebody's: ``record(what, **details)``."""
 
 
-class Registering:
+class WebhookChanges:
     """Changes webhooks for somebody. Blocks.
 
     Args:
