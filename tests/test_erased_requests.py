@@ -287,6 +287,28 @@ def test_two_officers_erase_at_once(sqlite_desk: Desk) -> None:
     assert desk.log.leaves(len(RECEIPTS) + 1, 9) == []
 
 
+@pytest.mark.parametrize("moment", ["certificates", "open", "series"])
+def test_an_officer_who_is_a_moment_later_has_the_same_certificate(
+    sqlite_desk: Desk, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The other one begins and ends while this one reads the request, or just before it erases."""
+    desk = sqlite_desk
+    reference = desk.new(subject=SUBJECT)
+    desk.step(reference, "verify-identity", "passport")
+    read = getattr(desk.app.register, moment)
+    others: list[Answer] = []
+
+    def late(*arguments: Any) -> Any:
+        monkeypatch.undo()
+        others.append(desk.post(reference, "erasures", {}))
+        return read(*arguments)
+
+    monkeypatch.setattr(desk.app.register, moment, late)
+    own = desk.post(reference, "erasures", {})
+    assert (own.status, own.json) == (200, others[0].json)
+    assert len(own.json["erasures"]) == 1
+
+
 def test_somebody_else_erases_the_same_visitor_at_that_moment(sqlite_desk: Desk) -> None:
     """Such as the visitor: the certificate is theirs to tell, and is there when they have."""
     desk = sqlite_desk

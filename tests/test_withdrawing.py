@@ -10,12 +10,13 @@ import pytest
 from markupsafe import escape
 
 from consent.browsers import Device
+from consent.errors import StoreUnavailable
 from consent.log_export import verify_log
 from consent.moments import parse_moment
 from consent.office.app import Office
 from consent.office.roles import Role
 from consent.office.visitors import last_choices
-from consent.office.withdrawing import grants, withdrawal_of
+from consent.office.withdrawing import withdrawal_of
 from consent.receipt_search import Sought
 from consent.receipts import CollectionMethod, Outcome, Receipt
 from consent.texts import languages, load_texts
@@ -60,6 +61,12 @@ def choice(number: int, site: str, *granted: str, **changes: Any) -> Receipt:
     )  # fmt: skip
 
 
+def named(withdrawals: Any, *sites: str) -> str:
+    """Return how a request's history names withdrawals of some sites."""
+    ids = {each["site"]: each["receipt_id"] for each in withdrawals}
+    return ", ".join(f"{site} ({ids[site]})" for site in sites)
+
+
 @pytest.fixture(params=[SQLiteBackend, PostgreSQLBackend], ids=["sqlite", "postgresql"])
 def desk(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     desk = Writing(tmp_path / "data", request.param(tmp_path))
@@ -85,7 +92,7 @@ def test_the_office_records_that_somebody_withdraws(desk: Writing) -> None:
     assert Receipt.from_bytes(receipt.canonical_bytes()) == receipt
     # Whoever asks the log how it stands is told of a no.
     standing = {each.site: each for each in desk.choices(standing=True)}
-    assert [each for each in standing.values() if grants(each)] == []
+    assert [each for each in standing.values() if each.grants] == []
     assert list(verify_log(desk.log, desk.log.verifiers()).problems) == []
     # Again, it is the same, and nothing is appended.
     again = desk.post(reference, "withdrawals", {}).json["withdrawals"]
@@ -93,7 +100,7 @@ def test_the_office_records_that_somebody_withdraws(desk: Writing) -> None:
     assert len(desk.choices()) == 6
     history = desk.ask(f"/requests/{reference}", Role.OFFICER).json["history"]
     assert [(step["what"], step["text"]) for step in history[-1:]] == [
-        ("withdrawal recorded", "Example blog, Example shop")
+        ("withdrawal recorded", named(first, "Example blog", "Example shop"))
     ]
     (entry,) = [each for each in desk.accesses.newest(limit=50) if each.what == "request-withdrawing"]
     assert entry.details["found"] == 2
@@ -157,7 +164,7 @@ def test_an_account_withdraws_what_was_agreed_to_under_it(desk: Writing) -> None
     assert withdrawn(reference) == [("Example club", anna)]
     # Of whom it was not asked, the last word stays what it was.
     newest = last_choices(desk.log, Sought(subject=VISITOR))
-    assert {(each.site, each.account) for each in newest if grants(each)} == {
+    assert {(each.site, each.account) for each in newest if each.grants} == {
         ("Example shop", bert), ("Example blog", bert),
     }  # fmt: skip
     desk.post(reference, "lookups", {"account": "bert@example.com"})
@@ -199,6 +206,33 @@ def test_who_is_looked_up_by_the_pseudonym_withdraws_all_of_it(tmp_path: Path) -
         for each in order:
             desk.post(reference, "lookups", each)
         assert len(desk.post(reference, "withdrawals", {}).json["withdrawals"]) == 1
+
+
+def test_the_history_names_every_site_though_one_failed(desk: Writing) -> None:
+    """What was recorded before the log could not be written is named at once; done again, the rest is."""
+    desk.append(choice(200, "Example shop", "targeting"), choice(201, "Example blog", "targeting"))
+    reference = desk.new(kind="withdraw", subject=VISITOR)
+    record, left = desk.append, [1]
+
+    def once(*receipts: Receipt) -> None:
+        if not left:
+            raise StoreUnavailable("the disk is full")
+        left.pop()
+        record(*receipts)
+
+    def noted() -> list[str]:
+        steps = desk.ask(f"/requests/{reference}", Role.OFFICER).json["history"]
+        return [step["text"] for step in steps if step["what"] == "withdrawal recorded"]
+
+    desk.append = once  # type: ignore[method-assign]
+    assert desk.post(reference, "withdrawals", {}).status == 503
+    (first,) = noted()
+    desk.append = record  # type: ignore[method-assign]
+    made = desk.post(reference, "withdrawals", {}).json["withdrawals"]
+    sites = sorted(("Example blog", "Example shop"), key=lambda site: site not in first)
+    assert noted() == [named(made, site) for site in sites]
+    desk.post(reference, "withdrawals", {})
+    assert len(noted()) == 2
 
 
 def test_two_press_at_once(tmp_path: Path) -> None:

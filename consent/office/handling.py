@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -12,6 +12,7 @@ from uuid import uuid4
 
 from consent.accounts import MAX_ACCOUNT
 from consent.choice import RECEIPT_ID, SUBJECT
+from consent.erasure import Erasure
 from consent.errors import ErasureHeldError, OtherReceiptError
 from consent.office.asker import Asker
 from consent.office.desk import Desk, NotAllowed
@@ -24,7 +25,7 @@ from consent.office.request_rows import OpenedRequest, Person, Registered, Wante
 from consent.office.request_subjects import Certificate
 from consent.office.roles import Action
 from consent.office.visitors import last_choices, subjects_of
-from consent.office.withdrawing import grants, withdrawal_of
+from consent.office.withdrawing import withdrawal_of
 from consent.receipt_search import Found, Position, Sought
 from consent.receipts import CollectionMethod, Receipt
 from consent.subject_request import (
@@ -50,6 +51,8 @@ WITH_TEXT: Final[Mapping[StepKind, str]] = {
     StepKind.NOTE: "the note",
 }
 """The steps that say nothing without a text, and what it is."""
+_WITHDRAWN: Final = "withdrawal recorded"
+"""What the history calls it."""
 _CONTROL: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -224,11 +227,11 @@ class Handling:
             raise StepRefused("the request is not to withdraw or to object: ask whether that is meant")
         request.progress.require_identity()
         last = self._last_choices(self._person(request))
-        granted = [each for each in last if grants(each)]
+        granted = [each for each in last if each.grants]
         made = [each for each in last if each.collection_method is CollectionMethod.OFFICE]
         if granted:
             self._record("request-withdrawing", request.reference, found=len(granted))
-            recorded: list[Receipt] = []
+        try:
             for each in granted:
                 receipt = withdrawal_of(each, int(self._desk.clock() * 1_000))
                 # Somebody else may do the same at this moment: then it is done.
@@ -237,29 +240,35 @@ class Handling:
                 if self._desk.log.get(each.receipt_id) is None:
                     self._erase_again(request, each.subject)
                 else:
-                    recorded.append(receipt)
-            made += recorded
-            if sites := ", ".join(sorted({each.site for each in recorded})):
-                self._desk.register.note(request.reference, "withdrawal recorded", sites, self._who)
+                    made.append(receipt)
+        finally:
+            self._note_withdrawals(request, made)
         return made
+
+    def _note_withdrawals(self, request: Registered, made: Sequence[Receipt]) -> None:
+        """Write those into the history that it does not name yet: whoever did it before may have been cut short."""
+        opened = self._desk.register.open(request.reference)
+        noted = (
+            "" if opened is None else " ".join(step.text for step in opened.steps if step.what == _WITHDRAWN)
+        )
+        missing = sorted((each.site, each.receipt_id) for each in made if each.receipt_id not in noted)
+        if missing:
+            text = ", ".join(f"{site} ({receipt_id})" for site, receipt_id in missing)
+            self._desk.register.note(request.reference, _WITHDRAWN, text, self._who)
 
     def _erase_again(self, request: Registered, subject: str) -> None:
         """Erase what was just recorded of a visitor whom somebody else was erasing: the choice before it is gone.
 
         Where that is still there, whoever erases afterwards finds the withdrawal, too.
         """
-        series = str(uuid4())
-        self._record("request-erasing", request.reference, series=series)
-        try:
-            erasures = self._desk.erase(subject, series)
-        except ErasureHeldError:
-            raise StepRefused(
-                "somebody erased this visitor meanwhile, and the withdrawal that was recorded since is held: "
-                "release it, and erase the visitor again"
-            ) from None
-        self._desk.register.forget(subject, erasures, self._who)
-        ids = [erasure.erasure_id for erasure in erasures]
-        self._record("request-erased", request.reference, certificates=ids)
+        erasures = self._erased(
+            request,
+            subject,
+            str(uuid4()),
+            held="somebody erased this visitor meanwhile, and the withdrawal that was recorded since is held: "
+            "release it, and erase the visitor again",
+        )
+        self._forget(request, subject, erasures)
 
     def package(self, reference: str) -> Package | None:
         """Return all receipts of who a request is about, with texts and proofs.
@@ -293,13 +302,15 @@ class Handling:
         if request is None:
             return None
         register = self._desk.register
-        known = register.certificates(request.reference)
         opened = register.open(request.reference)
-        if known and (opened is None or not opened.person.subjects):
+        subjects = () if opened is None else opened.person.subjects
+        # Looked for after that: who is no longer named there has been erased, and the certificates came with it.
+        if not subjects and (known := register.certificates(request.reference)):
             return known
         _require_open(request)
         _require_known(request)
-        subjects = self._person(request).subjects
+        if not subjects:
+            raise _nobody()
         sites = frozenset(self._asker.sites)
         there = set()
         for subject in subjects:
@@ -310,24 +321,37 @@ class Handling:
                 raise NotAllowed("erasing a visitor who has receipts of other sites, or very many")
         for done, subject in enumerate(subjects):
             series = register.series(request.reference, subject)
-            self._record("request-erasing", request.reference, series=series)
-            try:
-                erasures = self._desk.erase(subject, series)
-            except ErasureHeldError:
-                raise StepRefused(
-                    f"{done} of {len(subjects)} visitors were erased; the receipts of the next are held: release them, "
-                    "and do it again"
-                    if done
-                    else "the receipts are held, so nothing was erased: release them first"
-                ) from None
+            erasures = self._erased(
+                request,
+                subject,
+                series,
+                held=f"{done} of {len(subjects)} visitors were erased; the receipts of the next are held: "
+                "release them, and do it again"
+                if done
+                else "the receipts are held, so nothing was erased: release them first",
+            )
             if not erasures and subject in there:
                 # Somebody else has erased this visitor at this moment, has the certificates, and tells the register.
                 continue
             # Who is not in the log may be another site's: that nothing was erased changes nothing there.
-            register.forget(subject, erasures, self._who, () if erasures else sites)
-            ids = [erasure.erasure_id for erasure in erasures]
-            self._record("request-erased", request.reference, certificates=ids)
+            self._forget(request, subject, erasures, () if erasures else sites)
         return register.certificates(request.reference)
+
+    def _erased(self, request: Registered, subject: str, series: str, *, held: str) -> Sequence[Erasure]:
+        """Erase a visitor from the log, and record that it is begun; ``held``: what is said where that is refused."""
+        self._record("request-erasing", request.reference, series=series)
+        try:
+            return self._desk.erase(subject, series)
+        except ErasureHeldError:
+            raise StepRefused(held) from None
+
+    def _forget(
+        self, request: Registered, subject: str, erasures: Sequence[Erasure], sites: Collection[str] = ()
+    ) -> None:
+        """Take the visitor out of the register, and record that it is done."""
+        self._desk.register.forget(subject, erasures, self._who, sites)
+        ids = [erasure.erasure_id for erasure in erasures]
+        self._record("request-erased", request.reference, certificates=ids)
 
     def certificates(self, reference: str) -> Mapping[str, str | None] | None:
         """Return the proofs of what was erased for a request, by their ids; ``None`` where none covers one yet."""
@@ -367,7 +391,7 @@ class Handling:
                 continue
             mine = {account for of, account in person.accounts if of == subject}
             # Where somebody else has agreed since, that is what holds: a later no would be theirs.
-            others = {each.site for each in newest if each.account not in mine and grants(each)}
+            others = {each.site for each in newest if each.account not in mine and each.grants}
             for account in sorted(mine):
                 asked = of_sites(Sought(subject=subject, account=account), self._asker)
                 found += [each for each in last_choices(self._desk.log, asked) if each.site not in others]
@@ -376,7 +400,7 @@ class Handling:
     def _person(self, request: Registered) -> Person:
         opened = self._desk.register.open(request.reference)
         if opened is None or not opened.person.subjects:
-            raise StepRefused("look the visitor up first, by a pseudonym or a receipt that the request names")
+            raise _nobody()
         return opened.person
 
     def _record(self, what: str, reference: str, **details: object) -> None:
@@ -390,6 +414,10 @@ def _receipts_of(person: Person) -> Sequence[Sought]:
         *(Sought(subject=subject) for subject in person.subjects if subject not in by_account),
         *(Sought(subject=subject, account=account) for subject, account in person.accounts),
     ]
+
+
+def _nobody() -> StepRefused:
+    return StepRefused("look the visitor up first, by a pseudonym or a receipt that the request names")
 
 
 def _reason(reference: str) -> str:

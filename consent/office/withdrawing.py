@@ -16,11 +16,6 @@ from consent.moments import format_moment, parse_moment
 from consent.receipts import CollectionMethod, Outcome, Receipt, RecordedSignals
 
 
-def grants(receipt: Receipt) -> bool:
-    """Tell whether a choice said yes to anything."""
-    return bool(receipt.granted) or any(receipt.vendors.values())
-
-
 def withdrawal_of(last: Receipt, now_ms: int) -> Receipt:
     """Return the receipt with which the office takes back what a choice granted: each time under the same id.
 
