@@ -126,7 +126,12 @@ def granted_by_both(choice: Choice, other: Choice, *, receipt_id: str) -> Choice
     )
 
 
-def left_of(choice: Choice, kept: Choice) -> Choice:
-    """Return ``choice`` with no more than ``kept`` grants, and under its own receipt: it is no longer than it was."""
+def left_of(choice: Choice, kept: Choice) -> Choice | None:
+    """Return ``choice`` with no more than ``kept`` grants; ``None``: it has no more than that.
+
+    Under its own receipt: it is no longer than it was.
+    """
     left = granted_by_both(choice, kept, receipt_id=choice.receipt_id)
+    if (left.granted, left.vendors) == (choice.granted, choice.vendors):
+        return None
     return replace(left, taken_back=choice.taken_back, over_http=choice.over_http)

@@ -18,6 +18,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from math import inf
+from typing import NamedTuple
 
 from itsdangerous import Signer
 from itsdangerous.encoding import base64_decode, base64_encode
@@ -57,6 +58,16 @@ _DIGEST = hashlib.sha256
 
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # a token (RFC 9110, section 5.6.2)
 _VALUE = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{43}")
+
+
+class ReadChoice(NamedTuple):
+    """What became of a visitor's choice."""
+
+    choice: Choice | None
+    state: ChoiceState
+    left: Choice | None = None
+    """What the choice itself is to be stored as, where the cookies beside it refuse more: it is to grant no more than
+    that where these are lost. It may arrive after a later choice: then the mark of that one stands beside it."""
 
 
 class ChoiceCookie:
@@ -113,7 +124,7 @@ class ChoiceCookie:
 
     def read(
         self, headers: Iterable[tuple[bytes, bytes]], *, now: int, policy_version: str, secure: bool = True
-    ) -> tuple[Choice | None, ChoiceState]:
+    ) -> ReadChoice:
         """Return the stored choice and what became of it.
 
         Several cookies can have the name: of the host and of its domain, or such as another host of the domain has
@@ -134,28 +145,15 @@ class ChoiceCookie:
         stored, state = self._stored(headers, now=now)
         choice, all_known = self._effective(headers, stored, state)
         if choice is None:
-            return None, ChoiceState.ABSENT if all_known else ChoiceState.FORGED
+            return ReadChoice(None, ChoiceState.ABSENT if all_known else ChoiceState.FORGED)
         if not all_known:
-            return refusals_of(choice), ChoiceState.EXPIRED
+            return ReadChoice(refusals_of(choice), ChoiceState.EXPIRED)
+        left = None if stored is None else left_of(stored, choice)
         if stored is None or now >= self.fresh_until(choice) or (choice.over_http and secure):
-            return choice, ChoiceState.EXPIRED
-        if choice.policy_version != policy_version:
-            return choice, ChoiceState.OUTDATED
-        return choice, ChoiceState.VALID
-
-    def left(self, headers: Iterable[tuple[bytes, bytes]], *, now: int) -> Choice | None:
-        """Return what the choice itself is to be stored as, where the cookies beside it refuse more, else ``None``.
-
-        So that it grants no more than that where these are lost. It may arrive after a later choice: then the mark of
-        that one stands beside it.
-        """
-        headers = list(headers)
-        stored, state = self._stored(headers, now=now)
-        choice, all_known = self._effective(headers, stored, state)
-        if stored is None or choice is None or not all_known:
-            return None
-        left = left_of(stored, choice)
-        return left if (left.granted, left.vendors) != (stored.granted, stored.vendors) else None
+            state = ChoiceState.EXPIRED
+        elif choice.policy_version != policy_version:
+            state = ChoiceState.OUTDATED
+        return ReadChoice(choice, state, left)
 
     def _effective(
         self, headers: Sequence[tuple[bytes, bytes]], choice: Choice | None, state: ChoiceState

@@ -156,8 +156,8 @@ class EnforcingMiddleware:
         self._policy_version = policy.version
         self._cookie = cookie
         self._cookie_name = cookie.name.encode()
-        self._names_beside = cookie.taken_name.encode(), cookie.mark_name.encode()
-        self._others_names = (self._site.companion.name.encode(), *self._names_beside)
+        others = (self._site.companion.name, cookie.taken_name, cookie.mark_name)
+        self._others_names = [name.encode() for name in others]
         self._prefix = prefix + "/"
         self._own_folders = (self._prefix, "/.well-known/dnt/")
         self._uniform = uniform_decision(policy) if policy.cache is CacheMode.UNIFORM else None
@@ -193,7 +193,7 @@ class EnforcingMiddleware:
         """Return the ruling for a request, from memory where that is the same as deciding again.
 
         Args:
-            line: the one line that may hold the choice; ``None`` where there are several, or none.
+            line: the lines that may hold the choice, as one; ``None`` where there are none.
         """
         gpc = has_signal and read_gpc(headers)
         dnt = read_dnt(headers) if has_signal else None
@@ -204,15 +204,14 @@ class EnforcingMiddleware:
             known := self._chosen.get(key) or self._chosen.get((key, secure))
         ) and known.begins <= now < known.ends:
             return known.ruling
-        choice, state = self._cookie.read(
+        choice, state, left = self._cookie.read(
             headers, now=int(now), policy_version=self._policy_version, secure=secure
         )
         if state is ChoiceState.ABSENT:
             return self._silence(gpc, dnt)
-        left = self._left(headers, int(now))
         ruling = self._decide(Signals(choice=choice, choice_state=state, gpc=gpc, dnt=dnt), left=left)
         # Only what was signed here is worth remembering, or anybody could fill the memory. One genuine cookie
-        # says the same until it expires; of several, another may be the newest by then.
+        # says the same until it expires; of several of that name, another may be the newest by then.
         if (
             choice is not None
             and line is not None
@@ -274,13 +273,6 @@ class EnforcingMiddleware:
         yield stored
         if self._policy.cache is CacheMode.UNIFORM:
             yield self._site.companion.header(choice, secure=secure, now=now, host=host, beside=stored)
-
-    def _left(self, headers: fields.Headers, now: int) -> Choice | None:
-        """Return what the choice is to be stored as in place of what it is; see :meth:`ChoiceCookie.left`."""
-        taken, mark = self._names_beside
-        if any(key == b"cookie" and (taken in line or mark in line) for key, line in headers):
-            return self._cookie.left(headers, now=now)
-        return None
 
     def _silence(self, gpc: bool, dnt: bool | None) -> Ruling:
         ruling = self._silent.get((gpc, dnt))
@@ -363,6 +355,11 @@ class EnforcingMiddleware:
             headers = list(headers)
         seen, line = request_fields.glance(headers, self._cookie_name)
         decides = seen & _DECIDES
+        if decides & request_fields.HAS_CHOICE and line is None:
+            # Over HTTP/2 each cookie may come in a field of its own. (RFC 9113, section 8.2.3.)
+            line = b"; ".join(
+                value for key, value in headers if key == b"cookie" and self._cookie_name in value
+            )
         if not decides:
             ruling = self._unasked
         elif (

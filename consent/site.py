@@ -260,7 +260,7 @@ class Ruling:
         editions: are shared by all rulings whose pages are the same.
         is_open: whether a page may have whatever the decision allows.
         is_taken_back: whether a browser signal overrules something that the visitor allowed.
-        left: what the choice is to be stored as in place of what it is; see :meth:`ChoiceCookie.left`.
+        left: what the choice is to be stored as in place of what it is; see :class:`consent.choice_cookie.ReadChoice`.
     """
 
     __slots__ = (

@@ -57,7 +57,7 @@ class VisitorRequests:
 
     def signals(self, headers: Headers, scope: Scope) -> Signals:
         """Return what a request says."""
-        choice, state = self._cookie.read(
+        choice, state, _ = self._cookie.read(
             headers,
             now=int(self._clock()),
             policy_version=self._policy.version,

@@ -81,7 +81,7 @@ class Site:
     @property
     def choice(self) -> Choice:
         headers = [(b"cookie", self.jar.sent().encode())]
-        choice, _ = COOKIE.read(headers, now=NOW, policy_version=POLICY.version)
+        choice, *_ = COOKIE.read(headers, now=NOW, policy_version=POLICY.version)
         assert choice is not None
         return choice
 
@@ -415,4 +415,5 @@ def test_the_cookie_keeps_what_was_taken_back() -> None:
         assert COOKIE.read([(b"cookie", line)], now=NOW, policy_version=POLICY.version) == (
             choice,
             ChoiceState.VALID,
+            None,
         )

@@ -379,5 +379,5 @@ def test_what_another_scheme_granted_is_told_by_the_state() -> None:
     headers = [(b"cookie", browser.cookie.encode())]
     version = browser.policy.version
     for secure, state in ((True, ChoiceState.EXPIRED), (False, ChoiceState.VALID)):
-        choice, found = cookie.read(headers, now=NOW, policy_version=version, secure=secure)
+        choice, found, _ = cookie.read(headers, now=NOW, policy_version=version, secure=secure)
         assert (found, choice and choice.over_http) == (state, True)

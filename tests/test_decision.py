@@ -279,7 +279,7 @@ def test_truth_table(row: tuple[str, ...]) -> None:
                 (b"dnt", value) for value in dnt_values
             ]
             headers += cookies
-            kept, state = COOKIE.read(headers, now=NOW, policy_version=policy.version)
+            kept, state, _ = COOKIE.read(headers, now=NOW, policy_version=policy.version)
             signals = Signals(choice=kept, choice_state=state, gpc=read_gpc(headers), dnt=read_dnt(headers))
             decision = decide(policy, signals)
             assert dict(decision.verdicts) == expected

@@ -195,7 +195,7 @@ def test_its_receipt_says_where_from_to_who_knows_that_one(browser: Browser) -> 
     assert taken.receipt_id == receipt_id_of(given.receipt_id, B, taken.subject)
     # The choice is as old as it is: the half year counts from when it was made.
     headers = [(b"cookie", browser.jar.sent(host="b.example", now=browser.now).encode())]
-    choice, _ = browser.sites[B].cookie.read(headers, now=browser.now, policy_version=POLICY.version)
+    choice, *_ = browser.sites[B].cookie.read(headers, now=browser.now, policy_version=POLICY.version)
     assert choice is not None
     assert (choice.made_at, choice.receipt_id) == (NOW, taken.receipt_id)
 
@@ -372,7 +372,7 @@ def test_what_cannot_be_recorded_is_not_granted(regime: Regime) -> None:
     browser.go(browser.link(A, B))
     assert browser.allowed(B) == {F, T}  # as the receipt there proves
     headers = [(b"cookie", browser.jar.sent(host="b.example", now=browser.now).encode())]
-    choice, _ = browser.sites[B].cookie.read(headers, now=browser.now, policy_version=policy.version)
+    choice, *_ = browser.sites[B].cookie.read(headers, now=browser.now, policy_version=policy.version)
     (proof,) = browser.sites[B].store.receipts
     assert choice is not None
     assert (choice.receipt_id, choice.made_at) == (proof.receipt_id, NOW)

@@ -453,7 +453,7 @@ def test_who_is_forgotten_stays_refused_in_every_regime(regime: Regime) -> None:
     assert "Max-Age=34560000" in answer.cookies[0]
     assert {line.partition("=")[0] for line in answer.expiries} == {"_es", "_ads"}
     for later, version in ((0, policy.version), (179, policy.version), (200, policy.version), (0, "0" * 12)):
-        choice, _ = site.cookie.read(
+        choice, *_ = site.cookie.read(
             [(b"cookie", site.kept.encode())], now=int(site.now) + later * 86_400, policy_version=version
         )
         assert choice is not None
@@ -486,7 +486,7 @@ def test_those_known_by_what_a_signal_took_back_are_forgotten_too() -> None:
     store = Forgetful()
     site = Site(store=store)
     site.choose("accept")
-    made, _ = site.cookie.read(
+    made, *_ = site.cookie.read(
         [(b"cookie", site.kept.encode())], now=int(site.now), policy_version=POLICY.version
     )
     assert made is not None
@@ -585,7 +585,7 @@ def stored(folder: Path, visitor: Visitor) -> Choice:
     """Return the choice in the visitor's cookie."""
     cookie = ChoiceCookie(DataFolder(folder).keys())
     line = f"consent={visitor.browser.cookies['consent']}".encode()
-    choice, _ = cookie.read([(b"cookie", line)], now=int(time.time()), policy_version=first_policy().version)
+    choice, *_ = cookie.read([(b"cookie", line)], now=int(time.time()), policy_version=first_policy().version)
     assert choice is not None
     return choice
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from itsdangerous import Signer
 from jinja2 import DictLoader, Environment
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -1061,10 +1062,34 @@ def test_the_choice_is_read_the_same_again_and_again(
     """From memory as from the cookie."""
     recorder = Recorder()
     app = around(recorder)
-    choice, _ = COOKIE.read(headers, now=NOW, policy_version=POLICY.version)
+    choice, *_ = COOKIE.read(headers, now=NOW, policy_version=POLICY.version)
     for gpc in (False, True, False):
         ask(app, headers=[*headers, *([(b"sec-gpc", b"1")] if gpc else [])])
         assert decision_of(recorder) == decide(POLICY, Signals(choice=choice, choice_state=state, gpc=gpc))
+
+
+def test_no_cookie_is_verified_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For one request, whatever stands beside the choice; and for the next ones, in however many fields they come."""
+    verified: list[bytes] = []
+    verify = Signer.verify_signature
+
+    def counted(self: Signer, value: bytes, signature: bytes) -> bool:
+        verified.append(value)
+        return verify(self, value, signature)
+
+    monkeypatch.setattr(Signer, "verify_signature", counted)
+    recorder = Recorder()
+    app = around(recorder)
+    cookies = [b"a=1", chosen().encode(), b"consent_no_00000000=t"]
+    ask(app, headers=[(b"cookie", b"; ".join(cookies))])
+    assert (len(verified), decision_of(recorder).allows(Category.TARGETING)) == (1, False)
+    # Nothing has to be stored here, and all of it is remembered. HTTP/2 may have a field for each cookie.
+    cookies[1] = chosen([Category.PERFORMANCE]).encode()
+    verified.clear()
+    for beside in (cookies, [b"b=2", *cookies], cookies[1:]):
+        ask(app, headers=[(b"cookie", cookie) for cookie in beside])
+        assert decision_of(recorder).allows(Category.PERFORMANCE)
+    assert len(verified) == 1
 
 
 def test_a_remembered_choice_expires_to_the_second() -> None:

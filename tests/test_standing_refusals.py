@@ -423,7 +423,7 @@ def test_what_was_taken_back_of_a_choice_that_fills_its_cookie_is_stored() -> No
     browser = Browser()
     browser.choose({"action": "accept"}, {})
     cookie = ChoiceCookie(browser.keys)
-    made, _ = cookie.read(
+    made, *_ = cookie.read(
         [(b"cookie", browser.cookie.encode())], now=NOW, policy_version=browser.policy.version
     )
     assert made is not None
