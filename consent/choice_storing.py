@@ -12,6 +12,7 @@ from consent.choice import Choice
 from consent.choice_cookie import ChoiceCookie
 from consent.cookie_expiry import expire_refused_cookies, refused_cookies
 from consent.decision import Decision
+from consent.request_fields import is_secure
 from consent.variant_cookie import VariantCookie
 
 
@@ -49,7 +50,7 @@ class ChoiceStoring:
             UnwritableChoiceError: it cannot be put into a cookie.
         """
         headers: fields.Headers = scope["headers"]
-        secure, now = scope.get("scheme") == "https", int(self._clock())
+        secure, now = is_secure(scope), int(self._clock())
         host = fields.host_name(fields.only(headers, b"host") or b"")
         cookie, companion = self._cookie, self._companion
         stored = cookie.header(choice, secure=secure, now=now, host=host)

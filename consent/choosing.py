@@ -32,6 +32,7 @@ from consent.decision import Decision, allowance
 from consent.placeholder import Placeholders
 from consent.policy import Policy, Regime
 from consent.receipts import Artefact, CollectionMethod, build_receipt, outcome_of
+from consent.request_fields import is_secure
 from consent.signals import ChoiceState, Signals
 from consent.store import Store
 from consent.submission import Submission, read_form, read_json
@@ -107,7 +108,7 @@ class Choosing:
 
     async def _take(self, submission: Submission, banner: Banner, scope: Scope, headers: Headers) -> Answer:
         """Make the choice, record it and store it; answer in the language that it was made in."""
-        signals = self._requests.signals(headers, scope)
+        signals = self._requests.signals(scope)
         before = self._requests.decide(signals)
         if submission.action == "allow":
             choice = self._with_one_more(submission, signals, before, scope)
@@ -265,7 +266,7 @@ class Choosing:
             granted=granted - self._policy.never,
             vendors=MappingProxyType(vendors),
             told=submission.told & signals.sent,
-            over_http=scope.get("scheme") != "https",
+            over_http=not is_secure(scope),
         )
 
     def _with_one_more(

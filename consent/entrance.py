@@ -1,10 +1,10 @@
-"""Letting requests in, and their responses out, without a step in Python where nothing new is said: most of them.
+"""Letting requests in, and their responses out, in C where nothing new is said: most of them.
 
 A request says nothing new where it holds no browser signal, and no choice or one that was met before. Nothing is done
 about a response that is no page and no redirect, and has no field that may set or fetch a tracker; and to a page for
 somebody who refuses nothing, or in which nobody has to be asked about anything, what its edition has is added. That is
-seen in C where it was built; everything else, and without C everything, is looked at in Python, which does the same to
-it.
+seen in C where it was built, and Python is only asked for the time, and whether the page is one of the few that are
+held on to. Everything else, and without C everything, is looked at in Python, which does the same to it.
 """
 
 from __future__ import annotations

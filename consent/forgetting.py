@@ -89,7 +89,7 @@ class Forgetting:
             raise
 
     async def _forget(self, banner: Banner, return_to: str, scope: Scope, headers: Headers) -> Answer:
-        signals = self._requests.signals(headers, scope)
+        signals = self._requests.signals(scope)
         subjects = self._requests.subjects(headers)
         if signals.choice is None and not subjects:
             # Nobody, or somebody who is not known again: whose receipts are to be erased, nobody can tell.

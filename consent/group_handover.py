@@ -33,7 +33,7 @@ from consent.choosing import Choosing
 from consent.errors import OtherReceiptError
 from consent.group_token import GroupTokens
 from consent.policy import Policy
-from consent.request_fields import is_visit
+from consent.request_fields import is_secure, is_visit
 from consent.signals import ChoiceState, Signals
 from consent.submission import local_address
 from consent.transitions import RECORDING_SECONDS
@@ -104,7 +104,7 @@ class HandOver:
             raise Refused(403, "cross-origin", "error_cross_origin")
         asked = query_of(scope)
         if step == "go":
-            return self._go(scope, headers, asked.get("to", ""), own)
+            return self._go(scope, asked.get("to", ""), own)
         other = asked.get("site", "")
         if other not in self._origins.values() or other == own:
             raise _bad_request()
@@ -112,7 +112,7 @@ class HandOver:
         if step == "ask":
             return self._ask(scope, headers, asked.get("at", ""), other, own, return_to)
         if step == "give":
-            return self._give(scope, headers, asked.get("binding", ""), other, own, return_to)
+            return self._give(scope, asked.get("binding", ""), other, own, return_to)
         return await self._take(scope, headers, asked.get("token", ""), other, own, return_to)
 
     def _own(self, headers: Headers) -> str | None:
@@ -128,7 +128,7 @@ class HandOver:
             )
         return own
 
-    def _go(self, scope: Scope, headers: Headers, to: str, own: str) -> Answer:
+    def _go(self, scope: Scope, to: str, own: str) -> Answer:
         found = _ABSOLUTE.fullmatch(to)
         if found is None or found[1].lower() not in self._origins.values():
             raise _bad_request()
@@ -137,14 +137,14 @@ class HandOver:
             found[2] if found[2].startswith("/") else f"/{found[2]}", prefix=self._prefix
         )
         page = other + _quoted(return_to)
-        choice = self._choice(scope, headers)
+        choice = self._choice(scope)
         if choice is None or other == own:
             return _redirect(page)
         return self._onward(other, "ask", page=page, site=own, at=str(choice.made_at), return_to=return_to)
 
-    def _choice(self, scope: Scope, headers: Headers) -> Choice | None:
+    def _choice(self, scope: Scope) -> Choice | None:
         """Return the choice that the visitor can take along; who was forgotten here leaves with nothing."""
-        signals = self._requests.signals(headers, scope)
+        signals = self._requests.signals(scope)
         if signals.choice is None or signals.choice.is_nobodys:
             return None
         return signals.choice if signals.choice_state is ChoiceState.VALID else None
@@ -153,7 +153,7 @@ class HandOver:
         if _MOMENT.fullmatch(at) is None:
             raise _bad_request()
         page = _quoted(return_to)
-        if not _is_older(self._requests.signals(headers, scope), int(at)):
+        if not _is_older(self._requests.signals(scope), int(at)):
             return _redirect(page)
         # Two pages that are opened at once have one secret, or the second would make the first one's worthless.
         secret = _secret_of(own, headers) or base64_encode(self._random_bytes(16)).decode("ascii")
@@ -167,13 +167,11 @@ class HandOver:
             return_to=return_to,
         )
 
-    def _give(
-        self, scope: Scope, headers: Headers, binding: str, other: str, own: str, return_to: str
-    ) -> Answer:
+    def _give(self, scope: Scope, binding: str, other: str, own: str, return_to: str) -> Answer:
         if _BINDING.fullmatch(binding) is None:
             raise _bad_request()
         page = other + _quoted(return_to)
-        choice = self._choice(scope, headers)
+        choice = self._choice(scope)
         if choice is None:
             return _redirect(page)
         token = self._tokens.seal(
@@ -195,7 +193,7 @@ class HandOver:
             token, giver=other, taker=own, binding=_binding(secret), now=int(self._clock())
         )
         if given and not is_crawler((fields.only(headers, b"user-agent") or b"").decode("latin-1")):
-            signals = self._requests.signals(headers, scope)
+            signals = self._requests.signals(scope)
             if self._counts(given, signals):
                 cookies += await self._taken_over(given, signals, own, scope, headers, return_to)
         elif not given:
@@ -223,7 +221,7 @@ class HandOver:
             receipt_id=receipt_id_of(given.receipt_id, own, subject),
             subject=subject,
             granted=given.granted - self._policy.never,
-            over_http=given.over_http or scope.get("scheme") != "https",
+            over_http=given.over_http or not is_secure(scope),
         )
         if before and before.taken_back:
             # When a signal took it back stands nowhere: it may have been after the other site's yes.

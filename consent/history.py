@@ -172,7 +172,7 @@ class History:
             Refused: there is none, or it is not this visitor's; or the log cannot be read.
         """
         asked = query_of(scope)
-        choice = self._choice(scope, headers)
+        choice = self._choice(scope)
         receipt_id = asked.get("id") or (choice.receipt_id if choice else "")
         form = asked.get("form", "proof")
         if form == "proof":
@@ -195,7 +195,7 @@ class History:
         """
         asked = query_of(scope)
         form, before = asked.get("form", "receipt"), _position(asked.get("before", ""))
-        choice = self._choice(scope, headers)
+        choice = self._choice(scope)
         if choice is None or form not in ("receipt", *_FORMS):
             raise _missing()
         listing = _listing(choice.subject, before, MAX_EXPORTED)
@@ -223,7 +223,7 @@ class History:
             Refused: there is none, or the receipt is not this visitor's; or the log cannot be read.
         """
         asked = query_of(scope)
-        receipt, shown = await self._own(asked.get("id", ""), self._choice(scope, headers), _shown)
+        receipt, shown = await self._own(asked.get("id", ""), self._choice(scope), _shown)
         if shown is None:
             raise _missing()
         if asked.get("form") == "file":
@@ -241,9 +241,9 @@ class History:
 
     # ---- whose, and which
 
-    def _choice(self, scope: Scope, headers: Headers) -> Choice | None:
+    def _choice(self, scope: Scope) -> Choice | None:
         """Return the choice of a visitor who may have receipts."""
-        choice = self._requests.signals(headers, scope).choice
+        choice = self._requests.signals(scope).choice
         return None if choice is None or choice.is_nobodys else choice
 
     async def _own(

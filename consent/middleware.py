@@ -54,7 +54,6 @@ _MAX_REMEMBERED = 1024
 _MAX_REMEMBERED_BYTES = 4096
 _MAX_ROOTS = 16
 _PAGES = FRAMED | {b"document", b"empty", None}
-_SECURE = frozenset(("https", "wss"))
 # What a server sends bodies with that bypasses us.
 _BYPASSES = ("http.response.pathsend", "http.response.zerocopysend")
 
@@ -267,7 +266,7 @@ class EnforcingMiddleware:
             choice = refusals_of(choice)
         elif choice is None or (choice := ruling.left) is None:
             return
-        secure = scope.get("scheme") == "https"
+        secure = request_fields.is_secure(scope)
         host = fields.host_name(fields.only(scope["headers"], b"host") or b"")
         stored = self._cookie.header(choice, secure=secure, now=now, host=host)
         yield stored
@@ -373,7 +372,7 @@ class EnforcingMiddleware:
                 headers,
                 line,
                 has_signal=decides != request_fields.HAS_CHOICE,
-                secure=scope.get("scheme") in _SECURE,
+                secure=request_fields.is_secure(scope),
             )
         if kind == "websocket":
             return self.app, scope, GovernedResponse(self._site, scope, headers, ruling, send).send_handshake

@@ -11,6 +11,7 @@ from consent.headers import ENTITY_TAG, Headers, lines
 from consent.speedups import compiled
 
 _NOT_FOR_PAGES = frozenset((b"if-modified-since", b"range", b"if-range"))
+_SECURE = frozenset(("https", "wss"))
 
 HAS_SIGNAL = 1
 """In a :func:`glance`: there is a browser signal ..."""
@@ -55,6 +56,11 @@ _glance: Callable[[Headers, bytes, set[bytes]], Glance] = compiled.glance if com
 def glance(headers: Headers, cookie_name: bytes) -> Glance:
     """Return what of a request needs a closer look, which is nothing of most, and the one line with the cookie."""
     return _glance(headers, cookie_name, PLAIN_CODINGS)
+
+
+def is_secure(scope: Scope) -> bool:
+    """Tell whether a request came over HTTPS, or a websocket is opened over it."""
+    return scope.get("scheme") in _SECURE
 
 
 def is_visit(scope: Scope) -> bool:

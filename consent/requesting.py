@@ -117,7 +117,7 @@ class Requesting:
             Refused: nothing was sent.
         """
         allow(scope["method"], "GET", "HEAD", "POST")
-        choice = self._requests.signals(headers, scope).choice
+        choice = self._requests.signals(scope).choice
         if scope["method"] != "POST":
             asked = query_of(scope)
             return_to = local_address(asked.get("return_to", "/"), prefix=self._prefix)

@@ -29,6 +29,7 @@ from consent.decision import Decision, taken_back
 from consent.errors import OtherReceiptError
 from consent.policy import Policy
 from consent.receipts import CollectionMethod, build_receipt
+from consent.request_fields import is_secure
 from consent.store import Store
 from consent.terms import terms_artefacts
 
@@ -119,7 +120,7 @@ class Transitions:
         """
         kept = replace(kept, receipt_id=id_after(kept))
         host = fields.host_name(fields.only(scope["headers"], b"host") or b"")
-        secure = scope.get("scheme") == "https"
+        secure = is_secure(scope)
         return kept, [
             self._cookie.taken_header(kept, of.receipt_id, signal, secure=secure, now=now, host=host)
             for signal in sorted(decision.signals.sent)

@@ -269,7 +269,7 @@ class VisitorEndpoints:
         asked = query_of(scope)
         return_to = local_address(asked.get("return_to", "/"), prefix=self._prefix)
         banner = self._requests.speaking(headers, return_to, asked.get("language", ""))
-        signals = self._requests.signals(headers, scope)
+        signals = self._requests.signals(scope)
         page = banner.choices_page(
             self._requests.decide(signals),
             return_to=return_to,
@@ -291,7 +291,7 @@ class VisitorEndpoints:
 
     async def _tracking_status(self, scope: Scope, headers: Headers) -> Answer:
         """Answer for this very visitor. (W3C Tracking Preference Expression, sections 6.2 and 6.5.)"""
-        decision = self._requests.decide(self._requests.signals(headers, scope))
+        decision = self._requests.decide(self._requests.signals(scope))
         status = {"tracking": tracking_status(self._policy, decision), "config": f"{self._prefix}/choices"}
         if self._policy.privacy_url:
             status["policy"] = self._policy.privacy_url

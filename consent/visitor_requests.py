@@ -16,6 +16,7 @@ from consent.choice import Choice
 from consent.choice_cookie import ChoiceCookie
 from consent.decision import Decision, decide
 from consent.policy import Policy
+from consent.request_fields import is_secure
 from consent.signals import ChoiceState, Signals, read_dnt, read_gpc
 from consent.submission import MAX_RETURN_TO, same_origin
 
@@ -55,13 +56,14 @@ class VisitorRequests:
         self._cookie = cookie
         self._clock = clock
 
-    def signals(self, headers: Headers, scope: Scope) -> Signals:
+    def signals(self, scope: Scope) -> Signals:
         """Return what a request says."""
+        headers: Headers = scope["headers"]
         choice, state, _ = self._cookie.read(
             headers,
             now=int(self._clock()),
             policy_version=self._policy.version,
-            secure=scope.get("scheme") == "https",
+            secure=is_secure(scope),
         )
         return Signals(choice=choice, choice_state=state, gpc=read_gpc(headers), dnt=read_dnt(headers))
 

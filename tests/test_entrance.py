@@ -619,7 +619,7 @@ def test_both_ways_clear_the_same(pages: list[bytes], choice: str, cookies: str,
     assert ours_inventory.take() == theirs_inventory.take()
 
 
-def test_who_refused_needs_no_step_in_python_however_many_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_for_who_refused_are_cleared_however_many_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has a mark of their own beside the choice. Of other cookies that stay, some are forgotten in time."""
     seen: list[str] = []
     begins = GovernedResponse.__init__

@@ -1,7 +1,8 @@
-/* Requests that say nothing new pass without a step in Python, and so do responses that nothing is done about, pages for
+/* Requests that say nothing new are let in here, and so are responses let out that nothing is done about, pages for
  * visitors who refuse nothing, and pages in which nobody has to be asked about anything.
  *
- * Whatever else comes is handed to Python: to "look" the request, to what "respond" makes the message.
+ * Python is asked for the time, and whether a page is one of the few that it holds on to. Whatever else comes is handed to
+ * it: to "look" the request, to what "respond" makes the message.
  */
 #include "native.h"
 
