@@ -26,6 +26,7 @@ _LOADING_RELATIONS = frozenset(
         "compression-dictionary",
     )
 )
+_ONE_VALUE = GOVERNED - POLICIES - {b"set-cookie", b"nel"}
 _LINK_VALUE = re.compile(r'(?:[^,"<]|"(?:[^"\\]|\\.)*+"?|<[^>]*+>?)++', re.DOTALL)
 _LINK = re.compile(r"<([^>]*)>(.*)", re.DOTALL)
 _LINK_PARAMETER = re.compile(r';\s*+([^\s;="]++)(?:\s*+=\s*+("(?:[^"\\]|\\.)*+"?|[^;]*+))?+[^;]*+', re.DOTALL)
@@ -49,10 +50,18 @@ def governed(
     result: Headers = []
     decided, page.decided = page.decided, False
     lost_groups: set[str] = set()
+    whole = _joined(headers)
+    left = {name: _governed_value(name, value, page, now, lost_groups) for name, value in whole.items()}
     for key, value in headers:
         name = key.lower()
         judge = cookies if cookies is not None and name == b"set-cookie" else page
-        new = _governed_value(name, value, judge, now, lost_groups) if name in GOVERNED else value
+        new: bytes | None = value
+        if name in whole:
+            # Where anything of it goes, the first line has what is left.
+            if left.get(name) != whole[name]:
+                new = left.pop(name, None)
+        elif name in GOVERNED:
+            new = _governed_value(name, value, judge, now, lost_groups)
         if new is not None:
             result.append((key, new))
     if lost_groups:
@@ -62,6 +71,18 @@ def governed(
     depends = page.decided
     page.decided |= decided
     return varying(result) if depends and cookies is None else result
+
+
+def _joined(headers: Headers) -> dict[bytes, bytes]:
+    """Return the fields of several lines as browsers read them, each as one (RFC 9110, section 5.3).
+
+    What is quoted may begin in a line and end in the next.
+    """
+    lines: dict[bytes, list[bytes]] = {}
+    for key, value in headers:
+        if (name := key.lower()) in _ONE_VALUE:
+            lines.setdefault(name, []).append(value)
+    return {name: b", ".join(values) for name, values in lines.items() if len(values) > 1}
 
 
 def _governed_value(

@@ -217,6 +217,22 @@ def test_links_that_fetch_from_a_refused_host_are_removed(value: str, left: str 
     assert one("link", value, ACCEPTING) == value
 
 
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("link", ["<https://t.tracker.example/?a", "b>; rel=preload"]),
+        ("link", ['<https://t.tracker.example>; title="', '"; rel=preconnect']),
+        ("refresh", ["0;url=https://own.example", "@t.tracker.example/"]),
+        ("reporting-endpoints", ['default="https://own.example', '@t.tracker.example/"']),
+    ],
+)
+def test_what_ends_in_another_line_is_one_value_to_browsers(name: str, lines: list[str]) -> None:
+    """They read several lines as one (RFC 9110, section 5.3)."""
+    fields = [(name, line) for line in lines]
+    assert governed(*fields) == [("vary", VARY.decode())]
+    assert governed(*fields, decision=ACCEPTING) == [*fields, ("vary", VARY.decode())]
+
+
 def test_a_removed_link_depends_on_the_visitor() -> None:
     """And so does one that stays."""
     link = ("link", "<https://t.tracker.example>; rel=preconnect")
