@@ -43,7 +43,8 @@ _MAX_XML_PROLOGUE = 64 * 1024
 """How much of XML is waited for that does not say whether it is a page."""
 _MOST_RAW = 2 * _MAX_XML_PROLOGUE
 """How much is kept back, as it came: what is decoded may be nothing, and codings have pieces that hold nothing."""
-# The beginnings that browsers take for HTML where nothing says what a body is (MIME Sniffing, section 7.1).
+# The beginnings that browsers take for HTML where nothing says what a body is (MIME Sniffing, section 7.1); some
+# whatever comes behind them, so that an ``<article>`` is an ``<a``.
 _HTML_BEGINNINGS = tuple(
     f"<{name}".encode()
     for name in (
@@ -152,9 +153,8 @@ class Beginning:
             stripped = text.removeprefix(BOM_UTF8).lstrip(b"\t\n\f\r ")
             if may_go_on and len(stripped) < _LONGEST_BEGINNING and len(text) < _LONGEST_WHITE_SPACE:
                 return None
-            for name in _HTML_BEGINNINGS:
-                if stripped.startswith(name) and stripped[len(name) : len(name) + 1] in b" >":
-                    return b"text/html"
+            if stripped.startswith(_HTML_BEGINNINGS):
+                return b"text/html"
             if not stripped.startswith(_XML_BEGINNING):
                 return b""
         if any(name in text for name in _XML_PAGE_NAMES) or _REFERENCE_IN_NAME.search(text):

@@ -59,8 +59,11 @@ class Request:
 
     @property
     def may_be_for_fragment(self) -> bool:
-        """Whether the page may be a piece of one: scripts fetch such, and the page around it has asked."""
-        return self.is_loaded or not _FRAGMENT_FIELDS.isdisjoint(self.by_name)
+        """Whether the page may be a piece of one: scripts fetch such, and the page around it has asked.
+
+        What a frame shows is a whole one, whatever it looks like.
+        """
+        return not self.is_framed and (self.is_loaded or not _FRAGMENT_FIELDS.isdisjoint(self.by_name))
 
     @property
     def obeys(self) -> bool:

@@ -461,7 +461,7 @@ def test_a_body_that_says_nothing_is_read_as_browsers_read_it() -> None:
     answer = ask(around(answering(b"", PAGE[:40], PAGE[40:], headers=[])))
     assert (answer.body, answer.headers) == (CLEAN, [PRIVATE, PERMISSIONS, VARY])
     nosniff = [(b"x-content-type-options", b"nosniff")]
-    for body, headers in ((PAGE, nosniff), (b"<anything>", []), (b"{}", []), (b"", []), (b"text <p>", [])):
+    for body, headers in ((PAGE, nosniff), (b"<unknown>", []), (b"{}", []), (b"", []), (b"text <p>", [])):
         answer = ask(around(answering(body, headers=headers)))
         assert (answer.body, answer.headers) == (body, headers)
     assert ask(around(answering(headers=[])), method="HEAD").headers == []
