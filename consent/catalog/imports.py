@@ -62,9 +62,9 @@ def _literal(begins: str, longest: int) -> re.Pattern[str]:
         rf"(?P<word>{words})"
         rf"(?:(?<!Scripts)(?P<static>{GAP})(?=[\"'])|(?<!from)\s*+\({GAP}(?=[\"'`]))"
         rf"(?P<quote>[\"'`])(?P<text>(?={begins})"
-        rf"(?:(?!(?P=quote))[^\\\r\n$]|\\[^\r\n]|\$(?!\{{)){{1,{longest}}}+)"
+        rf"(?:(?!(?P=quote))[^\\\r\n$]|\\(?:\r\n|.)|\$(?!\{{)){{1,{longest}}}+)"
         r"(?=(?P<whole>(?P=quote)\s*+[,)])?)",
-        re.ASCII,
+        re.ASCII | re.DOTALL,
     )
 
 
@@ -76,8 +76,10 @@ _MAY_LEAD_AWAY = {
     word: re.compile(rf"{word}\s*+(?:\({GAP}|{GAP})[\"'`]\s*+(?:[hHwW\\]|/[/\\])", re.ASCII)
     for word in ("import", "from", "importScripts")
 }
-_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{0*([0-9a-fA-F]{1,6})\}|([\s\S]))")
+_ESCAPE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{0*([0-9a-fA-F]{1,6})\}|(\r\n|[\s\S]))")
 _NAMED_ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0"}
+# A string may go on in the next line.
+_NAMED_ESCAPES |= dict.fromkeys(("\n", "\r", "\r\n", "\u2028", "\u2029"), "")
 _ABSOLUTE = re.compile(
     r"(?:(?:https?|wss?):[/\\]*+|[/\\]{2})(?P<authority>[^/\\?#]*+)(?P<target>.*)", re.IGNORECASE
 )

@@ -142,6 +142,8 @@ UNUSUAL = [
     "//u@tracker.example:443/t",
     " ht\\ttps://tracker.example/t",
     "https://tr%61cker.example/t",
+    "https://trac\\\nker.example/t",
+    "https:\\\r\n//tracker.example/t",
 ]
 
 
@@ -152,7 +154,7 @@ def test_a_url_is_found_however_it_is_written(url: str, finder: Evidence) -> Non
     assert voided(f'import a from "{url}"; go()', finder) == 'import a from "data:text/javascript,"; go()'
     assert voided(f"import(/* x */ '{url}')", finder) == "import(/* x */ 'about:invalid')"
     for text in (
-        f'// import "{url}"',
+        f'/* import "{url}" */',
         f'see("{url}")',
         'import "./https:own.js"',
         'import("/own//tracker.example")',
