@@ -115,7 +115,9 @@ class OwnFile:
     def _read(self, data: bytes) -> bytes:
         kind = file_kind(self._content_type)
         if kind == _STYLES:
-            return Refusals(self._page, lambda page, _: page, may_set_base=False).style(data)
+            return Refusals(
+                self._page, lambda content, judge, is_xml=False: content, may_set_base=False
+            ).style(data)
         return self._without_rules(data) if kind == _RULES else self._without_imports(data)
 
     def _without_imports(self, data: bytes) -> bytes:

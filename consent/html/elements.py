@@ -19,7 +19,8 @@ LOADS: dict[bytes, tuple[Cut, dict[bytes, str]]] = {
     b"img": (Cut.ELEMENT, {b"src": "url", b"srcset": "srcset", b"lowsrc": "url", b"dynsrc": "url"}),
     b"iframe": (Cut.ELEMENT, {b"src": "url"}),
     b"frame": (Cut.ELEMENT, {b"src": "url"}),
-    b"embed": (Cut.ELEMENT, {b"src": "url"}),
+    # Chromium still reads what an <applet> had.
+    b"embed": (Cut.ELEMENT, {b"src": "url", b"code": "url"}),
     b"link": (Cut.ELEMENT, {b"href": "url", b"imagesrcset": "srcset"}),
     b"source": (Cut.ELEMENT, {b"src": "url", b"srcset": "srcset"}),
     b"track": (Cut.ELEMENT, {b"src": "url"}),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.parse import unquote_to_bytes
 
 from consent.catalog.imports import data_url
@@ -48,8 +47,14 @@ _LIKE_AN_ESCAPE = re.compile(rb"\\(?<=[\x81-\xfe]\\)")
 _LIKE_AN_ESCAPE_IN_TEXT = re.compile(r"\\(?<=[\udc81-\udcfe]\\)")
 _MASK = b"\x1a"
 
-Nested = Callable[[bytes, Judge], bytes]
-"""Rewrites a page within the page."""
+# A byte of UTF-16, which ASCII has in every character, and the one that begins the escapes of ISO-2022-JP.
+_UNLIKE_ASCII = re.compile(rb"[\x00\x1b]")
+
+
+class Nested(Protocol):
+    """Rewrites a page within the page: one of HTML, or of XML."""
+
+    def __call__(self, content: bytes, judge: Judge, *, is_xml: bool = False) -> bytes: ...
 
 
 class Edit(NamedTuple):
@@ -142,7 +147,7 @@ class Refusals:
         """Judge a ``data:`` URL by what it holds (RFC 2397; Fetch Standard, section 6)."""
         if element not in FRAMES and element not in (b"script", b"link", b"style"):
             return False
-        (kind, *parameters), content = data_url(rest)
+        (kind, *_), content = data_url(rest)
         if element == b"style" and kind.startswith(_NO_SHEETS):
             return False
         if element == b"script":
@@ -150,13 +155,12 @@ class Refusals:
         if element in (b"link", b"style"):
             return self._refuses_sheet(content)
         if kind.endswith(("html", "xml")):
-            if b"<?xml-stylesheet" in content or any(
-                "utf-16" in parameter or "2022" in parameter for parameter in parameters
-            ):
+            if b"<?xml-stylesheet" in content or _UNLIKE_ASCII.search(content):
                 # In these a tag is not written in its letters; and nobody needs any of it for a page in a URL.
                 self._judge.note_undecided("page within a page")
                 return True
-            return self._nested(content, _InnerJudge(self._judge)) != content
+            is_xml = not kind.endswith("html")
+            return self._nested(content, _InnerJudge(self._judge), is_xml=is_xml) != content
         return False
 
     def _refuses_sheet(self, sheet: bytes) -> bool:

@@ -540,13 +540,25 @@ class Rewriter:
         )
 
 
-def _rewritten_within(nesting: int, max_buffer_bytes: int, content: bytes, judge: Judge) -> bytes:
+def _rewritten_within(
+    nesting: int, max_buffer_bytes: int, content: bytes, judge: Judge, *, is_xml: bool = False
+) -> bytes:
     """Rewrite a page that a page holds in an attribute, so many pages deep."""
     if nesting >= _MAX_NESTING:
         judge.note_undecided("page within a page")
         return b""
-    inner = _within(nesting, max_buffer_bytes, content, judge, scripting=True, may_set_base=True)
-    return inner.write(content) + inner.end()
+    if is_xml:
+        from consent.html.xml import XMLRewriter  # which is made of this here
+
+        longest = max(max_buffer_bytes, len(content) + 1)
+        inner: Rewriter = XMLRewriter(judge, max_buffer_bytes=longest, nesting=nesting + 1)
+    else:
+        inner = _within(nesting, max_buffer_bytes, content, judge, scripting=True, may_set_base=True)
+    try:
+        return inner.write(content) + inner.end()
+    except RewriterLimitExceeded:  # a document type may not be as long as a page
+        judge.note_undecided("page within a page")
+        return b""
 
 
 def _within(

@@ -48,8 +48,6 @@ _WITHIN = ("about:", "blob:", "data:", "javascript:", "mailto:", "tel:", "#")
 
 def _ascii_host(host: str) -> str | None:
     """Return ``host`` as a browser would ask DNS for it, or ``None`` where it is no valid host."""
-    if len(host) > _MAX_HOST:
-        return None
     if "%" in host:
         host = unquote_to_bytes(host.encode("utf-8", "surrogateescape")).decode("utf-8", "replace")
     if host.startswith("["):
@@ -57,6 +55,10 @@ def _ascii_host(host: str) -> str | None:
     if not host.isascii():
         # Python's codec knows the characters of Unicode 3.2 only: fold the rest before it looks.
         host = unicodedata.normalize("NFKC", _IGNORED_IN_HOSTS.sub("", host)).lower()
+    # However much of it was written that counts for nothing.
+    if len(host) > _MAX_HOST:
+        return None
+    if not host.isascii():
         try:
             host = host.encode("idna").decode("ascii")
         except UnicodeError:

@@ -56,8 +56,9 @@ class XMLRewriter(Rewriter):
         *,
         at_body_end: Callable[[], bytes] | None = None,
         max_buffer_bytes: int = DEFAULT_MAX_BUFFER_BYTES,
+        nesting: int = 0,
     ) -> None:
-        super().__init__(judge, at_body_end=at_body_end, max_buffer_bytes=max_buffer_bytes)
+        super().__init__(judge, at_body_end=at_body_end, max_buffer_bytes=max_buffer_bytes, nesting=nesting)
         self._entities: dict[bytes, bytes] = {}
 
     def _next_place(self, data: bytes, position: int) -> int:

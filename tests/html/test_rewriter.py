@@ -70,6 +70,15 @@ REMOVED = {
     "javascript: in an iframe": '<iframe src=" java\tscript:track()"></iframe>',
     "document in a data URL": f"<iframe src=\"data:text/html,<img src='{T}'>\"></iframe>",
     "encoded document": "<iframe src='data:text/html;base64,PHNjcmlwdD50cmFjaygpPC9zY3JpcHQ+'></iframe>",
+    "document in UTF-16 in a data URL": "<iframe src='data:text/html;charset=ucs-2,%3C%00p%00%3E%00'></iframe>",
+    "document in ISO-2022-JP in a data URL": "<iframe src='data:text/html,<meta charset=iso-2022-jp>%1b(B'></iframe>",
+    "document of XML in a data URL": (
+        f"<iframe src=\"data:application/xhtml+xml,<a><![CDATA[<!--]]><h:img src='{T}'/></a>\"></iframe>"
+    ),
+    "document of XML with a default in a data URL": (
+        f"<iframe src=\"data:text/xml,<!DOCTYPE a [<!ATTLIST img src CDATA '{T}'>%5D><a/>\"></iframe>"
+    ),
+    "embed by the attribute of an applet": f'<embed src="/own" code="{T}">',
     "SVG script": f'<script href="{T}"/>',
 }
 
@@ -622,3 +631,10 @@ def test_what_nobodys_consent_brings_back_goes(element: str) -> None:
         == b"<p>ab"
     )
     assert judge.undecided != []
+
+
+def test_a_document_type_too_long_to_be_read_costs_only_its_own_page() -> None:
+    """The page around it goes on."""
+    drawing = "<!DOCTYPE svg [" + "<!--x-->" * 3000 + "%5D><svg/>"
+    page = f'<p><object data="data:image/svg+xml,{drawing}">a</object>'
+    assert rewritten(page.encode()) == b"<p><object >a</object>"

@@ -32,6 +32,8 @@ PAGE = PageURL("https", "www.example.com", "/a/b?c")
         ("//\U0001f143racker.example/t", "tracker.example", "/t"),
         ("//tra\u00adcker\u200b.example/t", "tracker.example", "/t"),
         ("//tra\u180fcker\u115f.ex\U000e0100ample/t", "tracker.example", "/t"),
+        ("//" + "%C2%AD" * 300 + "tracker.example/t", "tracker.example", "/t"),
+        ("//" + "\u00ad" * 1200 + "tracker.example/t", "tracker.example", "/t"),
         ("//tracker.example/a/../%74?q", "tracker.example", "/t?q"),
         ("//bücher.example", "xn--bcher-kva.example", "/"),
         ("//[2001:DB8::1]:8080/t", "[2001:db8::1]", "/t"),
