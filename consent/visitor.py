@@ -45,6 +45,7 @@ from consent.placeholder import Placeholders
 from consent.policy import Policy
 from consent.reports import MAX_REPORT_BYTES, Reports, read_reports
 from consent.requesting import Requesting
+from consent.signals import ChoiceState
 from consent.static_files import StaticFile
 from consent.store import Erasing, Store
 from consent.subject_request import RequestRegister
@@ -270,10 +271,14 @@ class VisitorEndpoints:
         return_to = local_address(asked.get("return_to", "/"), prefix=self._prefix)
         banner = self._requests.speaking(headers, return_to, asked.get("language", ""))
         signals = self._requests.signals(scope)
+        message = None
+        if asked.get("saved") == "1":
+            # Who blocks cookies is not told that the answer holds.
+            message = "saved" if signals.choice_state is ChoiceState.VALID else "not_kept"
         page = banner.choices_page(
             self._requests.decide(signals),
             return_to=return_to,
-            message="saved" if asked.get("saved") == "1" else None,
+            message=message,
             past=await self._history.past(scope, signals, banner),
         )
         return Answer(200, PAGE_HEADERS, page)

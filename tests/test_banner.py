@@ -376,8 +376,8 @@ def test_who_is_responsible_and_how_long_the_answer_is_kept() -> None:
     """The second layer names the controller, how to reach it, and the duration."""
     small = read(decided()).words("consent-small")
     assert small == [
-        "Your answer, yes or no, is remembered for 180 days in one cookie, named consent. What you refused stays off "
-        "after that, too, until you decide otherwise."
+        "Your answer, yes or no, is remembered for 180 days in cookies whose names begin with consent. What you "
+        "refused stays off after that, too, until you decide otherwise."
         "Responsible: Harbour & Pine LtdContact: privacy@harbour.example"
     ]
 

@@ -354,6 +354,16 @@ def test_the_page_of_choices_stays_and_says_saved() -> None:
     assert 'name="performance" value="on" aria-describedby="consent-about-performance" checked' in page
 
 
+def test_who_keeps_no_cookies_is_not_told_that_it_was_saved() -> None:
+    """The answer is recorded, but nothing can be made of it: the page of choices says why, and what to do."""
+    site = Site()
+    assert site.choose("refuse", stay="on").status == 303
+    site.kept = ""
+    page = site.get("/_consent/choices", query="saved=1").body.decode()
+    assert "Saved." not in page
+    assert 'role="status">Your browser did not keep your answer. Please allow cookies for this site' in page
+
+
 # ---- vendors
 
 
