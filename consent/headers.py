@@ -124,11 +124,11 @@ GOVERNED = POLICIES | {
 """The fields that may set or fetch a tracker."""
 RESPONSE = field_finder(
     (
-        *GOVERNED,
+        b"content-type",  # looked for first: nearly all have it
         b"content-disposition",
         b"content-encoding",
-        b"content-type",
         b"x-content-type-options",
+        *sorted(GOVERNED),
     )
 )
 """Finds them, and what tells whether a response is a page, and how it is to be read."""
