@@ -147,6 +147,10 @@ class _Iso2022Jp:
         return rest.translate(self._BACK)
 
 
+MASKED_ESCAPE = re.compile(rb"\x7f(?:\$[@B]|\([BIJ])")
+"""What the escape sequences become of what must not be read as ISO-2022-JP."""
+
+
 class _NotIso2022Jp:
     """Keeps a page from being read as ISO-2022-JP: its escape sequences begin with another control character."""
 

@@ -14,7 +14,7 @@ from typing import Any
 from consent.catalog.evidence import Evidence
 from consent.catalog.imports import imported_code, imports
 from consent.codings import Coded
-from consent.encodings import Sniffed
+from consent.encodings import MASKED_ESCAPE, Sniffed
 from consent.enforcement import PageEnforcement
 from consent.headers import media_type_of
 from consent.html.elements import JAVASCRIPT_TYPES
@@ -113,6 +113,14 @@ class OwnFile:
         return raw if depends else None
 
     def _read(self, data: bytes) -> bytes:
+        read = self._without_refused(data)
+        if read == data and (bare := MASKED_ESCAPE.sub(b"", data)) != data:
+            # To a page in ISO-2022-JP, which the file takes after, they are nothing.
+            clean = self._without_refused(bare)
+            return data if clean == bare else clean
+        return read
+
+    def _without_refused(self, data: bytes) -> bytes:
         kind = file_kind(self._content_type)
         if kind == _STYLES:
             return Refusals(

@@ -24,6 +24,7 @@ from consent.policy import CacheMode, CspMode, Policy
 from tests.exchange import CATALOG, NOW, POLICY, TRACKER, Answer, Headers, answering, around, ask, chosen
 
 CSS = (b"content-type", b"text/css; charset=utf-8")
+PLAIN_CSS = (b"content-type", b"text/css")
 JS = (b"content-type", b"text/javascript")
 RULES = (b"content-type", b"application/speculationrules+json")
 SHEET = b'@import "%b"; h1 { color: red }' % TRACKER.encode()
@@ -57,6 +58,8 @@ def asked(body: bytes, *headers: tuple[bytes, bytes], **who: str) -> Answer:
     [
         (CSS, SHEET, CLEAN),
         (CSS, b"a { background: url(//tracker.example/p) }", b"a { background: url(about:invalid) }"),
+        (PLAIN_CSS, b'@import "//trac\x1b(Bker.example/";', b'@import "about:invalid";'),
+        (JS, b"import('//trac\x1b(Jker.example/\x1b(B')", b"import('about:invalid')"),
         (CSS, b"\xef\xbb\xbf@import'//tracker.example/';/*\xe9*/", b"\xef\xbb\xbf@import'about:invalid';/*\xe9*/"),
         (JS, b'import "https://tracker.example/m.js"; go()', b'import "data:text/javascript,"; go()'),
         (JS, b'import("https://tracker.example/m.js"); go()', b'import("about:invalid"); go()'),
