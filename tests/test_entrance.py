@@ -598,7 +598,9 @@ WHOLE_PAGES = st.builds(
         st.one_of(WHOLE_PAGES, st.lists(PIECES, max_size=8).map(b"".join)), min_size=1, max_size=4
     ),
     choice=st.sampled_from(["", CHOICES[1], CHOICES[2]]),
-    cookies=st.sampled_from(["", "session=1", "_track=1", "a b=1"]),
+    cookies=st.sampled_from(
+        ["", "session=1", "_track=1", "a b=1", "consent_no_3f2504e0=pft", "consent_no_3f2504ex=t"]
+    ),
     defers=st.booleans(),
 )
 def test_both_ways_clear_the_same(pages: list[bytes], choice: str, cookies: str, defers: bool) -> None:
