@@ -10,7 +10,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from markupsafe import Markup
@@ -20,11 +20,11 @@ from consent.answers import DECIDING, LOCKED_DOWN, PAGE_HEADERS, Answer, Headers
 from consent.banner import Banner
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL
-from consent.choice import Choice
+from consent.choice import Choice, refusals_of
 from consent.choice_cookie import ChoiceCookie
 from consent.errors import ConsentError, InvalidReceiptError
 from consent.log_reading import Log, LogReading
-from consent.moments import format_moment
+from consent.moments import format_moment, parse_moment
 from consent.policy import Policy
 from consent.receipt_search import Position, ReceiptPage, Sought
 from consent.receipts import Artefact, CollectionMethod, Receipt
@@ -164,6 +164,37 @@ class History:
             older=_written_position(found.next),
             can_forget=self._can_forget,
         )
+
+    async def withdrawn(self, signals: Signals, now: int) -> Choice | None:
+        """Return the no that takes the place of the browser's choice, if the office recorded one since; else ``None``.
+
+        What the office records is only ever a no, and goes over nothing but a yes.
+
+        Args:
+            signals: what the request says.
+            now: seconds since 1970.
+        """
+        choice = signals.choice
+        if self._log is None or choice is None or choice.is_nobodys or not choice.grants:
+            return None
+        asked = Sought(subject=choice.subject, collection_method=CollectionMethod.OFFICE)
+        try:
+            page = await self._log.read(lambda log: log.find(asked, limit=PAGE_RECEIPTS))
+        except ConsentError as error:
+            logger.warning("whether the office withdrew a visitor's choice could not be read: %s", error)
+            return None
+        for receipt in (logged.receipt for logged in page.receipts):
+            made_at = parse_moment(receipt.time) // 1_000
+            # The choice that the office knew of may be a later one than this browser has left.
+            is_later = receipt.site == self._policy.site and made_at > choice.made_at
+            if (is_later or receipt.previous == choice.receipt_id) and not receipt.grants:
+                return replace(
+                    refusals_of(choice),
+                    receipt_id=receipt.receipt_id,
+                    made_at=max(choice.made_at, min(made_at, now)),
+                    policy_version=receipt.policy_version,
+                )
+        return None
 
     async def receipt(self, scope: Scope, headers: Headers) -> Answer:
         """Answer with one receipt of the visitor's: with its proof, in another form, or as a page.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from time import time
@@ -116,7 +117,7 @@ class VisitorEndpoints:
         # What scripts and command lines ask for, unless a browser says that it wants a page.
         self._files = tuple(f"{banner.prefix}/{name}" for name in ("report", "receipt", "receipts"))
         self._requests = VisitorRequests(policy, banner, cookie, clock)
-        storing = ChoiceStoring(catalog, cookie, companion, clock)
+        self._storing = storing = ChoiceStoring(catalog, cookie, companion, clock)
         self._choosing = Choosing(
             policy,
             catalog,
@@ -275,13 +276,20 @@ class VisitorEndpoints:
         if asked.get("saved") == "1":
             # Who blocks cookies is not told that the answer holds.
             message = "saved" if signals.choice_state is ChoiceState.VALID else "not_kept"
+        stored: Sequence[bytes] = ()
+        refusal = await self._history.withdrawn(signals, int(self._clock()))
+        if refusal is not None:
+            # Should a yes in another tab be answered at this moment, the browser may keep either: never more than that.
+            after = self._requests.decide_after(refusal, signals)
+            stored = self._storing.lines(refusal, after, scope, return_to=return_to)
+            signals = replace(signals, choice=refusal, choice_state=ChoiceState.VALID)
         page = banner.choices_page(
             self._requests.decide(signals),
             return_to=return_to,
             message=message,
             past=await self._history.past(scope, signals, banner),
         )
-        return Answer(200, PAGE_HEADERS, page)
+        return Answer(200, (*PAGE_HEADERS, *((b"set-cookie", line) for line in stored)), page)
 
     async def _declare(self, scope: Scope, headers: Headers) -> Answer:
         """Answer with the cookie declaration, which is the same for everybody who reads the same language."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ import pytest
 from markupsafe import escape
 
 from consent.browsers import Device
+from consent.categories import OPTIONAL
+from consent.choice import Choice
+from consent.choice_cookie import ChoiceCookie
+from consent.data_folder import DataFolder
 from consent.errors import StoreUnavailable
 from consent.log_export import verify_log
 from consent.moments import parse_moment
@@ -19,6 +24,7 @@ from consent.office.visitors import last_choices
 from consent.office.withdrawing import withdrawal_of
 from consent.receipt_search import Sought
 from consent.receipts import CollectionMethod, Outcome, Receipt
+from consent.sqlite_log import SQLiteReceiptLog
 from consent.texts import languages, load_texts
 from tests.test_office_console import signed_in, text
 from tests.test_office_requests import Desk, at_once
@@ -272,7 +278,7 @@ def test_the_page_says_what_it_does_and_what_it_does_not(tmp_path: Path) -> None
     path = f"/requests/{desk.new(kind='withdraw', subject=VISITOR)}"
     page = text(officer.post(path, {}))
     assert "It says that this office recorded it." in page
-    assert "until they say no there, their pages go by what they agreed to" in page
+    assert "until they open the page of choices there, their pages go by what they agreed to" in page
     assert "The withdrawal is recorded, for Example shop." in text(officer.post(f"{path}/withdrawals", {}))
     assert officer.post(f"{path}/withdrawals", {}, {"sec-fetch-site": "cross-site"}).status == 403
     other = text(officer.post(f"/requests/{desk.new(subject=VISITOR)}", {}))
@@ -290,6 +296,111 @@ def test_a_withdrawal_is_later_than_the_choice() -> None:
     """Also where the clock of whoever took the choice is ahead."""
     last = choice(200, "Example shop", "targeting")
     assert parse_moment(withdrawal_of(last, 0).time) == parse_moment(last.time) + 1
+
+
+class Browser:
+    """One that agreed to everything, on a site with an office, a minute ago."""
+
+    def __init__(self, folder: Path) -> None:
+        self.site = Site(folder)
+        self.cookie = ChoiceCookie(DataFolder(folder / "data").keys())
+        self.desk = self.site.app._office.desk  # type: ignore[union-attr]
+        self.choose("accept")
+
+    def choose(self, action: str) -> None:
+        self.site.now += 60
+        answer = self.site.browser.post("/_consent/choice", json={"action": action}, headers=SAME)
+        assert answer.status_code == 200, answer.text
+
+    @property
+    def holds(self) -> Choice:
+        fields = [(b"cookie", f"consent={self.site.browser.cookies['consent']}".encode())]
+        choice = self.cookie.stored(fields, now=int(self.site.now))
+        assert choice is not None
+        return choice
+
+    @property
+    def last(self) -> Receipt:
+        receipt = self.desk.log.get(self.holds.receipt_id)
+        assert receipt is not None
+        return receipt
+
+    def withdraw(self, last: Receipt, **changes: Any) -> Receipt:
+        self.site.now += 60
+        receipt = replace(withdrawal_of(last, int(self.site.now * 1_000)), **changes)
+        self.desk.append(receipt)
+        return receipt
+
+    def visit(self, path: str = "/_consent/choices") -> list[str]:
+        """Return the names of the cookies that a page sets."""
+        answer = self.site.browser.get(path)
+        assert answer.status_code == 200
+        return [line.partition("=")[0] for line in answer.headers.get_list("set-cookie")]
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    browser = Browser(tmp_path)
+    with browser.site.browser:
+        yield browser
+
+
+def test_the_browser_learns_of_it_on_the_page_of_choices(browser: Browser) -> None:
+    """Its cookie holds the office's no from then on, once; a yes that is given afterwards counts."""
+    agreed = browser.holds
+    receipt = browser.withdraw(browser.last)
+    assert (browser.visit("/"), browser.holds) == ([], agreed)  # other pages read no receipts
+    assert browser.visit() == ["consent", f"consent_no_{receipt.receipt_id[:8]}"]
+    held = browser.holds
+    assert (held.grants, held.subject, held.receipt_id) == (False, agreed.subject, receipt.receipt_id)
+    assert held.made_at == int(browser.site.now)
+    assert browser.visit() == []
+    browser.choose("accept")
+    assert (browser.visit(), browser.holds.grants) == ([], True)
+
+
+def test_a_yes_of_before_is_over_too(browser: Browser) -> None:
+    """The office knew of a later one, whose cookie this browser has lost."""
+    old = browser.site.browser.cookies["consent"]
+    browser.choose("accept")
+    browser.withdraw(browser.last)
+    browser.site.browser.cookies.set("consent", old, domain="shop.example", path="/")
+    assert "consent" in browser.visit()
+    assert not browser.holds.grants
+
+
+@pytest.mark.parametrize(
+    ("action", "changes"),
+    [
+        ("refuse", {"categories": dict.fromkeys(OPTIONAL, True)}),
+        ("accept", {"categories": dict.fromkeys(OPTIONAL, True)}),
+        ("accept", {"subject": VISITOR}),
+        ("accept", {"collection_method": CollectionMethod.API}),
+        ("accept", {"site": "Example blog", "previous": None}),
+    ],
+    ids=["a yes over a no", "a yes over a yes", "somebody else's", "no office's", "another site's"],
+)
+def test_nothing_else_of_the_log_reaches_a_browser(
+    browser: Browser, action: str, changes: dict[str, Any]
+) -> None:
+    """What is in the log may have been written by whoever has the keys: it gives nobody a consent."""
+    browser.choose(action)
+    held = browser.holds
+    browser.withdraw(browser.last, **changes)
+    assert (browser.visit(), browser.holds) == ([], held)
+
+
+def test_a_log_that_cannot_be_read_changes_no_cookie(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page is there, and says so."""
+    browser.withdraw(browser.last)
+
+    def find(*_: object, **__: object) -> object:
+        raise StoreUnavailable("the disk is gone")
+
+    monkeypatch.setattr(SQLiteReceiptLog, "find", find)
+    assert browser.visit() == []
 
 
 def test_visitors_read_who_recorded_it(tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ class Handling:
         """Take back what the visitors agreed to whom a request is about; return a receipt for each site.
 
         Of a visitor who was found by an account it is what was agreed to under that account: other people may use the
-        same browser. Asked again, it returns the same. The browser is not reached: see
+        same browser. Asked again, it returns the same. The browser learns of it later: see
         :mod:`consent.office.withdrawing`.
 
         Raises:

@@ -322,7 +322,7 @@ ENDPOINTS: Final = (
     Endpoint(
         method="POST",
         path="/requests/{reference}/withdrawals",
-        about="Record that the visitor withdraws. The browser is not reached. Again, it has the same answer.",
+        about="Record that the visitor withdraws; the page of choices tells the browser. Again, the same answer.",
         action=Action.HANDLE,
         answer=_withdraw,
         problems=_NOT_NOW,
