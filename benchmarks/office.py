@@ -49,7 +49,6 @@ from consent.office.app import Office
 from consent.office.as_of import as_of, asking_again, expiring
 from consent.office.asker import Asker
 from consent.office.desk import Desk
-from consent.office.integrity import integrity
 from consent.office.overview import overview
 from consent.office.policies import editions
 from consent.office.roles import Role
@@ -185,7 +184,7 @@ def questions(log: Log, desk: Desk) -> dict[str, tuple[float | None, Callable[[]
 
     def seen(first_day: str) -> None:
         overview(desk, asker, first_day, LAST_DAY)
-        integrity(desk.log)
+        desk.integrity()
 
     def first_editions() -> None:
         desk._lately.clear()

@@ -21,6 +21,7 @@ from consent.cli import main
 from consent.errors import ConfigurationError
 from consent.office import events as events_module
 from consent.office import watching
+from consent.office.app import Office
 from consent.office.database import OfficeDatabase
 from consent.office.events import MAX_STREAMS, Event, Events, EventType, add_event
 from consent.office.roles import Role
@@ -31,6 +32,7 @@ from consent.sqlite_log import SQLiteReceiptLog
 from consent.sqlite_store import SQLiteStore
 from tests.test_office_access import Clock
 from tests.test_office_api import NOW, Place
+from tests.test_office_console import signed_in, text
 from tests.test_receipts import SHOWN, make_receipt
 
 
@@ -319,8 +321,50 @@ def test_a_log_that_was_put_back_is_noticed(office: Place) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     path.write_bytes(before)
-    assert watched.look() == [("integrity.failed", {"problem": "the log has 60 leaves, and had 63"})]
+    problem = "the log has 60 leaves, and had 63"
+    assert watched.look() == [("integrity.failed", {"problem": problem})]
     assert watched.look() == []
+    found = office.ask("/integrity", Role.READER).json
+    assert (found["verified"], found["problem"], found["size"]) == (False, problem, 60)
+    assert f"It is not whole: {problem}." in text(signed_in(office, Role.READER).get())
+
+
+def test_what_was_put_back_is_told_of_until_the_log_goes_on_from_what_was_seen(office: Place) -> None:
+    """Not by growing, nor by anybody's word: with its own leaves again, or when another log is begun."""
+    watched = Watched(office)
+    path = office.folder.receipts_path
+
+    def keep() -> dict[Path, bytes]:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return {each: each.read_bytes() for each in (path, Path(f"{path}.checkpoint"))}
+
+    def put_back(files: dict[Path, bytes]) -> None:
+        for each, content in files.items():
+            each.write_bytes(content)
+
+    older = keep()
+    watched.look()
+    watched.record(3)
+    watched.look()
+    right = keep()
+    put_back(older)
+    watched.look()
+    watched.record(5)
+    problem = "the first 63 leaves are not those that were seen before"
+    assert watched.look() == [("integrity.failed", {"problem": problem})]
+    assert office.ask("/integrity", Role.READER).json["problem"] == problem
+    put_back(right)
+    assert watched.look() == []
+    assert office.ask("/integrity", Role.READER).json["verified"]
+    put_back(older)
+    watched.look()
+    for each in path.parent.glob(f"{path.name}*"):
+        each.unlink()
+    watched.record(1)
+    watched.look()
+    begun = Office("/_consent", office.folder, lambda: SQLiteReceiptLog(path, office.keys), watched.clock)
+    assert begun.desk.integrity().verified
 
 
 def test_an_altered_tree_is_noticed(office: Place) -> None:

@@ -108,6 +108,7 @@ class Office:
         outgoing = Outgoing(networks_from("CONSENT_WEBHOOK_NETWORKS"))
         webhooks = Webhooks(database, ledger_keys, clock, outgoing.check)
         events = Events(database)
+        watch = LogWatch(database, clock)
         desk = Desk(
             open_log,
             tokens,
@@ -125,6 +126,7 @@ class Office:
             append or _no_store,
             events,
             webhooks,
+            watch,
             clock,
             in_force,
         )
@@ -140,7 +142,6 @@ class Office:
         once = Once(database, ledger_keys, clock)
         self._api = OfficeApi(f"{prefix}/api/v1", desk, once, attempts)
         self._console = Console(f"{prefix}/office", desk, keys, people, sign_in, attempts)
-        watch = LogWatch(database, clock)
         elsewhere = ErasedElsewhere(self.register, watch, clock)
         delivering = Delivering(webhooks, events, outgoing, clock, database.close)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from consent.checkpoint import Checkpoint
@@ -22,11 +22,13 @@ from consent.office.asker import Asker
 from consent.office.events import Events
 from consent.office.exports import Exports
 from consent.office.in_force import InForce
+from consent.office.integrity import Integrity, integrity
 from consent.office.limits import Limits
 from consent.office.questions import WrongQuestion, of_sites
 from consent.office.register import Register
 from consent.office.roles import Action
 from consent.office.tokens import TokenBook
+from consent.office.watching import LogWatch
 from consent.office.webhooks import Webhooks
 from consent.receipt_search import (
     COUNTED_AT_ONCE,
@@ -105,6 +107,7 @@ class Desk:
         append: records a receipt; blocks, and raises what :meth:`consent.store.Store.append` does.
         events: knows what happened.
         webhooks: knows where that is sent.
+        watch: knows what the log was.
         clock: returns seconds since 1970.
         in_force: the policy of the site now; ``None``: nobody told, and what is recorded has to do.
     """
@@ -122,6 +125,7 @@ class Desk:
         append: Callable[[Receipt], None],
         events: Events,
         webhooks: Webhooks,
+        watch: LogWatch,
         clock: Callable[[], float],
         in_force: InForce | None = None,
     ) -> None:
@@ -138,6 +142,7 @@ class Desk:
         self.append = append
         self.events = events
         self.webhooks = webhooks
+        self._watch = watch
         self.clock = clock
         self.in_force = in_force
         self._lately: dict[str, tuple[float, object]] = {}
@@ -337,6 +342,13 @@ class Desk:
         """Count which of some receipts still stand."""
         self.require(asker, Action.COUNTS)
         return self.log.count_standing(of_sites(sought, asker), limit=limit, before=before)
+
+    def integrity(self) -> Integrity:
+        """Check the log as it is, and whether it goes on from what was seen of it, as far as that was looked at."""
+        found = integrity(self.log)
+        if found.problem or found.signed is None:
+            return found
+        return replace(found, problem=self._watch.problem(found.signed.origin))
 
     def sightings(self, asker: Asker) -> Mapping[Sighting, Tally]:
         """Return the third parties that were seen, on their sites."""

@@ -1,7 +1,9 @@
 """Looks at the log of receipts again and again: how far it has grown, and whether it still is what it was.
 
 What was signed is remembered outside of the log's own database: a log that was put back to an older state, or whose
-tree says something else about leaves that were seen, is noticed within seconds.
+tree says something else about leaves that were seen, is noticed within seconds. That lasts until the log goes on from
+what was seen again, or another one is begun: nobody can say that it does not matter, for receipts are missing that were
+signed.
 """
 
 from __future__ import annotations
@@ -82,6 +84,12 @@ class LogWatch:
         elif before:
             with self._database.writing() as connection:
                 connection.execute("UPDATE watched SET problem = '' WHERE log = ?", (signed.origin,))
+
+    def problem(self, origin: str) -> str:
+        """Return what was wrong with a log when it was looked at last; empty: nothing, or nobody has looked."""
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT problem FROM watched WHERE log = ?", (origin,)).fetchone()
+        return "" if row is None else str(row[0])
 
     def trusted_since(self, ledger: Ledger) -> int | None:
         """Tell since when a log is the one of this site, as far as was seen, milliseconds since 1970; 0: it was the

@@ -6,7 +6,6 @@ from typing import Final
 
 from consent.choice_kind import ChoiceKind
 from consent.office.api.endpoint import Call, Content, Endpoint
-from consent.office.integrity import integrity
 from consent.office.questions import (
     FILTERS,
     FIRST_DAY,
@@ -56,7 +55,7 @@ def _enforcement(call: Call) -> Content:
 
 
 def _integrity(call: Call) -> Content:
-    found = integrity(call.desk.log)
+    found = call.desk.integrity()
     signed = found.signed
     return Content(
         {

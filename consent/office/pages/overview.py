@@ -7,7 +7,6 @@ from typing import Final
 
 from consent.answers import Answer
 from consent.office.handling import Handling
-from consent.office.integrity import integrity
 from consent.office.overview import SERIES, overview
 from consent.office.pages.page import Pages, Visit
 from consent.office.questions import FIRST_DAY, LAST_DAY, days_of
@@ -30,7 +29,7 @@ def _overview(visit: Visit) -> Answer:
         load=handling.load() if sees_requests else None,
         numbers=overview(desk, visit.asker, first, last),
         series=SERIES,
-        whole=integrity(desk.log),
+        whole=desk.integrity(),
         withheld=sum(count.times for count in done if count.kind.action != "allowed"),
         leaked=sum(count.times for count in done if count.kind.leaked),
         third_parties=sums,
