@@ -174,6 +174,14 @@ def test_the_command_line_erases_an_account(site: Site, tmp_path: Path, given: s
     assert (accesses.count('"erasing"'), ACCOUNT in accesses, name in accesses) == (3, False, False)
 
 
+def test_scripts_get_one_certificate_a_line(site: Site) -> None:
+    """And nothing else on the standard output, however far it is shown to be."""
+    result = site.run("erase", "--account", ACCOUNT, "--reason", "case 7", "--json")
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [len(each["record"]["erased"]) for each in lines] == [2, 2, 2]
+    assert "Erasing" in result.stderr
+
+
 def test_what_is_held_of_an_account_stays(site: Site) -> None:
     """The others are erased, and the command fails."""
     site.run("hold", f"{0xA002:032x}", "--reason", "claim 17")

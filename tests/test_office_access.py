@@ -262,6 +262,10 @@ def test_the_command_line_makes_lists_and_revokes(tmp_path: Path) -> None:
     assert f"{token_id}: officer, until " in made.stderr
     (line,) = invoke(folder, "tokens", "--json").stdout.splitlines()
     listed = json.loads(line)
+    told = invoke(folder, "token", "--name", "A script", "--role", "reader", "--json")
+    script = json.loads(told.stdout)
+    assert (script["token"][4:16], script["sites"], told.stderr) == (script["id"], [], "")
+    assert invoke(folder, "revoke", script["id"]).stdout == "revoked\n"
     assert (listed["id"], listed["state"], listed["sites"]) == (token_id, "valid", ["Example shop"])
     assert "officer        Jo Example (Example shop)" in invoke(folder, "tokens").stdout
     assert invoke(folder, "revoke", token_id).stdout == "revoked\n"
@@ -270,6 +274,8 @@ def test_the_command_line_makes_lists_and_revokes(tmp_path: Path) -> None:
     entries = [json.loads(line) for line in invoke(folder, "accesses", "--json").stdout.splitlines()]
     assert [(entry["what"], entry["who"]) for entry in entries] == [
         ("token-revoked", "the command line"),
+        ("token-revoked", "the command line"),
+        ("token-made", "the command line"),
         ("token-made", "the command line"),
     ]
     assert secret not in json.dumps(entries)

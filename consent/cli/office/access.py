@@ -31,7 +31,8 @@ from consent.office.tokens import MAX_DAYS, TokenBook
 @click.option(
     "--days", type=click.IntRange(1, MAX_DAYS), default=90, show_default=True, help="How long it is valid."
 )
-def token(folder: Path, name: str, role: str, sites: tuple[str, ...], days: int) -> None:
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, the token in it.")
+def token(folder: Path, name: str, role: str, sites: tuple[str, ...], days: int, as_json: bool) -> None:
     """Make a token, and print it: this once, for it is kept nowhere.
 
     \b
@@ -46,10 +47,13 @@ def token(folder: Path, name: str, role: str, sites: tuple[str, ...], days: int)
         with log.together():
             secret, made = TokenBook(database, time.time).make(name, Role(role), sites=sites, days=days)
             log.append(BY, "token-made", token=made.id, name=name, role=role, sites=list(sites))
+    until = format_moment(made.expires_ms)[:10]
+    if as_json:
+        members = {"id": made.id, "token": secret, "name": name, "role": role, "sites": sites, "until": until}
+        click.echo(json.dumps(members, ensure_ascii=False))
+        return
     click.echo(secret)
-    click.echo(
-        f"{made.id}: {role}, until {format_moment(made.expires_ms)[:10]}. Keep it like a password.", err=True
-    )
+    click.echo(f"{made.id}: {role}, until {until}. Keep it like a password.", err=True)
 
 
 @click.command()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 from uuid import uuid4
@@ -41,10 +43,11 @@ MAX_VISITORS: Final = 10_000
     help="Instead of HEX: all visitors who were signed in with this account, as the site names it. With '-', it is "
     "asked for, or read from standard input: no history of commands has it then.",
 )
+@click.option("--json", "as_json", is_flag=True, help="One certificate a line.")
 @click.argument(
     "subject", metavar="[HEX]", required=False, callback=lambda _ctx, _option, value: checked_subject(value)
 )
-def erase(folder: Path, reason: str, account: str | None, subject: str | None) -> None:
+def erase(folder: Path, reason: str, account: str | None, as_json: bool, subject: str | None) -> None:
     """Erase all receipts of a visitor, or of an account, and print the certificates.
 
     HEX is the pseudonym of 32 hexadecimal digits, as 'show' prints it. Key, tag and text are destroyed in the database
@@ -64,14 +67,22 @@ def erase(folder: Path, reason: str, account: str | None, subject: str | None) -
             subjects = subjects_of(desk.log, Sought(account=name), limit=MAX_VISITORS)
             if len(subjects) > MAX_VISITORS:
                 click.echo(f"More than {MAX_VISITORS} visitors: run it again for the rest.", err=True)
-        for each in subjects[:MAX_VISITORS]:
-            try:
-                erased += _erase(desk, asker, each, reason, by="visitor" if account is None else "account")
-            except ErasureHeldError as error:
-                if account is None:
-                    raise
-                held += 1
-                click.echo(f"One of the visitors: {error}", err=True)
+        by = "visitor" if account is None else "account"
+        some: Iterable[str] = subjects[:MAX_VISITORS]
+        shown = (
+            nullcontext(some)
+            if account is None
+            else click.progressbar(some, label="Erasing", file=sys.stderr)
+        )
+        with shown as bar:
+            for each in bar:
+                try:
+                    erased += _erase(desk, asker, each, reason, by=by, as_json=as_json)
+                except ErasureHeldError as error:
+                    if account is None:
+                        raise
+                    held += 1
+                    click.echo(f"One of the visitors: {error}", err=True)
     if account is not None and (erased or held):
         click.echo(f"visitors: {erased} erased, {held} held", err=True)
     if not erased and not held:
@@ -81,7 +92,7 @@ def erase(folder: Path, reason: str, account: str | None, subject: str | None) -
         raise click.exceptions.Exit(1)
 
 
-def _erase(desk: Desk, asker: Asker, subject: str, reason: str, *, by: str) -> bool:
+def _erase(desk: Desk, asker: Asker, subject: str, reason: str, *, by: str, as_json: bool) -> bool:
     """Erase a visitor, and print the certificates; return whether there was anything."""
     # The log of accesses names leaves, and neither pseudonym nor account.
     leaves = [each.position.leaf for each in desk.log.look(Sought(subject=subject), limit=MAX_PAGE).found]
@@ -99,7 +110,8 @@ def _erase(desk: Desk, asker: Asker, subject: str, reason: str, *, by: str) -> b
             )
             click.echo(erasure.canonical_bytes())
         else:
-            click.echo(evidence.text(), nl=False)
+            text = evidence.text()
+            click.echo(json.dumps(json.loads(text), ensure_ascii=False) + "\n" if as_json else text, nl=False)
     return True
 
 
