@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import InitVar, dataclass, field
 
 from consent import headers as fields
 from consent.banner import Banner
@@ -84,6 +84,10 @@ class Answer:
     body: bytes = b""
 
 
+def _gzipped(content: bytes) -> bytes:
+    return gzip.compress(content, mtime=0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptAnswer:
     """The same content for many requests, with its compressed form, and 304 for those who have it."""
@@ -94,11 +98,12 @@ class KeptAnswer:
     headers: Headers
     """What 200 and 304 alike have, ``ETag`` and ``Vary`` excepted."""
     media_type: str
+    zipping: InitVar[Callable[[bytes], bytes]] = _gzipped
+    """What makes the compressed form: the same bytes in every worker, as the ETag promises."""
     _zipped: bytes = field(init=False)
 
-    def __post_init__(self) -> None:
-        # mtime=0: the same bytes from every worker, as the ETag promises.
-        object.__setattr__(self, "_zipped", gzip.compress(self.content, mtime=0))
+    def __post_init__(self, zipping: Callable[[bytes], bytes]) -> None:
+        object.__setattr__(self, "_zipped", zipping(self.content))
 
     def to(self, headers: Headers, *, vary: bytes = b"") -> Answer:
         """Return the answer to a request with ``headers``.

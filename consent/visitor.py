@@ -5,12 +5,13 @@ One ASGI app, which hands what it does not answer itself to those who do.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import partial
+from functools import lru_cache, partial
 from time import time
 
 from starlette.types import Receive, Scope, Send
@@ -47,7 +48,7 @@ from consent.policy import Policy
 from consent.reports import MAX_REPORT_BYTES, Reports, read_reports
 from consent.requesting import Requesting
 from consent.signals import ChoiceState
-from consent.static_files import StaticFile
+from consent.static_files import StaticFile, zipped
 from consent.store import Erasing, Store
 from consent.subject_request import RequestRegister
 from consent.submission import local_address
@@ -164,7 +165,7 @@ class VisitorEndpoints:
                 clock=clock,
                 random_bytes=random_bytes,
             )
-        self._static = {file.name: _kept_forever(file) for file in (*banner.static.values(), *static)}
+        self._static = {file.name: file for file in (*banner.static.values(), *static)}
         honours = bool(policy.gpc_refuses) if honours_gpc is None else honours_gpc
         support = {"gpc": honours, "lastUpdate": GPC_SUPPORT_SINCE.isoformat()}
         self._gpc = Answer(
@@ -319,13 +320,18 @@ class VisitorEndpoints:
         )
 
 
-async def _sent(file: KeptAnswer, scope: Scope, headers: Headers) -> Answer:
-    return file.to(headers)
+async def _sent(file: StaticFile, scope: Scope, headers: Headers) -> Answer:
+    # To compress it takes its time, once.
+    kept = await asyncio.to_thread(_kept_forever, file)
+    return kept.to(headers)
 
 
+@lru_cache(maxsize=64)
 def _kept_forever(file: StaticFile) -> KeptAnswer:
     headers = (
         (b"cache-control", b"public, max-age=31536000, immutable"),
         (b"x-content-type-options", b"nosniff"),
     )
-    return KeptAnswer(content=file.content, etag=file.etag, headers=headers, media_type=file.media_type)
+    return KeptAnswer(
+        content=file.content, etag=file.etag, headers=headers, media_type=file.media_type, zipping=zipped
+    )

@@ -9,7 +9,6 @@ is given.
 from __future__ import annotations
 
 import ast
-import gzip
 import importlib
 import importlib.util
 import json
@@ -56,7 +55,7 @@ from consent.policy_file import _COOKIE_RULES, _FIELDS, _OVERRIDE_RULES, _RULE_R
 from consent.receipts import CollectionMethod, Outcome, Receipt
 from consent.reports import Dropped
 from consent.signals import ChoiceState
-from consent.static_files import named, stylesheets
+from consent.static_files import named, stylesheets, zipped
 from consent.texts import load_texts
 from demo_site import site as demo
 from tests.live import served
@@ -649,9 +648,7 @@ def test_every_theming_property_is_documented_with_its_default() -> None:
 def test_the_layouts_are_documented_with_what_they_weigh() -> None:
     """As served: the stylesheet with the rules of that layout alone."""
     weighed = {
-        layout: len(
-            gzip.compress(named(stylesheets(asset_dir("static"), layout), "consent.css").content, 9, mtime=0)
-        )
+        layout: len(zipped(named(stylesheets(asset_dir("static"), layout), "consent.css").content))
         for layout in Layout
     }
     rows = tables("docs/configuration.md", "layout")
