@@ -71,8 +71,8 @@ _NO_CONFLICTS: frozenset[BrowserSignal] = frozenset()
 _CATEGORIES: Mapping[str, Category] = {category.value: category for category in Category}
 _BY_SIGNAL = {BrowserSignal.GPC: Reason.GPC, BrowserSignal.DNT: Reason.DNT}
 _SIGNAL_REASONS = frozenset(_BY_SIGNAL.values())
-# Against these nothing helps that was said of a single vendor.
-_FINAL = _SIGNAL_REASONS | {Reason.CHILDREN}
+FINAL = _SIGNAL_REASONS | {Reason.CHILDREN}
+"""Against these nothing helps that was said of a single vendor."""
 _UNANSWERED = {
     ChoiceState.OUTDATED: Reason.OUTDATED,
     ChoiceState.EXPIRED: Reason.EXPIRED,
@@ -115,11 +115,11 @@ class Decision:
         if vendor is None or verdict.reason is Reason.ALWAYS_ON:
             return verdict.allowed
         if vendor in self.let_through:
-            return verdict.allowed or verdict.reason not in _FINAL
+            return verdict.allowed or verdict.reason not in FINAL
         exception = self.vendors.get(vendor)
         if exception is None:
             return verdict.allowed
-        return exception and verdict.reason not in _FINAL
+        return exception and verdict.reason not in FINAL
 
     def reason(self, category: str | Category) -> Reason:
         """Return why ``category`` is allowed or not.
@@ -150,7 +150,7 @@ class Decision:
             if verdict.allowed:
                 letters += category.value[0]
             else:
-                letters += "x" if opened and verdict.reason in _FINAL else "-"
+                letters += "x" if opened and verdict.reason in FINAL else "-"
         if not vendors:
             return letters
         listed = "\n".join(f"{vendor}={vendors[vendor]:d}" for vendor in sorted(vendors))

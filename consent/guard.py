@@ -35,6 +35,8 @@ MAX_LISTED_RULES = 1_000
 _MAX_MEMO = 256
 _DATA = re.compile(r"\b[A-Z][A-Z_]{2,}\b")
 """What stands in the script for data: a name of capitals."""
+_FOR_ONE = re.compile(r".*// for one visitor\n")
+"""Lines of the script that only pages need that are made for one visitor."""
 _CALL = re.compile(r"([A-Za-z_]\w*)\\s\*\+\\\(")
 """How a signature begins that is the call of a function."""
 _MARKS = ("", "=", "#", "(")
@@ -66,8 +68,8 @@ class Guard:
     Args:
         catalog: What is known about vendors, with the site's own.
         prefix: Where the visitor endpoints are mounted: a path without a trailing slash.
-        uniform: Where everybody gets the same page: what the tag tells the script, to find out by itself what a
-            visitor allows.
+        uniform: Where everybody gets the same page: what the tag says instead of what is allowed, for the script to
+            find that out by itself.
         parts: What the policy adds to the script.
 
     Raises:
@@ -79,11 +81,11 @@ class Guard:
         catalog: Catalog,
         *,
         prefix: str = "/_consent",
-        uniform: Mapping[str, str] | None = None,
+        uniform: str | None = None,
         parts: Sequence[ClientPart] = (),
     ) -> None:
         self._catalog = catalog
-        self._uniform = "".join(f' data-{name}="{escape(value)}"' for name, value in (uniform or {}).items())
+        self._uniform = uniform
         self.is_first = any(part.is_first for part in parts)
         """Whether pages in which nothing is refused need the tag first, too: else it goes to their end."""
         self._tells_silence = any(part.tells_silence for part in parts)
@@ -118,8 +120,8 @@ class Guard:
         return b'%s nonce="%s"%s' % (start, str(escape(nonce)).encode("utf-8", "replace"), end)
 
     def _tag(self, decision: Decision, silent: str) -> tuple[bytes, bytes]:
-        allowed = escape(allowance(decision, self._catalog))
-        start = f'<script src="{escape(self.url)}" data-allowed="{allowed}"{self._uniform}{silent}'
+        allowed = escape(self._uniform or allowance(decision, self._catalog))
+        start = f'<script src="{escape(self.url)}" data-allowed="{allowed}"{silent}'
         if len(self._memo) >= _MAX_MEMO:  # only vendor exceptions can make so many
             self._memo.clear()
         tag = self._memo[decision.key + silent] = start.encode(), b"></script>"
@@ -136,13 +138,15 @@ def script(table: str, sources: Sequence[str] = SOURCES, parts: Sequence[ClientP
     folder = asset_dir("static")
     names = chain(sources, *(part.sources for part in parts))
     source = "".join((folder / name).read_text(encoding="utf-8") for name in names)
+    if "uniform.js" in sources:
+        source = _FOR_ONE.sub("", source)
     # What JSON writes for a text is also how JavaScript writes it (ECMAScript 2019).
     data = {"TABLE": json.dumps(table)}
     for part in parts:
         data |= part.data
     code = _DATA.sub(lambda match: data.get(match[0], match[0]), minified_script(source))
     # An element of that name is no property of the window's own.
-    return f'if(!Object.getOwnPropertyDescriptor(window,"consent")){{{code}}}\n'
+    return f'if(!Object.getOwnPropertyDescriptor(window,"consent")){{{code}}}'
 
 
 def guard_table(catalog: Catalog) -> str:

@@ -32,13 +32,13 @@ _KEYWORDS = frozenset(
 )  # fmt: skip
 _SHORTER = {"const": "let", "true": "!0", "false": "!1"}
 _WORD_CHARACTER = re.compile(r"[\w$]")
-_LETTERS = "teiaslndrmhoucfpgwybvkxjqz" + ascii_uppercase
-"""What short names are made of, the first ones first: letters that the rest of a script has many of."""
+_LETTERS = "taieslrdmnhoucfpgwybvkxjqz" + ascii_uppercase
+"""What short names are made of, the first ones first: with these, too, our script compresses best."""
 SHARED: tuple[str, ...] = (
-    "ti", "tt", "a", "l", "n", "d", "s", "L", "o", "N", "Q", "F", "C", "O", "S", "y", "G", "B",
-    "v", "D", "R", "Y", "U", "u", "tu", "H", "K", "f", "g", "Z", "tg", "ts", "b", "tl", "tp", "k",
-    "i", "x", "W", "h", "to", "V", "X", "w", "te", "tw", "tf", "J", "I", "j", "p", "c", "m", "tr",
-    "q", "tn", "A", "M", "r", "td", "P", "T", "E", "tm", "ta", "th", "tc", "z",
+    "ts", "tt", "a", "o", "n", "d", "s", "L", "m", "R", "A", "G", "C", "O", "e", "y", "z", "D", "v", "H",
+    "S", "N", "h", "u", "tu", "l", "J", "f", "g", "et", "ie", "tb", "T", "tl", "sp", "k", "i", "se", "er",
+    "lt", "lo", "it", "iv", "r", "aa", "sr", "j", "t", "E", "le", "p", "b", "I", "B", "si", "tn", "th", "M",
+    "ti", "to", "P", "F", "K", "te", "ta", "tf", "w", "Z",
 )  # fmt: skip
 """The names that functions share, in the order in which they are declared: those with which our script compresses best.
 ``python benchmarks/names.py`` looks for better ones."""
@@ -105,7 +105,7 @@ def _is_needless(texts: Sequence[str], at: int) -> bool:
     mark, *after = texts[at : at + 4]
     opening = at - (mark == ")")
     if texts[max(opening - 2, 0)] == "new" and texts[opening : opening + 2] == ["(", ")"]:
-        return texts[opening + 2] in (",", ";", ")", "}")
+        return texts[opening + 2] not in (".", "?.", "[", "(")
     if mark == "(":
         return after[1:] == [")", "=>"] and _is_name(after[0])
     if mark == ")":
@@ -248,4 +248,6 @@ def _declarations(texts: Sequence[str]) -> Iterator[int]:
 
 
 def _names(first: Sequence[str]) -> Iterator[str]:
-    return iter(dict.fromkeys(chain(first, _LETTERS, map("".join, product(_LETTERS, repeat=2)))))
+    yield from first
+    others = chain(_LETTERS, map("".join, product(_LETTERS, repeat=2)))
+    yield from (name for name in others if name not in first)

@@ -244,11 +244,15 @@ class ConsentMiddleware:
         uniform = companion is not None and policy.cache is CacheMode.UNIFORM
         guarding = None
         if self._guards:
-            attributes = companion.guard_attributes(policy) if companion and uniform else None
             client_parts = interface_parts(policy, catalog, uniform=uniform, is_located=is_located)
             if policy.group:
                 client_parts += (ClientPart(("group.js",), {"GROUP": json.dumps(policy.group)}),)
-            guarding = Guard(catalog, prefix=prefix, uniform=attributes, parts=client_parts)
+            guarding = Guard(
+                catalog,
+                prefix=prefix,
+                uniform=companion.unanswered if companion and uniform else None,
+                parts=client_parts,
+            )
         elif uniform:
             raise ConfigurationError(
                 "where everybody gets the same page, only the guard knows what a visitor allows: do not turn it off, "

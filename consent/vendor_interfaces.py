@@ -9,10 +9,12 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 
 from consent.catalog import Catalog
+from consent.decision import FINAL, decide
 from consent.guard import ClientPart
 from consent.interface_rules import Interfaces
 from consent.jurisdictions import place_rules
 from consent.policy import Policy, Regime
+from consent.variant_cookie import BY_SIGNALS
 
 _FOLDER = "interfaces/"
 _VENDORS = {
@@ -96,8 +98,13 @@ def _parts(policy: Policy, catalog: Catalog, *, uniform: bool, is_located: bool)
             tells_silence=policy.regime is not Regime.OPT_IN and not uniform,
         )
     if uniform and policy.let_through:
-        tags = [_spec(tag, catalog) for tag in sorted(policy.let_through) if tag in catalog.vendors]
-        yield _part("google_tags", GOOGLE_TAGS=tags)
+        tags = [catalog.vendors[tag] for tag in sorted(policy.let_through) if tag in catalog.vendors]
+        decisions = [decide(policy, signals) for signals in BY_SIGNALS]
+        let_through = [
+            [_spec(tag.id, catalog) for tag in tags if decision.reason(tag.category) not in FINAL]
+            for decision in decisions
+        ]
+        yield _part("google_tags", GOOGLE_TAGS=let_through)
     for name in on:
         yield _part(name, **dict(_data(name, policy, catalog, is_located=is_located)))
 

@@ -1,6 +1,8 @@
 // Makes a choice take effect without a reload: sends the banner's forms, and gives back what was held.
 //
-// Goes on where guard.js ends, in the same block. Where it fails, the forms do their work as without it.
+// Goes on where guard.js ends, in the same block. Where it fails, the forms do their work as without it. Lines that end
+// with "for one visitor" are left out where everybody gets the same page: it lacks nothing that another would have, and
+// the script of it knows from the beginning what is needless.
 
 const endpoint = new URL("../choice", tag.src).pathname;
 // What was chosen last, and is under way; 1 when the forms are to do their work themselves.
@@ -14,7 +16,7 @@ let turn;
 let needless;
 
 /** @param {any} place @returns {[string, string][]} */
-const specs = (place) => words(place?.dataset.consent || "").map((/** @type {any} */ spec) => spec.split("/"));
+const specs = (place) => words(place.dataset.consent).map((/** @type {any} */ spec) => spec.split("/"));
 // As others ask: by names.
 const CATEGORIES = words("strictly-necessary performance functional targeting");
 /** @param {any} category @param {any} [vendor] */
@@ -42,12 +44,12 @@ const restore = async (places, all) => {
       for (const attribute of old.attributes) script.setAttributeNode(attribute.cloneNode());
       script.nonce = old.nonce;
       script.text = old.text;
-      script.async = old.hasAttribute("async");
+      script.async = old.attributes.async;
       // Until its turn comes the old one stands there, and is none that would run.
       old.type = "-";
       const run = () =>
         new Promise((done) => {
-          script.onload = script.onerror = done;
+          script.onerror = script.onload = done;
           old.replaceWith(script);
           if (!script.src || script.async || script.noModule) done();
         });
@@ -55,7 +57,7 @@ const restore = async (places, all) => {
     });
     const focused = place.contains(own.activeElement);
     place.replaceWith(content);
-    if (focused) first?.focus();
+    focused && first?.focus();
     for (const run of scripts) await run();
     }
   }
@@ -64,13 +66,13 @@ const restore = async (places, all) => {
 // What comes later waits for what came before.
 let restored = Promise.resolve();
 // However much changes: once for each picture that is drawn.
-let due = 0;
+let due;
 const arrange = () => {
-  if (needless) {
+  if (needless) { // for one visitor
     for (const part of own.querySelectorAll(needless)) part.remove();
     // @ts-expect-error: they are inputs.
     for (const input of own.querySelectorAll(".consent-switch")) input.defaultChecked = allows(input.name);
-  }
+  } // for one visitor
   due ||= requestAnimationFrame(() => {
     due = 0;
     // Not before the page is there: what is in a template may not be.
@@ -94,8 +96,9 @@ const take = (allowed, here) => {
   if (
     changes.includes(1) && tell("withdraw") ||
     here &&
-      (changes.includes(-1) && !own.querySelector("template[data-consent]") ||
-        specs(own.querySelector(".consent-missing")).some((spec) => answer(...spec)))
+      (changes.includes(-1) && !own.querySelector("template[data-consent]")
+        || [...own.querySelectorAll(".consent-missing")].flatMap(specs).some((spec) => answer(...spec)) // for one visitor
+      )
   ) {
     // What is pressed until it has gone goes before it.
     chosen = 1;
@@ -125,9 +128,8 @@ const send = (body, button, before = turn) => turn = (async () => {
   } catch {}
   if (outcome && chosen == body) {
     chosen = 0;
-    const allowed = outcome.allowed;
-    channel.postMessage(allowed);
-    const panel = take(allowed, 1) && preferences();
+    channel.postMessage(outcome.allowed);
+    const panel = take(outcome.allowed, 1) && preferences();
     if (panel) {
       panel.hidePopover?.();
       panel.querySelector("form").reset();
@@ -151,7 +153,7 @@ addEventListener("submit", async (event) => {
   /** @type {any} */
   const body = new URLSearchParams(/** @type {any} */ (new FormData(form, button)));
   // Not what is under way already.
-  if (String(chosen) != body && !(await send(body, button)) && chosen == body) {
+  if (chosen != String(body) && !(await send(body, button)) && chosen == body) {
     chosen = 1;
     form.requestSubmit(button);
   }

@@ -24,7 +24,8 @@ let state = words(tag.dataset.allowed);
 // Where it was put in, the page's own rules of style may count elements.
 tag.remove();
 /**
- * What the browser itself has of a node, whatever names the page has given to a picture, a form or a field in it.
+ * What the browser itself has of a node, to be read, whatever names the page has given to a picture, a form or a field
+ * in it.
  * @param {any} node @returns {any}
  */
 const bare = (node) =>
@@ -33,7 +34,6 @@ const bare = (node) =>
       const value = Reflect.get(Reflect.getPrototypeOf(node), name, node);
       return typeof value == "function" ? value.bind(node) : value;
     },
-    set: (node, name, value) => Reflect.set(Reflect.getPrototypeOf(node), name, value, node),
   });
 const own = bare(document);
 
@@ -72,7 +72,7 @@ const rules = (places, ends = [""]) =>
 const find = (text, places, ends) =>
   // Most are told apart by their first letters.
   rules(places, ends).find(
-    (rule) => text.startsWith(rule[2]) && (rule[4] ||= RegExp("^" + rule[1])).test(text),
+    (rule) => text.startsWith(rule[2]) && RegExp("^" + rule[1]).test(text),
   )?.[3];
 
 // The three questions, answered as consent/catalog/matching.py answers them.
@@ -168,12 +168,12 @@ const inside = (url) => {
 const scrub = (root) => {
   let changed = 0;
   for (const element of [root, ...bare(root).querySelectorAll?.("*") || []]) {
-    if (element.localName == "template") changed += scrub(element.content);
+    if (element.content?.append) changed += scrub(element.content);
     const slots = [...bare(element).attributes || []];
     if (judge(element)) slots.push(...element.childNodes);
     for (const slot of slots) {
       const clean = slot.data ? judge(element)(slot.data, element) : judged(element, slot.name, slot.value);
-      if (clean != slot.nodeValue) changed++, (slot.nodeValue = clean);
+      if (clean != slot.nodeValue) slot.nodeValue = clean, changed = 1;
     }
   }
   return changed;
@@ -287,14 +287,14 @@ const begun = new WeakMap();
 
 /** @type {[RegExp, RegExp, Before][]} */
 const HOOKS = [
-  [/^Element$/, /^setAttribute/, (self, args, at) => {
+  [/^Element/, /^setAttribute/, (self, args, at) => {
     args[at] = judged(self, args[at - 1], args[at]);
   }],
   // What is made for a document without a window loads nothing, and is judged like all that comes from there.
   [/^XSL/, /ToF/, (self, args) => {
     args[1] = args[1].implementation.createHTMLDocument("");
   }],
-  [/^(Sha|Ele|Doc|Range)/, /(nt|set|er)HTML|^write|lFra|^exec/, (self, args, at, name) => {
+  [/^(Sha|Ele|Doc|Range)/, /(set|er|nt)HTML|^write|lFra|^exec/, (self, args, at, name) => {
     if (name[0] == "w") {
       const text = (begun.get(self) || "") + args.join("") + (name[5] ? "\n" : "");
       const end = (text + "<").search(/<(?![^a-z!\/])([^"'>]|"[^"]*"|'[^']*')*("[^"]*|'[^']*)?$/i);
@@ -304,11 +304,11 @@ const HOOKS = [
     if (name[0] == "e") at = 2;
     args[at] = (/Im/i.test(args[at - 2]) ? inert : judge(self) || markup)(plain(args[at]), self);
   }],
-  [/^(Element$|Named)/, /^set.*(Node|Item)/, (self, args) => {
+  [/^(Element|Named)/, /^set.*(Node|Item)/, (self, args) => {
     args[0].value = judged(self, args[0].name, args[0].value);
   }],
   // A cookie that is being deleted may be.
-  [/^(CookieS|Doc)/, /^(set|cookie)$/, (self, args) =>
+  [/^(Doc|CookieS)/, /^(set|cookie)/, (self, args) =>
     refusedCookie(args[0].name ?? asked(args)) && !/;.*(age=[-0]|1970)/i.test(args[0]) && [Promise.resolve()]],
   [/^Storage/, /^setI/, (self, args) => refusedKey(asked(args)) && [0]],
   [/^(Ele|Keyf)/, /^(setK|anim)/, keyframes],
@@ -316,7 +316,7 @@ const HOOKS = [
   [/^(SVGA.*ng|Work|XMLH|Cache)/, /^(base|add(M|$)|open)/, address],
   [/^CSS(Gr|K|St)|^StyleP/, /^(set|cssT|ins|rep|app|add)/, styles],
   // Such a rule is judged when the script has come to its end, which is before anything is drawn.
-  [/^CSS.*Rule/, /^style$/, (rule) => queueMicrotask(() => tidy(rule))],
+  [/^CSS.*Rule/, /^style/, (rule) => queueMicrotask(() => tidy(rule))],
   // No database has the version 0: the page is told that it cannot be opened.
   [/^IDBF/, /^open$/, (self, args) => refusedKey(asked(args)) && (args[1] = 0)],
   [/^HTMLF/, /mit/, (self) => refused(bare(self).getAttribute("action")) && [0]],
@@ -358,16 +358,15 @@ const guard = (realm) => {
   look(realm);
   for (const type of Object.getOwnPropertyNames(realm))
     for (const entry of HOOKS) if (entry[0].test(type)) hook(realm, realm[type].prototype, entry[1], entry[2]);
-  hook(realm, realm, /^(EventSo|Audio$|fetch|Web[ST])/, address);
-  hook(realm, realm, /^FontF/, styles);
+  hook(realm, realm, /^(EventSo|Audio$|Web[ST]|fetch)/, address);
   hook(realm, realm, /^Keyf/, keyframes);
+  hook(realm, realm, /^FontF/, styles);
   hook(realm, realm, /^open$/, (self, args) => unasked(asked(args)) && [null]);
-  realm.navigation?.addEventListener("navigate", (/** @type {any} */ event) => {
-    if (unasked(event.destination.url)) event.preventDefault();
-  });
+  realm.navigation?.addEventListener("navigate", (/** @type {any} */ event) =>
+    unasked(event.destination.url) && event.preventDefault());
   // Where styles are no properties of a prototype: before anything is drawn. And frames that came with the page.
   new MutationObserver((records) => {
-    for (const record of records) if (record.attributeName) tidy(record.target);
+    for (const record of records) record.attributeName && tidy(record.target);
     look(realm);
   }).observe(realm.document, { subtree: true, childList: true, attributeFilter: ["style"] });
 };
@@ -379,7 +378,12 @@ const clear = async () => {
       if (refusedCookie(cookie))
         for (const path of shorter(location.pathname, /.[^/]*$/))
           for (const host of shorter(location.hostname, LABEL))
-            own.cookie = cookie.split("=")[0] + "=;max-age=0;path=" + (path || "/") + ";domain=" + host;
+            Reflect.set(
+              Document.prototype,
+              "cookie",
+              cookie.split("=")[0] + "=;max-age=0;path=" + (path || "/") + ";domain=" + host,
+              document,
+            );
     for (const area of [localStorage, sessionStorage])
       for (const key in area) if (refusedKey(key)) delete area[key];
     for (const base of await indexedDB.databases())

@@ -32,7 +32,7 @@ page.consent = {
 
 if (state != "pft") {
   ignore();
-  guard(window);
+  guard(page);
   // Not before the page is there and drawn: it takes its time, and nobody who is refused is there to see.
   addEventListener("load", () => requestAnimationFrame(() => requestAnimationFrame(clear)));
   addEventListener("pagehide", clear);

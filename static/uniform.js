@@ -1,34 +1,14 @@
 // Behind a cache that gives everybody the same page, in which nothing optional is allowed: finds out what this very
 // visitor allows, and makes the page this visitor's.
 //
-// Goes behind client.js, in the same block. The cookie is that of consent/variant_cookie.py, and what counts is what
-// consent/decision.py says.
+// Goes behind client.js, in the same block. The server has decided before: here is looked up what it says of the
+// browser's signals, in a cookie or on the tag, whose form consent/variant_cookie.py tells.
 
-const site = tag.dataset;
-// Without one, what silence allows; what cannot be read may have been a no. Two, of the host and of its domain, say
-// nothing: either may be the older one.
-const [said = "=." + site.silence, second] = words(own.cookie).filter((/** @type {string} */ pair) =>
-  /^consent_variant=/.test(pair),
-);
-const [, version, granted = "", told = "", others = "", ends] = second ? "" : said.split(/[=.;]/);
-// What has expired counts no more, but what it refuses is refused.
-// @ts-expect-error: it is a number, written out.
-const valid = version == site.uniform && new Date() < ends * 1e3;
-/** @type {any[]} */
-const signals = [navigator.globalPrivacyControl && "g", /^1/.test(navigator.doNotTrack) && "d"];
-// Each is asked about the first letter of a category.
-/** @param {string} letter */
-const overruled = (letter) =>
-  signals.some((name) =>
-    name && site[name].includes(letter) && !(valid && granted.includes(letter) && told.includes(name)),
-  );
-/** @param {string} letter */
-const counts = (letter) =>
-  !overruled(letter) && (valid || granted.includes(letter) && site.silence.includes(letter));
-state = [
-  [...granted].filter(counts).join(""),
-  // Vendors whose answer is another than their category's.
-  ...others.split("_").filter(([letter]) => letter && counts(letter)).map((vendor) => vendor.slice(1)),
-];
-// Nobody is asked in a frame, nor who has answered. What is taken away goes before anything is drawn.
-needless = top != window ? ".consent-root" : valid || [..."pft"].every(overruled) ? ".consent-banner" : "x";
+// What cannot be read may have been a no. Two, of the host and of its domain, say nothing: either may be the older one.
+const [said, second] = words(own.cookie).filter((/** @type {string} */ pair) => pair.startsWith(state[0]));
+const mine = second ? [] : said?.split(".") || state;
+const counting = (mine[2] > new Date() && mine[1] == state[1] ? mine : state)[3 + !!navigator.globalPrivacyControl + 2 * /^1/.test(navigator.doNotTrack)];
+state = mine.slice(7).filter((/** @type {string} */ word) => counting.includes(word[0])).join("").split(/.:/);
+// Nobody is asked in a frame, nor who has answered. What is taken away goes before anything is drawn. What is undefined
+// has the letter, too.
+needless = top == page ? /u/.test(counting) ? "x" : ".consent-banner" : ".consent-root";

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -147,7 +148,9 @@ def test_the_content_security_policy_lets_the_tag_in() -> None:
 def test_the_guard_knows_the_tags_where_everybody_gets_the_same_page() -> None:
     """Elsewhere its tag says it."""
     (tags,) = [p.data for p in interface_parts(POLICY, CATALOG, uniform=True) if "GOOGLE_TAGS" in p.data]
-    assert tags == {"GOOGLE_TAGS": '["tgoogle-ads-tag","pgoogle-analytics-tag","tgoogle-tag-manager-tag"]'}
+    ads, analytics, manager = "tgoogle-ads-tag", "pgoogle-analytics-tag", "tgoogle-tag-manager-tag"
+    # Without a signal, with GPC, with DNT, with both.
+    assert json.loads(tags["GOOGLE_TAGS"]) == [[ads, analytics, manager], [analytics], [], []]
     assert not any("GOOGLE_TAGS" in part.data for part in interface_parts(POLICY, CATALOG))
 
 

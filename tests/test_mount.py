@@ -275,10 +275,11 @@ def test_a_choice_is_readable_where_pages_are_shared(mode: CacheMode) -> None:
     assert names == (["consent"] if mode is CacheMode.PER_VISITOR else ["consent", "consent_variant"])
     told = [*names, "consent_no_*", *(["consent_taken_*"] if mode is CacheMode.PER_VISITOR else [])]
     assert re.findall(r'<code dir="ltr">(consent[\w*]*)</code>', page) == told  # visitors
-    assert ("data-uniform" in page) is (mode is CacheMode.UNIFORM)
     if mode is CacheMode.UNIFORM:
-        tag = answer.cookies["consent_variant"].partition(".")[0]
-        assert f' data-uniform="{tag}" data-g="t" data-d="pt" data-silence=""></script>' in page
+        tag = answer.cookies["consent_variant"].split(".")[1]
+        assert f' data-allowed="consent_variant= {tag}  u u u u p f t"></script>' in page
+    else:
+        assert ' data-allowed=""></script>' in page
 
 
 def test_one_page_for_everybody_needs_the_guard() -> None:

@@ -199,7 +199,7 @@ def test_becoming_a_site_for_children_asks_again_and_leaves_other_versions_alone
 
 def test_the_guard_is_told_that_silence_allows_no_targeting() -> None:
     policy = replace(CHILDREN, regime=Regime.NOTICE)
-    assert VariantCookie(COOKIE, policy, CATALOG).guard_attributes(policy)["silence"] == "pf"
+    assert VariantCookie(COOKIE, policy, CATALOG).unanswered.split(" ")[3] == "pfu"
 
 
 def test_an_old_yes_counts_no_more() -> None:

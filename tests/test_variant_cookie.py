@@ -70,15 +70,23 @@ def test_where_all_get_one_page_it_says_when_the_choice_expires_and_lives_on() -
     """As long as the signed one: with a refusal in it, as long as browsers keep a cookie."""
     policy = Policy(cache=CacheMode.UNIFORM)
     uniform = VariantCookie(COOKIE, policy, CATALOG)
-    made = replace(choice([P], vendors={"tracker": True}), policy_version=policy.version)
+    vendors = {"counter": False, "tracker": True, "unknown": True}
+    made = replace(choice([P], vendors=vendors), policy_version=policy.version)
     ends = NOW - 100 + 180 * 86_400
+    kept = f"; Max-Age={400 * 86_400}; Path=/; SameSite=Lax"
+    counting = "pFT.pF.F.F"  # GPC refuses targeting, DNT performance, too
+    expected = f"consent_variant=.{uniform.tag}.{ends}000.{counting}.p.p:counter.T:tracker.{kept}"
+    assert uniform.header(made, secure=False, now=NOW).decode() == expected
+    everything = choice(OPTIONAL, told=[BrowserSignal.DNT])
+    made = replace(everything, policy_version=policy.version)
     expected = (
-        f"consent_variant={uniform.tag}.p..ttracker.{ends}; Max-Age={400 * 86_400}; Path=/; SameSite=Lax"
+        f"consent_variant=.{uniform.tag}.{ends}000.pft.pf.pft.pf.p.f.t.; Max-Age={ends - NOW}; "
+        "Path=/; SameSite=Lax"
     )
     assert uniform.header(made, secure=False, now=NOW).decode() == expected
-    made = replace(choice(OPTIONAL), policy_version=policy.version)
-    expected = f"consent_variant={uniform.tag}.pft...{ends}; Max-Age={ends - NOW}; Path=/; SameSite=Lax"
-    assert uniform.header(made, secure=False, now=NOW).decode() == expected
+    everything = replace(everything, policy_version="ba9876543210")
+    outdated = uniform.header(everything, secure=False, now=NOW).decode()
+    assert outdated.startswith("consent_variant=.outdated.")
 
 
 def test_a_choice_under_another_policy_does_not_get_the_tag_of_this_one() -> None:
@@ -160,6 +168,8 @@ def test_a_cookie_without_a_choice_is_deleted(state: ChoiceState) -> None:
 
 def test_the_guard_is_told_what_silence_and_signals_mean() -> None:
     """As the policy has it."""
-    assert VARIANT.guard_attributes(POLICY) == {"uniform": TAG, "g": "t", "d": "pt", "silence": ""}
-    policy = Policy(regime=Regime.NOTICE, gpc_refuses=frozenset(OPTIONAL), dnt_refuses=frozenset())
-    assert VARIANT.guard_attributes(policy) == {"uniform": TAG, "g": "pft", "d": "", "silence": "pft"}
+    assert VARIANT.unanswered == f"consent_variant= {TAG}  u u u u p f t"
+    for regime, counting in ((Regime.OPT_IN, "u  u "), (Regime.NOTICE, "pftu u pfu u")):
+        policy = Policy(regime=regime, gpc_refuses=frozenset(OPTIONAL), dnt_refuses=frozenset([T]))
+        companion = VariantCookie(COOKIE, policy, CATALOG)
+        assert companion.unanswered == f"consent_variant= {companion.tag}  {counting} p f t"

@@ -1,3 +1,3 @@
 // What this visitor is allowed because nobody refused it, where everybody gets the same page.
 
-const silent = valid ? [] : [...state[0]];
+const silent = /u/.test(counting) ? [...state[0]] : [];

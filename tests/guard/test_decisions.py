@@ -31,12 +31,15 @@ POLICIES += [
 ]
 OTHER = Policy(controller="Another", cache=CacheMode.UNIFORM)
 LONG_AGO = NOW - 1000 * 86_400
+EVERYTHING = f".{{}}.{NOW}0000.pft.pft.pft.pft.p.f.t."
+"""What the cookie says of a yes to everything that counts whatever the browser says, behind the tag."""
 # Runs the file in a page of nobody's, and returns what is allowed then, and what it takes away.
 HARNESS = """(cases) => {
-  const run = new Function("tag", "own", "navigator", "top", "window", "words",
-    `let state, needless; ${SOURCE}; return [[state[0], ...state.slice(1)].join(" "), needless];`);
-  return cases.map(([dataset, cookie, navigator, framed]) =>
-    run({dataset}, {cookie}, navigator, framed ? {} : 0, 0, text => text.split(" ")));
+  const run = new Function("state", "own", "navigator", "top", "page", "words",
+    `let needless; ${SOURCE}; return [state.join(" "), needless];`);
+  const words = text => text.split(" ");
+  return cases.map(([allowed, cookie, navigator, framed]) =>
+    run(words(allowed), {cookie}, navigator, framed ? {} : 0, 0, words));
 }"""
 
 
@@ -83,17 +86,23 @@ def test_the_guard_decides_as_the_server_does(playwright: Playwright) -> None:
                     state = ChoiceState.EXPIRED
                 written = (companion if present else other).header(choice, secure=False, now=NOW).decode()
                 cookie = (
-                    f"x-consent_variant={companion.tag}.pft...{NOW * 9}; {written.partition(';')[0]}; b=2"
+                    f"x-consent_variant={EVERYTHING.format(companion.tag)}; {written.partition(';')[0]}; b=2"
                 )
             decision = decide(policy, Signals(choice=choice, choice_state=state, gpc=gpc, dnt=dnt))
             browser = {"globalPrivacyControl": gpc, "doNotTrack": {None: None, False: "0", True: "1"}[dnt]}
-            cases.append([{**companion.guard_attributes(policy), "allowed": ""}, cookie, browser, False])
+            cases.append([companion.unanswered, cookie, browser, False])
             expected.append((allowance(decision, CATALOG), decision.asks, policy))
         # What cannot be read may have been a no, and so may the one of two.
         forged = decide(policy, Signals(choice_state=ChoiceState.FORGED))
-        yes = f"consent_variant={companion.tag}.pft...{NOW * 9}"
-        for unread in ("consent_variant=garbled", f"{yes}; consent_variant=x", f"a=1; {yes}; b=.pft; {yes}"):
-            cases.append([{**companion.guard_attributes(policy), "allowed": ""}, unread, {}, False])
+        yes = f"consent_variant={EVERYTHING.format(companion.tag)}"
+        for unread in (
+            *("consent_variant=", "consent_variant=garbled", f"consent_variant=.{companion.tag}.{NOW}0000"),
+            *(f"{yes}; consent_variant=x", f"a=1; {yes}; b=.......p.f.t.; {yes}"),
+            # As it was written before.
+            f"consent_variant={companion.tag}.pft.gd.ptracker_fcounter.{NOW * 9}",
+            f"consent_variant={companion.tag}.pft...{NOW * 9}; b=.p.f.t.p.f.t.",
+        ):
+            cases.append([companion.unanswered, unread, {}, False])
             expected.append((allowance(forged, CATALOG), forged.asks, policy))
     source = minified_script((asset_dir("static") / "uniform.js").read_text())
     chromium = playwright.chromium.launch(executable_path=find_chromium(playwright)[0], args=["--no-sandbox"])

@@ -38,9 +38,9 @@ HARNESS = """([before, silent, after, uniform]) => {
   const words = text => text.split(" ");
   const refuses = vendor => vendor[0] != "s" && state[0].includes(vendor[0]) == state.includes(vendor.slice(1), 1);
   const heed = (name, run) => (heard[name] ||= []).push(run);
-  const run = new Function("page", "words", "refuses", "heed", "tag", "restored", "addEventListener", "valid", "state",
+  const run = new Function("page", "words", "refuses", "heed", "tag", "restored", "addEventListener", "counting", "state",
     "answer", "CATEGORIES", "requestAnimationFrame", SOURCE);
-  run(page, words, refuses, heed, {dataset: {silent}}, Promise.resolve(), heed, uniform, state,
+  run(page, words, refuses, heed, {dataset: {silent}}, Promise.resolve(), heed, uniform ? "" : "u", state,
     category => state[0].includes(category[0]), ["performance"], f => f());
   const said = () => ["dataLayer", "uetq", "_hsp", "_paq"].map(name =>
     [...page[name]].map(entry => JSON.parse(JSON.stringify(entry.callee ? [...entry] : entry))));
@@ -277,9 +277,7 @@ def test_in_everybodys_page_the_browser_knows_what_to_say(visit: Visit, site: Si
         )
         companion = VariantCookie(COOKIE, policy, CATALOG)
         parts = interface_parts(policy, CATALOG, uniform=True)
-        sites.append(
-            (policy, companion, Guard(CATALOG, uniform=companion.guard_attributes(policy), parts=parts))
-        )
+        sites.append((policy, companion, Guard(CATALOG, uniform=companion.unanswered, parts=parts)))
     commands = (
         "(window.dataLayer = [], dataLayer.map(entry => [...entry]).filter(([, , values]) => !values.region))"
     )
