@@ -35,10 +35,11 @@ _WORD_CHARACTER = re.compile(r"[\w$]")
 _LETTERS = "taieslrdmnhoucfpgwybvkxjqz" + ascii_uppercase
 """What short names are made of, the first ones first: with these, too, our script compresses best."""
 SHARED: tuple[str, ...] = (
-    "ts", "tt", "a", "o", "n", "d", "s", "L", "m", "R", "A", "G", "C", "O", "e", "y", "z", "D", "v", "H",
-    "S", "N", "h", "u", "tu", "l", "J", "f", "g", "et", "ie", "tb", "T", "tl", "sp", "k", "i", "se", "er",
-    "lt", "lo", "it", "iv", "r", "aa", "sr", "j", "t", "E", "le", "p", "b", "I", "B", "si", "tn", "th", "M",
-    "ti", "to", "P", "F", "K", "te", "ta", "tf", "w", "Z",
+    "ts", "tt", "a", "R", "n", "d", "s", "L", "m", "b", "E", "th", "Z", "O", "o", "y",
+    "N", "T", "G", "D", "S", "v", "h", "u", "tu", "l", "C", "f", "g", "K", "ie", "tb",
+    "tf", "tl", "sp", "k", "i", "le", "M", "lt", "lo", "it", "iv", "r", "F", "sr", "e", "t",
+    "H", "se", "p", "J", "ta", "j", "si", "tn", "to", "te", "ti", "A", "P", "z", "B", "I",
+    "aa", "et", "w", "er",
 )  # fmt: skip
 """The names that functions share, in the order in which they are declared: those with which our script compresses best.
 ``python benchmarks/names.py`` looks for better ones."""

@@ -149,9 +149,9 @@ addEventListener("submit", async (event) => {
   if (chosen == 1 || !button?.name || bare(form).getAttribute("action") != endpoint) return;
   event.preventDefault();
   event.stopImmediatePropagation();
-  // There are no files in it.
   /** @type {any} */
-  const body = new URLSearchParams(/** @type {any} */ (new FormData(form, button)));
+  // @ts-expect-error: there are no files in it.
+  const body = new URLSearchParams(new FormData(form, button));
   // Not what is under way already.
   if (chosen != String(body) && !(await send(body, button)) && chosen == body) {
     chosen = 1;

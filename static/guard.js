@@ -114,7 +114,7 @@ const cleaner = (urls) => (value, script) =>
   String(value).replace(urls, (text, lead, quote, url) =>
     lead || /map|rul|bun/.test(script.type) ? lead + quote + inert(url) : text,
   );
-const css = cleaner(/((?:url|src)\(\s*|@import\s*(?!url)|[(,]\s*)(\\?["']?)([^\s"'()\\]+)/gi);
+const css = cleaner(/((?:url|src)\(\s*|@import\s*(?!url)|[(,:]\s*)(\\?["']?)([^\s"'()\\]+)/gi);
 // Modules of scripts, which nothing else can refuse, and each URL of import maps, rules and bundles.
 const code = cleaner(/(\b(?:import|from)[\s(]*|)(["'])([^\s"']+)/g);
 /** @param {any} node @returns {any} */
@@ -186,12 +186,12 @@ let policy;
 const trusted = (kind, text) =>
   (policy ||= page.trustedTypes.createPolicy("consent", new Proxy(tag, { get: () => plain })))["create" + kind](text);
 /** @type {any} */
-const setMarkup = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML")?.set;
+const setMarkup = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML").set;
 /** @param {any} value */
 const markup = (value) => {
   const text = String(value);
   // What has nothing in it that could load is not parsed twice: no such element, and no attribute whose name ends so.
-  if (!/<(use|sty|im|fe|scr|base|link)|(src|data|poster|background|set|ping|from|to|values|style|doc)\s*=|url\(/i.test(text))
+  if (!/<(use|sty|im|fe|scr|base|link)|(data|poster|background|src|set|ping|from|to|values|style|doc)\s*=|url\(/i.test(text))
     return value;
   const box = own.createElement("template");
   try {
@@ -255,7 +255,7 @@ const hook = (realm, object, names, before) => {
 };
 
 /** @param {any[]} args */
-const asked = (args, at = 0) => (args[at] = plain(args[at]));
+const asked = (args, at = 0) => args[at] = plain(args[at]);
 /** @type {Before} */
 const address = (self, args, at, name) => {
   // Where that is no address at all: a port that browsers do not connect to.
@@ -269,7 +269,8 @@ const styles = (self, args) => {
 /** @type {Before} */
 const keyframes = (self, args, at, name) => {
   // The length of the constructor is that of another way to call it.
-  at += /** @type {any} */ (name < "a");
+  // @ts-expect-error: true is 1.
+  at += name < "a";
   // What can be gone through only once is kept.
   if (!args[at].at && args[at][Symbol.iterator]) args[at] = [...args[at]];
   const text = JSON.stringify(args[at]);
@@ -364,9 +365,10 @@ const guard = (realm) => {
   hook(realm, realm, /^open$/, (self, args) => unasked(asked(args)) && [null]);
   realm.navigation?.addEventListener("navigate", (/** @type {any} */ event) =>
     unasked(event.destination.url) && event.preventDefault());
-  // Where styles are no properties of a prototype: before anything is drawn. And frames that came with the page.
-  new MutationObserver((records) => {
-    for (const record of records) record.attributeName && tidy(record.target);
+  // Where styles are no properties of a prototype: before anything is drawn, and also where they were set before the
+  // element was put in. And frames that came with the page.
+  new MutationObserver(() => {
+    bare(realm.document).querySelectorAll("[style*=url]").forEach(tidy);
     look(realm);
   }).observe(realm.document, { subtree: true, childList: true, attributeFilter: ["style"] });
 };
