@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from time import time
@@ -54,6 +54,7 @@ class Choosing:
         storing: puts the choice into the browser.
         requests: reads who asks.
         prefix: where the visitor endpoints are.
+        withdrawn: returns what the office recorded since, as :meth:`consent.history.History.withdrawn`.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Choosing:
         requests: VisitorRequests,
         *,
         prefix: str,
+        withdrawn: Callable[[Signals, int], Awaitable[Choice | None]],
         placeholders: Placeholders | None = None,
         locate: Callable[[Scope], str] | None = None,
         account: AccountOf | None = None,
@@ -77,6 +79,7 @@ class Choosing:
         self._store = store
         self._requests = requests
         self._prefix = prefix
+        self._withdrawn = withdrawn
         self._placeholders = placeholders
         self._locate = locate or (lambda scope: policy.jurisdiction)
         self._account = account
@@ -109,6 +112,11 @@ class Choosing:
     async def _take(self, submission: Submission, banner: Banner, scope: Scope, headers: Headers) -> Answer:
         """Make the choice, record it and store it; answer in the language that it was made in."""
         signals = self._requests.signals(scope)
+        if submission.action in ("allow", "opt-out"):
+            # What was granted before stands in what these make, unless it was withdrawn at the office.
+            refusal = await self._withdrawn(signals, int(self._clock()))
+            if refusal is not None:
+                signals = replace(signals, choice=refusal, choice_state=ChoiceState.VALID)
         before = self._requests.decide(signals)
         if submission.action == "allow":
             choice = self._with_one_more(submission, signals, before, scope)

@@ -9,6 +9,8 @@ import asyncio
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import date
 from functools import lru_cache, partial
@@ -33,6 +35,7 @@ from consent.answers import (
 from consent.banner import Banner
 from consent.catalog import Catalog
 from consent.choice_cookie import ChoiceCookie
+from consent.choice_form import UnwritableChoiceError
 from consent.choice_storing import ChoiceStoring
 from consent.choosing import Choosing
 from consent.declaration_pages import DeclarationPages
@@ -119,6 +122,9 @@ class VisitorEndpoints:
         self._files = tuple(f"{banner.prefix}/{name}" for name in ("report", "receipt", "receipts"))
         self._requests = VisitorRequests(policy, banner, cookie, clock)
         self._storing = storing = ChoiceStoring(catalog, cookie, companion, clock)
+        log = LogReading(ledger) if ledger else None
+        can_forget = isinstance(store, Erasing)
+        self._history = History(policy, catalog, banner, cookie, self._requests, log, can_forget=can_forget)
         self._choosing = Choosing(
             policy,
             catalog,
@@ -126,21 +132,19 @@ class VisitorEndpoints:
             store,
             self._requests,
             prefix=banner.prefix,
+            withdrawn=self._history.withdrawn,
             placeholders=placeholders,
             locate=locate,
             account=account,
             clock=clock,
             random_bytes=random_bytes,
         )
-        log = LogReading(ledger) if ledger else None
         self._ledger = LedgerEndpoints(self._prefix, log) if log else None
         self._forgetting = None
         if isinstance(store, Erasing):
             self._forgetting = Forgetting(
                 policy, banner, storing, store, self._requests, erased=erased, clock=clock
             )
-        can_forget = self._forgetting is not None
-        self._history = History(policy, catalog, banner, cookie, self._requests, log, can_forget=can_forget)
         self._hand_over = None
         if group is not None:
             self._hand_over = HandOver(
@@ -166,6 +170,9 @@ class VisitorEndpoints:
                 random_bytes=random_bytes,
             )
         self._static = {file.name: file for file in (*banner.static.values(), *static)}
+        self._kept: dict[str, KeptAnswer] = {}
+        # To compress a file takes its time, once; a thread of its own waits for nothing else that needs one.
+        self._compressing = ThreadPoolExecutor(1, "consent-compressing")
         honours = bool(policy.gpc_refuses) if honours_gpc is None else honours_gpc
         support = {"gpc": honours, "lastUpdate": GPC_SUPPORT_SINCE.isoformat()}
         self._gpc = Answer(
@@ -240,7 +247,14 @@ class VisitorEndpoints:
             return self._tracking_status
         folder, _, name = path.rpartition("/")
         file = self._static.get(name) if folder == f"{self._prefix}/static" else None
-        return None if file is None else partial(_sent, file)
+        return None if file is None else partial(self._send, file)
+
+    async def _send(self, file: StaticFile, scope: Scope, headers: Headers) -> Answer:
+        kept = self._kept.get(file.name)
+        if kept is None:
+            kept = await asyncio.get_running_loop().run_in_executor(self._compressing, _kept_forever, file)
+            self._kept[file.name] = kept
+        return kept.to(headers)
 
     def _refusal(self, refused: Refused, banner: Banner, *, as_json: bool) -> Answer:
         if as_json:
@@ -282,7 +296,8 @@ class VisitorEndpoints:
         if refusal is not None:
             # Should a yes in another tab be answered at this moment, the browser may keep either: never more than that.
             after = self._requests.decide_after(refusal, signals)
-            stored = self._storing.lines(refusal, after, scope, return_to=return_to)
+            with suppress(UnwritableChoiceError):
+                stored = self._storing.lines(refusal, after, scope, return_to=return_to)
             signals = replace(signals, choice=refusal, choice_state=ChoiceState.VALID)
         page = banner.choices_page(
             self._requests.decide(signals),
@@ -318,12 +333,6 @@ class VisitorEndpoints:
             ),
             json_bytes(status),
         )
-
-
-async def _sent(file: StaticFile, scope: Scope, headers: Headers) -> Answer:
-    # To compress it takes its time, once.
-    kept = await asyncio.to_thread(_kept_forever, file)
-    return kept.to(headers)
 
 
 @lru_cache(maxsize=64)

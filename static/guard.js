@@ -114,7 +114,7 @@ const cleaner = (urls) => (value, script) =>
   String(value).replace(urls, (text, lead, quote, url) =>
     lead || /map|rul|bun/.test(script.type) ? lead + quote + inert(url) : text,
   );
-const css = cleaner(/((?:url|src)\(\s*|@import\s*(?!url)|[(,:]\s*)(\\?["']?)([^\s"'()\\]+)/gi);
+const css = cleaner(/((?:url|src)\(\s*|@import\s*(?!url)|[(,]\s*)(\\?["']?)([^\s"'()\\]+)/gi);
 // Modules of scripts, which nothing else can refuse, and each URL of import maps, rules and bundles.
 const code = cleaner(/(\b(?:import|from)[\s(]*|)(["'])([^\s"']+)/g);
 /** @param {any} node @returns {any} */
@@ -367,8 +367,8 @@ const guard = (realm) => {
     unasked(event.destination.url) && event.preventDefault());
   // Where styles are no properties of a prototype: before anything is drawn, and also where they were set before the
   // element was put in. And frames that came with the page.
-  new MutationObserver(() => {
-    bare(realm.document).querySelectorAll("[style*=url]").forEach(tidy);
+  new MutationObserver((records) => {
+    for (const record of records) [...record.addedNodes, record.target].forEach(tidy);
     look(realm);
   }).observe(realm.document, { subtree: true, childList: true, attributeFilter: ["style"] });
 };

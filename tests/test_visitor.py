@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import threading
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
 from itertools import count
@@ -1031,6 +1033,44 @@ def test_head_carries_what_get_carries() -> None:
     for path in paths:
         got, head = site.get(path), site.request("HEAD", path)
         assert (head.status, head.headers, head.body) == (200, got.headers, b"")
+
+
+def test_a_file_is_compressed_once_and_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many ask at once, and also where all threads for other work are taken."""
+    sheet = next(iter(banner_of(POLICY).static.values()))
+    content = sheet.content + b"/* of this test alone */"
+    file = replace(sheet, name="test.css", content=content)
+    compressed: list[bytes] = []
+
+    def zipped(content: bytes) -> bytes:
+        compressed.append(content)
+        return gzip.compress(content)
+
+    monkeypatch.setattr("consent.visitor.zipped", zipped)
+    site = Site(static=[file])
+
+    async def ask() -> list[Message]:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "method": "GET", "path": "/_consent/static/test.css", "headers": []}
+        await site.app({**scope, "query_string": b"", "scheme": "http"}, send, send)  # type: ignore[arg-type]
+        return sent
+
+    async def many() -> list[list[Message]]:
+        taken = threading.Event()
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+        work = asyncio.ensure_future(asyncio.to_thread(taken.wait))
+        answers = await asyncio.wait_for(asyncio.gather(*(ask() for _ in range(20))), 30)
+        taken.set()
+        await work
+        return answers
+
+    for start, body in asyncio.run(many()):
+        assert (start["status"], body["body"]) == (200, content)
+    assert compressed == [content]
 
 
 def test_the_stylesheet_is_kept_forever() -> None:

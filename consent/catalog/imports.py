@@ -104,6 +104,8 @@ def data_url(rest: str) -> tuple[list[str], bytes]:
     kind, *parameters = header.lower().split(";")
     content = unquote_to_bytes(body.partition("#")[0].encode("utf-8", "surrogateescape"))
     if parameters and parameters[-1].strip() == "base64":
+        # Without blanks and, as they need not be there, without the marks at its end. (Infra Standard, section 7.)
+        content = content.translate(None, b"\t\n\f\r ").rstrip(b"=")
         try:
             content = b64decode(content + b"=" * (-len(content) % 4))
         except (binascii.Error, ValueError):

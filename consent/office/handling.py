@@ -228,7 +228,8 @@ class Handling:
         request.progress.require_identity()
         last = self._last_choices(self._person(request))
         granted = [each for each in last if each.grants]
-        made = [each for each in last if each.collection_method is CollectionMethod.OFFICE]
+        before = [each for each in last if each.collection_method is CollectionMethod.OFFICE]
+        made: list[Receipt] = []
         if granted:
             self._record("request-withdrawing", request.reference, found=len(granted))
         try:
@@ -242,19 +243,21 @@ class Handling:
                 else:
                     made.append(receipt)
         finally:
-            self._note_withdrawals(request, made)
-        return made
+            self._note_withdrawals(request, made, before)
+        return [*before, *made]
 
-    def _note_withdrawals(self, request: Registered, made: Sequence[Receipt]) -> None:
-        """Write those into the history that it does not name yet: whoever did it before may have been cut short."""
+    def _note_withdrawals(
+        self, request: Registered, made: Sequence[Receipt], before: Sequence[Receipt]
+    ) -> None:
+        """Write into the history what was made, and what was made before of sites that it lacks: whoever did
+        that may have been cut short.
+        """
         opened = self._desk.register.open(request.reference)
-        noted = (
-            "" if opened is None else " ".join(step.text for step in opened.steps if step.what == _WITHDRAWN)
-        )
-        missing = sorted((each.site, each.receipt_id) for each in made if each.receipt_id not in noted)
-        if missing:
-            text = ", ".join(f"{site} ({receipt_id})" for site, receipt_id in missing)
-            self._desk.register.note(request.reference, _WITHDRAWN, text, self._who)
+        steps = () if opened is None else opened.steps
+        noted = {step.text for step in steps if step.what == _WITHDRAWN}
+        # By the site alone: a receipt's id would say whose request it is when the visitor is erased.
+        for site in sorted({each.site for each in made} | ({each.site for each in before} - noted)):
+            self._desk.register.note(request.reference, _WITHDRAWN, site, self._who)
 
     def _erase_again(self, request: Registered, subject: str) -> None:
         """Erase what was just recorded of a visitor whom somebody else was erasing: the choice before it is gone.

@@ -53,11 +53,11 @@ class Visitor:
 
     def contacts(self, *expected: str) -> bool:
         """Wait for these trackers, and then for any other; tell whether it was these and no other."""
-        self.page.wait_for_load_state("networkidle")
+        self.page.wait_for_load_state("load")
         deadline = time.monotonic() + 10
         while not self.standin.hosts() >= set(expected) and time.monotonic() < deadline:
             self.page.wait_for_timeout(20)
-        self.page.wait_for_timeout(250)
+        self.page.wait_for_timeout(500)
         return set(self.standin.hosts()) & set(EVERYBODY) == set(expected)
 
     def press(self, name: str, within: str) -> None:

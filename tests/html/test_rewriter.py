@@ -36,6 +36,7 @@ REMOVED = {
     "speculation rules": f'<script type="speculationrules">{{"prefetch": [{{"urls": ["{T}"]}}]}}</script>',
     "script in a data URL": '<script src="data:text/javascript,track%28%29"></script>',
     "script in a base64 data URL": '<script src="data:text/javascript;base64,dHJhY2soKQ=="></script>',
+    "script in base64 with a blank": '<script src="data:text/javascript;base64,%20dHJhY2soKQ"></script>',
     "img": f'<img src="{T}" alt="">',
     "img by srcset": f'<img src="own.png" srcset="own.png 1x, {T} 2x">',
     "img by srcset without descriptors": f'<img srcset="own.png, {T}">',
