@@ -230,16 +230,17 @@ class _Room:
                 if visit.trouble or tab.is_closed():
                     tab = await self._renew(tab, scripting=scripting)
                 # The page before may have sent the tab somewhere that very moment. And what is no more than a hint,
-                # such as to connect, a browser that is busy may pass over.
+                # such as to connect, or waits for its turn, a browser that is busy may pass over. What is refused and
+                # contacted at any attempt counts.
                 interrupted = "interrupted by another navigation" in visit.trouble
-                lacking = self._allowed and not self._has_all(page)
+                lacking = not self._has_all(page)
                 if not (interrupted or lacking) or not attempts_left:
                     break
         await tab.close()
 
     def _has_all(self, page: Page) -> bool:
         self._record.read()
-        return self._record.has_all(page, tracker=True)
+        return self._record.has_all(page, tracker=self._allowed)
 
     async def _trouble(self, page: Page, tab: Tab, visit: Visit) -> str:
         """Show a page; return why that did not work, or nothing."""
