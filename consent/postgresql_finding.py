@@ -46,11 +46,6 @@ SELECT month, lowest, highest FROM unnest($1::integer[]) AS months (month) CROSS
     SELECT r.kind AS highest FROM consent_record r WHERE r.month = months.month AND r.kind IS NOT NULL
     ORDER BY r.kind DESC, r.time_ms DESC, r.id_tag DESC LIMIT 1) b
 """
-# Without the kinds, of which a statement may have thousands.
-_ANSWERED: Final = """
-SELECT month FROM unnest($1::integer[]) AS months (month)
-    WHERE EXISTS (SELECT 1 FROM consent_record r WHERE r.month = months.month
-"""
 # A receipt is found once it is a leaf.
 _PICKED: Final = "SELECT r.time_ms, l.number, r.id_tag, r.kind FROM"
 _LEAF: Final = "JOIN consent_leaf l ON l.id_tag = r.id_tag"
@@ -162,19 +157,15 @@ class _Values(list[Any]):
     def narrowed(self, query: KindQuery) -> str:
         """Return the condition for one visitor, for an answer for one vendor, and for kinds."""
         terms = "" if query.tag is None else f"AND r.tag = {self.add(query.tag)}"
-        if query.sought.vendor is not None:
-            terms += self.answered(query)
+        vendor, said = query.sought.vendor, query.sought.said
+        if vendor is not None:
+            answers = (False, True) if said is None else (said,)
+            texts = [self.add(json.dumps({vendor: answer})) for answer in answers]
+            held = " OR ".join(f"r.vendors @> {text}::text::jsonb" for text in texts)
+            terms += f" AND r.vendors IS NOT NULL AND ({held})"
         if query.kinds is not None:
             terms += f" AND {self.of_kinds(query.kinds)}"
         return terms
-
-    def answered(self, query: KindQuery) -> str:
-        """Return the condition for an answer for one vendor."""
-        vendor, said = query.sought.vendor, query.sought.said
-        answers = (False, True) if said is None else (said,)
-        texts = [self.add(json.dumps({vendor: answer})) for answer in answers]
-        held = " OR ".join(f"r.vendors @> {text}::text::jsonb" for text in texts)
-        return f" AND r.vendors IS NOT NULL AND ({held})"
 
 
 def _months(
@@ -194,17 +185,10 @@ def _months(
         return
     kinds = sorted(query.kinds)
     spans = {row["month"]: (row["lowest"], row["highest"]) for row in fetch(_SPANS, months[1:])}
-    within = (spans.get(month, (1, 0)) for month in months[1:])
-    months = [
-        month
-        for month, (lowest, highest) in zip(months[1:], within, strict=True)
-        if bisect_left(kinds, lowest) < bisect_right(kinds, highest)
-    ]
-    if query.sought.vendor is not None:
-        values = _Values(months)
-        answered = {row["month"] for row in fetch(f"{_ANSWERED} {values.answered(query)})", *values)}
-        months = [month for month in months if month in answered]
-    yield from months
+    for month in months[1:]:
+        lowest, highest = spans.get(month, (1, 0))
+        if bisect_left(kinds, lowest) < bisect_right(kinds, highest):
+            yield month
 
 
 def _month(time_ms: int) -> int:
