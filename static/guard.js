@@ -186,7 +186,7 @@ let policy;
 const trusted = (kind, text) =>
   (policy ||= page.trustedTypes.createPolicy("consent", new Proxy(tag, { get: () => plain })))["create" + kind](text);
 /** @type {any} */
-const setMarkup = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML").set;
+const setMarkup = Object.getOwnPropertyDescriptor(Element.prototype, "innerHTML")?.set;
 /** @param {any} value */
 const markup = (value) => {
   const text = String(value);
@@ -365,10 +365,9 @@ const guard = (realm) => {
   hook(realm, realm, /^open$/, (self, args) => unasked(asked(args)) && [null]);
   realm.navigation?.addEventListener("navigate", (/** @type {any} */ event) =>
     unasked(event.destination.url) && event.preventDefault());
-  // Where styles are no properties of a prototype: before anything is drawn, and also where they were set before the
-  // element was put in. And frames that came with the page.
+  // Where styles are no properties of a prototype: before anything is drawn. And frames that came with the page.
   new MutationObserver((records) => {
-    for (const record of records) [...record.addedNodes, record.target].forEach(tidy);
+    for (const record of records) record.attributeName && tidy(record.target);
     look(realm);
   }).observe(realm.document, { subtree: true, childList: true, attributeFilter: ["style"] });
 };
