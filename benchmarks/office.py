@@ -225,9 +225,8 @@ def cold(place: str, page: Page) -> tuple[float, float, float]:
     begun = time.perf_counter()
     with opened(place) as log, tempfile.TemporaryDirectory() as folder:
         office = Office("/_consent", DataFolder(Path(folder)), lambda: log)
-        office.desk.tokens.make(
-            "Benchmark", Role.OFFICER, days=1
-        )  # an office that nobody may ask reads nothing
+        # An office that nobody may ask reads nothing.
+        office.desk.tokens.make("Benchmark", Role.OFFICER, days=1)
         office.start()
         office.desk.has_read_ahead.wait()
         clock = Clock(log, 1)

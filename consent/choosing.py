@@ -25,7 +25,7 @@ from consent.banner import Banner, Shown
 from consent.browsers import is_crawler
 from consent.catalog import Catalog
 from consent.categories import OPTIONAL, Category
-from consent.choice import Choice
+from consent.choice import Choice, refusals_of
 from consent.choice_form import UnwritableChoiceError
 from consent.choice_storing import ChoiceStoring
 from consent.decision import Decision, allowance
@@ -113,10 +113,7 @@ class Choosing:
         """Make the choice, record it and store it; answer in the language that it was made in."""
         signals = self._requests.signals(scope)
         if submission.action in ("allow", "opt-out"):
-            # What was granted before stands in what these make, unless it was withdrawn at the office.
-            refusal = await self._withdrawn(signals, int(self._clock()))
-            if refusal is not None:
-                signals = replace(signals, choice=refusal, choice_state=ChoiceState.VALID)
+            signals = await self._as_it_stands(signals, opts_out=submission.action == "opt-out")
         before = self._requests.decide(signals)
         if submission.action == "allow":
             choice = self._with_one_more(submission, signals, before, scope)
@@ -191,6 +188,25 @@ class Choosing:
             target = f"{self._prefix}/choices?saved=1&language={banner.language}&return_to={quote(target, safe='/')}"
         location = (b"location", quote(target, safe="/?&=#%:;,+@!$'()*~[]").encode("ascii"))
         return Answer(303, (location, (b"cache-control", b"no-store"), *cookies))
+
+    async def _as_it_stands(self, signals: Signals, *, opts_out: bool) -> Signals:
+        """Return what the request says, but for a choice that was withdrawn at the office since.
+
+        What was granted before stands in a choice that is about a part.
+
+        Raises:
+            Refused: the log cannot be read, and more would be allowed.
+        """
+        try:
+            refusal = await self._withdrawn(signals, int(self._clock()))
+        except Refused:
+            if not opts_out or signals.choice is None:
+                raise
+            # A no is honoured at once; what else is granted, nobody can tell now.
+            refusal = refusals_of(signals.choice)
+        if refusal is None:
+            return signals
+        return replace(signals, choice=refusal, choice_state=ChoiceState.VALID)
 
     async def take_over(
         self, choice: Choice, signals: Signals, scope: Scope, headers: Headers, *, return_to: str

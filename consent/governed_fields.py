@@ -27,6 +27,8 @@ _LOADING_RELATIONS = frozenset(
     )
 )
 _ONE_VALUE = GOVERNED - POLICIES - {b"set-cookie", b"nel"}
+"""Fields that browsers read over their lines as one. Policies are read elsewhere, of ``Set-Cookie`` each line stands
+alone, and ``NEL`` names a group of ``Report-To``, without which it does nothing."""
 _LINK_VALUE = re.compile(r'(?:[^,"<]|"(?:[^"\\]|\\.)*+"?|<[^>]*+>?)++', re.DOTALL)
 _LINK = re.compile(r"<([^>]*)>(.*)", re.DOTALL)
 _LINK_PARAMETER = re.compile(r';\s*+([^\s;="]++)(?:\s*+=\s*+("(?:[^"\\]|\\.)*+"?|[^;]*+))?+[^;]*+', re.DOTALL)

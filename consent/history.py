@@ -173,16 +173,15 @@ class History:
         Args:
             signals: what the request says.
             now: seconds since 1970.
+
+        Raises:
+            Refused: the log cannot be read, so that nobody can tell.
         """
         choice = signals.choice
         if self._log is None or choice is None or choice.is_nobodys or not choice.grants:
             return None
         asked = Sought(subject=choice.subject, collection_method=CollectionMethod.OFFICE)
-        try:
-            page = await self._log.read(lambda log: log.find(asked, limit=PAGE_RECEIPTS))
-        except ConsentError as error:
-            logger.warning("whether the office withdrew a visitor's choice could not be read: %s", error)
-            return None
+        page = await self._read(lambda log: log.find(asked, limit=PAGE_RECEIPTS))
         for receipt in (logged.receipt for logged in page.receipts):
             made_at = parse_moment(receipt.time) // 1_000
             # The choice that the office knew of may be a later one than this browser has left.

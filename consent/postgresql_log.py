@@ -28,7 +28,7 @@ from consent.receipt_search import (
     Position,
     ReceiptFinder,
     RecordPage,
-    kinds_of,
+    numbered_kinds,
 )
 from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
@@ -153,7 +153,7 @@ class PostgreSQLReceiptLog(LogReader, ReceiptFinder):
             after,
             KINDS_AT_ONCE,
         )
-        return {} if numbers is None else kinds_of(numbers, keys)
+        return {} if numbers is None else numbered_kinds(numbers, keys)
 
     def account(self, name: str) -> str:
         """Return what receipts name an account by. See :meth:`consent.receipt_search.ReceiptSearch.account`."""

@@ -255,7 +255,7 @@ KINDS_AT_ONCE: Final = 1_000
 """How many kinds are parsed in one go: other threads wait that long, some milliseconds."""
 
 
-def kinds_of(numbers: str, keys: str) -> Mapping[int, ChoiceKind]:
+def numbered_kinds(numbers: str, keys: str) -> Mapping[int, ChoiceKind]:
     """Return kinds by their numbers, which a store writes with commas between.
 
     As one row: each row of thousands would give up the interpreter's lock, and parse a text by itself.

@@ -9,6 +9,7 @@ from starlette.types import Scope
 
 from consent import headers as fields
 from consent.html.urls import PageURL
+from consent.request_fields import is_secure
 from consent.site import Edition, Fields, Ruling, Site, Wanted
 
 REPORT_HEADER = b"consent-report"
@@ -78,7 +79,7 @@ class Request:
     @property
     def is_secure(self) -> bool:
         """Whether it came over HTTPS."""
-        return self._scheme == "https"
+        return is_secure(self.scope)
 
     @cached_property
     def is_negotiated(self) -> bool:

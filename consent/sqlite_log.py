@@ -25,7 +25,7 @@ from consent.receipt_search import (
     Position,
     ReceiptFinder,
     RecordPage,
-    kinds_of,
+    numbered_kinds,
 )
 from consent.receipts import Artefact, Receipt
 from consent.sealing import LedgerKeys, Sealer
@@ -152,7 +152,7 @@ class SQLiteReceiptLog(LogReader, ReceiptFinder):
                 ).fetchone()
                 if numbers is None:
                     return known
-                known.update(more := kinds_of(numbers, keys))
+                known.update(more := numbered_kinds(numbers, keys))
                 last = max(more)
 
     def account(self, name: str) -> str:

@@ -292,7 +292,9 @@ class VisitorEndpoints:
             # Who blocks cookies is not told that the answer holds.
             message = "saved" if signals.choice_state is ChoiceState.VALID else "not_kept"
         stored: Sequence[bytes] = ()
-        refusal = await self._history.withdrawn(signals, int(self._clock()))
+        refusal = None
+        with suppress(Refused):  # the page says below that the log cannot be read
+            refusal = await self._history.withdrawn(signals, int(self._clock()))
         if refusal is not None:
             # Should a yes in another tab be answered at this moment, the browser may keep either: never more than that.
             after = self._requests.decide_after(refusal, signals)

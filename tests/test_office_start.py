@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,20 +20,12 @@ from consent.office.turn import Turn
 from consent.office.webhooks import Webhook
 from consent.sqlite_log import SQLiteReceiptLog
 from tests.test_office_api import Place
-from tests.test_office_webhooks import receiver
-
-
-@pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
-    monkeypatch.setenv("CONSENT_WEBHOOK_NETWORKS", "127.0.0.0/8")
-    monkeypatch.setattr("consent.office.background.LOOK_SECONDS", 0.05)
-    made = Place(tmp_path / "data")
-    yield made
-    made.app.stop()
+from tests.test_office_webhooks import place, receiver  # noqa: F401 - a fixture
 
 
 def test_the_first_page_of_a_process_finds_the_kinds_there(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They are read as soon as the office starts; where the log cannot be opened yet, as soon as it can."""
     opened = threading.Event()
@@ -71,7 +62,8 @@ def test_what_nobody_asks_is_not_read(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_stop_does_not_wait_for_a_receiver_that_hangs(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What it has not answered stays; nobody else sends it before the request is over, then it is sent again."""
     monkeypatch.setattr("consent.office.app.STOP_SECONDS", 0.2)
@@ -98,7 +90,9 @@ def test_a_stop_does_not_wait_for_a_receiver_that_hangs(
             assert not taken
         place.app.start()
         answers.set()
+        deadline = time.monotonic() + 20
         while not _told(hooks.get(webhook.id)).attempts:
+            assert time.monotonic() < deadline
             time.sleep(0.02)
         place.now += 3_600
         there.wait(2)

@@ -8,7 +8,7 @@ import json
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from consent.moments import format_moment, parse_moment
 from consent.policy import Regime
 from consent.postgresql_log import PostgreSQLReceiptLog
 from consent.postgresql_store import PostgreSQLStore
-from consent.receipt_search import MAX_PAGE, Position, ReceiptFinder, Sought
+from consent.receipt_search import MAX_PAGE, Position, ReceiptFinder, Sought, numbered_kinds
 from consent.receipts import CollectionMethod, Outcome, Receipt, RecordedSignals
 from consent.sealing import Sealer
 from consent.sqlite_log import SQLiteReceiptLog
@@ -99,13 +99,21 @@ def test_kinds_are_read_in_parts_and_those_that_come_late_as_well(
     full: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No thread waits until thousands are parsed. In PostgreSQL a lower number may be committed after a higher one."""
+    parts: list[int] = []
+
+    def numbered(numbers: str, keys: str) -> Mapping[int, ChoiceKind]:
+        parts.append(numbers.count(",") + 1)
+        return numbered_kinds(numbers, keys)
+
     for module in ("sqlite_log", "postgresql_log"):
         monkeypatch.setattr(f"consent.{module}.KINDS_AT_ONCE", 7)
+        monkeypatch.setattr(f"consent.{module}.numbered_kinds", numbered)
     all_kinds = {kind_of(receipt) for receipt in RECEIPTS}
     with full.log() as log:  # type: ignore[attr-defined]
         log.read_ahead()
         known = log._known_kinds
         assert (set(known.values()), len(known) > 70) == (all_kinds, True)
+        assert max(parts) == 7
         late = (
             {max(known)} if isinstance(log, SQLiteReceiptLog) else {min(known), sorted(known)[20], max(known)}
         )

@@ -410,8 +410,18 @@ def test_a_log_that_cannot_be_read_changes_no_cookie(
     def find(*_: object, **__: object) -> object:
         raise StoreUnavailable("the disk is gone")
 
+    agreed = browser.holds
     monkeypatch.setattr(SQLiteReceiptLog, "find", find)
     assert browser.visit() == []
+    page = browser.site.browser.get("/_consent/choices?language=en").text
+    assert "Your receipts cannot be read right now" in page
+    # Nor is anything granted that may have been withdrawn; but a no counts.
+    browser.site.now += 60
+    allowing = {"action": "allow", "vendors": {"youtube": True}}
+    answer = browser.site.browser.post("/_consent/choice", json=allowing, headers=SAME)
+    assert (answer.status_code, browser.holds) == (503, agreed)
+    browser.choose("opt-out")
+    assert not browser.holds.grants
 
 
 def test_visitors_read_who_recorded_it(tmp_path: Path) -> None:

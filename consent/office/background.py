@@ -61,12 +61,13 @@ class Background:
         self._woken.set()
 
     def stop(self) -> None:
-        """Tell it to end; it can be started again."""
-        self._stopping.set()
-        self._woken.set()
+        """Tell it to end; see :meth:`join`."""
+        with self._lock:
+            self._stopping.set()
+            self._woken.set()
 
     def join(self, seconds: float) -> None:
-        """Wait for its end, after it was told.
+        """Wait for its end, after it was told; then it can be started again.
 
         What takes longer keeps its turn until it is done, or the process ends: nobody else does it meanwhile.
         """

@@ -19,7 +19,8 @@ class Integrity:
     signed: Checkpoint | None
     """What it says, if it was signed by the log's keys."""
     problem: str
-    """What is wrong; empty: its signature holds, and the tree that is kept has its root."""
+    """What is wrong; empty: its signature holds, the tree that is kept has its root, and it goes on from what was seen,
+    where the office looked."""
 
     @property
     def verified(self) -> bool:

@@ -1,7 +1,8 @@
 """Withdrawing a consent for somebody who asked: a receipt that says that the office did it, and nobody else.
 
 It says what is to hold from then on, to whoever asks the log. The visitor's browser has the choice that was made in it:
-until the page of choices is opened there, which reads the log, what is sent to it goes by that choice.
+until the page of choices is opened there, or a choice about a part is made, which read the log, what is sent to it goes
+by that choice.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from consent.office.oidc.sign_in import SignIn, SignInFailed
 from consent.office.oidc.signed_in import PREFIX
 from consent.office.pages.page import SECURE, Failed, Render
 from consent.office.sessions import SESSION_SECONDS, Sessions
+from consent.request_fields import is_secure
 
 logger = logging.getLogger("consent")
 
@@ -55,7 +56,7 @@ class Door:
 
     def is_secure(self, scope: Scope) -> bool:
         """Tell whether the browser came over HTTPS, as far as anybody says so."""
-        return scope["scheme"] == "https" or (self._sign_in is not None and self._sign_in.settings.is_secure)
+        return is_secure(scope) or (self._sign_in is not None and self._sign_in.settings.is_secure)
 
     def answer(self, scope: Scope, method: str, path: str, form: Mapping[str, str]) -> Answer | None:
         """Return the answer to a request that is about this; ``None``: it is not."""
